@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/combine.hpp>
+
+#include <cstddef>
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Σ wᵢ Δᵢ / Σ wᵢ over the contributors of this attempt; the weights (tokens) travel with the contributions. The
+/// coefficients are normalized in double first, so that K = 2 or 4 equal contributions give exactly one of them back.
+struct weighted_mean {
+  static constexpr std::string_view name = "weighted_mean";
+
+  bool coefficients(std::span<double const> weights, std::span<float> out) const {
+    double total = 0;
+    for (double w : weights) total += w;
+    if (!(total > 0)) return false;
+    for (std::size_t k = 0; k < weights.size(); ++k) out[k] = static_cast<float>(weights[k] / total);
+    return true;
+  }
+  friend bool operator==(weighted_mean const&, weighted_mean const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco

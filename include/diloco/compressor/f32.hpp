@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/compressor.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// The numbers as they are: 32 bits, lossless, so no residual is carried.
+struct f32 {
+  static constexpr std::string_view name = "f32";
+  static constexpr int block = 256;
+  static constexpr bool lossless = true;
+  static constexpr float largest = 3.4028235e38f;
+  static constexpr std::size_t side_bytes = 0;
+  static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
+
+  template <lanes L>
+  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+    store(l, x, reinterpret_cast<float*>(out.code), info.count);
+  }
+  template <lanes L>
+  DILOCO_HD fragment<L, block> decode(L l, int count, wire_block_view in) const {
+    return load<block>(l, reinterpret_cast<float const*>(in.code), count);
+  }
+  friend bool operator==(f32 const&, f32 const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/compressor.hpp>
+#include <diloco/core/float_formats.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// A 16-bit float per element, no side information: `Format` converts one number each way.
+template <class Format>
+struct sixteen_bit {
+  static constexpr int block = 256;
+  static constexpr bool lossless = false;
+  static constexpr std::size_t side_bytes = 0;
+  static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
+
+  template <lanes L>
+  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+    auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, block>(l);
+    if (info.count == block) {
+      for (int i = 0; i < x.size; ++i) code[i] = Format::narrow(x.v[i]);
+    } else {
+      int const mine = info.count - first_element<L, block>(l);
+      for (int i = 0; i < x.size && i < mine; ++i) code[i] = Format::narrow(x.v[i]);
+    }
+  }
+  template <lanes L>
+  DILOCO_HD fragment<L, block> decode(L l, int count, wire_block_view in) const {
+    fragment<L, block> y;
+    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
+    if (count == block) {
+      for (int i = 0; i < y.size; ++i) y.v[i] = Format::widen(code[i]);
+    } else {
+      int const mine = count - first_element<L, block>(l);
+      for (int i = 0; i < y.size; ++i) y.v[i] = i < mine ? Format::widen(code[i]) : 0.0f;
+    }
+    return y;
+  }
+};
+
+struct binary16 {
+  DILOCO_HD static std::uint16_t narrow(float x) { return f16_from_float(x + 0.0f); }
+  DILOCO_HD static float widen(std::uint16_t h) { return float_from_f16(h); }
+};
+struct bfloat16 {
+  DILOCO_HD static std::uint16_t narrow(float x) { return bf16_from_float(x + 0.0f); }
+  DILOCO_HD static float widen(std::uint16_t h) { return float_from_bf16(h); }
+};
+
+}  // namespace detail
+
+/// IEEE binary16, nearest even, 16 bits. Magnitudes above 65504 are an error; below 6e-5 the step is a fixed 6e-8.
+struct f16 : detail::sixteen_bit<detail::binary16> {
+  static constexpr std::string_view name = "f16";
+  static constexpr float largest = 65504.0f;
+  friend bool operator==(f16 const&, f16 const&) { return true; }
+};
+
+/// bfloat16, nearest even, 16 bits: the range of f32 (NMSE 2.8e-6).
+struct bf16 : detail::sixteen_bit<detail::bfloat16> {
+  static constexpr std::string_view name = "bf16";
+  static constexpr float largest = 3.3895314e38f;
+  friend bool operator==(bf16 const&, bf16 const&) { return true; }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <span>
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// What is made of all voices, as one coefficient per contributor: g = Σ c_k · decode(wire_k) in roster order.
+/// Returns false where the weights leave nothing to combine. Rules that need every contribution at once (trimmed mean,
+/// median) are another rung of this ladder, and need the gather exchange.
+template <class C>
+concept linear_combine = std::copyable<C> && requires(C const& c, std::span<double const> weights, std::span<float> out) {
+  { C::name } -> std::convertible_to<std::string_view>;
+  { c.coefficients(weights, out) } -> std::same_as<bool>;
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/lanes.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <string_view>
+#include <type_traits>
+
+namespace diloco {
+inline namespace v0 {
+
+/// What the sweep already knows of a block when it asks for the code.
+struct block_info {
+  int count;   ///< valid elements, 1 … Block; the fragment reads +0 beyond
+  float amax;  ///< largest |x| of the block; finite and at most `C::largest`
+};
+
+/// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a scale
+/// (4-byte aligned). Little endian; element 0 in the least significant bits.
+struct wire_block {
+  std::byte* code;
+  std::byte* side;
+};
+struct wire_block_view {
+  std::byte const* code;
+  std::byte const* side;
+};
+
+/// What every compressor states about itself at compile time.
+template <class C>
+concept compressor = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
+  { C::name } -> std::convertible_to<std::string_view>;
+  { C::block } -> std::convertible_to<int>;
+  { C::lossless } -> std::convertible_to<bool>;
+  { C::largest } -> std::convertible_to<float>;                  // a larger magnitude is an error, never saturated
+  { C::code_bytes(n) } -> std::convertible_to<std::size_t>;      // codes of n ≤ block elements of one block
+  { C::side_bytes } -> std::convertible_to<std::size_t>;         // scales and the like, per block
+};
+
+template <class C>
+concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info, wire_block out) {
+  c.encode(solo{}, x, info, out);
+};
+template <class C>
+concept decodes_blocks = requires(C const& c, int count, wire_block_view in) {
+  { c.decode(solo{}, count, in) } -> std::same_as<fragment<solo, C::block>>;
+};
+
+/// Independent blocks: fuses into both sweeps.
+template <class C>
+concept block_compressor = compressor<C> && encodes_blocks<C> && decodes_blocks<C>;
+
+/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): below it 1/amax leaves the
+/// normal range, and a decoded product would be denormal.
+inline constexpr float smallest_block_magnitude = 0x1p-100f;
+
+/// Bits per parameter of a full block.
+template <compressor C>
+inline constexpr double wire_bits =
+    8.0 * static_cast<double>(C::code_bytes(C::block) + C::side_bytes) / static_cast<double>(C::block);
+
+}  // namespace v0
+}  // namespace diloco

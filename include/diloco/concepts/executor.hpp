@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/buffer.hpp>
+#include <diloco/core/lanes.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+namespace detail {
+struct kernel_archetype {
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t) const {}
+};
+}  // namespace detail
+
+/// On what the sweeps run. A kernel is a trivially copyable value called as `kernel(lanes, tile)` for each tile, in no
+/// order; the executor chooses the lanes.
+template <class E>
+concept executor = std::copyable<E> && requires(E const& e, std::size_t n, detail::kernel_archetype k) {
+  { E::name } -> std::convertible_to<std::string_view>;
+  { e.allocate(n) } -> std::same_as<buffer>;       // 64-byte aligned, zeroed, visible to the sweeps
+  { e.allocate_wire(n) } -> std::same_as<buffer>;  // likewise, and readable by the host
+  e.for_each(n, k);                                // enqueues
+  e.wait();                                        // synchronizes what was enqueued
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Events. A probe is any type with `operator()` for the events it cares for; one that it cannot be called with is not
+/// even constructed, so a silent probe compiles to nothing.
+struct inner_stepped {
+  std::uint64_t step;
+};
+struct round_launched {
+  std::uint64_t round, step;
+  double weight;  ///< tokens since the last round
+};
+struct round_landed {
+  std::uint64_t round, step;
+  std::size_t sent_bytes;
+  double wait_seconds;   ///< blocked on the transport
+  double total_weight;   ///< Σ weights of the contributors
+};
+struct round_aborted {
+  std::uint64_t round;
+  int cause;
+};
+
+template <class Event, class Probe, class... Fields>
+inline void emit([[maybe_unused]] Probe& probe, [[maybe_unused]] Fields const&... fields) {
+  if constexpr (requires(Event const& e) { probe(e); }) probe(Event{fields...});
+}
+
+}  // namespace v0
+}  // namespace diloco

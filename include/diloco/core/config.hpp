@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/version.hpp>
+
+// The only file that looks at the compiler: everything else is plain C++20.
+
+#if defined(__CUDACC__)
+#define DILOCO_HD __host__ __device__
+#else
+#define DILOCO_HD
+// A host translation unit must not pull in the CUDA runtime only because the toolkit ships Thrust.
+#if !defined(THRUST_DEVICE_SYSTEM)
+#define THRUST_DEVICE_SYSTEM 4  // THRUST_DEVICE_SYSTEM_CPP
+#endif
+#endif
+
+#if defined(__CUDA_ARCH__)
+#define DILOCO_ON_DEVICE 1
+#else
+#define DILOCO_ON_DEVICE 0
+#endif
+
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define DILOCO_EXCEPTIONS 1
+#else
+#define DILOCO_EXCEPTIONS 0
+#endif
+
+#define DILOCO_RESTRICT __restrict__
+
+/// How much a step is checked: each level includes the one before.
+#define DILOCO_CHECKS_NONE 0        ///< sizes and states only
+#define DILOCO_CHECKS_LIGHT 1       ///< + every pseudo-gradient finite (free: found while encoding)
+#define DILOCO_CHECKS_NORMAL 2      ///< + every gradient finite before anything is written (one read sweep, 4 B/param)
+#define DILOCO_CHECKS_COLLECTIVE 3  ///< + digests of the anchor compared across ranks after every round
+#if !defined(DILOCO_CHECKS)
+#define DILOCO_CHECKS DILOCO_CHECKS_NORMAL
+#endif

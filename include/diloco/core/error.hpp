@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/config.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace diloco {
+inline namespace v0 {
+
+/// What went wrong, for programs; the message is for people.
+enum class cause {
+  bad_setting,    ///< a hyper-parameter outside its range
+  bad_layout,     ///< tensors or gradients of the wrong number, size or name
+  not_finite,     ///< NaN, Inf, or a magnitude the compressor cannot carry
+  disagreement,   ///< ranks differ in settings, layout, weights or state
+  wrong_state,    ///< the call does not fit here: a flight is out, the transport broke earlier
+  timeout,        ///< the deadline passed
+  peer_lost,      ///< a peer left or dropped its part of a round
+  transport,      ///< the transport's own library reported an error
+};
+
+/// One failure: the rank that saw it, the round it happened in, and one sentence that names the culprit.
+struct error {
+  cause what = cause::bad_setting;
+  int rank = 0;
+  long round = 0;
+  std::string message;
+};
+
+class exception : public std::runtime_error {
+ public:
+  explicit exception(error e) : std::runtime_error(e.message), error_(std::move(e)) {}
+  [[nodiscard]] error const& details() const noexcept { return error_; }
+
+ private:
+  error error_;
+};
+
+/// Throws `exception`; with -fno-exceptions prints the sentence and aborts (use the `try_` functions there).
+[[noreturn]] inline void raise(error e) {
+#if DILOCO_EXCEPTIONS
+  throw exception(std::move(e));
+#else
+  std::fprintf(stderr, "%s\n", e.message.c_str());
+  std::abort();
+#endif
+}
+
+/// A value or an error: what every `try_` function returns.
+template <class T = void>
+class [[nodiscard]] result {
+  using stored = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+ public:
+  result() requires std::is_void_v<T> : state_(std::in_place_index<0>) {}
+  template <class U = stored>
+    requires(!std::is_void_v<T> && std::is_constructible_v<stored, U &&> &&
+             !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error>)
+  result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  result(diloco::error e) : state_(std::in_place_index<1>, std::move(e)) {}
+
+  [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+  [[nodiscard]] diloco::error const& error() const& { return *std::get_if<1>(&state_); }
+  [[nodiscard]] diloco::error&& error() && { return std::move(*std::get_if<1>(&state_)); }
+
+  /// The value, or `raise`.
+  std::conditional_t<std::is_void_v<T>, void, stored&> value() & {
+    if (!has_value()) raise(error());
+    if constexpr (!std::is_void_v<T>) return *std::get_if<0>(&state_);
+  }
+  T value() && {
+    if (!has_value()) raise(std::move(*this).error());
+    if constexpr (!std::is_void_v<T>) return std::move(*std::get_if<0>(&state_));
+  }
+  stored* operator->() { return std::get_if<0>(&state_); }
+  stored& operator*() & { return *std::get_if<0>(&state_); }
+  stored const& operator*() const& { return *std::get_if<0>(&state_); }
+  stored&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
+
+ private:
+  std::variant<stored, diloco::error> state_;
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/error.hpp>
+#include <diloco/core/hash.hpp>
+
+#include <cmath>
+#include <string>
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// The values a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is open. NaN is never in.
+struct range {
+  double low, high;
+  bool low_open = false, high_open = false;
+  [[nodiscard]] constexpr bool holds(double x) const {
+    return (low_open ? x > low : x >= low) && (high_open ? x < high : x <= high);
+  }
+};
+inline constexpr double unbounded = 3.4028234663852886e38;  // the largest float: a number, not Inf
+inline constexpr range non_negative{0, unbounded};
+inline constexpr range positive{0, unbounded, true};
+inline constexpr range below_one{0, 1, false, true};
+inline constexpr range zero_to_one{0, 1};
+
+/// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr, non_negative); }`.
+/// From this one list come the check of the ranges, the printed form and the fingerprint compared across ranks.
+template <class P>
+concept has_fields = requires(P const& p) { p.fields([](std::string_view, auto, range) {}); };
+
+/// Shortest text that names the value: 0.7, 500, 1e-08.
+inline std::string number_text(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.7g", x);
+  return text;
+}
+
+/// "must be at least 0", "must be in [0, 1)".
+inline std::string range_text(range r) {
+  if (r.high >= unbounded) return (r.low_open ? "must be a number above " : "must be a number not below ") + number_text(r.low);
+  return std::string("must be in ") + (r.low_open ? "(" : "[") + number_text(r.low) + ", " + number_text(r.high) +
+         (r.high_open ? ")" : "]");
+}
+
+/// The sentence about the first field outside its range, or an empty string.
+template <class P>
+std::string field_complaint(std::string_view role, P const& policy) {
+  std::string complaint;
+  if constexpr (has_fields<P>) {
+    policy.fields([&](std::string_view name, auto value, range allowed) {
+      double const x = static_cast<double>(value);
+      if (!complaint.empty() || allowed.holds(x)) return;
+      complaint.append("diloco: ").append(role).append(" ").append(P::name).append(": ").append(name).append(" = ");
+      complaint.append(number_text(x)).append(" ").append(range_text(allowed));
+    });
+  }
+  return complaint;
+}
+
+/// A policy's numbers as text: `lr=0.7 momentum=0.9`.
+template <class P>
+std::string field_text(P const& policy) {
+  std::string text;
+  if constexpr (has_fields<P>) {
+    policy.fields([&](std::string_view name, auto value, range) {
+      text.append(text.empty() ? "" : " ").append(name).append("=").append(number_text(static_cast<double>(value)));
+    });
+  }
+  return text;
+}
+
+/// Fingerprint of name and numbers. A policy without `fields` is hashed by its bytes.
+template <class P>
+std::uint64_t fingerprint(P const& policy) {
+  hash64 h;
+  h.add(P::name);
+  if constexpr (has_fields<P>) {
+    policy.fields([&](std::string_view name, auto value, range) {
+      h.add(name);
+      h.add(std::bit_cast<std::uint64_t>(static_cast<double>(value)));
+    });
+  } else if constexpr (!std::is_empty_v<P> && std::is_trivially_copyable_v<P>) {
+    h.add(std::string_view(reinterpret_cast<char const*>(&policy), sizeof policy));
+  }
+  return h.value();
+}
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/config.hpp>
+
+#include <cmath>
+
+namespace diloco {
+inline namespace v0 {
+
+/// a·b + c, rounded once. Replicated code spells every multiply-add with it, because whether a compiler contracts
+/// `a * b + c` by itself depends on flags, compiler and backend, and two ranks must end with the same bits.
+/// Write `diloco::fma` outside this namespace: the C library's `fma` works in double.
+DILOCO_HD inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
+
+/// baseⁿ by repeated squaring in double: multiplications only, so every libm gives the same bits.
+constexpr double integer_power(double base, unsigned long long n) {
+  double result = 1;
+  for (; n != 0; n >>= 1, base = base * base) {
+    if ((n & 1) != 0) result = result * base;
+  }
+  return result;
+}
+
+}  // namespace v0
+}  // namespace diloco

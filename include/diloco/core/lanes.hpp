@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/config.hpp>
+
+#include <bit>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace diloco {
+inline namespace v0 {
+
+/// A group of threads that own one block together. Reductions take integers only: maximum and integer sum do not
+/// depend on the order, so one thread on the host and 32 on the device get the same bits.
+template <class L>
+concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p) {
+  { L::width } -> std::convertible_to<int>;
+  { L::rank() } -> std::same_as<int>;
+  { L::max(x) } -> std::same_as<std::uint32_t>;
+  { L::sum(x) } -> std::same_as<std::uint32_t>;
+  L::atomic_min(p, x);
+  L::sync();
+};
+
+/// One thread owns the whole block: the host's lanes.
+struct solo {
+  static constexpr int width = 1;
+  DILOCO_HD static constexpr int rank() { return 0; }
+  DILOCO_HD static constexpr std::uint32_t max(std::uint32_t x) { return x; }
+  DILOCO_HD static constexpr std::uint32_t sum(std::uint32_t x) { return x; }
+  DILOCO_HD static void atomic_min(std::uint32_t* p, std::uint32_t x) {
+    auto seen = __atomic_load_n(p, __ATOMIC_RELAXED);
+    while (x < seen && !__atomic_compare_exchange_n(p, &seen, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  }
+  DILOCO_HD static constexpr void sync() {}
+};
+
+/// The part of a block that one lane holds in registers: `size` consecutive elements from `rank() * size`.
+template <lanes L, int Block>
+struct fragment {
+  static_assert(Block % L::width == 0, "diloco: a block must be a multiple of the lanes' width");
+  static constexpr int size = Block / L::width;
+  float v[size];
+};
+
+/// First element of this lane within its block.
+template <lanes L, int Block>
+DILOCO_HD constexpr int first_element(L) {
+  return L::rank() * fragment<L, Block>::size;
+}
+
+/// Elements [0, count) of `p`; what lies beyond reads as +0. `count == Block` is the fast path: a loop of fixed length.
+template <int Block, lanes L>
+DILOCO_HD inline fragment<L, Block> load(L l, float const* DILOCO_RESTRICT p, int count) {
+  fragment<L, Block> f;
+  int const first = first_element<L, Block>(l);
+  if (count == Block) {
+    for (int i = 0; i < f.size; ++i) f.v[i] = p[first + i];
+  } else {
+    for (int i = 0; i < f.size; ++i) f.v[i] = first + i < count ? p[first + i] : 0.0f;
+  }
+  return f;
+}
+
+/// Writes elements [0, count) and leaves the rest of `p` alone.
+template <int Block, lanes L>
+DILOCO_HD inline void store(L l, fragment<L, Block> const& f, float* DILOCO_RESTRICT p, int count) {
+  int const first = first_element<L, Block>(l);
+  if (count == Block) {
+    for (int i = 0; i < f.size; ++i) p[first + i] = f.v[i];
+  } else {
+    for (int i = 0; i < f.size; ++i) {
+      if (first + i < count) p[first + i] = f.v[i];
+    }
+  }
+}
+
+/// Bits of the largest |x| of the block. Compared as integers, NaN and Inf order above every finite magnitude, so one
+/// vectorizable pass both measures the block and finds what must not be sent (a float max would drop NaN).
+template <lanes L, int Block>
+DILOCO_HD inline std::uint32_t magnitude_bits(L, fragment<L, Block> const& x) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < x.size; ++i) {
+    std::uint32_t const bits = std::bit_cast<std::uint32_t>(x.v[i]) & 0x7fffffffu;
+    largest = bits > largest ? bits : largest;
+  }
+  return L::max(largest);
+}
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything that needs no optional dependency. MPI, OpenMP, oneTBB and CUDA have headers of their own:
+// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh.
+
+#include <diloco/combine/weighted_mean.hpp>
+#include <diloco/compressor/absmax.hpp>
+#include <diloco/compressor/f32.hpp>
+#include <diloco/compressor/half.hpp>
+#include <diloco/compressor/sign.hpp>
+#include <diloco/engine.hpp>
+#include <diloco/executor/host.hpp>
+#include <diloco/feedback/error_feedback.hpp>
+#include <diloco/optimizer/adamw.hpp>
+#include <diloco/optimizer/external.hpp>
+#include <diloco/optimizer/lion.hpp>
+#include <diloco/optimizer/nesterov.hpp>
+#include <diloco/optimizer/sgd.hpp>
+#include <diloco/probe/chain.hpp>
+#include <diloco/probe/counters.hpp>
+#include <diloco/probe/jsonl.hpp>
+#include <diloco/probe/silent.hpp>
+#include <diloco/recipe.hpp>
+#include <diloco/schedule/every.hpp>
+#include <diloco/transport/alone.hpp>
+#include <diloco/transport/threads.hpp>
+#include <diloco/transport/with/counted.hpp>

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/explain.hpp>
+#include <diloco/concepts/probe.hpp>
+#include <diloco/concepts/traffic.hpp>
+#include <diloco/core/field.hpp>
+#include <diloco/recipe.hpp>
+#include <diloco/state/digest.hpp>
+#include <diloco/state/memory.hpp>
+#include <diloco/state/table.hpp>
+#include <diloco/sweep/apply_outer.hpp>
+#include <diloco/sweep/encode.hpp>
+#include <diloco/sweep/inner_step.hpp>
+#include <diloco/wire/contract.hpp>
+
+#include <memory>
+#include <optional>
+#include <sstream>
+
+namespace diloco {
+inline namespace v0 {
+
+struct step_options {
+  float lr_scale = 1.0f;    ///< the learning-rate schedule's factor
+  float grad_scale = 1.0f;  ///< multiplies every gradient: clipping, loss scaling, accumulation
+  double tokens = 1.0;      ///< what this step adds to the worker's weight in the next mean
+};
+
+struct land_options {
+  float mix = 0.0f;  ///< share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way
+};
+
+/// One worker's end of a DiLoCo run over the caller's own tensors.
+///
+/// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an `external`
+/// inner optimizer). Every call is collective where it communicates, so all ranks make the same calls in the same order.
+/// Functions named `try_…` return `result` and never throw; the others throw `exception` with the same error. After an
+/// error nothing is half-applied: θ, θ̄, the residual and all slots are what they were. All memory is taken at construction.
+template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
+          class Schedule, class Executor, class Probe>
+class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Schedule, Executor> {
+ public:
+  using recipe_type = recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
+
+  static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
+  static constexpr bool steps_inside = !external_optimizer<Inner>;
+
+  /// A round under way. Move-only; hand it to `land`. One that is destroyed instead breaks the round for every rank.
+  class flight {
+   public:
+    [[nodiscard]] std::uint64_t round() const { return round_; }
+
+   private:
+    friend class DiLoCo;
+    flight(pending_of<Transport> p, std::uint64_t round, double weight)
+        : pending_(std::move(p)), round_(round), weight_(weight) {}
+    pending_of<Transport> pending_;
+    std::uint64_t round_;
+    double weight_;
+  };
+
+  /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial parameters with
+  /// the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the trainer.
+  template <class Parameters>
+  DiLoCo(recipe_type r, Parameters const& parameters) : DiLoCo(make(std::move(r), parameters).value()) {}
+
+  /// The constructor's result-returning form.
+  template <class Parameters>
+  [[nodiscard]] static result<DiLoCo> make(recipe_type r, Parameters const& parameters) {
+    if (auto complaint = settings_complaint(r); !complaint.empty()) {
+      return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
+    }
+    auto l = layout::of(parameters, Compressor::block);
+    if (!l) return std::move(l).error();
+    DiLoCo trainer(std::move(r), std::move(*l), 0);
+    if (auto fine = trainer.start(); !fine) return std::move(fine).error();
+    return trainer;
+  }
+
+  /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
+  /// `std::span<float const>`, in the order and of the sizes of the parameters. Reads 4 B/param more under
+  /// DILOCO_CHECKS_NORMAL, to find a non-finite gradient before anything is written.
+  template <class Gradients>
+  result<> try_step(Gradients const& gradients, step_options o = {})
+    requires steps_inside
+  {
+    if (auto fine = accept(gradients, o); !fine) return fine;
+    inner_sweep(o);
+    return count_step(o.tokens);
+  }
+  template <class Gradients>
+  void step(Gradients const& gradients, step_options o = {})
+    requires steps_inside
+  {
+    try_step(gradients, o).value();
+  }
+
+  /// Counts a step that the framework took on θ itself, and runs a round where the schedule says so.
+  result<> try_after_step(step_options o = {})
+    requires(!steps_inside)
+  {
+    if (auto fine = usable(o); !fine) return fine;
+    return count_step(o.tokens);
+  }
+  void after_step(step_options o = {})
+    requires(!steps_inside)
+  {
+    try_after_step(o).value();
+  }
+
+  /// Sweep A: measures θ̄ − θ, encodes it and starts the exchange. Returns before anything arrived.
+  result<flight> try_launch();
+  [[nodiscard]] flight launch() { return try_launch().value(); }
+
+  /// Waits for the wires, agrees with all ranks that the round stands, and applies sweep B.
+  result<> try_land(flight f, land_options o = {});
+  void land(flight f, land_options o = {}) { try_land(std::move(f), o).value(); }
+
+  /// land(launch()): one round, now.
+  result<> try_sync() {
+    auto f = try_launch();
+    return f ? try_land(std::move(*f)) : result<>(std::move(f).error());
+  }
+  void sync() { try_sync().value(); }
+
+  [[nodiscard]] std::uint64_t steps() const { return steps_; }
+  [[nodiscard]] std::uint64_t rounds() const { return rounds_; }
+  [[nodiscard]] Transport& transport() { return recipe_.transport; }
+  [[nodiscard]] Probe& probe() { return recipe_.probe; }
+  [[nodiscard]] pattern exchange_pattern() const { return pattern_; }
+
+  /// The whole contract on one line: policies, wire, exchange, schedule, exact costs.
+  [[nodiscard]] std::string describe() const;
+
+  /// Exactly what was allocated.
+  [[nodiscard]] struct footprint footprint() const {
+    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes()};
+  }
+
+  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts.
+  [[nodiscard]] std::size_t wire_bytes_per_round() const {
+    int const k = recipe_.transport.size();
+    if (pattern_ == pattern::gather) return all_gather_sent_bytes(k, plan_.slot_bytes());
+    return all_to_all_sent_bytes(k, static_cast<std::size_t>(k) * plan_.slot_bytes()) +
+           all_gather_sent_bytes(k, plan_.slot_bytes());
+  }
+
+  /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
+  /// Empty where there is none. Valid until the next call that changes state.
+  [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
+    for (layout::row const& r : layout_.rows()) {
+      if (r.name != row) continue;
+      if (column == "theta") return {r.data, r.size};
+      auto const whole = table_[column];
+      if (whole.size() != layout_.column_elements()) return {};
+      return whole.subspan(r.column, r.size);
+    }
+    return {};
+  }
+
+  /// Digest of θ̄: equal on all ranks after every round.
+  [[nodiscard]] std::uint64_t digest() const { return digest_of(anchor_, layout_.column_elements()); }
+
+ private:
+  static constexpr std::size_t inner_slots = [] {
+    if constexpr (steps_inside) return slot_count<Inner>;
+    else return std::size_t{0};
+  }();
+  static constexpr std::size_t outer_slots = slot_count<Outer>;
+
+  DiLoCo(recipe_type r, layout l, int);
+  [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
+  [[nodiscard]] result<> start();
+  [[nodiscard]] result<> compare_with_peers();
+  [[nodiscard]] result<> compare_anchors();
+
+  [[nodiscard]] result<> usable(step_options const& o) const;
+  template <class Gradients>
+  [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
+  [[nodiscard]] result<> find_non_finite(float const* const* rows, std::string_view what);
+  void inner_sweep(step_options const& o);
+  result<> count_step(double tokens) {
+    steps_ += 1;
+    weight_ += tokens;
+    emit<inner_stepped>(recipe_.probe, steps_);
+    return recipe_.schedule.due(steps_) ? try_sync() : result<>{};
+  }
+
+  using arrival_type = arrival_of<Transport>;
+  [[nodiscard]] result<> take_wires_back();
+  [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload) const;
+  [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
+  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
+  [[nodiscard]] result<> weigh(arrival_type const& a);
+  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled);
+  [[nodiscard]] result<> settle(flight& f, land_options const& o);
+  void apply(arrival_type const& a, bool sharded, float mix);
+  void commit();
+  [[nodiscard]] received_wires<Compressor> received(arrival_type const& a, bool sharded);
+  [[nodiscard]] error fail(cause why, std::string what) const {
+    return {why, recipe_.transport.rank(), static_cast<long>(rounds_), "diloco: " + std::move(what)};
+  }
+  [[nodiscard]] error broken_by(error e) {
+    broken_ = std::make_unique<error>(e);
+    return e;
+  }
+
+  recipe_type recipe_;
+  layout layout_;
+  pattern pattern_;
+  wire_plan plan_;
+  index_memory index_;
+  table table_;
+  round_wires wires_;
+  std::size_t wire_bytes_ = 0;
+
+  float* anchor_ = nullptr;
+  float *residual_ = nullptr, *next_residual_ = nullptr;              // (column)
+  float *owner_residual_ = nullptr, *next_owner_residual_ = nullptr;  // (own shard)
+  float* inner_state_[inner_slots + 1] = {};
+  float* outer_state_[outer_slots + 1] = {};
+
+  std::uint64_t steps_ = 0, rounds_ = 0;
+  double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
+  bool in_flight_ = false;
+  std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
+  std::unique_ptr<error> broken_;
+};
+
+template <class... Policies, class Parameters>
+DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
+
+}  // namespace v0
+}  // namespace diloco
+
+#include <diloco/engine_construction.hpp>
+#include <diloco/engine_round.hpp>

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine.hpp>
+#include <diloco/sweep/copy.hpp>
+
+// Members of DiLoCo that run once: memory, checks, the contract with the peers, and what it says of itself.
+
+namespace diloco {
+inline namespace v0 {
+
+#define DILOCO_ENGINE                                                                                                \
+  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange, \
+            class Schedule, class Executor, class Probe>
+#define DILOCO_CLASS \
+  DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
+
+DILOCO_ENGINE
+DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
+    : recipe_(std::move(r)), layout_(std::move(l)), pattern_(Exchange::pick(recipe_.transport.size())),
+      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
+      index_(recipe_.executor, layout_, recipe_.transport.size()),
+      wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size())),
+      wire_bytes_(wires_.bytes()) {
+  std::size_t const n = layout_.column_elements();
+  auto const column = [&](std::string name, std::size_t elements) {
+    return table_.add(recipe_.executor, std::move(name), elements);
+  };
+  anchor_ = column("anchor", n);
+  if constexpr (has_residual) {
+    residual_ = column("residual", n);
+    next_residual_ = column("residual.next", n);
+    if (pattern_ == pattern::scatter_gather) {
+      std::size_t const own = plan_[recipe_.transport.rank()].elements;
+      owner_residual_ = column("owner_residual", own);
+      next_owner_residual_ = column("owner_residual.next", own);
+    }
+  }
+  for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
+  if constexpr (steps_inside) {
+    for (std::size_t s = 0; s < inner_slots; ++s) inner_state_[s] = column("inner." + std::string(Inner::slots[s]), n);
+  }
+}
+
+DILOCO_ENGINE
+std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
+  std::string complaint;
+  auto const check = [&](std::string_view role, auto const& policy) {
+    if (complaint.empty()) complaint = field_complaint(role, policy);
+  };
+  check("inner", r.inner);
+  check("outer", r.outer);
+  check("compressor", r.compressor);
+  check("feedback", r.feedback);
+  check("combine", r.combine);
+  check("schedule", r.schedule);
+  if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
+    complaint = "diloco: deadline_seconds = " + number_text(r.deadline_seconds) + " must be in (0, 1e9)";
+  }
+  return complaint;
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::start() {
+  if (auto fine = find_non_finite(index_.theta(), "the parameter"); !fine) return fine;
+  recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
+  recipe_.executor.wait();
+  return compare_with_peers();
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::compare_with_peers() {
+  contract c;
+  auto const term = [&](std::string role, auto const& policy) {
+    c.add(std::move(role), fingerprint(policy), std::string(policy.name) + " " + field_text(policy));
+  };
+  c.add("library version", DILOCO_VERSION, std::to_string(DILOCO_VERSION));
+  term("inner optimizer", recipe_.inner);
+  term("outer optimizer", recipe_.outer);
+  term("compressor", recipe_.compressor);
+  term("feedback", recipe_.feedback);
+  term("combine rule", recipe_.combine);
+  term("exchange", recipe_.exchange);
+  term("schedule", recipe_.schedule);
+  c.add("names and shapes of the tensors", layout_.fingerprint(),
+        std::to_string(layout_.rows().size()) + " tensors of " + std::to_string(layout_.parameters()) + " elements in all");
+  c.add("initial parameters", digest(), "the digest " + std::to_string(digest()));
+  return c.agree(recipe_.transport, recipe_.executor, deadline_after(recipe_.deadline_seconds));
+}
+
+DILOCO_ENGINE
+std::string DILOCO_CLASS::describe() const {
+  int const k = recipe_.transport.size();
+  double const wires = pattern_ == pattern::gather ? k : 1;
+  double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer>(wires);
+  if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  std::ostringstream text;
+  text.precision(3);
+  text << Inner::name << " → " << Outer::name << " · " << Compressor::name << " (" << wire_bits<Compressor> << " bit)";
+  if (has_residual) text << " + " << Feedback::name;
+  text << " · " << (pattern_ == pattern::gather ? gather::name : scatter_gather::name) << " over " << Transport::name << "×"
+       << k << " · " << recipe_.schedule.describe() << " · state " << footprint().state_bytes_per_parameter()
+       << " B/param · round " << round << " B/param";
+  return text.str();
+}
+
+}  // namespace v0
+}  // namespace diloco

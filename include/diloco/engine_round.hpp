@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine_construction.hpp>
+
+// Members of DiLoCo that run again and again: the inner step, and the round from launch to commit.
+
+namespace diloco {
+inline namespace v0 {
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::usable(step_options const& o) const {
+  if (broken_ != nullptr) return fail(cause::wrong_state, "this trainer cannot go on since: " + broken_->message);
+  auto const check = [](std::string_view name, double x) {
+    return non_negative.holds(x) ? std::string{} : std::string(name) + " = " + number_text(x) + " " + range_text(non_negative);
+  };
+  std::string complaint = check("lr_scale", static_cast<double>(o.lr_scale));
+  if (complaint.empty()) complaint = check("grad_scale", static_cast<double>(o.grad_scale));
+  if (complaint.empty()) complaint = check("tokens", o.tokens);
+  if (!complaint.empty()) return fail(cause::bad_setting, "step: " + complaint);
+  return {};
+}
+
+DILOCO_ENGINE
+template <class Gradients>
+result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
+  if (auto fine = usable(o); !fine) return fine;
+  auto const& rows = layout_.rows();
+  if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
+    return fail(cause::bad_layout, "step: " + std::to_string(gradients.size()) + " gradients for " +
+                                       std::to_string(rows.size()) + " parameters");
+  }
+  std::size_t r = 0;
+  for (auto const& each : gradients) {
+    std::span<float const> const g(each);
+    if (g.size() != rows[r].size) {
+      return fail(cause::bad_layout, "step: the gradient of '" + rows[r].name + "' has " + std::to_string(g.size()) +
+                                         " elements, the parameter " + std::to_string(rows[r].size));
+    }
+    index_.gradients()[r++] = g.data();
+  }
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL) return find_non_finite(index_.gradients(), "step: the gradient of");
+  return {};
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_view what) {
+  *index_.bad_row() = frame::no_row;
+  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
+  recipe_.executor.wait();
+  if (*index_.bad_row() == frame::no_row) return {};
+  return fail(cause::not_finite, std::string(what) + " '" + layout_.rows()[*index_.bad_row()].name +
+                                     "' holds a value that is not finite");
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::inner_sweep(step_options const& o) {
+  auto const step = recipe_.inner.at(step_context{steps_ + 1, o.lr_scale});
+  inner_step_kernel<std::remove_const_t<decltype(step)>, inner_slots> kernel{
+      step, o.grad_scale, index_.tiles(), index_.theta(), index_.gradients(), {}};
+  for (std::size_t s = 0; s < inner_slots; ++s) kernel.slots[s] = inner_state_[s];
+  recipe_.executor.for_each(index_.tile_count(), kernel);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::take_wires_back() {
+  auto const limit = deadline_after(recipe_.deadline_seconds);
+  auto const back = [&](std::optional<arrival_type>& from, wires& to) -> result<> {
+    if (!from) return {};
+    auto w = std::move(*from).reclaim(limit);
+    from.reset();
+    if (!w) return broken_by(std::move(w).error());
+    to = std::move(*w);
+    return {};
+  };
+  if (auto fine = back(last_contribution_, wires_.contribution); !fine) return fine;
+  return back(last_share_, wires_.share);
+}
+
+DILOCO_ENGINE
+frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
+  frame f;
+  f.phase = phase;
+  f.round = rounds_;
+  f.weight = weight_;
+  f.payload_bytes = payload;
+  f.bad_row = *index_.bad_row();
+  f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
+  return f;
+}
+
+DILOCO_ENGINE
+auto DILOCO_CLASS::try_launch() -> result<flight> {
+  if (auto fine = usable({}); !fine) return std::move(fine).error();
+  if (in_flight_) {
+    return fail(cause::wrong_state, "launch: round " + std::to_string(rounds_) + " is under way; land it first");
+  }
+  if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
+  std::byte* const slots = wires_.contribution.send.data();
+  *index_.bad_row() = frame::no_row;
+  recipe_.executor.for_each(
+      index_.tile_count(),
+      encode_kernel<Compressor, Feedback>{recipe_.compressor, recipe_.feedback, index_.tiles(), index_.theta(), anchor_,
+                                          residual_, next_residual_, slots, plan_.slot_bytes(), index_.bad_row()});
+  recipe_.executor.wait();
+  for (int s = 0; s < plan_.shards(); ++s) {
+    write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
+  }
+  exchange_tag const tag{rounds_, 0};
+  auto pending = pattern_ == pattern::gather ? recipe_.transport.all_gather(std::move(wires_.contribution), tag)
+                                             : recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
+  in_flight_ = true;
+  wait_seconds_ = 0;
+  emit<round_launched>(recipe_.probe, rounds_, steps_, weight_);
+  return flight(std::move(pending), rounds_, std::exchange(weight_, 0.0));
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::try_land(flight f, land_options o) {
+  if (!in_flight_ || f.round_ != rounds_) {
+    return fail(cause::wrong_state, "land: this flight is of round " + std::to_string(f.round_) + ", the trainer is at round " +
+                                        std::to_string(rounds_));
+  }
+  if (!zero_to_one.holds(static_cast<double>(o.mix))) {
+    // Peers wait for this rank's part, so a bad option must not cost them the round: it is told after landing unmixed.
+    auto settled = settle(f, {});
+    if (!settled) return settled;
+    return fail(cause::bad_setting, "land: mix = " + number_text(static_cast<double>(o.mix)) + " " + range_text(zero_to_one));
+  }
+  return settle(f, o);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
+  auto const abort = [&](error e) -> result<> {
+    in_flight_ = false;
+    weight_ += f.weight_;
+    emit<round_aborted>(recipe_.probe, rounds_, static_cast<int>(e.what));
+    return e.what == cause::not_finite || e.what == cause::bad_setting ? std::move(e) : broken_by(std::move(e));
+  };
+  auto contributions = receive(f.pending_);
+  if (!contributions) return abort(std::move(contributions).error());
+  int const own = pattern_ == pattern::gather ? 0 : recipe_.transport.rank();
+  auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own));
+  if (verdict) verdict = weigh(*contributions);
+
+  if (pattern_ == pattern::gather) {
+    if (verdict) apply(*contributions, false, o.mix);
+    contributions->done();
+    last_contribution_.emplace(std::move(*contributions));
+  } else {
+    auto shares = combine_own_shard(*contributions, !verdict);
+    contributions->done();
+    last_contribution_.emplace(std::move(*contributions));
+    if (!shares) return abort(std::move(shares).error());
+    auto second = read_frames(*shares, 1, 0);
+    if (verdict) verdict = std::move(second);
+    if (verdict) apply(*shares, true, o.mix);
+    shares->done();
+    last_share_.emplace(std::move(*shares));
+  }
+  if (!verdict) return abort(std::move(verdict).error());
+  commit();
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE) return compare_anchors();
+  return {};
+}
+
+DILOCO_ENGINE
+auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
+  auto const before = std::chrono::steady_clock::now();
+  auto arrived = p.wait(deadline_after(recipe_.deadline_seconds));
+  wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
+  return arrived;
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard) {
+  auto const roster = a.roster();
+  for (std::size_t k = 0; k < roster.size(); ++k) {
+    std::size_t const shard = phase == 0 ? own_shard : k;
+    frame const got = read_frame(a.wire(static_cast<int>(k)).data());
+    frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes);
+    std::string complaint = frame_complaint(got, expected, roster[k]);
+    if (!complaint.empty()) return fail(cause::disagreement, "round " + std::to_string(rounds_) + ": " + complaint);
+    if (phase == 0) index_.weights()[k] = got.weight;
+    if (got.bad_row == frame::no_row) continue;
+    std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
+    return fail(cause::not_finite, "round " + std::to_string(rounds_) + ": rank " + std::to_string(roster[k]) + ": " +
+                                       (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient") + " of '" + row +
+                                       "' is not finite or beyond " + number_text(static_cast<double>(Compressor::largest)) +
+                                       ", the largest magnitude of " + std::string(Compressor::name) +
+                                       "; the round is dropped on every rank and nothing was changed");
+  }
+  return {};
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::weigh(arrival_type const& a) {
+  std::size_t const n = a.roster().size();
+  total_weight_ = 0;
+  for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
+  bool const fine = non_negative.holds(total_weight_) &&
+                    recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
+  if (fine) return {};
+  return fail(cause::bad_setting, "round " + std::to_string(rounds_) + ": the workers' weights (tokens) add up to " +
+                                      number_text(total_weight_) + "; there is nothing to take the mean of");
+}
+
+DILOCO_ENGINE
+received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sharded) {
+  int const voices = static_cast<int>(a.roster().size());
+  for (int k = 0; k < voices; ++k) index_.wires()[k] = a.wire(k).data();
+  return {recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
+}
+
+DILOCO_ENGINE
+auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spoiled) -> result<arrival_type> {
+  wire_plan::shard const own = plan_[recipe_.transport.rank()];
+  *index_.bad_row() = frame::no_row;
+  if (!spoiled) {
+    recipe_.executor.for_each(
+        own.tiles, combine_shard_kernel<Compressor, Feedback>{
+                       received(contributions, false), recipe_.feedback, index_.tiles() + own.first_tile, own.column,
+                       owner_residual_, next_owner_residual_, wires_.share.send.data(), index_.bad_row()});
+    recipe_.executor.wait();
+  }
+  write_frame(wires_.share.send.data(), own_frame(1, own.payload_bytes));
+  auto pending = recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
+  return receive(pending);
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
+  auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
+  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots> kernel{
+      received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
+  for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
+  recipe_.executor.for_each(index_.tile_count(), kernel);
+  recipe_.executor.wait();
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::commit() {
+  std::swap(residual_, next_residual_);
+  table_.swap("residual", "residual.next");
+  std::swap(owner_residual_, next_owner_residual_);
+  table_.swap("owner_residual", "owner_residual.next");
+  in_flight_ = false;
+  emit<round_landed>(recipe_.probe, rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_);
+  rounds_ += 1;
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::compare_anchors() {
+  std::vector<std::uint64_t> digests;
+  for (layout::row const& r : layout_.rows()) digests.push_back(digest_of(anchor_ + r.column, r.size));
+  auto found = first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
+                                {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
+  if (!found) return broken_by(std::move(found).error());
+  if (!found->has_value()) return {};
+  difference const d = **found;
+  return broken_by(fail(cause::disagreement, "after round " + std::to_string(rounds_ - 1) + " rank " + std::to_string(d.rank) +
+                                                 " and rank 0 hold different anchors of '" + layout_.rows()[d.index].name +
+                                                 "'; an outer optimizer or compressor is not replicated"));
+}
+
+#undef DILOCO_ENGINE
+#undef DILOCO_CLASS
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/executor/host.hpp>
+
+#include <thrust/system/omp/execution_policy.h>
+
+namespace diloco {
+inline namespace v0 {
+
+/// All OpenMP threads. Needs -fopenmp; under clang prefer `tbb`, which keeps the loops vectorized.
+struct omp : detail::host_executor<omp> {
+  static constexpr std::string_view name = "omp";
+  static auto policy() { return thrust::omp::par; }
+};
+
+}  // namespace v0
+}  // namespace diloco

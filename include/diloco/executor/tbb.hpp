@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/executor/host.hpp>
+
+#include <thrust/system/tbb/execution_policy.h>
+
+namespace diloco {
+inline namespace v0 {
+
+/// All threads of oneTBB's arena. Link with oneTBB.
+struct tbb : detail::host_executor<tbb> {
+  static constexpr std::string_view name = "tbb";
+  static auto policy() { return thrust::tbb::par; }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Lion (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum; sign(0) = 0, decay before the update,
+/// no bias correction. 20 B/param; replicated.
+struct lion {
+  float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.99f, weight_decay = 0.0f;
+
+  static constexpr std::string_view name = "lion";
+  static constexpr std::array<std::string_view, 1> slots{"m"};
+
+  struct step {
+    float lr, keep, beta1, beta2;
+    DILOCO_HD void operator()(float& p, float g, float& m) const {
+      float const u = fma(beta1, m, (1.0f - beta1) * g);
+      float const sign = static_cast<float>(u > 0.0f) - static_cast<float>(u < 0.0f);
+      p = fma(-lr, sign, keep * p);
+      m = fma(beta2, m, (1.0f - beta2) * g);
+    }
+  };
+  [[nodiscard]] step at(step_context c) const {
+    float const rate = lr * c.lr_scale;
+    return {rate, fma(-rate, weight_decay, 1.0f), beta1, beta2};
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("beta1", beta1, below_one);
+    f("beta2", beta2, below_one);
+    f("weight_decay", weight_decay, non_negative);
+  }
+  friend bool operator==(lion const&, lion const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<lion> = true;
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12 B/param;
+/// replicated. With lr = 1 as inner optimizer the pseudo-gradient *is* the gradient: data-parallel training.
+struct plain_sgd {
+  float lr = 1e-2f, weight_decay = 0.0f;
+
+  static constexpr std::string_view name = "plain_sgd";
+  static constexpr std::array<std::string_view, 0> slots{};
+
+  struct step {
+    float lr, weight_decay;
+    DILOCO_HD void operator()(float& p, float g) const { p = fma(-lr, fma(weight_decay, p, g), p); }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, weight_decay}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("weight_decay", weight_decay, non_negative);
+  }
+  friend bool operator==(plain_sgd const&, plain_sgd const&) = default;
+};
+
+/// SGD, PyTorch's `torch.optim.SGD(momentum, dampening=0, nesterov)`: m ← μ·m + g with lr outside the
+/// buffer; `nesterov` steps along g + μ·m instead of m. 20 B/param; replicated.
+struct sgd {
+  float lr = 1e-2f, momentum = 0.0f;
+  bool nesterov = false;
+  float weight_decay = 0.0f;
+
+  static constexpr std::string_view name = "sgd";
+  static constexpr std::array<std::string_view, 1> slots{"momentum"};
+
+  struct step {
+    float lr, mu, weight_decay, look_ahead, gradient_share;
+    DILOCO_HD void operator()(float& p, float g, float& m) const {
+      float const d = fma(weight_decay, p, g);
+      m = fma(mu, m, d);
+      p = fma(-lr, fma(look_ahead, m, gradient_share * d), p);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const {
+    return {lr * c.lr_scale, momentum, weight_decay, nesterov ? momentum : 1.0f, nesterov ? 1.0f : 0.0f};
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("momentum", momentum, below_one);
+    f("nesterov", nesterov, zero_to_one);
+    f("weight_decay", weight_decay, non_negative);
+  }
+  friend bool operator==(sgd const&, sgd const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<plain_sgd> = true;
+template <>
+inline constexpr bool enable_replicated<sgd> = true;
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/combine/weighted_mean.hpp>
+#include <diloco/compressor/f32.hpp>
+#include <diloco/executor/host.hpp>
+#include <diloco/feedback/error_feedback.hpp>
+#include <diloco/optimizer/adamw.hpp>
+#include <diloco/optimizer/nesterov.hpp>
+#include <diloco/probe/silent.hpp>
+#include <diloco/schedule/every.hpp>
+#include <diloco/sweep/exchange.hpp>
+
+#include <tuple>
+#include <utility>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Stands where no transport was named: there is no default world.
+struct unnamed_transport {};
+
+/// What the user fills in: one policy per line of the round, each with a default but the transport. Name the members that
+/// matter: `recipe{.compressor = absmax<4>{}, .transport = alone{}}`. clang below 17 cannot deduce the type from a subset of
+/// them; there, and anywhere, `recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{})` says the same.
+template <class Inner = adamw, class Outer = nesterov, class Compressor = f32, class Transport = unnamed_transport,
+          class Feedback = error_feedback, class Combine = weighted_mean, class Exchange = automatic,
+          class Schedule = every, class Executor = cpp, class Probe = silent>
+struct recipe {
+  Inner inner{};
+  Outer outer{};
+  Compressor compressor{};
+  Feedback feedback{};
+  Combine combine{};
+  Exchange exchange{};
+  Transport transport{};
+  Schedule schedule{};
+  Executor executor{};
+  Probe probe{};
+  double deadline_seconds = 300;  ///< of every wait for peers
+
+  template <class P>
+  [[nodiscard]] auto with_inner(P p) && { return replace<0>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_outer(P p) && { return replace<1>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_compressor(P p) && { return replace<2>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_feedback(P p) && { return replace<3>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_combine(P p) && { return replace<4>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_exchange(P p) && { return replace<5>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_transport(P p) && { return replace<6>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_schedule(P p) && { return replace<7>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_executor(P p) && { return replace<8>(std::move(p)); }
+  template <class P>
+  [[nodiscard]] auto with_probe(P p) && { return replace<9>(std::move(p)); }
+  [[nodiscard]] recipe with_deadline_seconds(double seconds) && {
+    deadline_seconds = seconds;
+    return std::move(*this);
+  }
+
+ private:
+  template <class I, class O, class C, class F, class M, class X, class T, class S, class E, class R>
+  static recipe<I, O, C, T, F, M, X, S, E, R> assemble(double seconds, I i, O o, C c, F f, M m, X x, T t, S s, E e, R r) {
+    return {std::move(i), std::move(o), std::move(c), std::move(f), std::move(m), std::move(x),
+            std::move(t), std::move(s), std::move(e), std::move(r), seconds};
+  }
+  template <std::size_t Which, class P>
+  auto replace(P p) {
+    auto all = std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor, probe);
+    auto pick = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) -> auto&& {
+      if constexpr (I == Which) return std::move(p);
+      else return std::move(std::get<I>(all));
+    };
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return assemble(deadline_seconds, pick(std::integral_constant<std::size_t, I>{})...);
+    }(std::make_index_sequence<10>{});
+  }
+};
+
+/// The engine (engine.hpp). The four policies that everybody names come first.
+template <class Inner = adamw, class Outer = nesterov, class Compressor = f32, class Transport = unnamed_transport,
+          class Feedback = error_feedback, class Combine = weighted_mean, class Exchange = automatic,
+          class Schedule = every, class Executor = cpp, class Probe = silent>
+class DiLoCo;
+
+}  // namespace v0
+}  // namespace diloco

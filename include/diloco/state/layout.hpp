@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/error.hpp>
+#include <diloco/core/hash.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace diloco {
+inline namespace v0 {
+
+/// One of the caller's tensors: contiguous float32, borrowed for the trainer's life, never copied or moved.
+struct tensor {
+  std::string name;
+  std::vector<std::size_t> shape;  // a scalar has none
+  float* data = nullptr;
+
+  [[nodiscard]] std::size_t size() const {
+    std::size_t n = 1;
+    for (std::size_t extent : shape) n *= extent;
+    return n;
+  }
+};
+
+/// A run of elements of one row: the unit of work of every sweep, and the unit that shards are made of.
+struct tile {
+  std::uint32_t row;
+  std::uint32_t count;   ///< elements, at most tile_elements
+  std::uint32_t shard;   ///< which rank owns it under scatter–gather
+  std::uint32_t unused;
+  std::size_t begin;     ///< first element within the row
+  std::size_t column;    ///< first element within our own padded columns
+  std::size_t wire;      ///< first byte within its shard's payload
+};
+
+/// Rows and how they are cut. Our columns pad each row to whole blocks, so a block never spans two tensors and a scale is
+/// never shared by an embedding and a norm gain.
+class layout {
+ public:
+  struct row {
+    std::string name;
+    std::vector<std::size_t> shape;
+    float* data;
+    std::size_t size;
+    std::size_t column;
+  };
+
+  /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing name.
+  template <class Parameters>
+  static result<layout> of(Parameters const& parameters, int block) {
+    layout l;
+    l.block_ = static_cast<std::size_t>(block);
+    l.tile_elements_ = l.block_ * std::max<std::size_t>(1, target_tile_elements / l.block_);
+    for (tensor const& t : parameters) {
+      std::string complaint = l.complaint_about(t);
+      if (!complaint.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
+      l.append(t);
+    }
+    if (l.rows_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
+    return l;
+  }
+
+  [[nodiscard]] std::vector<row> const& rows() const { return rows_; }
+  [[nodiscard]] std::vector<tile> const& tiles() const { return tiles_; }
+  [[nodiscard]] std::vector<tile>& tiles() { return tiles_; }
+  [[nodiscard]] std::size_t parameters() const { return parameters_; }
+  /// Elements of one padded column.
+  [[nodiscard]] std::size_t column_elements() const { return column_; }
+
+  /// Fingerprint of names and shapes, in order.
+  [[nodiscard]] std::uint64_t fingerprint() const {
+    hash64 h;
+    for (row const& r : rows_) {
+      h.add(r.name);
+      h.add(static_cast<std::uint64_t>(r.shape.size()));
+      for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
+    }
+    return h.value();
+  }
+
+ private:
+  // 16 KiB per column: long enough to hide the loop's start, short enough that 10,000 small tensors share two cores evenly.
+  static constexpr std::size_t target_tile_elements = 4096;
+
+  [[nodiscard]] std::string complaint_about(tensor const& t) const {
+    std::string const number = "tensor " + std::to_string(rows_.size());
+    if (t.name.empty()) return number + " has no name";
+    for (row const& r : rows_) {
+      if (r.name == t.name) return "the name '" + t.name + "' is given twice";
+    }
+    if (t.size() == 0) return "'" + t.name + "' has no elements";
+    if (t.data == nullptr) return "'" + t.name + "' points to nothing";
+    return {};
+  }
+
+  void append(tensor const& t) {
+    std::size_t const size = t.size();
+    for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
+      tiles_.push_back({static_cast<std::uint32_t>(rows_.size()),
+                        static_cast<std::uint32_t>(std::min(tile_elements_, size - begin)), 0, 0, begin, column_ + begin, 0});
+    }
+    rows_.push_back({t.name, t.shape, t.data, size, column_});
+    column_ += (size + block_ - 1) / block_ * block_;
+    parameters_ += size;
+  }
+
+  std::vector<row> rows_;
+  std::vector<tile> tiles_;
+  std::size_t block_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
+};
+
+}  // namespace v0
+}  // namespace diloco

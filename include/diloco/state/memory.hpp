@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/executor.hpp>
+#include <diloco/concepts/transport.hpp>
+#include <diloco/state/layout.hpp>
+#include <diloco/wire/plan.hpp>
+
+#include <cstring>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Bytes that a trainer allocated, all of them through its executor and all at construction.
+struct footprint {
+  std::size_t parameters = 0;   ///< elements of the caller's tensors, which stay the caller's
+  std::size_t state_bytes = 0;  ///< columns: anchor, residuals, slots
+  std::size_t wire_bytes = 0;   ///< send and receive buffers
+  std::size_t index_bytes = 0;  ///< tiles and pointers
+  [[nodiscard]] std::size_t total_bytes() const { return state_bytes + wire_bytes + index_bytes; }
+  [[nodiscard]] double state_bytes_per_parameter() const {
+    return static_cast<double>(state_bytes) / static_cast<double>(parameters);
+  }
+};
+
+/// What the kernels look things up in: one allocation, cut in pieces.
+class index_memory {
+ public:
+  template <executor E>
+  index_memory(E const& where, layout const& l, int ranks)
+      : tiles_(l.tiles().size()), rows_(l.rows().size()), ranks_(static_cast<std::size_t>(ranks)),
+        memory_(where.allocate_wire(bytes_for(tiles_, rows_, ranks_))) {
+    std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
+    for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
+  }
+
+  [[nodiscard]] tile* tiles() const { return memory_.as<tile>(); }
+  [[nodiscard]] std::size_t tile_count() const { return tiles_; }
+  [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(tiles() + tiles_); }
+  [[nodiscard]] float const** gradients() const { return const_cast<float const**>(theta() + rows_); }
+  [[nodiscard]] std::byte const** wires() const { return reinterpret_cast<std::byte const**>(gradients() + rows_); }
+  [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
+  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(coefficients() + (ranks_ + 1) / 2 * 2); }
+  [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
+  [[nodiscard]] std::size_t bytes() const { return memory_.size(); }
+
+ private:
+  static std::size_t bytes_for(std::size_t tiles, std::size_t rows, std::size_t ranks) {
+    return tiles * sizeof(tile) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) + (ranks + 1) / 2 * 2 * sizeof(float) +
+           ranks * sizeof(double) + sizeof(std::uint64_t);
+  }
+  std::size_t tiles_, rows_, ranks_;
+  buffer memory_;
+};
+
+/// The buffers of one round: what goes out first, and under scatter–gather what the owner sends back.
+struct round_wires {
+  wires contribution;
+  wires share;
+
+  template <transport T, executor E>
+  static round_wires allocate(E const& where, wire_plan const& plan, int ranks) {
+    auto const slots = [&](std::size_t n) { return n == 0 ? buffer{} : where.allocate_wire(n * plan.slot_bytes()); };
+    auto const inbox = [&] { return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(ranks); };
+    std::size_t const shards = static_cast<std::size_t>(plan.shards());
+    round_wires w{{slots(shards), slots(inbox())}, {}};
+    if (shards > 1) w.share = {slots(1), slots(inbox())};
+    return w;
+  }
+  [[nodiscard]] std::size_t bytes() const {
+    return contribution.send.size() + contribution.receive.size() + share.send.size() + share.receive.size();
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

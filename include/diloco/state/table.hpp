@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/executor.hpp>
+#include <diloco/state/layout.hpp>
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Columns over the layout's rows. Policies declare them by name; nothing is hidden in an optimizer object.
+class table {
+ public:
+  /// Adds a zeroed float column of `elements`, and gives where it lies.
+  template <executor E>
+  float* add(E const& where, std::string name, std::size_t elements) {
+    if (elements == 0) return nullptr;
+    columns_.push_back({std::move(name), where.allocate(elements * sizeof(float)), elements});
+    return columns_.back().memory.template as<float>();
+  }
+  [[nodiscard]] std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (column const& c : columns_) sum += c.memory.size();
+    return sum;
+  }
+  /// The whole column, padding included, or an empty span.
+  [[nodiscard]] std::span<float> operator[](std::string_view name) const {
+    for (column const& c : columns_) {
+      if (c.name == name) return {c.memory.template as<float>(), c.elements};
+    }
+    return {};
+  }
+  /// Exchanges what two columns hold, by exchanging their names.
+  void swap(std::string_view a, std::string_view b) {
+    column* first = find(a);
+    column* second = find(b);
+    if (first != nullptr && second != nullptr) first->name.swap(second->name);
+  }
+  [[nodiscard]] std::string names() const {
+    std::string all;
+    for (column const& c : columns_) all += (all.empty() ? "" : ", ") + c.name;
+    return all;
+  }
+
+ private:
+  struct column {
+    std::string name;
+    buffer memory;
+    std::size_t elements;
+  };
+  column* find(std::string_view name) {
+    for (column& c : columns_) {
+      if (c.name == name) return &c;
+    }
+    return nullptr;
+  }
+  std::vector<column> columns_;
+};
+
+}  // namespace v0
+}  // namespace diloco

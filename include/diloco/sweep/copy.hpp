@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/sweep/tiles.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// θ̄ ← θ, once at construction.
+struct copy_to_anchor_kernel {
+  static constexpr int block = 256;
+
+  tile const* tiles;
+  float* const* theta;  // (rows)
+  float* anchor;        // padded column
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    float const* p = theta[t.row] + t.begin;
+    for_each_block<block>(t, [&](int offset, int count) {
+      store<block>(l, load<block>(l, p + offset, count), anchor + t.column + offset, count);
+    });
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/transport.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// A world of one, asked for by name: nothing is sent, the round still happens (DiLoCo with K = 1).
+struct alone {
+  static constexpr std::string_view name = "alone";
+  static constexpr bool receives_in_place = true;
+  [[nodiscard]] static int rank() { return 0; }
+  [[nodiscard]] static int size() { return 1; }
+
+  class arrival {
+   public:
+    explicit arrival(wires w) : wires_(std::move(w)) {}
+    [[nodiscard]] static std::span<int const> roster() { return {&only_rank, 1}; }
+    [[nodiscard]] std::span<std::byte const> wire(int) const { return wires_.send.bytes(); }
+    void done() {}
+    result<wires> reclaim(deadline) && { return std::move(wires_); }
+
+   private:
+    static constexpr int only_rank = 0;
+    wires wires_;
+  };
+
+  class pending {
+   public:
+    explicit pending(wires w) : wires_(std::move(w)) {}
+    result<arrival> wait(deadline) { return arrival(std::move(wires_)); }
+
+   private:
+    wires wires_;
+  };
+
+  [[nodiscard]] static pending all_gather(wires w, exchange_tag) { return pending(std::move(w)); }
+  [[nodiscard]] static pending all_to_all(wires w, exchange_tag) { return pending(std::move(w)); }
+};
+
+}  // namespace v0
+}  // namespace diloco

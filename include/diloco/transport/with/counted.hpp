@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/transport.hpp>
+
+#include <atomic>
+#include <memory>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each exchange. The
+/// counts are shared with every `counts()` handle taken before the transport moved into a recipe.
+template <transport T>
+class counted {
+ public:
+  struct traffic {
+    std::atomic<std::uint64_t> sent_bytes{0}, operations{0};
+  };
+
+  static constexpr std::string_view name = T::name;
+  static constexpr bool receives_in_place = T::receives_in_place;
+
+  explicit counted(T inner) : inner_(std::move(inner)) {}
+  [[nodiscard]] int rank() const { return inner_.rank(); }
+  [[nodiscard]] int size() const { return inner_.size(); }
+  [[nodiscard]] std::shared_ptr<traffic const> counts() const { return traffic_; }
+  [[nodiscard]] std::uint64_t sent_bytes() const { return traffic_->sent_bytes; }
+  [[nodiscard]] std::uint64_t operations() const { return traffic_->operations; }
+
+  [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
+    count(all_gather_sent_bytes(size(), w.send.size()));
+    return inner_.all_gather(std::move(w), tag);
+  }
+  [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) {
+    count(all_to_all_sent_bytes(size(), w.send.size()));
+    return inner_.all_to_all(std::move(w), tag);
+  }
+
+ private:
+  void count(std::size_t bytes) {
+    traffic_->sent_bytes += bytes;
+    traffic_->operations += 1;
+  }
+  T inner_;
+  std::shared_ptr<traffic> traffic_ = std::make_shared<traffic>();
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/error.hpp>
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+
+namespace diloco {
+inline namespace v0 {
+
+/// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks divide by the
+/// same sum and all of them drop a round that one of them cannot take part in.
+struct frame {
+  static constexpr std::uint32_t expected_magic = 0x4F4C4944;  // "DILO"
+  static constexpr std::uint32_t no_row = 0xffffffffu;
+
+  std::uint32_t magic = expected_magic;
+  std::uint16_t version = 1;
+  std::uint16_t phase = 0;
+  std::uint64_t round = 0;
+  double weight = 0;
+  std::uint64_t payload_bytes = 0;
+  std::uint32_t bad_row = no_row;  ///< first row with a value that cannot be sent
+  std::uint32_t rank = 0;
+  std::uint64_t reserved[3] = {};
+};
+static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
+
+inline void write_frame(std::byte* slot, frame const& f) { std::memcpy(slot, &f, sizeof f); }
+
+inline frame read_frame(std::byte const* slot) {
+  frame f;
+  std::memcpy(&f, slot, sizeof f);
+  return f;
+}
+
+/// Compares a received frame with what this rank computed by itself; empty where it fits.
+inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
+  std::string const who = "rank " + std::to_string(from);
+  if (got.magic != frame::expected_magic || got.version != expected.version) return who + " sent no diloco frame";
+  if (got.round != expected.round || got.phase != expected.phase) {
+    return who + " is in round " + std::to_string(got.round) + " phase " + std::to_string(got.phase) +
+           ", this rank in round " + std::to_string(expected.round) + " phase " + std::to_string(expected.phase);
+  }
+  if (got.rank != static_cast<std::uint32_t>(from)) return who + " signed as rank " + std::to_string(got.rank);
+  if (got.payload_bytes != expected.payload_bytes) {
+    return who + " sent " + std::to_string(got.payload_bytes) + " payload bytes, expected " +
+           std::to_string(expected.payload_bytes);
+  }
+  return {};
+}
+
+}  // namespace v0
+}  // namespace diloco
