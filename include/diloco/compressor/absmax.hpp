@@ -24,7 +24,7 @@ struct absmax {
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f;
   static constexpr std::size_t side_bytes = sizeof(float);
-  static constexpr std::size_t code_bytes(std::size_t n) { return (n * Bits + 7) / 8; }
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n * Bits + 7) / 8; }
 
   static constexpr float levels = Bits == 8 ? 127.0f : 7.0f;
   static constexpr float unit = 1.0f / levels;
@@ -75,7 +75,7 @@ struct absmax {
   /// 1.5·2²³ puts the unit in the last place of the sum: the FPU's own rounding is rne(x·scale), and the low bits of the
   /// sum are the two's complement code.
   DILOCO_HD static std::uint8_t quantize(float x, float scale) {
-    return static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(fma(x, scale, 12582912.0f)));
+    return static_cast<std::uint8_t>(bits_of(fma(x, scale, 12582912.0f)));
   }
   DILOCO_HD static std::uint8_t pack(std::uint8_t const* q, int i) {
     if constexpr (Bits == 8) return q[i];

@@ -15,7 +15,7 @@ struct f32 {
   static constexpr bool lossless = true;
   static constexpr float largest = 3.4028235e38f;
   static constexpr std::size_t side_bytes = 0;
-  static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {

@@ -16,7 +16,7 @@ struct sixteen_bit {
   static constexpr int block = 256;
   static constexpr bool lossless = false;
   static constexpr std::size_t side_bytes = 0;
-  static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {

@@ -22,7 +22,7 @@ struct sign {
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f;
   static constexpr std::size_t side_bytes = sizeof(float);
-  static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
@@ -39,7 +39,7 @@ struct sign {
 
   template <lanes L>
   DILOCO_HD fragment<L, Block> decode(L l, int count, wire_block_view in) const {
-    std::uint32_t const scale = std::bit_cast<std::uint32_t>(*reinterpret_cast<float const*>(in.side));
+    std::uint32_t const scale = bits_of(*reinterpret_cast<float const*>(in.side));
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) / 8;
     int const bytes = (count + 7) / 8 - first_element<L, Block>(l) / 8;
     // A zero block has no sign to give: every element is +0.
@@ -47,7 +47,7 @@ struct sign {
     fragment<L, Block> y;
     for (int j = 0; j < y.size / 8; ++j) {
       std::uint32_t const c = j < bytes ? code[j] : 0u;
-      for (int i = 0; i < 8; ++i) y.v[8 * j + i] = std::bit_cast<float>(scale | ((c << (31 - i)) & mask));
+      for (int i = 0; i < 8; ++i) y.v[8 * j + i] = float_of(scale | ((c << (31 - i)) & mask));
     }
     return y;
   }
@@ -62,7 +62,7 @@ struct sign {
     float const scale = 4194304.0f / info.amax;
     std::uint32_t sum = 0;
     for (int i = 0; i < x.size; ++i) {
-      sum += std::bit_cast<std::uint32_t>(fma(std::fabs(x.v[i]), scale, 8388608.0f)) - 0x4B000000u;
+      sum += bits_of(fma(std::fabs(x.v[i]), scale, 8388608.0f)) - 0x4B000000u;
     }
     return static_cast<float>(L::sum(sum)) / static_cast<float>(info.count) * (info.amax * 0x1p-22f);
   }

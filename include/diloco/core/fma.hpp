@@ -4,6 +4,7 @@
 #include <diloco/core/config.hpp>
 
 #include <cmath>
+#include <cstdint>
 
 namespace diloco {
 inline namespace v0 {
@@ -12,6 +13,10 @@ inline namespace v0 {
 /// `a * b + c` by itself depends on flags, compiler and backend, and two ranks must end with the same bits.
 /// Write `diloco::fma` outside this namespace: the C library's `fma` works in double.
 DILOCO_HD inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
+
+/// The bits of a float, and back. `std::bit_cast` is a host function to nvcc, which would compile it to a trap.
+DILOCO_HD constexpr std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
+DILOCO_HD constexpr float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
 /// baseⁿ by repeated squaring in double: multiplications only, so every libm gives the same bits.
 constexpr double integer_power(double base, unsigned long long n) {

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <diloco/core/config.hpp>
+#include <diloco/core/fma.hpp>
 
-#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -83,7 +83,7 @@ template <lanes L, int Block>
 DILOCO_HD inline std::uint32_t magnitude_bits(L, fragment<L, Block> const& x) {
   std::uint32_t largest = 0;
   for (int i = 0; i < x.size; ++i) {
-    std::uint32_t const bits = std::bit_cast<std::uint32_t>(x.v[i]) & 0x7fffffffu;
+    std::uint32_t const bits = bits_of(x.v[i]) & 0x7fffffffu;
     largest = bits > largest ? bits : largest;
   }
   return L::max(largest);

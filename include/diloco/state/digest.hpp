@@ -5,7 +5,6 @@
 #include <diloco/core/lanes.hpp>
 #include <diloco/state/layout.hpp>
 
-#include <bit>
 #include <cstdint>
 
 namespace diloco {
@@ -19,11 +18,11 @@ inline std::uint64_t digest_of(float const* DILOCO_RESTRICT p, std::size_t n, st
   for (std::size_t i = 0; i < width; ++i) chain[i] = seed + i;
   std::size_t const whole = n / width * width;
   for (std::size_t base = 0; base < whole; base += width) {
-    for (std::size_t i = 0; i < width; ++i) chain[i] = mix64(chain[i], std::bit_cast<std::uint32_t>(p[base + i]));
+    for (std::size_t i = 0; i < width; ++i) chain[i] = mix64(chain[i], bits_of(p[base + i]));
   }
   hash64 h;
   for (std::uint64_t c : chain) h.add(c);
-  for (std::size_t i = whole; i < n; ++i) h.add(static_cast<std::uint64_t>(std::bit_cast<std::uint32_t>(p[i])));
+  for (std::size_t i = whole; i < n; ++i) h.add(static_cast<std::uint64_t>(bits_of(p[i])));
   return h.value();
 }
 

@@ -36,8 +36,8 @@ template <compressor C, class Feedback, lanes L>
 DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& feedback, fragment<L, C::block>& x, int count,
                                    wire_block out, float* residual, std::uint32_t* bad_row, std::uint32_t row) {
   std::uint32_t const magnitude = magnitude_bits(l, x);
-  float amax = std::bit_cast<float>(magnitude);
-  if (magnitude > std::bit_cast<std::uint32_t>(C::largest)) {
+  float amax = float_of(magnitude);
+  if (magnitude > bits_of(C::largest)) {
     if (L::rank() == 0) L::atomic_min(bad_row, row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
     amax = 0.0f;

@@ -14,12 +14,12 @@ inline namespace v0 {
 /// Bytes of one tile on the wire: codes of all its blocks, then their side information, each padded to 16 bytes so that
 /// both can be read with full-width loads.
 template <compressor C>
-constexpr std::size_t code_plane_bytes(std::size_t count) {
+DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
   std::size_t const full = count / C::block, rest = count % C::block;
   return (full * C::code_bytes(C::block) + (rest != 0 ? C::code_bytes(rest) : 0) + 15) / 16 * 16;
 }
 template <compressor C>
-constexpr std::size_t tile_wire_bytes(std::size_t count) {
+DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   std::size_t const blocks = (count + C::block - 1) / C::block;
   return code_plane_bytes<C>(count) + (blocks * C::side_bytes + 15) / 16 * 16;
 }

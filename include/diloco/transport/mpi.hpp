@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/transport.hpp>
+
+#include <mpi.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Nonblocking MPI collectives under a deadline. The caller initializes and finalizes MPI; the communicator is duplicated,
+/// so nothing of ours meets the caller's messages. MPI cannot take a collective back: after a missed deadline the wires
+/// stay with MPI for good and the trainer says that it cannot go on.
+class mpi {
+ public:
+  static constexpr std::string_view name = "mpi";
+  static constexpr bool receives_in_place = false;
+
+  /// Collective over `world`. Errors: MPI not initialized, or finalized already.
+  explicit mpi(MPI_Comm world) {
+    int on = 0, off = 0;
+    MPI_Initialized(&on);
+    MPI_Finalized(&off);
+    if (on == 0 || off != 0) {
+      raise({cause::wrong_state, 0, 0, "diloco: mpi: MPI is not initialized; call MPI_Init_thread before making the transport"});
+    }
+    MPI_Comm mine = MPI_COMM_NULL;
+    if (int const code = MPI_Comm_dup(world, &mine); code != MPI_SUCCESS) raise(failure(code, "MPI_Comm_dup", {}, 0));
+    MPI_Comm_set_errhandler(mine, MPI_ERRORS_RETURN);
+    state_ = std::make_shared<communicator>(mine);
+  }
+
+  [[nodiscard]] int rank() const { return state_->rank; }
+  [[nodiscard]] int size() const { return state_->size; }
+
+ private:
+  struct communicator {
+    explicit communicator(MPI_Comm c) : handle(c) {
+      MPI_Comm_rank(c, &rank);
+      MPI_Comm_size(c, &size);
+      for (int r = 0; r < size; ++r) roster.push_back(r);
+    }
+    communicator(communicator const&) = delete;
+    communicator& operator=(communicator const&) = delete;
+    ~communicator() {
+      int off = 0;
+      MPI_Finalized(&off);
+      // Freeing is collective; with a request that never completed it would hang, so such a communicator is left behind.
+      if (off == 0 && !abandoned) MPI_Comm_free(&handle);
+    }
+    MPI_Comm handle;
+    int rank = 0, size = 0;
+    bool abandoned = false;
+    std::vector<int> roster;
+  };
+
+ public:
+  class arrival {
+   public:
+    [[nodiscard]] std::span<int const> roster() const { return state_->roster; }
+    [[nodiscard]] std::span<std::byte const> wire(int k) const {
+      std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
+      return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
+    }
+    void done() {}
+    result<wires> reclaim(deadline) && { return std::move(memory_); }
+
+   private:
+    friend class mpi;
+    arrival(std::shared_ptr<communicator> state, wires w) : state_(std::move(state)), memory_(std::move(w)) {}
+    std::shared_ptr<communicator> state_;
+    wires memory_;
+  };
+
+  class pending {
+   public:
+    pending(pending&& other) noexcept { swap(other); }
+    pending& operator=(pending&& other) noexcept {
+      pending taken(std::move(other));
+      swap(taken);
+      return *this;
+    }
+    ~pending() { abandon(); }
+
+    result<arrival> wait(deadline d) {
+      if (code_ != MPI_SUCCESS) return lost(failure(code_, "the collective", tag_, state_->rank));
+      for (int polls = 0;; ++polls) {
+        int here = 0;
+        code_ = MPI_Test(&request_, &here, MPI_STATUS_IGNORE);
+        if (code_ != MPI_SUCCESS) return lost(failure(code_, "MPI_Test", tag_, state_->rank));
+        if (here != 0) return arrival(std::exchange(state_, nullptr), std::move(memory_));
+        if (std::chrono::steady_clock::now() >= d) return lost(late());
+        // Ranks share cores in tests and on laptops: after a short spin, let the others in.
+        if (polls > 64) std::this_thread::yield();
+      }
+    }
+
+   private:
+    friend class mpi;
+    pending(std::shared_ptr<communicator> state, wires w, exchange_tag tag)
+        : state_(std::move(state)), memory_(std::move(w)), tag_(tag) {}
+    void swap(pending& other) noexcept {
+      std::swap(state_, other.state_);
+      std::swap(memory_, other.memory_);
+      std::swap(tag_, other.tag_);
+      std::swap(request_, other.request_);
+      std::swap(code_, other.code_);
+    }
+    [[nodiscard]] error late() const {
+      return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
+              "diloco: mpi: round " + std::to_string(tag_.round) + ": not every rank arrived before the deadline"};
+    }
+    [[nodiscard]] error lost(error e) {
+      abandon();
+      return e;
+    }
+    /// MPI may still write into the buffers, today or never: they are given up, as is the communicator.
+    void abandon() {
+      if (state_ == nullptr) return;
+      int done = 0;
+      if (request_ != MPI_REQUEST_NULL && MPI_Test(&request_, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0) {
+        memory_.send.leak();
+        memory_.receive.leak();
+        state_->abandoned = true;
+      }
+      state_.reset();
+    }
+    std::shared_ptr<communicator> state_;
+    wires memory_;
+    exchange_tag tag_;
+    MPI_Request request_ = MPI_REQUEST_NULL;
+    int code_ = MPI_SUCCESS;
+  };
+
+  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) {
+    pending p(state_, std::move(w), tag);
+    units const u(p.memory_.send.size());
+    p.code_ = MPI_Iallgather(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
+                             state_->handle, &p.request_);
+    return p;
+  }
+  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
+    pending p(state_, std::move(w), tag);
+    units const u(p.memory_.send.size() / static_cast<std::size_t>(size()));
+    p.code_ = MPI_Ialltoall(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
+                            state_->handle, &p.request_);
+    return p;
+  }
+
+ private:
+  /// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in those.
+  struct units {
+    explicit units(std::size_t bytes) {
+      unit = bytes % 16 == 0 ? 16 : 8;
+      count = static_cast<int>(bytes / unit);
+      MPI_Type_contiguous(static_cast<int>(unit), MPI_BYTE, &type);
+      MPI_Type_commit(&type);
+    }
+    units(units const&) = delete;
+    units& operator=(units const&) = delete;
+    ~units() { MPI_Type_free(&type); }  // MPI keeps it until the pending collective is over
+    std::size_t unit;
+    int count;
+    MPI_Datatype type = MPI_DATATYPE_NULL;
+  };
+
+  static error failure(int code, std::string_view call, exchange_tag tag, int rank) {
+    std::array<char, MPI_MAX_ERROR_STRING> text{};
+    int length = 0;
+    MPI_Error_string(code, text.data(), &length);
+    return {cause::transport, rank, static_cast<long>(tag.round),
+            "diloco: mpi: round " + std::to_string(tag.round) + ": " + std::string(call) + " failed: " + text.data()};
+  }
+
+  std::shared_ptr<communicator> state_;
+};
+
+}  // namespace v0
+}  // namespace diloco
