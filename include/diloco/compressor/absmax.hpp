@@ -35,59 +35,42 @@ struct absmax {
     bool const zero = info.amax < smallest_block_magnitude;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = zero ? 0.0f : info.amax;
     float const scale = zero ? 0.0f : levels / info.amax;
-    std::uint8_t q[fragment<L, Block>::size];
-    for (int i = 0; i < x.size; ++i) q[i] = quantize(x.v[i], scale);
-    auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_byte(l);
-    int const bytes = info.count == Block ? x.size * Bits / 8 : bytes_of_lane(l, info.count);
-    if (info.count == Block) {
-      for (int i = 0; i < x.size * Bits / 8; ++i) code[i] = pack(q, i);
+    auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) * Bits / 8;
+    int const mine = owned_bytes(l, info.count);
+    if constexpr (Bits == 8) {
+      for (int i = 0; i < mine; ++i) code[i] = quantize(x.v[i], scale);
     } else {
-      for (int i = 0; i < x.size * Bits / 8; ++i) {
-        if (i < bytes) code[i] = pack(q, i);
-      }
+      std::uint8_t q[fragment<L, Block>::size];
+      for (int i = 0; i < x.size; ++i) q[i] = quantize(x.v[i], scale);
+      for (int i = 0; i < mine; ++i) code[i] = static_cast<std::uint8_t>((q[2 * i] & 15u) | (q[2 * i + 1] << 4));
     }
   }
 
-  template <lanes L>
-  DILOCO_HD fragment<L, Block> decode(L l, int count, wire_block_view in) const {
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const amax = *reinterpret_cast<float const*>(in.side);
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_byte(l);
-    fragment<L, Block> y;
-    if (count == Block) {
-      for (int i = 0; i < y.size * Bits / 8; ++i) unpack(code[i], i, amax, y.v);
-    } else {
-      int const bytes = bytes_of_lane(l, count);
-      for (int i = 0; i < y.size * Bits / 8; ++i) unpack(i < bytes ? code[i] : std::uint8_t{0}, i, amax, y.v);
+    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) * Bits / 8;
+    int const mine = owned_bytes(l, count);
+    for (int i = 0; i < mine; ++i) {
+      if constexpr (Bits == 8) {
+        sink(i, value(static_cast<std::int8_t>(code[i]), amax));
+      } else {
+        sink(2 * i, value(static_cast<int>((code[i] & 15u) ^ 8u) - 8, amax));
+        sink(2 * i + 1, value(static_cast<int>((code[i] >> 4) ^ 8u) - 8, amax));
+      }
     }
-    return y;
   }
   friend bool operator==(absmax const&, absmax const&) { return true; }
 
  private:
   template <lanes L>
-  DILOCO_HD static constexpr int first_byte(L l) {
-    return first_element<L, Block>(l) * Bits / 8;
-  }
-  template <lanes L>
-  DILOCO_HD static constexpr int bytes_of_lane(L l, int count) {
-    return static_cast<int>(code_bytes(static_cast<std::size_t>(count))) - first_byte(l);
+  DILOCO_HD static constexpr int owned_bytes(L l, int count) {
+    return (owned_elements<L, Block>(l, count) * Bits + 7) / 8;
   }
   /// 1.5·2²³ puts the unit in the last place of the sum: the FPU's own rounding is rne(x·scale), and the low bits of the
   /// sum are the two's complement code.
   DILOCO_HD static std::uint8_t quantize(float x, float scale) {
     return static_cast<std::uint8_t>(bits_of(fma(x, scale, 12582912.0f)));
-  }
-  DILOCO_HD static std::uint8_t pack(std::uint8_t const* q, int i) {
-    if constexpr (Bits == 8) return q[i];
-    else return static_cast<std::uint8_t>((q[2 * i] & 15u) | ((q[2 * i + 1] & 15u) << 4));
-  }
-  DILOCO_HD static void unpack(std::uint8_t c, int i, float amax, float* y) {
-    if constexpr (Bits == 8) {
-      y[i] = value(static_cast<std::int8_t>(c), amax);
-    } else {
-      y[2 * i] = value(static_cast<int>((c & 15u) ^ 8u) - 8, amax);
-      y[2 * i + 1] = value(static_cast<int>((c >> 4) ^ 8u) - 8, amax);
-    }
   }
   DILOCO_HD static float value(int q, float amax) { return static_cast<float>(q) * unit * amax; }
 };

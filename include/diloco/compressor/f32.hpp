@@ -19,11 +19,15 @@ struct f32 {
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
-    store(l, x, reinterpret_cast<float*>(out.code), info.count);
+    float* DILOCO_RESTRICT code = reinterpret_cast<float*>(out.code) + first_element<L, block>(l);
+    int const mine = owned_elements<L, block>(l, info.count);
+    for (int i = 0; i < mine; ++i) code[i] = x.v[i];
   }
-  template <lanes L>
-  DILOCO_HD fragment<L, block> decode(L l, int count, wire_block_view in) const {
-    return load<block>(l, reinterpret_cast<float const*>(in.code), count);
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
+    float const* DILOCO_RESTRICT code = reinterpret_cast<float const*>(in.code) + first_element<L, block>(l);
+    int const mine = owned_elements<L, block>(l, count);
+    for (int i = 0; i < mine; ++i) sink(i, code[i]);
   }
   friend bool operator==(f32 const&, f32 const&) = default;
 };

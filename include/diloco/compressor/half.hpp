@@ -21,24 +21,14 @@ struct sixteen_bit {
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, block>(l);
-    if (info.count == block) {
-      for (int i = 0; i < x.size; ++i) code[i] = Format::narrow(x.v[i]);
-    } else {
-      int const mine = info.count - first_element<L, block>(l);
-      for (int i = 0; i < x.size && i < mine; ++i) code[i] = Format::narrow(x.v[i]);
-    }
+    int const mine = owned_elements<L, block>(l, info.count);
+    for (int i = 0; i < mine; ++i) code[i] = Format::narrow(x.v[i]);
   }
-  template <lanes L>
-  DILOCO_HD fragment<L, block> decode(L l, int count, wire_block_view in) const {
-    fragment<L, block> y;
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
-    if (count == block) {
-      for (int i = 0; i < y.size; ++i) y.v[i] = Format::widen(code[i]);
-    } else {
-      int const mine = count - first_element<L, block>(l);
-      for (int i = 0; i < y.size; ++i) y.v[i] = i < mine ? Format::widen(code[i]) : 0.0f;
-    }
-    return y;
+    int const mine = owned_elements<L, block>(l, count);
+    for (int i = 0; i < mine; ++i) sink(i, Format::widen(code[i]));
   }
 };
 

@@ -31,25 +31,21 @@ struct sign {
     std::uint8_t bit[fragment<L, Block>::size];
     for (int i = 0; i < x.size; ++i) bit[i] = x.v[i] < 0.0f ? 1 : 0;
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) / 8;
-    int const bytes = (info.count + 7) / 8 - first_element<L, Block>(l) / 8;
-    for (int j = 0; j < x.size / 8; ++j) {
-      if (j < bytes) code[j] = pack(bit + 8 * j);
-    }
+    int const mine = (owned_elements<L, Block>(l, info.count) + 7) / 8;
+    for (int j = 0; j < mine; ++j) code[j] = pack(bit + 8 * j);
   }
 
-  template <lanes L>
-  DILOCO_HD fragment<L, Block> decode(L l, int count, wire_block_view in) const {
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     std::uint32_t const scale = bits_of(*reinterpret_cast<float const*>(in.side));
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) / 8;
-    int const bytes = (count + 7) / 8 - first_element<L, Block>(l) / 8;
+    int const mine = (owned_elements<L, Block>(l, count) + 7) / 8;
     // A zero block has no sign to give: every element is +0.
     std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
-    fragment<L, Block> y;
-    for (int j = 0; j < y.size / 8; ++j) {
-      std::uint32_t const c = j < bytes ? code[j] : 0u;
-      for (int i = 0; i < 8; ++i) y.v[8 * j + i] = float_of(scale | ((c << (31 - i)) & mask));
+    for (int j = 0; j < mine; ++j) {
+      std::uint32_t const c = code[j];
+      for (int i = 0; i < 8; ++i) sink(8 * j + i, float_of(scale | ((c << (31 - i)) & mask)));
     }
-    return y;
   }
   friend bool operator==(sign const&, sign const&) { return true; }
 

@@ -43,9 +43,18 @@ template <class C>
 concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info, wire_block out) {
   c.encode(solo{}, x, info, out);
 };
+namespace detail {
+struct sink_archetype {
+  DILOCO_HD void operator()(int, float) const {}
+};
+}  // namespace detail
+
+/// `decode` hands its values to a sink, `sink(i, y)` for element i of this lane, rather than returning a fragment: what is
+/// done with y (add, subtract from x) then shares the decoding loop. Through a returned fragment each use costs a pass
+/// over L1, and sweep A took 0.47 instead of 0.2 ns per element.
 template <class C>
-concept decodes_blocks = requires(C const& c, int count, wire_block_view in) {
-  { c.decode(solo{}, count, in) } -> std::same_as<fragment<solo, C::block>>;
+concept decodes_blocks = requires(C const& c, int count, wire_block_view in, detail::sink_archetype sink) {
+  c.decode(solo{}, count, in, sink);
 };
 
 /// Independent blocks: fuses into both sweeps.

@@ -52,7 +52,7 @@ consteval bool explain_compressor() {
   if constexpr (compressor<C>) {
     static_assert(encodes_blocks<C>, "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, block_info, wire_block) const");
     if constexpr (encodes_blocks<C>) {
-      static_assert(decodes_blocks<C>, "diloco: compressor: cannot be decoded; add template <lanes L> fragment<L, block> decode(L, int count, wire_block_view) const");
+      static_assert(decodes_blocks<C>, "diloco: compressor: cannot be decoded; add template <lanes L, class Sink> void decode(L, int count, wire_block_view, Sink&&) const");
     }
   }
   return true;

@@ -51,43 +51,19 @@ DILOCO_HD constexpr int first_element(L) {
   return L::rank() * fragment<L, Block>::size;
 }
 
-/// Elements [0, count) of `p`; what lies beyond reads as +0. `count == Block` is the fast path: a loop of fixed length.
-template <int Block, lanes L>
-DILOCO_HD inline fragment<L, Block> load(L l, float const* DILOCO_RESTRICT p, int count) {
-  fragment<L, Block> f;
-  int const first = first_element<L, Block>(l);
-  if (count == Block) {
-    for (int i = 0; i < f.size; ++i) f.v[i] = p[first + i];
-  } else {
-    for (int i = 0; i < f.size; ++i) f.v[i] = first + i < count ? p[first + i] : 0.0f;
-  }
-  return f;
-}
-
-/// Writes elements [0, count) and leaves the rest of `p` alone.
-template <int Block, lanes L>
-DILOCO_HD inline void store(L l, fragment<L, Block> const& f, float* DILOCO_RESTRICT p, int count) {
-  int const first = first_element<L, Block>(l);
-  if (count == Block) {
-    for (int i = 0; i < f.size; ++i) p[first + i] = f.v[i];
-  } else {
-    for (int i = 0; i < f.size; ++i) {
-      if (first + i < count) p[first + i] = f.v[i];
-    }
-  }
-}
-
-/// Bits of the largest |x| of the block. Compared as integers, NaN and Inf order above every finite magnitude, so one
-/// vectorizable pass both measures the block and finds what must not be sent (a float max would drop NaN).
+/// How many of this lane's elements lie in [0, count). For a full block it is a constant, and so is every loop over it.
 template <lanes L, int Block>
-DILOCO_HD inline std::uint32_t magnitude_bits(L, fragment<L, Block> const& x) {
-  std::uint32_t largest = 0;
-  for (int i = 0; i < x.size; ++i) {
-    std::uint32_t const bits = bits_of(x.v[i]) & 0x7fffffffu;
-    largest = bits > largest ? bits : largest;
-  }
-  return L::max(largest);
+DILOCO_HD constexpr int owned_elements(L l, int count) {
+  if (count == Block) return fragment<L, Block>::size;
+  int const mine = count - first_element<L, Block>(l);
+  return mine < 0 ? 0 : mine < fragment<L, Block>::size ? mine : fragment<L, Block>::size;
 }
+
+/// Bits of |x|. Compared as integers, NaN and Inf order above every finite magnitude, so one vectorizable maximum both
+/// measures a block and finds what must not be sent (a float max would drop NaN).
+DILOCO_HD inline std::uint32_t magnitude_bits(float x) { return bits_of(x) & 0x7fffffffu; }
+
+DILOCO_HD inline std::uint32_t larger(std::uint32_t a, std::uint32_t b) { return a > b ? a : b; }
 
 }  // namespace v0
 }  // namespace diloco

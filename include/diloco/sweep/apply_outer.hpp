@@ -22,22 +22,20 @@ struct received_wires {
   /// g = Σ c_k · decode(wire_k), in roster order, one fma each.
   template <lanes L>
   DILOCO_HD fragment<L, C::block> combine(L l, tile const& t, int offset, int count) const {
-    if (sharded) return decode(l, wire[t.shard], t, offset, count);
-    fragment<L, C::block> g = decode(l, wire[0], t, offset, count);
-    float const first = coefficient[0];
-    for (int i = 0; i < g.size; ++i) g.v[i] *= first;
-    for (int k = 1; k < voices; ++k) {
-      auto const y = decode(l, wire[k], t, offset, count);
+    fragment<L, C::block> g;
+    float const first = sharded ? 1.0f : coefficient[0];
+    decode(l, wire[sharded ? t.shard : 0], t, offset, count, [&](int i, float y) { g.v[i] = first * y; });
+    for (int k = 1; k < (sharded ? 1 : voices); ++k) {
       float const c = coefficient[k];
-      for (int i = 0; i < g.size; ++i) g.v[i] = fma(c, y.v[i], g.v[i]);
+      decode(l, wire[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });
     }
     return g;
   }
 
  private:
-  template <lanes L>
-  DILOCO_HD fragment<L, C::block> decode(L l, std::byte const* slot, tile const& t, int offset, int count) const {
-    return compressor.decode(l, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset));
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, std::byte const* slot, tile const& t, int offset, int count, Sink&& sink) const {
+    compressor.decode(l, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset), static_cast<Sink&&>(sink));
   }
 };
 
@@ -56,7 +54,7 @@ struct apply_outer_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    for_each_block<C::block>(t, [&](int offset, int count) {
+    for_each_block<C::block>(t, [&](int offset, auto count) {
       one_block(l, t, offset, count, std::make_index_sequence<Slots>{});
     });
   }
@@ -64,19 +62,26 @@ struct apply_outer_kernel {
  private:
   template <lanes L, std::size_t... I>
   DILOCO_HD void one_block(L l, tile const& t, int offset, int count, std::index_sequence<I...>) const {
-    std::size_t const column = t.column + static_cast<std::size_t>(offset);
+    int const first = first_element<L, C::block>(l);
+    std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
     auto const g = wires.combine(l, t, offset, count);
-    auto p = load<C::block>(l, anchor + column, count);
-    fragment<L, C::block> state[Slots + 1] = {load<C::block>(l, slots[I] + column, count)...};
-    for (int i = 0; i < p.size; ++i) step(p.v[i], g.v[i], state[I].v[i]...);
-    store<C::block>(l, p, anchor + column, count);
-    (store<C::block>(l, state[I], slots[I] + column, count), ...);
-    float* local = theta[t.row] + t.begin + offset;
-    if (mix != 0.0f) {
-      auto const q = load<C::block>(l, local, count);
-      for (int i = 0; i < p.size; ++i) p.v[i] = fma(mix, q.v[i] - p.v[i], p.v[i]);
+    update(owned_elements<L, C::block>(l, count), g, theta[t.row] + t.begin + offset + first, anchor + column,
+           (slots[I] + column)...);
+  }
+  template <lanes L, class... Slot>
+  DILOCO_HD void update(int n, fragment<L, C::block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
+                        Slot* DILOCO_RESTRICT... slot) const {
+    if (mix == 0.0f) {
+      for (int i = 0; i < n; ++i) {
+        step(p[i], g.v[i], slot[i]...);
+        local[i] = p[i];
+      }
+    } else {
+      for (int i = 0; i < n; ++i) {
+        step(p[i], g.v[i], slot[i]...);
+        local[i] = fma(mix, local[i] - p[i], p[i]);
+      }
     }
-    store<C::block>(l, p, local, count);
   }
 };
 
@@ -96,14 +101,18 @@ struct combine_shard_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    for_each_block<C::block>(t, [&](int offset, int count) {
+    for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
+      int const mine = owned_elements<L, C::block>(l, count);
       auto x = wires.combine(l, t, offset, count);
-      if (residual != nullptr) {
-        auto const e = load<C::block>(l, residual + local, count);
-        for (int i = 0; i < x.size; ++i) x.v[i] = feedback.want(x.v[i], e.v[i]);
+      float const* DILOCO_RESTRICT e = residual == nullptr ? nullptr : residual + local + first_element<L, C::block>(l);
+      std::uint32_t magnitude = 0;
+      for (int i = 0; i < mine; ++i) {
+        if (e != nullptr) x.v[i] = feedback.want(x.v[i], e[i]);
+        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       }
-      encode_block(l, wires.compressor, feedback, x, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
+      for (int i = mine; i < x.size; ++i) x.v[i] = 0.0f;
+      encode_block(l, wires.compressor, feedback, x, magnitude, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + local, bad_row, t.row);
     });
   }

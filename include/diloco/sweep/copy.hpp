@@ -18,8 +18,10 @@ struct copy_to_anchor_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     float const* p = theta[t.row] + t.begin;
-    for_each_block<block>(t, [&](int offset, int count) {
-      store<block>(l, load<block>(l, p + offset, count), anchor + t.column + offset, count);
+    for_each_block<block>(t, [&](int offset, auto count) {
+      int const first = offset + first_element<L, block>(l);
+      int const mine = owned_elements<L, block>(l, count);
+      for (int i = first; i < first + mine; ++i) anchor[t.column + static_cast<std::size_t>(i)] = p[i];
     });
   }
 };

@@ -27,18 +27,36 @@ struct encode_kernel {
     tile const t = tiles[index];
     float const* p = theta[t.row] + t.begin;
     std::byte* bytes = slots + t.shard * slot_bytes + sizeof(frame) + t.wire;
-    for_each_block<C::block>(t, [&](int offset, int count) {
+    for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
-      auto x = load<C::block>(l, anchor + column, count);
-      auto const local = load<C::block>(l, p + offset, count);
-      for (int i = 0; i < x.size; ++i) x.v[i] -= local.v[i];
-      if (residual != nullptr) {
-        auto const e = load<C::block>(l, residual + column, count);
-        for (int i = 0; i < x.size; ++i) x.v[i] = feedback.want(x.v[i], e.v[i]);
-      }
-      encode_block(l, compressor, feedback, x, count, block_at<C>(bytes, t, offset),
+      fragment<L, C::block> x;
+      std::uint32_t const magnitude = measure(l, x, count, p + offset, anchor + column,
+                                              residual == nullptr ? nullptr : residual + column);
+      encode_block(l, compressor, feedback, x, magnitude, count, block_at<C>(bytes, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + column, bad_row, t.row);
     });
+  }
+
+ private:
+  template <lanes L>
+  DILOCO_HD std::uint32_t measure(L l, fragment<L, C::block>& x, int count, float const* DILOCO_RESTRICT p,
+                                  float const* DILOCO_RESTRICT from, float const* DILOCO_RESTRICT e) const {
+    int const first = first_element<L, C::block>(l);
+    int const mine = owned_elements<L, C::block>(l, count);
+    std::uint32_t magnitude = 0;
+    if (e == nullptr) {
+      for (int i = 0; i < mine; ++i) {
+        x.v[i] = from[first + i] - p[first + i];
+        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+      }
+    } else {
+      for (int i = 0; i < mine; ++i) {
+        x.v[i] = feedback.want(from[first + i] - p[first + i], e[first + i]);
+        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+      }
+    }
+    for (int i = mine; i < x.size; ++i) x.v[i] = 0.0f;
+    return magnitude;
   }
 };
 

@@ -26,7 +26,7 @@ struct inner_step_kernel {
     tile const t = tiles[index];
     float* p = theta[t.row] + t.begin;
     float const* g = gradients[t.row] + t.begin;
-    for_each_block<block>(t, [&](int offset, int count) {
+    for_each_block<block>(t, [&](int offset, auto count) {
       one_block(l, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                 std::make_index_sequence<Slots>{});
     });
@@ -34,13 +34,14 @@ struct inner_step_kernel {
 
  private:
   template <lanes L, std::size_t... I>
-  DILOCO_HD void one_block(L l, float* p, float const* g, std::size_t column, int count, std::index_sequence<I...>) const {
-    auto parameter = load<block>(l, p, count);
-    auto const gradient = load<block>(l, g, count);
-    fragment<L, block> state[Slots + 1] = {load<block>(l, slots[I] + column, count)...};
-    for (int i = 0; i < parameter.size; ++i) step(parameter.v[i], grad_scale * gradient.v[i], state[I].v[i]...);
-    store<block>(l, parameter, p, count);
-    (store<block>(l, state[I], slots[I] + column, count), ...);
+  DILOCO_HD void one_block(L l, float* p, float const* g, [[maybe_unused]] std::size_t column, int count,
+                           std::index_sequence<I...>) const {
+    int const first = first_element<L, block>(l);
+    update(owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
+  }
+  template <class... Slot>
+  DILOCO_HD void update(int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g, Slot* DILOCO_RESTRICT... slot) const {
+    for (int i = 0; i < n; ++i) step(p[i], grad_scale * g[i], slot[i]...);
   }
 };
 
@@ -57,10 +58,12 @@ struct find_non_finite_kernel {
     tile const t = tiles[index];
     float const* p = rows[t.row] + t.begin;
     std::uint32_t largest = 0;
-    for_each_block<block>(t, [&](int offset, int count) {
-      std::uint32_t const bits = magnitude_bits(l, load<block>(l, p + offset, count));
-      largest = bits > largest ? bits : largest;
+    for_each_block<block>(t, [&](int offset, auto count) {
+      float const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
+      int const mine = owned_elements<L, block>(l, count);
+      for (int i = 0; i < mine; ++i) largest = larger(largest, magnitude_bits(x[i]));
     });
+    largest = L::max(largest);
     if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
   }
 };

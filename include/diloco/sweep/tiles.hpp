@@ -7,16 +7,17 @@
 #include <diloco/wire/plan.hpp>
 
 #include <cstddef>
+#include <type_traits>
 
 namespace diloco {
 inline namespace v0 {
 
-/// Calls f(offset, count) for each block of the tile: full blocks first, then the tail.
+/// Calls f(offset, count) for each block of the tile: full blocks first, with the count as a constant, then the tail.
 template <int Block, class F>
 DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   int const count = static_cast<int>(t.count);
   int offset = 0;
-  for (; offset + Block <= count; offset += Block) f(offset, Block);
+  for (; offset + Block <= count; offset += Block) f(offset, std::integral_constant<int, Block>{});
   if (offset < count) f(offset, count - offset);
 }
 
@@ -30,24 +31,31 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
   else return wire_block{code, side};
 }
 
-/// Compresses one block and remembers what it failed to say: writes the wire and, where asked, e ← x − own decoded bytes.
-/// A block that cannot be sent is marked by its row and written as zeros.
+/// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire and, where
+/// asked, e ← keep(x, own decoded bytes). A block that cannot be sent is marked by its row and written as zeros.
 template <compressor C, class Feedback, lanes L>
-DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& feedback, fragment<L, C::block>& x, int count,
-                                   wire_block out, float* residual, std::uint32_t* bad_row, std::uint32_t row) {
-  std::uint32_t const magnitude = magnitude_bits(l, x);
-  float amax = float_of(magnitude);
+DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& feedback, fragment<L, C::block>& x,
+                                   std::uint32_t magnitude, int count, wire_block out, float* DILOCO_RESTRICT residual,
+                                   std::uint32_t* bad_row, std::uint32_t row) {
+  magnitude = L::max(magnitude);
   if (magnitude > bits_of(C::largest)) {
     if (L::rank() == 0) L::atomic_min(bad_row, row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
-    amax = 0.0f;
+    magnitude = 0;
   }
-  compressor.encode(l, x, block_info{count, amax}, out);
+  compressor.encode(l, x, block_info{count, float_of(magnitude)}, out);
   if (residual == nullptr) return;
   L::sync();
-  auto const y = compressor.decode(l, count, wire_block_view{out.code, out.side});
-  for (int i = 0; i < x.size; ++i) x.v[i] = feedback.keep(x.v[i], y.v[i]);
-  store<C::block>(l, x, residual, count);
+  float* DILOCO_RESTRICT e = residual + first_element<L, C::block>(l);
+  int const mine = owned_elements<L, C::block>(l, count);
+  if (count == C::block) {
+    compressor.decode(l, count, wire_block_view{out.code, out.side}, [&](int i, float y) { e[i] = feedback.keep(x.v[i], y); });
+  } else {
+    // A byte of codes may reach past the tail.
+    compressor.decode(l, count, wire_block_view{out.code, out.side}, [&](int i, float y) {
+      if (i < mine) e[i] = feedback.keep(x.v[i], y);
+    });
+  }
 }
 
 }  // namespace v0
