@@ -12,12 +12,18 @@
 namespace diloco {
 inline namespace v0 {
 
+/// A count that is known at compile time (`std::integral_constant` converts on the host only).
+template <int N>
+struct full_block {
+  DILOCO_HD constexpr operator int() const { return N; }
+};
+
 /// Calls f(offset, count) for each block of the tile: full blocks first, with the count as a constant, then the tail.
 template <int Block, class F>
 DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   int const count = static_cast<int>(t.count);
   int offset = 0;
-  for (; offset + Block <= count; offset += Block) f(offset, std::integral_constant<int, Block>{});
+  for (; offset + Block <= count; offset += Block) f(offset, full_block<Block>{});
   if (offset < count) f(offset, count - offset);
 }
 
