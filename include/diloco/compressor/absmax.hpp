@@ -38,11 +38,13 @@ struct absmax {
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) * Bits / 8;
     int const mine = owned_bytes(l, info.count);
     if constexpr (Bits == 8) {
-      for (int i = 0; i < mine; ++i) code[i] = quantize(x.v[i], scale);
+      for_first<L, lane_bytes<L>>(mine, [&](int i) { code[i] = quantize(x.v[i], scale); });
     } else {
-      std::uint8_t q[fragment<L, Block>::size];
+      std::uint8_t q[lane_elements<L, Block>];
       for (int i = 0; i < x.size; ++i) q[i] = quantize(x.v[i], scale);
-      for (int i = 0; i < mine; ++i) code[i] = static_cast<std::uint8_t>((q[2 * i] & 15u) | (q[2 * i + 1] << 4));
+      for_first<L, lane_bytes<L>>(mine, [&](int i) {
+        code[i] = static_cast<std::uint8_t>((q[2 * i] & 15u) | (q[2 * i + 1] << 4));
+      });
     }
   }
 
@@ -51,18 +53,20 @@ struct absmax {
     float const amax = *reinterpret_cast<float const*>(in.side);
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) * Bits / 8;
     int const mine = owned_bytes(l, count);
-    for (int i = 0; i < mine; ++i) {
+    for_first<L, lane_bytes<L>>(mine, [&](int i) {
       if constexpr (Bits == 8) {
         sink(i, value(static_cast<std::int8_t>(code[i]), amax));
       } else {
         sink(2 * i, value(static_cast<int>((code[i] & 15u) ^ 8u) - 8, amax));
         sink(2 * i + 1, value(static_cast<int>((code[i] >> 4) ^ 8u) - 8, amax));
       }
-    }
+    });
   }
   friend bool operator==(absmax const&, absmax const&) { return true; }
 
  private:
+  template <lanes L>
+  static constexpr int lane_bytes = lane_elements<L, Block> * Bits / 8;
   template <lanes L>
   DILOCO_HD static constexpr int owned_bytes(L l, int count) {
     return (owned_elements<L, Block>(l, count) * Bits + 7) / 8;

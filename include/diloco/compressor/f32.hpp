@@ -21,13 +21,13 @@ struct f32 {
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     float* DILOCO_RESTRICT code = reinterpret_cast<float*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
-    for (int i = 0; i < mine; ++i) code[i] = x.v[i];
+    for_first<L, lane_elements<L, block>>(mine, [&](int i) { code[i] = x.v[i]; });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const* DILOCO_RESTRICT code = reinterpret_cast<float const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    for (int i = 0; i < mine; ++i) sink(i, code[i]);
+    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, code[i]); });
   }
   friend bool operator==(f32 const&, f32 const&) = default;
 };

@@ -22,13 +22,13 @@ struct sixteen_bit {
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
-    for (int i = 0; i < mine; ++i) code[i] = Format::narrow(x.v[i]);
+    for_first<L, lane_elements<L, block>>(mine, [&](int i) { code[i] = Format::narrow(x.v[i]); });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    for (int i = 0; i < mine; ++i) sink(i, Format::widen(code[i]));
+    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, Format::widen(code[i])); });
   }
 };
 

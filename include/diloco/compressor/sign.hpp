@@ -28,11 +28,11 @@ struct sign {
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
     float const scale = mean_magnitude(l, x, info);
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = scale;
-    std::uint8_t bit[fragment<L, Block>::size];
+    std::uint8_t bit[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) bit[i] = x.v[i] < 0.0f ? 1 : 0;
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) / 8;
     int const mine = (owned_elements<L, Block>(l, info.count) + 7) / 8;
-    for (int j = 0; j < mine; ++j) code[j] = pack(bit + 8 * j);
+    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) { code[j] = pack(bit + 8 * j); });
   }
 
   template <lanes L, class Sink>
@@ -42,10 +42,10 @@ struct sign {
     int const mine = (owned_elements<L, Block>(l, count) + 7) / 8;
     // A zero block has no sign to give: every element is +0.
     std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
-    for (int j = 0; j < mine; ++j) {
+    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) {
       std::uint32_t const c = code[j];
       for (int i = 0; i < 8; ++i) sink(8 * j + i, float_of(scale | ((c << (31 - i)) & mask)));
-    }
+    });
   }
   friend bool operator==(sign const&, sign const&) { return true; }
 

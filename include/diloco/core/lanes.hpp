@@ -45,18 +45,35 @@ struct fragment {
   float v[size];
 };
 
+/// Elements of one lane's fragment.
+template <lanes L, int Block>
+inline constexpr int lane_elements = fragment<L, Block>::size;
+
 /// First element of this lane within its block.
 template <lanes L, int Block>
 DILOCO_HD constexpr int first_element(L) {
-  return L::rank() * fragment<L, Block>::size;
+  return L::rank() * lane_elements<L, Block>;
 }
 
 /// How many of this lane's elements lie in [0, count). For a full block it is a constant, and so is every loop over it.
 template <lanes L, int Block>
 DILOCO_HD constexpr int owned_elements(L l, int count) {
-  if (count == Block) return fragment<L, Block>::size;
+  if (count == Block) return lane_elements<L, Block>;
   int const mine = count - first_element<L, Block>(l);
-  return mine < 0 ? 0 : mine < fragment<L, Block>::size ? mine : fragment<L, Block>::size;
+  return mine < 0 ? 0 : mine < lane_elements<L, Block> ? mine : lane_elements<L, Block>;
+}
+
+/// f(i) for i in [0, n), n ≤ N. With n == N known it is a loop of constant length. Otherwise one lane of many predicates
+/// a constant loop, because an array indexed up to a runtime bound leaves its registers for the stack.
+template <lanes L, int N, class F>
+DILOCO_HD inline void for_first(int n, F&& f) {
+  if (n == N || L::width > 1) {
+    for (int i = 0; i < N; ++i) {
+      if (n == N || i < n) f(i);
+    }
+  } else {
+    for (int i = 0; i < n; ++i) f(i);
+  }
 }
 
 /// Bits of |x|. Compared as integers, NaN and Inf order above every finite magnitude, so one vectorizable maximum both

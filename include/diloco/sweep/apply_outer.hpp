@@ -72,15 +72,15 @@ struct apply_outer_kernel {
   DILOCO_HD void update(int n, fragment<L, C::block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
                         Slot* DILOCO_RESTRICT... slot) const {
     if (mix == 0.0f) {
-      for (int i = 0; i < n; ++i) {
+      for_first<L, lane_elements<L, C::block>>(n, [&](int i) {
         step(p[i], g.v[i], slot[i]...);
         local[i] = p[i];
-      }
+      });
     } else {
-      for (int i = 0; i < n; ++i) {
+      for_first<L, lane_elements<L, C::block>>(n, [&](int i) {
         step(p[i], g.v[i], slot[i]...);
         local[i] = fma(mix, local[i] - p[i], p[i]);
-      }
+      });
     }
   }
 };
@@ -107,11 +107,13 @@ struct combine_shard_kernel {
       auto x = wires.combine(l, t, offset, count);
       float const* DILOCO_RESTRICT e = residual == nullptr ? nullptr : residual + local + first_element<L, C::block>(l);
       std::uint32_t magnitude = 0;
-      for (int i = 0; i < mine; ++i) {
+      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
         if (e != nullptr) x.v[i] = feedback.want(x.v[i], e[i]);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+      });
+      if (count != C::block) {
+        for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
-      for (int i = mine; i < x.size; ++i) x.v[i] = 0.0f;
       encode_block(l, wires.compressor, feedback, x, magnitude, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + local, bad_row, t.row);
     });

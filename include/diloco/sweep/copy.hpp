@@ -20,8 +20,8 @@ struct copy_to_anchor_kernel {
     float const* p = theta[t.row] + t.begin;
     for_each_block<block>(t, [&](int offset, auto count) {
       int const first = offset + first_element<L, block>(l);
-      int const mine = owned_elements<L, block>(l, count);
-      for (int i = first; i < first + mine; ++i) anchor[t.column + static_cast<std::size_t>(i)] = p[i];
+      float* DILOCO_RESTRICT to = anchor + t.column + first;
+      for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { to[i] = p[first + i]; });
     });
   }
 };

@@ -44,18 +44,18 @@ struct encode_kernel {
     int const first = first_element<L, C::block>(l);
     int const mine = owned_elements<L, C::block>(l, count);
     std::uint32_t magnitude = 0;
+    if (count != C::block) x = {};
     if (e == nullptr) {
-      for (int i = 0; i < mine; ++i) {
+      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
         x.v[i] = from[first + i] - p[first + i];
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-      }
+      });
     } else {
-      for (int i = 0; i < mine; ++i) {
+      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
         x.v[i] = feedback.want(from[first + i] - p[first + i], e[first + i]);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-      }
+      });
     }
-    for (int i = mine; i < x.size; ++i) x.v[i] = 0.0f;
     return magnitude;
   }
 };

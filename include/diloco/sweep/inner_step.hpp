@@ -37,11 +37,11 @@ struct inner_step_kernel {
   DILOCO_HD void one_block(L l, float* p, float const* g, [[maybe_unused]] std::size_t column, int count,
                            std::index_sequence<I...>) const {
     int const first = first_element<L, block>(l);
-    update(owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
+    update(l, owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
   }
-  template <class... Slot>
-  DILOCO_HD void update(int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g, Slot* DILOCO_RESTRICT... slot) const {
-    for (int i = 0; i < n; ++i) step(p[i], grad_scale * g[i], slot[i]...);
+  template <lanes L, class... Slot>
+  DILOCO_HD void update(L, int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g, Slot* DILOCO_RESTRICT... slot) const {
+    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], grad_scale * g[i], slot[i]...); });
   }
 };
 
@@ -61,7 +61,7 @@ struct find_non_finite_kernel {
     for_each_block<block>(t, [&](int offset, auto count) {
       float const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
       int const mine = owned_elements<L, block>(l, count);
-      for (int i = 0; i < mine; ++i) largest = larger(largest, magnitude_bits(x[i]));
+      for_first<L, lane_elements<L, block>>(mine, [&](int i) { largest = larger(largest, magnitude_bits(x[i])); });
     });
     largest = L::max(largest);
     if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
