@@ -39,7 +39,7 @@ struct land_options {
 /// error nothing is half-applied: θ, θ̄, the residual and all slots are what they were. All memory is taken at construction.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Probe>
-class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Schedule, Executor> {
+class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor> {
  public:
   using recipe_type = recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
 
@@ -82,31 +82,27 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// `std::span<float const>`, in the order and of the sizes of the parameters. Reads 4 B/param more under
   /// DILOCO_CHECKS_NORMAL, to find a non-finite gradient before anything is written.
   template <class Gradients>
-  result<> try_step(Gradients const& gradients, step_options o = {})
-    requires steps_inside
-  {
+  result<> try_step(Gradients const& gradients, step_options o = {}) {
+    static_assert(steps_inside, "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
     if (auto fine = accept(gradients, o); !fine) return fine;
     inner_sweep(o);
     return count_step(o.tokens);
   }
   template <class Gradients>
-  void step(Gradients const& gradients, step_options o = {})
-    requires steps_inside
-  {
+  void step(Gradients const& gradients, step_options o = {}) {
     try_step(gradients, o).value();
   }
 
   /// Counts a step that the framework took on θ itself, and runs a round where the schedule says so.
-  result<> try_after_step(step_options o = {})
-    requires(!steps_inside)
-  {
+  template <class Self = DiLoCo>
+  result<> try_after_step(step_options o = {}) {
+    static_assert(!Self::steps_inside, "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = diloco::external{}");
     if (auto fine = usable(o); !fine) return fine;
     return count_step(o.tokens);
   }
-  void after_step(step_options o = {})
-    requires(!steps_inside)
-  {
-    try_after_step(o).value();
+  template <class Self = DiLoCo>
+  void after_step(step_options o = {}) {
+    try_after_step<Self>(o).value();
   }
 
   /// Sweep A: measures θ̄ − θ, encodes it and starts the exchange. Returns before anything arrived.

@@ -17,7 +17,7 @@ inline namespace v0 {
 
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
-    : recipe_(std::move(r)), layout_(std::move(l)), pattern_(Exchange::pick(recipe_.transport.size())),
+    : recipe_(std::move(r)), layout_(std::move(l)), pattern_(recipe_.exchange.pick(recipe_.transport.size())),
       plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
       index_(recipe_.executor, layout_, recipe_.transport.size()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size())),

@@ -203,7 +203,7 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
                     recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
   if (fine) return {};
   return fail(cause::bad_setting, "round " + std::to_string(rounds_) + ": the workers' weights (tokens) add up to " +
-                                      number_text(total_weight_) + "; there is nothing to take the mean of");
+                                      number_text(total_weight_) + "; there is nothing to take the mean of (count steps with step or after_step)");
 }
 
 DILOCO_ENGINE

@@ -22,8 +22,12 @@ concept has_slots = requires { O::slots.size(); };
 template <class O>
 concept has_at = requires(O const& o, step_context c) { o.at(c); };
 
+template <class X>
+concept picks_pattern = has_name<X> && requires(X const& x, int ranks) { x.pick(ranks); };
+
 template <class O>
 consteval bool explain_inner() {
+  static_assert(std::copyable<O>, "diloco: inner: cannot be copied; a policy is a value of named numbers");
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
   if constexpr (has_name<O> && !external_optimizer<O>) {
     static_assert(has_slots<O>, "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
@@ -68,8 +72,8 @@ consteval bool explain_transport() {
 }
 
 /// One static assertion per role: the first that fails is the first line of the compiler's output.
-template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Schedule,
-          class Executor>
+template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
+          class Schedule, class Executor>
 struct explained {
   static_assert(explain_transport<Transport>());
   static_assert(explain_inner<Inner>());
@@ -77,6 +81,7 @@ struct explained {
   static_assert(explain_compressor<Compressor>());
   static_assert(feedback<Feedback>, "diloco: feedback: needs name, remembers, float want(float delta, float residual) const and float keep(float wanted, float sent) const");
   static_assert(linear_combine<Combine>, "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
+  static_assert(picks_pattern<Exchange>, "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(executor<Executor>, "diloco: executor: needs name, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()");
 };
