@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/diloco.hpp>
+#if DILOCO_HAS_OMP
+#include <diloco/executor/omp.hpp>
+#endif
+#if DILOCO_HAS_TBB
+#include <diloco/executor/tbb.hpp>
+#endif
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+namespace laws {
+
+/// Reproducible numbers that every compiler and libm computes alike: a linear congruence, mapped to (−1, 1) exactly.
+class numbers {
+ public:
+  explicit numbers(std::uint64_t seed = 1) : state_(seed * 2862933555777941757ull + 3037000493ull) {}
+  float next() {
+    state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<float>(static_cast<std::int32_t>(state_ >> 32) >> 8) * 0x1p-23f;
+  }
+  /// Sum of three: bell-shaped enough for error bounds of scaled formats.
+  float bell() { return (next() + next()) + next(); }
+  std::vector<float> many(std::size_t n, float scale = 1.0f) {
+    std::vector<float> v(n);
+    for (float& x : v) x = scale * bell();
+    return v;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+inline std::uint64_t digest(std::vector<float> const& v) { return diloco::digest_of(v.data(), v.size()); }
+
+/// Calls f with an object of each host executor of this build.
+template <class F>
+void on_each_executor(F&& f) {
+  f(diloco::cpp{});
+#if DILOCO_HAS_OMP
+  f(diloco::omp{});
+#endif
+#if DILOCO_HAS_TBB
+  f(diloco::tbb{});
+#endif
+}
+
+/// A trainer of exactly these policies, over any transport.
+template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp,
+          class Schedule = diloco::manual, class Exchange = diloco::automatic>
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean, Exchange,
+                                  Schedule, Executor, diloco::silent>;
+
+inline std::vector<diloco::tensor> one_tensor(std::vector<float>& v) { return {{"w", {v.size()}, v.data()}}; }
+
+}  // namespace laws
