@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the includes of include/diloco and fails where a header looks into a room it must not know.
+
+usage: check_layers.py [--root DIR] [--write]      --write rewrites cmake/headers.cmake from the tree
+"""
+import argparse
+import pathlib
+import re
+import statistics
+import sys
+
+MAX_LINES, MAX_MEDIAN = 400, 120
+FLOOR_OF_FILE = {
+    "version.hpp": 0, "diloco_fwd.hpp": 0, "core/config.hpp": 0, "core/units.hpp": 0, "core/error.hpp": 0,
+    "recipe.hpp": 5, "diloco.hpp": 7,
+}
+FLOOR_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "recipes": 6}
+POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe"}
+POLICY_SEES = 2  # the highest floor a policy may include
+# Outside headers that have one room each: pattern of the include, who may say it (pattern of the path), why.
+ROOMS = [
+    (r"thrust/(device_|system/cuda|async)|cub/|cuda|cooperative_groups|nvtx3?/", r".*\.cuh|core/config\.hpp",
+     "CUDA headers belong in *.cuh and core/config.hpp, so that a plain host compiler builds every .hpp"),
+    (r"thrust/", r"executor/.*|.*\.cuh|core/config\.hpp", "Thrust belongs in executor/: it costs 0.7 s per include"),
+    (r"nccl\.h", r"transport/nccl\..*", "NCCL belongs in transport/nccl"),
+    (r"mpi\.h", r"transport/mpi\.hpp", "MPI belongs in transport/mpi.hpp"),
+    (r"omp\.h", r"executor/omp\.hpp", "OpenMP belongs in executor/omp.hpp"),
+    (r"(tbb|oneapi)/", r"executor/tbb\.hpp", "oneTBB belongs in executor/tbb.hpp"),
+    (r"(CLI|nlohmann|spdlog|fmt|doctest|benchmark|Eigen)/", r"$^", "tools and tests only: it costs seconds to include"),
+]
+OPTIONAL = re.compile(r".*\.cuh|transport/(mpi|nccl)\.hpp|executor/(omp|tbb)\.hpp")
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
+
+
+def folder(path):
+    return path.split("/")[0] if "/" in path else ""
+
+
+def floor(path):
+    if re.fullmatch(r"engine(_\w+)?\.hpp", path):  # declared in engine.hpp, defined in engine_<part>.hpp
+        return 5
+    return FLOOR_OF_FILE.get(path, FLOOR_OF_FOLDER.get(folder(path)))
+
+
+def judge_own_include(path, target):
+    """One sentence when header `path` must not include diloco header `target`, else None."""
+    here, there = floor(path), floor(target)
+    if path == "diloco.hpp":
+        return "the umbrella includes nothing that needs an optional dependency" if OPTIONAL.fullmatch(target) else None
+    if folder(path) in POLICIES:
+        if folder(target) in POLICIES:
+            if folder(path) != folder(target):
+                return f"a policy never sees another policy's folder ({folder(target)}/)"
+            if path.startswith("transport/with/") and not target.startswith("transport/with/"):
+                return "an adaptor wraps any transport and so includes none"
+            return None
+        return None if there is not None and there <= POLICY_SEES else "a policy sees floors 0-2 only"
+    if folder(target) in POLICIES:
+        if path == "recipe.hpp" or here >= 6:
+            return None
+        return f"floor {here} meets policies only through concepts/; recipe.hpp alone names defaults"
+    return None if there is not None and there <= here else f"floor {here} includes only floors at or below it, not {there}"
+
+
+def judge_outside_include(path, target):
+    for pattern, allowed, why in ROOMS:
+        if re.match(pattern, target):
+            return None if re.fullmatch(allowed, path) else why
+    return None
+
+
+def check_header(path, text, known):
+    problems = []
+    lines = text.count("\n")
+    if lines > MAX_LINES:
+        problems.append(f"{lines} lines, and {MAX_LINES} are the most: split it")
+    if not text.startswith("// SPDX-License-Identifier: Apache-2.0\n"):
+        problems.append("the first line must be the SPDX licence line")
+    if "#pragma once" not in text:
+        problems.append("#pragma once is missing")
+    if path.endswith(".hpp") and path != "core/config.hpp" and re.search(r"__CUDA_ARCH__|__CUDACC__", text):
+        problems.append("compiler switches belong in core/config.hpp; use DILOCO_HD and DILOCO_ON_DEVICE")
+    if folder(path) not in POLICIES and floor(path) is None:
+        problems.append("belongs to no floor; name its floor in cmake/check_layers.py or move it")
+        return problems
+    for quote, target in INCLUDE.findall(text):
+        if quote == '"':
+            why = "write <diloco/...>: a quoted path means something else in an installed tree"
+        elif not target.startswith("diloco/"):
+            why = judge_outside_include(path, target)
+        elif target.removeprefix("diloco/") not in known:
+            why = "there is no such header"
+        else:
+            why = judge_own_include(path, target.removeprefix("diloco/"))
+        if why:
+            problems.append(f"includes {target}: {why}")
+    return problems
+
+
+def header_list(headers):
+    body = "\n".join(f"    include/diloco/{path}" for path in sorted(headers))
+    return ("# SPDX-License-Identifier: Apache-2.0\n"
+            "# Every public header; `python3 cmake/check_layers.py --write` rewrites it, and a test compares it with the tree.\n"
+            f"set(DILOCO_HEADERS\n{body})\n")
+
+
+def check_tree(root, write=False):
+    """All violations as sentences, and a summary line."""
+    base = root / "include" / "diloco"
+    headers = {p.relative_to(base).as_posix(): p.read_text(encoding="utf-8")
+               for p in base.rglob("*") if p.suffix in (".hpp", ".cuh")}
+    problems = [f"include/diloco/{path}: {why}"
+                for path in sorted(headers) for why in check_header(path, headers[path], headers)]
+    median = statistics.median(text.count("\n") for text in headers.values()) if headers else 0
+    if median > MAX_MEDIAN:
+        problems.append(f"include/diloco: the median header has {median:g} lines, and {MAX_MEDIAN} are the most")
+    listing = root / "cmake" / "headers.cmake"
+    if write:
+        listing.write_text(header_list(headers), encoding="utf-8")
+    elif not listing.is_file() or listing.read_text(encoding="utf-8") != header_list(headers):
+        problems.append("cmake/headers.cmake: differs from the tree, so an install would differ from it too; "
+                        "run: python3 cmake/check_layers.py --write")
+    longest = max(headers, key=lambda path: headers[path].count("\n"), default="none")
+    return problems, (f"{len(headers)} headers, median {median:g} lines, "
+                      f"longest {longest} with {headers.get(longest, '').count(chr(10))}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    problems, summary = check_tree(options.root, options.write)
+    print("\n".join(problems + [summary]))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

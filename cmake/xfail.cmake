@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Files that must not compile, and whose first error must be the sentence that they promise (check_compile.py). Run
+# with the host compiler and, where it is, with nvcc: house rule 9 holds for both.
+function(diloco_add_compile_tests)
+  diloco_check_flags(flags)
+  set(check Python3::Interpreter "${PROJECT_SOURCE_DIR}/cmake/check_compile.py")
+  foreach(source IN LISTS ARGN)
+    cmake_path(GET source STEM name)
+    add_test(NAME fail.${name}.g++ COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} -fsyntax-only)
+    if(TARGET diloco::cuda)
+      add_test(NAME fail.${name}.nvcc
+               COMMAND ${check} "${source}" -- "${CMAKE_CUDA_COMPILER}" ${flags} -x cu -arch=sm_90 -cubin
+                       -o "${CMAKE_CURRENT_BINARY_DIR}/${name}.cubin")
+    endif()
+  endforeach()
+endfunction()

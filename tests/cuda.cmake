@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Programs of tests/cuda, and the gate on stack and spills of every kernel (cost/kernels.cu).
+add_library(diloco_cuda_test_main OBJECT support/cuda_main.cu)
+target_link_libraries(diloco_cuda_test_main PUBLIC doctest::doctest diloco::cuda)
+
+file(GLOB sources CONFIGURE_DEPENDS cuda/*.cu)
+foreach(source IN LISTS sources)
+  cmake_path(GET source STEM stem)
+  diloco_add_test_program(cuda.${stem} ${source} diloco_cuda_test_main cuda)
+  add_test(NAME cuda.${stem} COMMAND cuda.${stem})
+  set_tests_properties(cuda.${stem} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
+endforeach()
+
+diloco_check_flags(flags)
+foreach(arch IN ITEMS sm_80 sm_90)
+  add_test(NAME cost.ptxas.${arch}
+           COMMAND Python3::Interpreter "${PROJECT_SOURCE_DIR}/cmake/check_ptxas.py" --show --arch ${arch} --
+                   "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call
+                   "${CMAKE_CURRENT_SOURCE_DIR}/cost/kernels.cu")
+  set_tests_properties(cost.ptxas.${arch} PROPERTIES LABELS cuda)
+endforeach()

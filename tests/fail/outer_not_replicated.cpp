@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// must not compile: diloco: outer: is not declared replicated; every rank repeats this step
+#include "../support/archetypes.hpp"
+
+using archetype::without;
+
+void make(std::vector<diloco::tensor> const& parameters) {
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(archetype::optimizer<without::promise>{}), parameters);
+}

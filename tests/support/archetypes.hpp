@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine.hpp>
+#include <diloco/transport/alone.hpp>
+
+#include <string>
+
+/// The least that a stranger must write for each role, with one part left out on request. `archetype::compressor<>` works;
+/// `archetype::compressor<without::decode>` is the same type without `decode` and with nothing else changed.
+namespace archetype {
+
+enum class without {
+  nothing, name, copy,
+  slots, at, matching_step, trivial_step, promise,                        // optimizer
+  block, lossless, largest, side_bytes, code_bytes, encode, decode,       // compressor
+  remembers, want, keep,                                                  // feedback
+  coefficients, due, describe, pick,                                      // combine, schedule, exchange
+  allocate, allocate_wire, for_each, wait,                                // executor
+  in_place, rank, size, all_gather, all_to_all, move_only_pending,        // transport
+  roster, wire, done, reclaim,                                            // arrival
+};
+
+/// A base class that is there, or is not.
+template <without Part>
+struct hole {};
+template <without Missing, without Part, class Has>
+using part = std::conditional_t<Missing == Part, hole<Part>, Has>;
+
+struct has_name { static constexpr std::string_view name = "archetype"; };
+struct has_slots { static constexpr std::array<std::string_view, 1> slots{"sum"}; };
+struct has_block { static constexpr int block = 64; };
+struct has_lossless { static constexpr bool lossless = true; };
+struct has_largest { static constexpr float largest = 3.4028235e38f; };
+struct has_side_bytes { static constexpr std::size_t side_bytes = 0; };
+struct has_code_bytes { DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; } };
+struct has_remembers { static constexpr bool remembers = true; };
+struct has_in_place { static constexpr bool receives_in_place = true; };
+
+/// Copyable, or only movable.
+struct move_only {
+  move_only() = default;
+  move_only(move_only&&) = default;
+  move_only& operator=(move_only&&) = default;
+};
+
+struct step {
+  DILOCO_HD void operator()(float& p, float g, float& sum) const {
+    sum += g;
+    p -= sum;
+  }
+};
+struct step_without_slot {
+  DILOCO_HD void operator()(float& p, float g) const { p -= g; }
+};
+struct step_that_allocates : step {
+  std::string text;
+};
+
+template <without Missing = without::nothing>
+struct optimizer : part<Missing, without::name, has_name>, part<Missing, without::slots, has_slots>,
+                   std::conditional_t<Missing == without::copy, move_only, hole<without::copy>> {
+  auto at(diloco::step_context) const requires(Missing != without::at) {
+    if constexpr (Missing == without::matching_step) return step_without_slot{};
+    else if constexpr (Missing == without::trivial_step) return step_that_allocates{};
+    else return step{};
+  }
+};
+
+template <without Missing = without::nothing>
+struct compressor : part<Missing, without::name, has_name>, part<Missing, without::block, has_block>,
+                    part<Missing, without::lossless, has_lossless>, part<Missing, without::largest, has_largest>,
+                    part<Missing, without::side_bytes, has_side_bytes>, part<Missing, without::code_bytes, has_code_bytes> {
+  template <diloco::lanes L>
+  DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info, diloco::wire_block out) const
+    requires(Missing != without::encode)
+  {
+    float* code = reinterpret_cast<float*>(out.code) + diloco::first_element<L, 64>(l);
+    int const mine = diloco::owned_elements<L, 64>(l, info.count);
+    for (int i = 0; i < mine; ++i) code[i] = x.v[i];
+  }
+  template <diloco::lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, diloco::wire_block_view in, Sink&& sink) const
+    requires(Missing != without::decode)
+  {
+    float const* code = reinterpret_cast<float const*>(in.code) + diloco::first_element<L, 64>(l);
+    int const mine = diloco::owned_elements<L, 64>(l, count);
+    for (int i = 0; i < mine; ++i) sink(i, code[i]);
+  }
+};
+
+template <without Missing = without::nothing>
+struct feedback : part<Missing, without::name, has_name>, part<Missing, without::remembers, has_remembers> {
+  DILOCO_HD float want(float delta, float residual) const requires(Missing != without::want) { return delta + residual; }
+  DILOCO_HD float keep(float wanted, float sent) const requires(Missing != without::keep) { return wanted - sent; }
+};
+
+template <without Missing = without::nothing>
+struct combine : part<Missing, without::name, has_name> {
+  bool coefficients(std::span<double const> weights, std::span<float> out) const requires(Missing != without::coefficients) {
+    for (float& c : out) c = 1.0f / static_cast<float>(weights.size());
+    return true;
+  }
+};
+
+template <without Missing = without::nothing>
+struct schedule : part<Missing, without::name, has_name> {
+  bool due(std::uint64_t steps) const requires(Missing != without::due) { return steps % 2 == 0; }
+  std::string describe() const requires(Missing != without::describe) { return "archetype"; }
+};
+
+template <without Missing = without::nothing>
+struct exchange : part<Missing, without::name, has_name> {
+  static diloco::pattern pick(int) requires(Missing != without::pick) { return diloco::pattern::gather; }
+};
+
+template <without Missing = without::nothing>
+struct executor : part<Missing, without::name, has_name> {
+  diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) { return diloco::cpp{}.allocate(n); }
+  diloco::buffer allocate_wire(std::size_t n) const requires(Missing != without::allocate_wire) { return diloco::cpp{}.allocate(n); }
+  template <class Kernel>
+  void for_each(std::size_t n, Kernel const& kernel) const requires(Missing != without::for_each) {
+    for (std::size_t i = 0; i < n; ++i) kernel(diloco::solo{}, i);
+  }
+  void wait() const requires(Missing != without::wait) {}
+};
+
+template <without Missing = without::nothing>
+struct arrival {
+  diloco::wires memory;
+  static constexpr int only_rank = 0;
+  std::span<int const> roster() const requires(Missing != without::roster) { return {&only_rank, 1}; }
+  std::span<std::byte const> wire(int) const requires(Missing != without::wire) { return memory.send.bytes(); }
+  void done() requires(Missing != without::done) {}
+  diloco::result<diloco::wires> reclaim(diloco::deadline) && requires(Missing != without::reclaim) { return std::move(memory); }
+};
+
+template <without Missing = without::nothing>
+struct pending {
+  using memory_type = std::conditional_t<Missing == without::move_only_pending, std::shared_ptr<diloco::wires>, diloco::wires>;
+  memory_type memory;
+  diloco::result<arrival<Missing>> wait(diloco::deadline) requires(Missing != without::wait) {
+    if constexpr (Missing == without::move_only_pending) return arrival<Missing>{std::move(*memory)};
+    else return arrival<Missing>{std::move(memory)};
+  }
+};
+
+template <without Missing = without::nothing>
+struct transport : part<Missing, without::name, has_name>, part<Missing, without::in_place, has_in_place> {
+  int rank() const requires(Missing != without::rank) { return 0; }
+  int size() const requires(Missing != without::size) { return 1; }
+  pending<Missing> all_gather(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_gather) {
+    return post(std::move(w));
+  }
+  pending<Missing> all_to_all(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_to_all) {
+    return post(std::move(w));
+  }
+
+ private:
+  static pending<Missing> post(diloco::wires w) {
+    if constexpr (Missing == without::move_only_pending) return {std::make_shared<diloco::wires>(std::move(w))};
+    else return {std::move(w)};
+  }
+};
+
+}  // namespace archetype
+
+template <archetype::without Missing>
+inline constexpr bool diloco::enable_replicated<archetype::optimizer<Missing>> = Missing != archetype::without::promise;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+#include <mpi.h>
+
+#include <cstdio>
+
+/// A rank that fails ends the whole job: the others would wait in a collective that it never enters.
+int main(int argc, char** argv) {
+  int provided = 0;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  doctest::Context context(argc, argv);
+  context.setOption("minimal", rank != 0);  // one summary is enough, failures come from every rank
+  int const code = context.run();
+  if (code != 0) {
+    std::fprintf(stderr, "rank %d failed\n", rank);
+    MPI_Abort(MPI_COMM_WORLD, code);
+  }
+  MPI_Finalize();
+  return code;
+}
