@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the golden fixtures: what PyTorch (and NumPy where PyTorch has no such optimizer) computes in float32.
+
+    /usr/bin/python3 make_goldens.py           rewrites fixtures/*.txt and prints each distance to a float64 replay
+    /usr/bin/python3 make_goldens.py --check   replays the recorded gradients; fails when an answer in a file moved
+
+The problem is a two-layer tanh network (4 inputs, 6 hidden, 1 output: 37 parameters in four tensors) on mini-batches
+of 8: small, non-convex, noisy. Its fourth input is always zero, so six weights never see a gradient: their Adam
+denominator is eps alone and their Lion sign is sign(0). Every gradient is recorded, so the C++ side needs no autograd
+and does not depend on whose matrix product rounds how; it replays them and must arrive at the same parameters.
+
+Hyper-parameters are rounded to float32 before PyTorch sees them, for that is what the library stores: 1 - 0.9f is
+2.4e-7 away from 1 - 0.9 and 1 - 0.999f is 4.7e-5 away from 1 - 0.999, which is another trajectory, not an error.
+
+Format, bit-exact and line by line:
+    # comment
+    NAME COUNT
+    COUNT words of 8 hexadecimal digits, the bits of a float32, 12 words a line, nothing between them
+Optimizer files: hyper-parameters (count 1), start.T, grad.T (steps x size), after.S.T for S = 1, 10, 100, and the
+slots after the last step as slot.NAME.T. Outer files: start.T, tokens.K and grad.K.T for worker K (one word and one row
+per step), anchor.R.T after R = 1, 2, 8 rounds, momentum.T at the end, exp_avg.K.T at the end. compressors.txt: input.T
+and what each codec gives back for it as CODEC.T.
+"""
+import argparse
+import math
+import pathlib
+import sys
+
+import numpy as np
+import torch
+
+HERE = pathlib.Path(__file__).resolve().parent / "fixtures"
+SHAPES = {"w1": (6, 4), "b1": (6,), "w2": (1, 6), "b2": (1,)}
+SNAPSHOTS = (1, 10, 100)
+INNER_STEPS, ROUNDS, ROUND_SNAPSHOTS = 5, 8, (1, 2, 8)
+
+
+def single(x):
+    """The float32 nearest to x, as a Python float."""
+    return float(np.float32(x))
+
+
+# ---------------------------------------------------------------------------------------------------- the text format
+def write_fixture(path, about, entries):
+    with open(path, "w", encoding="ascii") as out:
+        out.write(f"# {about}; written by make_goldens.py, which documents the format\n")
+        for name, values in entries.items():
+            flat = np.ravel(np.asarray(values, dtype=np.float32))
+            words = [f"{w:08x}" for w in flat.view(np.uint32)]
+            out.write(f"{name} {len(words)}\n")
+            for i in range(0, len(words), 12):
+                out.write("".join(words[i:i + 12]) + "\n")
+
+
+def read_fixture(path):
+    entries = {}
+    lines = iter([l for l in path.read_text(encoding="ascii").splitlines() if not l.startswith("#")])
+    for head in lines:
+        name, count = head.split()
+        digits = ""
+        while len(digits) < 8 * int(count):
+            digits += next(lines)
+        words = [int(digits[i:i + 8], 16) for i in range(0, len(digits), 8)]
+        entries[name] = np.array(words, dtype=np.uint32).view(np.float32)
+    return entries
+
+
+# --------------------------------------------------------------------------------------------------------- the problem
+def start():
+    make = torch.Generator().manual_seed(20240607)
+    return {n: (0.5 * torch.randn(s, generator=make)).requires_grad_() for n, s in SHAPES.items()}
+
+
+class Problem:
+    """Gradients of one worker's shard; each worker draws other points around another centre (not i.i.d.)."""
+
+    def __init__(self, worker):
+        self.draw = torch.Generator().manual_seed(1000 + worker)
+        self.centre = 0.3 * worker
+
+    def gradient(self, parameters, step):
+        x = torch.randn((8, 4), generator=self.draw) + self.centre
+        x[:, 3] = 0.0
+        y = torch.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2]
+        p = {n: t.detach().float().requires_grad_() for n, t in parameters.items()}
+        hidden = torch.tanh(x @ p["w1"].t() + p["b1"])
+        loss = ((hidden @ p["w2"].t() + p["b2"]).squeeze(1) - y).square().mean()
+        return dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
+
+
+class Recording:
+    """The same interface, played back from a fixture."""
+
+    def __init__(self, entries, prefix):
+        self.rows = {n: entries[f"{prefix}.{n}"].reshape(-1, *SHAPES[n]) for n in SHAPES}
+
+    def gradient(self, parameters, step):
+        return {n: torch.from_numpy(rows[step].copy()) for n, rows in self.rows.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ the optimizers
+class NumpyLion(torch.optim.Optimizer):
+    """Lion as its authors print it (arXiv 2302.06675): decay, sign step, then the momentum; every operation in the
+    parameter's own dtype by NumPy."""
+
+    def __init__(self, params, lr, betas, weight_decay):
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.update(p.numpy(), p.grad.numpy(), self.state[p], group)
+
+    @staticmethod
+    def update(p, g, state, group):
+        cast = p.dtype.type
+        lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
+        m = state.setdefault("exp_avg", torch.from_numpy(np.zeros_like(p))).numpy()
+        old, new = cast(b1) * m, cast(1 - b1) * g
+        u = old + new
+        # An element whose interpolation nearly cancels would flip its sign by rounding alone: no such one is recorded.
+        assert np.all((u == 0) | (np.abs(u) > 1e-5 * np.maximum(np.abs(old), np.abs(new)))), "ill-conditioned sign"
+        p *= cast(1 - lr * decay)
+        p -= cast(lr) * np.sign(u)
+        m[...] = cast(b2) * m + cast(1 - b2) * g
+
+
+def optimizer_cases():
+    """name -> (hyper-parameters, factory, slots: name in PyTorch's state -> name in the fixture)"""
+    s = single
+    sgd = lambda h: lambda p: torch.optim.SGD(p, lr=h["lr"], momentum=h["momentum"], nesterov=bool(h["nesterov"]),
+                                              weight_decay=h["weight_decay"], foreach=False)
+    # eps is large enough to see on which side of the bias correction it stands; the outer loops have the usual 1e-8.
+    adamw = dict(lr=s(5e-3), beta1=s(.9), beta2=s(.95), eps=s(1e-3), weight_decay=s(.1))
+    plain = dict(lr=s(.05), momentum=0.0, nesterov=0.0, weight_decay=0.0)
+    heavy = dict(lr=s(.01), momentum=s(.9), nesterov=0.0, weight_decay=0.0)
+    ahead = dict(lr=s(.01), momentum=s(.9), nesterov=1.0, weight_decay=s(.1))
+    lion = dict(lr=s(2e-3), beta1=s(.9), beta2=s(.99), weight_decay=s(.3))
+    return {
+        "adamw": (adamw, make_adamw(adamw), {"exp_avg": "m", "exp_avg_sq": "v"}),
+        "sgd": (plain, sgd(plain), {}),
+        "sgd_momentum": (heavy, sgd(heavy), {"momentum_buffer": "momentum"}),
+        "sgd_nesterov_decay": (ahead, sgd(ahead), {"momentum_buffer": "momentum"}),
+        "lion": (lion, lambda p: NumpyLion(p, lion["lr"], (lion["beta1"], lion["beta2"]), lion["weight_decay"]),
+                 {"exp_avg": "m"}),
+    }
+
+
+def make_adamw(h):
+    return lambda p: torch.optim.AdamW(p, lr=h["lr"], betas=(h["beta1"], h["beta2"]), eps=h["eps"],
+                                       weight_decay=h["weight_decay"], foreach=False)
+
+
+def values(tensors):
+    return {n: t.detach().numpy().copy() for n, t in tensors.items()}
+
+
+def as_leaves(tensors, dtype):
+    return {n: t.detach().clone().to(dtype).requires_grad_() for n, t in tensors.items()}
+
+
+def run_optimizer(hyper, factory, slots, problem, dtype=torch.float32):
+    parameters = as_leaves(start(), dtype)
+    optimizer = factory(list(parameters.values()))
+    entries = {**hyper, **{f"start.{n}": v for n, v in values(parameters).items()}}
+    recorded = {n: [] for n in SHAPES}
+    for step in range(SNAPSHOTS[-1]):
+        for n, g in problem.gradient(parameters, step).items():
+            recorded[n].append(g.numpy().copy())
+            parameters[n].grad = g.to(dtype)
+        optimizer.step()
+        if step + 1 in SNAPSHOTS:
+            entries.update({f"after.{step + 1}.{n}": v for n, v in values(parameters).items()})
+    entries.update({f"grad.{n}": np.stack(rows) for n, rows in recorded.items()})
+    for torch_name, slot in slots.items():
+        for n, p in parameters.items():
+            entries[f"slot.{slot}.{n}"] = optimizer.state[p][torch_name].numpy().copy()
+    return entries
+
+
+# ------------------------------------------------------------------------------------------------------ the outer loop
+def tokens_of(worker):
+    """How many tokens each step of this worker saw: uneven between workers, steps and rounds."""
+    return np.random.default_rng(77 + worker).integers(64, 1024, INNER_STEPS * ROUNDS).astype(np.float32)
+
+
+def outer_round(anchor, workers, weights, outer):
+    """Δ = anchor − θ, weighted mean, one step of PyTorch's SGD on the anchor, and everybody starts from there."""
+    with torch.no_grad():
+        for n in SHAPES:
+            deltas = [w * (anchor[n] - theta[n]) for w, theta in zip(weights, workers)]
+            anchor[n].grad = sum(deltas) / sum(weights)
+        outer.step()
+        for theta in workers:
+            for n in SHAPES:
+                theta[n].copy_(anchor[n])
+
+
+def run_outer(count, problems, dtype=torch.float32):
+    inner_hyper = dict(lr=single(1e-2), beta1=single(.9), beta2=single(.95), eps=single(1e-8), weight_decay=single(.1))
+    outer_hyper = dict(lr=single(.7), momentum=single(.9))
+    anchor = as_leaves(start(), dtype)
+    workers = [as_leaves(start(), dtype) for _ in range(count)]
+    inners = [make_adamw(inner_hyper)(list(w.values())) for w in workers]
+    outer = torch.optim.SGD(list(anchor.values()), **outer_hyper, nesterov=True, foreach=False)
+    entries = {f"inner.{n}": v for n, v in inner_hyper.items()}
+    entries.update({f"outer.{n}": v for n, v in outer_hyper.items()})
+    entries.update({f"start.{n}": v for n, v in values(anchor).items()})
+    recorded = [{n: [] for n in SHAPES} for _ in range(count)]
+    for r in range(ROUNDS):
+        for k in range(count):
+            for h in range(INNER_STEPS):
+                for n, g in problems[k].gradient(workers[k], r * INNER_STEPS + h).items():
+                    recorded[k][n].append(g.numpy().copy())
+                    workers[k][n].grad = g.to(dtype)
+                inners[k].step()
+        window = slice(r * INNER_STEPS, (r + 1) * INNER_STEPS)
+        outer_round(anchor, workers, [float(tokens_of(k)[window].sum()) for k in range(count)], outer)
+        if r + 1 in ROUND_SNAPSHOTS:
+            entries.update({f"anchor.{r + 1}.{n}": v for n, v in values(anchor).items()})
+    entries.update({f"momentum.{n}": outer.state[p]["momentum_buffer"].numpy() for n, p in anchor.items()})
+    for k in range(count):
+        entries[f"tokens.{k}"] = tokens_of(k)
+        entries.update({f"grad.{k}.{n}": np.stack(rows) for n, rows in recorded[k].items()})
+        entries.update({f"exp_avg.{k}.{n}": inners[k].state[p]["exp_avg"].numpy() for n, p in workers[k].items()})
+    return entries
+
+
+# ----------------------------------------------------------------------------------------------------- the compressors
+def codec_inputs():
+    draw = np.random.default_rng(5)
+    spread = draw.standard_normal(300).astype(np.float32) * np.float32(1e-3)  # one block of 256 and a tail of 44
+    spread[17], spread[40] = 2.5, 0.0                                         # an outlier, and a zero among others
+    tiny = np.array([1e-38, 1e-40, -1e-41, 3e-39, -1e-45, 0, 2e-38, 1e-30], np.float32)  # denormals under a larger amax
+    return {
+        "spread": spread,
+        "zeros": np.array([0, -0.0, 0, 0, -0.0], np.float32),
+        "tiny": tiny,
+        "ties8": np.array([127, .5, 1.5, 2.5, -.5, -1.5, -2.5, 125.5, 126.5, -126.5], np.float32),
+        "ties4": np.array([7, .5, 1.5, 2.5, -.5, -1.5, -2.5, 5.5, 6.5, -6.5], np.float32),
+        "one": np.array([-3.25], np.float32),
+    }
+
+
+def blocks(x, size=256):
+    return [x[i:i + size] for i in range(0, len(x), size)]
+
+
+def absmax(levels):
+    def codec(block):
+        level, amax = np.float32(levels), np.abs(block).max()
+        if amax == 0:
+            return np.zeros_like(block)
+        # The product of two float32 is exact in float64: rint is its only rounding, as in a fused x·scale + 1.5·2²³.
+        # + 0 turns -0 into +0: an integer code has one zero.
+        q = (np.rint(block.astype(np.float64) * np.float64(level / amax)) + 0).astype(np.float32)
+        return (q * (np.float32(1) / level)) * amax
+    return lambda x: np.concatenate([codec(b) for b in blocks(x)])
+
+
+def sign(x):
+    """±mean |x|; an exact zero votes +, and a block of zeros gives zeros."""
+    one = lambda b: np.where(b < 0, -1, 1) * np.float32(np.abs(b.astype(np.float64)).mean())
+    return np.concatenate([one(b) for b in blocks(x)])
+
+
+def run_codecs():
+    through = lambda dtype: lambda x: torch.from_numpy(x).to(dtype).float().numpy()
+    codecs = {"absmax8": absmax(127), "absmax4": absmax(7), "sign": sign,
+              "f16": through(torch.float16), "bf16": through(torch.bfloat16)}
+    entries = {f"input.{n}": x for n, x in codec_inputs().items()}
+    for name, codec in codecs.items():
+        entries.update({f"{name}.{n}": codec(x) for n, x in codec_inputs().items()})
+    return entries
+
+
+# --------------------------------------------------------------------------------------------------------------- main
+def distance(entries, reference):
+    """Largest |difference| relative to the largest |value| of its tensor, over all answers (not inputs)."""
+    worst = 0.0
+    for name, got in entries.items():
+        if not name.split(".")[0] in ("after", "slot", "anchor", "momentum", "exp_avg"):
+            continue
+        want = np.ravel(np.asarray(reference[name], np.float64))
+        gap = np.abs(np.ravel(np.asarray(got, np.float64)) - want).max()
+        worst = max(worst, gap / max(np.abs(want).max(), 1e-30))
+    return worst
+
+
+def jobs():
+    """file -> (what it is, how to run it from live problems, how to replay it from its own entries in some dtype)"""
+    table = {}
+    for name, case in optimizer_cases().items():
+        table[name] = (f"{name}: 100 steps on recorded gradients",
+                       lambda case=case: run_optimizer(*case, Problem(0)),
+                       lambda e, dtype, case=case: run_optimizer(*case, Recording(e, "grad"), dtype))
+    for count in (1, 2, 4):
+        table[f"outer_k{count}"] = (
+            f"DiLoCo with K = {count}: {ROUNDS} rounds of {INNER_STEPS} AdamW steps, outer Nesterov, token weights",
+            lambda count=count: run_outer(count, [Problem(k) for k in range(count)]),
+            lambda e, dtype, count=count: run_outer(count, [Recording(e, f"grad.{k}") for k in range(count)], dtype))
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="replay the files instead of writing them")
+    parser.add_argument("--fixtures", type=pathlib.Path, default=HERE, help="folder of the fixtures")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    failures = 0
+    for name, (about, make, replay) in jobs().items():
+        path = options.fixtures / f"{name}.txt"
+        if not options.check:
+            write_fixture(path, about, make())
+        recorded = read_fixture(path)
+        moved = distance(replay(recorded, torch.float32), recorded)
+        exact = distance(recorded, replay(recorded, torch.float64))
+        failures += not moved <= 2e-7
+        print(f"{name:20s} replay moved {moved:.1e}   float32 is {exact:.1e} away from float64")
+    path = options.fixtures / "compressors.txt"
+    if not options.check:
+        write_fixture(path, "what each codec gives back; blocks of 256", run_codecs())
+    recorded = read_fixture(path)
+    moved = [n for n, v in run_codecs().items() if np.asarray(v, np.float32).tobytes() != recorded[n].tobytes()]
+    print(f"compressors          {'as recorded' if not moved else 'moved: ' + ' '.join(moved)}")
+    return 1 if failures or moved else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole DiLoCo loop (K workers, H = 5, 8 rounds, uneven token weights) over an exact wire, against plain PyTorch:
+// AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the anchor, θ ← anchor.
+
+#include "fixture.hpp"
+#include "tolerance.hpp"
+
+#include <doctest/doctest.h>
+#include <diloco/diloco.hpp>
+
+namespace {
+
+using golden::fixture;
+using golden::network;
+
+constexpr std::size_t inner_steps = 5, rounds = 8;
+
+diloco::adamw inner_of(fixture const& f) {
+  return {.lr = f.number("inner.lr"),
+          .beta1 = f.number("inner.beta1"),
+          .beta2 = f.number("inner.beta2"),
+          .eps = f.number("inner.eps"),
+          .weight_decay = f.number("inner.weight_decay")};
+}
+
+/// name -> values, everything one worker saw; compared on the main thread once all workers are through.
+using observations = std::map<std::string, std::vector<float>>;
+
+template <class Trainer>
+void observe(Trainer const& trainer, network const& model, int rank, std::size_t round, observations& seen) {
+  auto const copy = [](std::span<float const> s) { return std::vector<float>(s.begin(), s.end()); };
+  std::string const worker = std::to_string(rank), number = std::to_string(round);
+  for (diloco::tensor const& t : model.tensors) {
+    if (round == 1 || round == 2 || round == rounds) {
+      seen["theta." + number + "." + t.name] = copy({t.data, t.size()});
+      seen["anchor." + number + "." + t.name] = copy(trainer.cell(t.name, "anchor"));
+    }
+    if (round != rounds) continue;
+    seen["momentum." + t.name] = copy(trainer.cell(t.name, "outer.momentum"));
+    seen["exp_avg." + worker + "." + t.name] = copy(trainer.cell(t.name, "inner.m"));
+  }
+}
+
+/// Every worker plays back its own recorded gradients and tells the trainer how many tokens each step saw.
+template <class Outer, class Exchange>
+std::vector<observations> play(fixture const& f, int workers, Outer const& outer, Exchange const& exchange) {
+  std::vector<observations> seen(static_cast<std::size_t>(workers));
+  diloco::run_threads(workers, [&](diloco::threads transport) {
+    int const rank = transport.rank();
+    std::string const worker = std::to_string(rank);
+    network model(f);
+    auto trainer = diloco::DiLoCo(diloco::recipe<>{}
+                                      .with_inner(inner_of(f))
+                                      .with_outer(outer)
+                                      .with_compressor(diloco::f32{})
+                                      .with_exchange(exchange)
+                                      .with_transport(std::move(transport))
+                                      .with_schedule(diloco::every(inner_steps)),
+                                  model.tensors);
+    for (std::size_t step = 0; step < inner_steps * rounds; ++step) {
+      auto const tokens = f["tokens." + worker].at(step);
+      trainer.step(golden::gradients(f, "grad." + worker, step), {.tokens = static_cast<double>(tokens)});
+      if ((step + 1) % inner_steps == 0) {
+        observe(trainer, model, rank, (step + 1) / inner_steps, seen.at(static_cast<std::size_t>(rank)));
+      }
+    }
+  });
+  return seen;
+}
+
+double tolerance_for(std::string const& entry) {
+  constexpr auto tolerance = golden::outer_tolerance_f32;
+  if (entry.starts_with("momentum.")) return tolerance.momentum;
+  if (entry.starts_with("exp_avg.")) return tolerance.inner_slots;
+  if (entry.find(".1.") != std::string::npos) return tolerance.anchor_after_1;
+  return entry.find(".2.") != std::string::npos ? tolerance.anchor_after_2 : tolerance.anchor_after_8;
+}
+
+template <class Outer, class Exchange>
+void check_rounds(int workers, Outer const& outer, Exchange const& exchange) {
+  fixture const f("outer_k" + std::to_string(workers));
+  auto const seen = play(f, workers, outer, exchange);
+  for (observations const& worker : seen) {
+    REQUIRE(worker.size() == 4 * (2 * 3 + 2));
+    for (auto const& entry : worker) {
+      std::string const& name = entry.first;
+      std::vector<float> const& values = entry.second;
+      CAPTURE(name);
+      bool const is_theta = name.starts_with("theta.");
+      auto const& expected = f[is_theta ? "anchor" + name.substr(5) : name];
+      CHECK(golden::distance(values, expected) <= tolerance_for(name));
+      if (is_theta) CHECK(values == worker.at("anchor" + name.substr(5)));        // θ ← θ̄
+      if (!name.starts_with("exp_avg.")) CHECK(values == seen.front().at(name));  // the same bits on every worker
+    }
+  }
+}
+
+diloco::nesterov outer_of(int workers) {
+  fixture const f("outer_k" + std::to_string(workers));
+  return {.lr = f.number("outer.lr"), .momentum = f.number("outer.momentum")};
+}
+
+}  // namespace
+
+TEST_CASE("golden: the outer loop follows plain PyTorch, gather") {
+  for (int const workers : {1, 2, 4}) {
+    CAPTURE(workers);
+    check_rounds(workers, outer_of(workers), diloco::gather{});
+  }
+}
+
+TEST_CASE("golden: the outer loop follows plain PyTorch, scatter-gather") {
+  for (int const workers : {2, 4}) {
+    CAPTURE(workers);
+    check_rounds(workers, outer_of(workers), diloco::scatter_gather{});
+  }
+}
+
+TEST_CASE("golden: sgd with the Nesterov flag as the outer optimizer is the same loop") {
+  auto const outer = outer_of(2);
+  check_rounds(2, diloco::sgd{.lr = outer.lr, .momentum = outer.momentum, .nesterov = true}, diloco::gather{});
+}
