@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program on README's first screen. Four workers learn the same 16,384 numbers, and each worker's data tells it
+// about every fourth of them only; all must end with the whole truth.
+#include <diloco/state/layout.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <span>
+#include <vector>
+
+/// Stands for your model: it owns its tensors and knows how to fill its gradients.
+class model {
+ public:
+  explicit model(int rank) : first_(static_cast<std::size_t>(rank)) {}
+
+  std::vector<diloco::tensor> parameters() { return {{"w", {128, 128}, w_.data()}}; }  // name, shape, pointer
+  std::vector<std::span<float const>> gradients() const { return {gradient_}; }        // in the same order
+
+  void backward() {
+    for (std::size_t i = first_; i < w_.size(); i += 4) gradient_[i] = w_[i] - truth(i);
+  }
+  float error() const {
+    float largest = 0;
+    for (std::size_t i = 0; i < w_.size(); ++i) largest = std::max(largest, std::abs(w_[i] - truth(i)));
+    return largest;
+  }
+
+ private:
+  static float truth(std::size_t i) { return std::sin(0.37f * static_cast<float>(i)); }
+  std::size_t first_;
+  std::vector<float> w_ = std::vector<float>(128 * 128), gradient_ = w_;
+};
+
+std::atomic<int> learned = 0;
+
+void report(int rank, model const& m, auto const& trainer) {
+  if (rank == 0) std::printf("%s\n", trainer.describe().c_str());
+  std::printf("worker %d: no number is further off than %.3f\n", rank, static_cast<double>(m.error()));
+  if (m.error() < 0.02f) ++learned;
+}
+
+// [program]
+#include <diloco/diloco.hpp>
+
+using Trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<4, 256>, diloco::threads>;
+
+int main() {
+  diloco::run_threads(4, [](diloco::threads transport) {  // four workers in one process
+    int const rank = transport.rank();
+    model m(rank);  // your model, its own tensors, its own part of the data
+    Trainer trainer({.inner = {.lr = 0.01f}, .transport = std::move(transport), .schedule = diloco::every(20)},
+                    m.parameters());
+    for (int step = 0; step < 1000; ++step) {
+      m.backward();                 // your forward and backward pass
+      trainer.step(m.gradients());  // AdamW; every 20th step is also a round, at 4 bits per parameter
+    }
+    report(rank, m, trainer);
+  });
+  return learned == 4 ? 0 : 1;
+}
+// [/program]

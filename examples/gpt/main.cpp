@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trains the same GPT twice from the same start: data-parallel, and with DiLoCo. Then compares.
+#include "bad_input.hpp"
+#include "report.hpp"
+#include "sample.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+namespace {
+
+using namespace gpt;
+namespace fs = std::filesystem;
+
+// Where the workers live: threads of this process, or the processes that mpirun started.
+struct world {
+  int workers = 1, rank = 0;
+  std::optional<mpi_world> mpi;
+  bool speaks() const { return rank == 0; }
+  void run(worker const& work) {
+    if (mpi) return mpi->run(work);
+    run_on_threads(workers, work);
+  }
+};
+
+void join_mpi(world& w, options& o, int& argc, char**& argv) {
+  w.mpi.emplace(argc, argv);
+  w.rank = w.mpi->rank();
+  if (o.workers_given && o.workers != w.mpi->size()) {
+    throw bad_input("--workers " + std::to_string(o.workers) + ": mpirun started " + std::to_string(w.mpi->size()) +
+                    " processes, and each is one worker");
+  }
+  o.workers = w.mpi->size();
+}
+
+fs::path make_directory(std::string const& name) {
+  std::error_code error;
+  fs::create_directories(name, error);
+  if (error || !fs::is_directory(name)) throw bad_input("--out " + name + ": cannot be made a directory");
+  return name;
+}
+
+void introduce(options const& o, corpus const& text, split const& parts, std::size_t parameters) {
+  std::size_t held_out = 0;
+  for (chunk const& piece : parts.validation) held_out += piece.size();
+  std::printf("text     %s: %s bytes in %zu file%s%s; %s of them held out\n", o.data.c_str(),
+              grouped(double(text.text.size())).c_str(), text.files, text.files == 1 ? "" : "s", text.remark.c_str(),
+              grouped(double(held_out)).c_str());
+  std::printf("model    %s parameters: %d layers, width %d, %d heads, context %d\n", grouped(double(parameters)).c_str(),
+              o.shape.layers, o.shape.width, o.shape.heads, o.shape.context);
+  std::printf("workers  %d over %s, %d x %d bytes each: %zu tokens per step\n", o.workers, o.transport.c_str(), o.batch,
+              o.shape.context, o.tokens_per_step());
+  std::printf("\n%d steps of warm-up by one worker (no bytes sent), then %d steps of each method from the same\n"
+              "parameters, batches and learning rates; AdamW's moments start at zero in both. Gradients are clipped\n"
+              "by each worker.\n\n", o.warm_up_steps, o.steps);
+  std::fflush(stdout);
+}
+
+run warm_up(options const& o, split const& parts, model<float>& start, bool silent) {
+  run result;
+  run_alone([&](endpoint& here) {
+    progress bar("warm-up", o.warm_up_steps, double(o.tokens_per_step()), silent);
+    result = train(o, method::warm_up, parts, here, start, bar);
+  });
+  return result;
+}
+
+// Every worker starts from a copy of `start`; `trained` becomes the model of rank 0, or stays empty on the others.
+run compete(world& w, options const& o, method how, split const& parts, model<float>& start,
+            std::optional<model<float>>& trained) {
+  run result;
+  w.run([&](endpoint& here) {
+    model<float> mine(o.shape, o.batch, o.seed);
+    mine.parameters() = start.parameters();
+    progress bar(how == method::diloco ? "DiLoCo" : "data-parallel", o.steps, double(o.tokens_per_step()),
+                 here.rank() != 0);
+    run numbers = train(o, how, parts, here, mine, bar);
+    if (here.rank() != 0) return;
+    result = std::move(numbers);
+    trained = std::move(mine);
+  });
+  return result;
+}
+
+void conclude(options const& o, fs::path const& out, run const& warm, run const& parallel, run const& low,
+              model<float>& trained, double seconds) {
+  std::printf("\ndata-parallel: %s\nDiLoCo:        %s\n\n%s\n", parallel.recipe.c_str(), low.recipe.c_str(),
+              table(parallel, low, o.link_mbit_per_second).c_str());
+  std::printf("What the DiLoCo model writes after \"%s\":\n", printable(o.prompt).c_str());
+  std::printf("----\n%s\n----\n\n", printable(generate(trained, o.prompt, o.sample_bytes, o.temperature, o.seed)).c_str());
+  write_metrics(out / "metrics.jsonl", {&warm, &parallel, &low});
+  write_summary(out / "summary.json", o, warm, parallel, low, seconds);
+  std::string const missing = draw_picture(out, warm, parallel, low);
+  if (!missing.empty()) std::printf("%s\n", missing.c_str());
+  std::printf("%.0f s in all; %s holds metrics.jsonl, summary.json%s\n", seconds, out.string().c_str(),
+              missing.empty() ? " and loss.png" : "");
+}
+
+void compare(options const& o, world& w) {
+  auto const begin = std::chrono::steady_clock::now();
+  corpus const text = load_corpus(o.data);
+  split const parts = split_text(text.text, o.data, o.workers, o.shape.context);
+  fs::path const out = w.speaks() ? make_directory(o.out) : fs::path();
+  model<float> start(o.shape, o.batch, o.seed);
+  if (w.speaks()) introduce(o, text, parts, start.size());
+  run const warm = warm_up(o, parts, start, !w.speaks());
+  std::optional<model<float>> trained;
+  run const parallel = compete(w, o, method::data_parallel, parts, start, trained);
+  run const low = compete(w, o, method::diloco, parts, start, trained);
+  std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - begin;
+  if (w.speaks()) conclude(o, out, warm, parallel, low, *trained, seconds.count());
+}
+
+int complain(std::exception const& error, int rank, int code) {
+  std::fflush(stdout);
+  std::string const who = rank == 0 ? "" : "rank " + std::to_string(rank) + ": ";
+  std::fprintf(stderr, "diloco_gpt: %s%s\n", who.c_str(), error.what());
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  options o;
+  world w;
+  try {
+    if (!parse(argc, argv, o)) return 0;
+    if (o.transport == "mpi") join_mpi(w, o, argc, argv);
+    w.workers = o.workers;
+    compare(o, w);
+    return 0;
+  } catch (bad_input const& error) {
+    return complain(error, w.rank, 2);
+  } catch (std::exception const& error) {
+    complain(error, w.rank, 1);
+    std::_Exit(1);  // peers may be waiting inside MPI: leaving without its goodbye is what tells them
+  }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the flags to a type: each method is one diloco recipe. Included once per transport.
+#pragma once
+
+#include "bad_input.hpp"
+#include "endpoint.hpp"
+#include "executor.hpp"
+#include "schedule.hpp"
+#include "tensors.hpp"
+
+#include <diloco/diloco.hpp>
+
+#include <cstring>
+
+namespace gpt {
+
+template <class DiLoCo> class trainer_of final : public trainer {
+ public:
+  using traffic = std::shared_ptr<typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
+
+  trainer_of(typename DiLoCo::recipe_type recipe, model<float>& model) :
+      traffic_(recipe.transport.counts()), diloco_(std::move(recipe), tensors_of(model)) {}
+
+  void step(std::vector<std::span<float const>> const& gradients, float grad_scale) override {
+    diloco_.step(gradients, {.grad_scale = grad_scale});
+  }
+  void sync() override { diloco_.sync(); }
+  std::uint64_t rounds() const override { return diloco_.rounds(); }
+  std::uint64_t sent_bytes() const override { return traffic_->sent_bytes; }
+  std::string describe() const override { return diloco_.describe(); }
+
+ private:
+  traffic traffic_;
+  DiLoCo diloco_;
+};
+
+template <class Recipe, class Transport>
+std::unique_ptr<trainer> build(Recipe recipe, Transport transport, model<float>& model) {
+  auto complete = std::move(recipe).with_transport(diloco::counted<Transport>(std::move(transport)));
+  using engine = decltype(diloco::DiLoCo(std::move(complete), tensors_of(model)));
+  return std::make_unique<trainer_of<engine>>(std::move(complete), model);
+}
+
+inline scheduled<diloco::adamw> adamw_of(options const& o, int steps) {
+  return {o.inner, std::min(o.ramp_steps, steps), steps, o.final_lr};
+}
+
+// One worker, no rounds. What it leaves behind is its parameters; the runs after it start with fresh moments.
+template <class Transport>
+std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, model<float>& model) {
+  auto inner = adamw_of(o, std::max(o.warm_up_steps, 1));
+  inner.final_share = 1.0f;  // the runs go on from here
+  return build(diloco::recipe<>{}.with_inner(inner).with_schedule(diloco::manual{}), std::move(transport), model);
+}
+
+// With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the workers.
+template <class Exchange, class Transport>
+std::unique_ptr<trainer> data_parallel_trainer(options const& o, Exchange exchange, Transport transport,
+                                               model<float>& model) {
+  return build(diloco::recipe<>{}
+                   .with_inner(diloco::plain_sgd{.lr = 1.0f})
+                   .with_outer(adamw_of(o, o.steps))
+                   .with_exchange(exchange)
+                   .with_schedule(diloco::every(1))
+                   .with_executor(executor_named(o.executor))
+                   .with_deadline_seconds(o.deadline_seconds),
+               std::move(transport), model);
+}
+
+template <class Exchange, class Transport>
+std::unique_ptr<trainer> diloco_trainer(options const& o, Exchange exchange, Transport transport, model<float>& model) {
+  auto recipe = diloco::recipe<>{}
+                    .with_inner(adamw_of(o, o.steps))
+                    .with_outer(o.outer)
+                    .with_feedback(o.feedback)
+                    .with_exchange(exchange)
+                    .with_schedule(diloco::every(o.every))
+                    .with_executor(executor_named(o.executor))
+                    .with_deadline_seconds(o.deadline_seconds);
+  return std::visit(
+      [&](auto compressor) {
+        return build(std::move(recipe).with_compressor(compressor), std::move(transport), model);
+      },
+      compressor_named(o.compressor));
+}
+
+// All ranks' rows, through an exchange of the transport's own.
+template <class Transport>
+std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<double> const& mine, double seconds) {
+  std::size_t const row_bytes = mine.size() * sizeof(double), ranks = static_cast<std::size_t>(transport.size());
+  diloco::cpp const memory;
+  diloco::wires wires{memory.allocate(row_bytes),
+                      Transport::receives_in_place ? diloco::buffer{} : memory.allocate(row_bytes * ranks)};
+  std::memcpy(wires.send.data(), mine.data(), row_bytes);
+  auto pending = transport.all_gather(std::move(wires), diloco::exchange_tag{});
+  auto arrived = pending.wait(diloco::deadline_after(seconds)).value();
+  std::vector<std::vector<double>> rows(ranks, std::vector<double>(mine.size()));
+  for (std::size_t rank = 0; rank < ranks; ++rank)
+    std::memcpy(rows[rank].data(), arrived.wire(static_cast<int>(rank)).data(), row_bytes);
+  arrived.done();
+  std::move(arrived).reclaim(diloco::deadline_after(seconds)).value();
+  return rows;
+}
+
+template <class Transport> class endpoint_of final : public endpoint {
+ public:
+  // Two transports over the same workers, so that the report's numbers and the training's are told apart.
+  endpoint_of(Transport for_training, Transport for_report) :
+      training_(std::move(for_training)), report_(std::move(for_report)) {}
+
+  int rank() const override { return report_.rank(); }
+  int size() const override { return report_.size(); }
+
+  std::unique_ptr<trainer> make_trainer(options const& o, method how, model<float>& model) override {
+    deadline_seconds_ = o.deadline_seconds;
+    auto const make = [&](auto exchange) {
+      return how == method::data_parallel ? data_parallel_trainer(o, exchange, std::move(training_), model)
+                                          : diloco_trainer(o, exchange, std::move(training_), model);
+    };
+    bool const gather = o.exchange == "gather" ||
+                        (o.exchange == "automatic" && diloco::automatic::pick(size()) == diloco::pattern::gather);
+    if constexpr (std::is_same_v<Transport, diloco::alone>) {
+      return warm_up_trainer(o, training_, model);
+    } else {
+      return gather ? make(diloco::gather{}) : make(diloco::scatter_gather{});
+    }
+  }
+
+  std::vector<std::vector<double>> gather(std::vector<double> const& mine) override {
+    return gather_rows(report_, mine, deadline_seconds_);
+  }
+
+ private:
+  Transport training_, report_;
+  double deadline_seconds_ = 60;
+};
+
+}  // namespace gpt
