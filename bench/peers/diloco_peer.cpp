@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The diloco side of run.py: the work of pytorch_peer.py, request for request.
+//   diloco_peer [--threads 1|2] [--repeat 7]   every work once, one JSON line each
+//   diloco_peer --serve                        reads "WORK REPEAT" lines from standard input
+// Between timed steps θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a round.
+
+#include <diloco/diloco.hpp>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#include <diloco/executor/omp.hpp>
+#endif
+
+#include <algorithm>
+#include <barrier>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t parameters = 16'777'216;
+constexpr int workers = 2, warm_up = 2;
+using milliseconds = std::vector<double>;
+
+/// A GPT's separately allocated tensors, the largest 2.5 M elements and the smallest 256, as in pytorch_peer.py.
+std::vector<std::vector<std::size_t>> shapes_of_a_gpt() {
+  std::size_t const width = 384;
+  std::vector<std::vector<std::size_t>> shapes;
+  for (int layer = 0; layer < 8; ++layer) {
+    shapes.insert(shapes.end(), {{width}, {width}, {3 * width, width}, {3 * width}, {width, width}, {width}});
+    shapes.insert(shapes.end(), {{width}, {width}, {4 * width, width}, {4 * width}, {width, 4 * width}, {width}});
+  }
+  shapes.insert(shapes.end(), {{width}, {width}, {256, width}});
+  std::size_t left = parameters;
+  for (auto const& s : shapes) left -= s[0] * (s.size() > 1 ? s[1] : 1);
+  shapes.push_back({left / width, width});
+  if (left % width != 0) shapes.push_back({left % width});
+  return shapes;
+}
+
+/// Tensors of a layout, each in its own allocation, filled with noise of a given size.
+class tensors {
+ public:
+  tensors(std::string const& layout, float scale) {
+    auto const shapes = layout == "flat" ? std::vector<std::vector<std::size_t>>{{parameters}} : shapes_of_a_gpt();
+    std::uint64_t state = 88172645463325252ull;
+    for (auto const& shape : shapes) {
+      std::size_t const size = shape[0] * (shape.size() > 1 ? shape[1] : 1);
+      std::vector<float>& values = values_.emplace_back(size);
+      for (float& v : values) v = scale * noise(state);
+      list_.push_back({.name = "t" + std::to_string(list_.size()), .shape = shape, .data = values.data()});
+    }
+  }
+  [[nodiscard]] std::vector<diloco::tensor> const& list() const { return list_; }
+  [[nodiscard]] std::vector<std::span<float const>> spans() const { return {values_.begin(), values_.end()}; }
+
+  void add(tensors const& other) {
+    for (std::size_t t = 0; t < values_.size(); ++t) {
+      for (std::size_t i = 0; i < values_[t].size(); ++i) values_[t][i] += other.values_[t][i];
+    }
+  }
+
+ private:
+  /// The sum of four uniforms: close enough to Gaussian, symmetric, unit variance.
+  static float noise(std::uint64_t& state) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    float sum = 0;
+    for (int i = 0; i < 4; ++i) sum += static_cast<float>(state >> (16 * i) & 0xffff) / 65535.0f - 0.5f;
+    return 1.7320508f * sum;
+  }
+
+  std::vector<std::vector<float>> values_;
+  std::vector<diloco::tensor> list_;
+};
+
+template <class Step, class Before>
+milliseconds measure(int repeat, Step&& step, Before&& before) {
+  using clock = std::chrono::steady_clock;
+  milliseconds samples;
+  for (int i = 0; i < warm_up + repeat; ++i) {
+    before();
+    auto const begin = clock::now();
+    step();
+    if (i >= warm_up) samples.push_back(std::chrono::duration<double, std::milli>(clock::now() - begin).count());
+  }
+  return samples;
+}
+
+template <class Executor>
+milliseconds adamw(std::string const& layout, Executor executor, int repeat) {
+  tensors theta(layout, 1.0f);
+  tensors const gradients(layout, 1e-3f);
+  auto const spans = gradients.spans();
+  auto trainer = diloco::DiLoCo(diloco::recipe<>{}
+                                    .with_inner(diloco::adamw{.lr = 4e-4f, .weight_decay = 0.1f})
+                                    .with_transport(diloco::alone{})
+                                    .with_schedule(diloco::manual{})
+                                    .with_executor(executor),
+                                theta.list());
+  return measure(
+      repeat, [&] { trainer.step(spans); }, [] {});
+}
+
+/// `meet` is what happens between the drift of θ and the timed round.
+template <class Compressor, class Transport, class Executor, class Meet>
+milliseconds outer(std::string const& layout, Transport transport, Executor executor, int repeat, Meet&& meet) {
+  tensors theta(layout, 1.0f);
+  tensors const drift(layout, 1e-3f);
+  auto trainer = diloco::DiLoCo(diloco::recipe<>{}
+                                    .with_inner(diloco::external{})
+                                    .with_outer(diloco::nesterov{.lr = 0.7f, .momentum = 0.9f})
+                                    .with_compressor(Compressor{})
+                                    .with_transport(std::move(transport))
+                                    .with_schedule(diloco::manual{})
+                                    .with_executor(executor),
+                                theta.list());
+  return measure(
+      repeat, [&] { trainer.sync(); },
+      [&] {
+        theta.add(drift);
+        trainer.after_step({});
+        meet();
+      });
+}
+
+/// A step lasts as long as its slowest worker.
+template <class Compressor>
+milliseconds whole_outer(int repeat) {
+  std::vector<milliseconds> times(workers);
+  std::barrier meeting(workers);
+  diloco::run_threads(workers, [&](diloco::threads transport) {
+    auto const rank = static_cast<std::size_t>(transport.rank());
+    times[rank] =
+        outer<Compressor>("flat", std::move(transport), diloco::cpp{}, repeat, [&] { meeting.arrive_and_wait(); });
+  });
+  for (std::size_t i = 0; i < times[0].size(); ++i) {
+    for (auto const& other : times) times[0][i] = std::max(times[0][i], other[i]);
+  }
+  return times[0];
+}
+
+using works = std::map<std::string, std::function<milliseconds(int)>>;
+
+template <class Executor>
+works all_works(Executor executor) {
+  works all;
+  for (std::string const layout : {"flat", "list"}) {
+    all["adamw_" + layout] = [=](int repeat) { return adamw(layout, executor, repeat); };
+    all["local_outer_" + layout + "_absmax8"] = [=](int repeat) {
+      return outer<diloco::absmax<8>>(layout, diloco::alone{}, executor, repeat, [] {});
+    };
+    all["local_outer_" + layout + "_f32"] = [=](int repeat) {
+      return outer<diloco::f32>(layout, diloco::alone{}, executor, repeat, [] {});
+    };
+  }
+  all["whole_outer_threads_absmax8"] = whole_outer<diloco::absmax<8>>;
+  all["whole_outer_threads_f32"] = whole_outer<diloco::f32>;
+  return all;
+}
+
+works works_on(int threads) {
+  if (threads == 1) return all_works(diloco::cpp{});
+#if defined(_OPENMP)
+  omp_set_num_threads(threads);
+  return all_works(diloco::omp{});
+#else
+  throw std::runtime_error("more than one thread needs OpenMP; build the target with it");
+#endif
+}
+
+void answer(works const& all, std::string const& work, int repeat) {
+  auto const found = all.find(work);
+  if (found == all.end()) throw std::runtime_error("unknown work '" + work + "'");
+  std::ostringstream line;
+  line << "{\"work\": \"" << work << "\", \"ms\": [";
+  milliseconds const samples = found->second(repeat);
+  for (std::size_t i = 0; i < samples.size(); ++i) line << (i == 0 ? "" : ", ") << samples[i];
+  std::cout << line.str() << "]}" << std::endl;
+}
+
+int number_after(std::vector<std::string> const& arguments, std::string const& flag, int otherwise) {
+  auto const at = std::find(arguments.begin(), arguments.end(), flag);
+  return at == arguments.end() || at + 1 == arguments.end() ? otherwise : std::atoi((at + 1)->c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::vector<std::string> const arguments(argv + 1, argv + argc);
+  works const all = works_on(number_after(arguments, "--threads", 1));
+  if (std::find(arguments.begin(), arguments.end(), "--serve") != arguments.end()) {
+    std::string work;
+    for (int repeat = 0; std::cin >> work >> repeat;) answer(all, work, repeat);
+  } else {
+    for (auto const& entry : all) answer(all, entry.first, number_after(arguments, "--repeat", 7));
+  }
+  return 0;
+} catch (std::exception const& e) {
+  std::fprintf(stderr, "diloco_peer: %s\n", e.what());
+  return 1;
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each concept takes the least that it asks for, and refuses the same type with any one part left out.
+#include "support/archetypes.hpp"
+
+namespace {
+
+using archetype::without;
+using namespace diloco;
+
+// Roles of the round.
+static_assert(element_optimizer<archetype::optimizer<>> && replicated<archetype::optimizer<>>);
+static_assert(!optimizer<archetype::optimizer<without::name>>);
+static_assert(!optimizer<archetype::optimizer<without::copy>>);
+static_assert(optimizer<archetype::optimizer<without::slots>> && !element_optimizer<archetype::optimizer<without::slots>>);
+static_assert(optimizer<archetype::optimizer<without::at>> && !element_optimizer<archetype::optimizer<without::at>>);
+static_assert(!element_optimizer<archetype::optimizer<without::matching_step>>);
+static_assert(!element_optimizer<archetype::optimizer<without::trivial_step>>);
+static_assert(element_optimizer<archetype::optimizer<without::promise>> && !replicated<archetype::optimizer<without::promise>>);
+static_assert(!external_optimizer<archetype::optimizer<>>);
+
+static_assert(block_compressor<archetype::compressor<>>);
+static_assert(!compressor<archetype::compressor<without::name>>);
+static_assert(!compressor<archetype::compressor<without::block>>);
+static_assert(!compressor<archetype::compressor<without::lossless>>);
+static_assert(!compressor<archetype::compressor<without::largest>>);
+static_assert(!compressor<archetype::compressor<without::side_bytes>>);
+static_assert(!compressor<archetype::compressor<without::code_bytes>>);
+static_assert(compressor<archetype::compressor<without::encode>> && !encodes_blocks<archetype::compressor<without::encode>>);
+static_assert(compressor<archetype::compressor<without::decode>> && !decodes_blocks<archetype::compressor<without::decode>>);
+static_assert(!block_compressor<archetype::compressor<without::encode>>);
+static_assert(!block_compressor<archetype::compressor<without::decode>>);
+
+static_assert(feedback<archetype::feedback<>>);
+static_assert(!feedback<archetype::feedback<without::name>>);
+static_assert(!feedback<archetype::feedback<without::remembers>>);
+static_assert(!feedback<archetype::feedback<without::want>>);
+static_assert(!feedback<archetype::feedback<without::keep>>);
+
+static_assert(linear_combine<archetype::combine<>>);
+static_assert(!linear_combine<archetype::combine<without::name>>);
+static_assert(!linear_combine<archetype::combine<without::coefficients>>);
+
+static_assert(schedule<archetype::schedule<>>);
+static_assert(!schedule<archetype::schedule<without::name>>);
+static_assert(!schedule<archetype::schedule<without::due>>);
+static_assert(!schedule<archetype::schedule<without::describe>>);
+
+static_assert(detail::picks_pattern<archetype::exchange<>>);
+static_assert(!detail::picks_pattern<archetype::exchange<without::name>>);
+static_assert(!detail::picks_pattern<archetype::exchange<without::pick>>);
+
+// Mechanism.
+static_assert(executor<archetype::executor<>>);
+static_assert(!executor<archetype::executor<without::name>>);
+static_assert(!executor<archetype::executor<without::allocate>>);
+static_assert(!executor<archetype::executor<without::allocate_wire>>);
+static_assert(!executor<archetype::executor<without::for_each>>);
+static_assert(!executor<archetype::executor<without::wait>>);
+
+static_assert(transport<archetype::transport<>>);
+static_assert(!transport<archetype::transport<without::name>>);
+static_assert(!transport<archetype::transport<without::in_place>>);
+static_assert(!transport<archetype::transport<without::rank>>);
+static_assert(!transport<archetype::transport<without::size>>);
+static_assert(!transport<archetype::transport<without::all_gather>>);
+static_assert(!transport<archetype::transport<without::all_to_all>>);
+static_assert(pending<archetype::pending<>>);
+static_assert(!pending<archetype::pending<without::wait>>);
+static_assert(!pending<archetype::pending<without::move_only_pending>>, "an exchange under way has one owner");
+static_assert(!transport<archetype::transport<without::move_only_pending>>);
+static_assert(arrival<archetype::arrival<>>);
+static_assert(!arrival<archetype::arrival<without::roster>>);
+static_assert(!arrival<archetype::arrival<without::wire>>);
+static_assert(!arrival<archetype::arrival<without::done>>);
+static_assert(!arrival<archetype::arrival<without::reclaim>>);
+static_assert(!transport<archetype::transport<without::reclaim>>, "the concepts nest");
+
+// Lanes: empty, with order-free reductions.
+static_assert(lanes<solo>);
+struct with_state : solo {
+  int rank_ = 0;
+};
+struct without_sum {
+  static constexpr int width = 1;
+  static int rank();
+  static std::uint32_t max(std::uint32_t);
+  static void atomic_min(std::uint32_t*, std::uint32_t);
+  static void sync();
+};
+struct float_reductions {
+  static constexpr int width = 1;
+  static int rank();
+  static float max(float);
+  static float sum(float);
+  static void atomic_min(std::uint32_t*, std::uint32_t);
+  static void sync();
+};
+static_assert(!lanes<with_state> && !lanes<without_sum>);
+static_assert(!lanes<float_reductions>, "a float sum depends on the order of the lanes");
+
+// Nothing at all is nothing of the kind.
+struct empty {};
+static_assert(!optimizer<empty> && !compressor<empty> && !feedback<empty> && !linear_combine<empty> && !schedule<empty>);
+static_assert(!executor<empty> && !transport<empty> && !pending<empty> && !arrival<empty> && !lanes<empty>);
+static_assert(!transport<unnamed_transport>, "there is no default world");
+
+// A trainer of nothing but strangers' parts is a trainer.
+using all_own = DiLoCo<archetype::optimizer<>, archetype::optimizer<>, archetype::compressor<>, archetype::transport<>,
+                       archetype::feedback<>, archetype::combine<>, archetype::exchange<>, archetype::schedule<>,
+                       archetype::executor<>>;
+static_assert(!all_own::has_residual, "a lossless compressor carries no residual, whatever the feedback wants");
+static_assert(all_own::steps_inside);
+
+}  // namespace

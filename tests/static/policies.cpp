@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every policy that is shipped is what it claims to be, and is a value; every kernel can be handed to a device.
+#include <diloco/diloco.hpp>
+
+#if defined(DILOCO_HAS_MPI)
+#include <diloco/transport/mpi.hpp>
+#endif
+#if defined(DILOCO_HAS_OMP)
+#include <diloco/executor/omp.hpp>
+#endif
+#if defined(DILOCO_HAS_TBB)
+#include <diloco/executor/tbb.hpp>
+#endif
+
+namespace {
+
+using namespace diloco;
+
+template <class... Ts>
+struct types {};
+
+/// A policy: named, regular, and a row of numbers that can be copied to a device byte by byte.
+template <class P>
+concept value = std::regular<P> && std::is_trivially_copyable_v<P> && detail::has_name<P>;
+
+using element_optimizers = types<adamw, lion, nesterov, plain_sgd, sgd>;
+using compressors = types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>, sign<256>, sign<512>>;
+
+template <class... Os>
+constexpr bool all_optimizers(types<Os...>) {
+  return ((value<Os> && element_optimizer<Os> && replicated<Os> && has_fields<Os> && !external_optimizer<Os>) && ...);
+}
+template <class... Cs>
+constexpr bool all_compressors(types<Cs...>) {
+  return ((value<Cs> && block_compressor<Cs> && std::is_empty_v<Cs>) && ...);
+}
+static_assert(all_optimizers(element_optimizers{}));
+static_assert(all_compressors(compressors{}));
+
+static_assert(value<external> && external_optimizer<external> && !element_optimizer<external> && !replicated<external>);
+static_assert(value<error_feedback> && feedback<error_feedback> && has_fields<error_feedback>);
+static_assert(value<no_feedback> && feedback<no_feedback>);
+static_assert(value<weighted_mean> && linear_combine<weighted_mean>);
+static_assert(value<gather> && value<scatter_gather> && value<automatic>);
+static_assert(value<every> && schedule<every> && has_fields<every>);
+static_assert(value<manual> && schedule<manual>);
+
+// Equality looks at every number.
+static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} && nesterov{} == nesterov{});
+static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} && lion{.beta2 = 0.5f} != lion{});
+static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
+
+// Which policies drop what they could not say.
+static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless && !sign<>::lossless);
+static_assert(error_feedback::remembers && !no_feedback::remembers);
+
+// Names are what describe() and the contract print; templates carry their numbers.
+static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" && sign<512>::name == "sign/512");
+static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::string_view, 1>{"momentum"});
+
+// Automatic: gather where it sends no more than scatter–gather.
+static_assert(automatic::pick(1) == pattern::gather && automatic::pick(2) == pattern::gather);
+static_assert(automatic::pick(3) == pattern::scatter_gather && automatic::pick(64) == pattern::scatter_gather);
+static_assert(gather::pick(64) == pattern::gather && scatter_gather::pick(2) == pattern::scatter_gather);
+
+// Mechanism.
+static_assert(executor<cpp> && transport<alone> && transport<threads>);
+static_assert(transport<counted<alone>> && transport<counted<threads>> && transport<counted<counted<threads>>>);
+static_assert(alone::receives_in_place && threads::receives_in_place);
+static_assert(!std::copyable<threads>, "a rank has one owner");
+#if defined(DILOCO_HAS_MPI)
+static_assert(transport<mpi> && transport<counted<mpi>> && !mpi::receives_in_place);
+#endif
+#if defined(DILOCO_HAS_OMP)
+static_assert(executor<omp>);
+#endif
+#if defined(DILOCO_HAS_TBB)
+static_assert(executor<tbb>);
+#endif
+
+// Probes: each hears what it says it hears.
+static_assert(hears<counters, inner_stepped> && hears<counters, round_landed> && hears<counters, round_aborted>);
+static_assert(!hears<silent, inner_stepped> && !hears<silent, round_launched> && !hears<silent, round_landed>);
+static_assert(!hears<jsonl, inner_stepped> && hears<jsonl, round_landed> && !hears<chain<silent, jsonl>, inner_stepped>);
+static_assert(hears<chain<silent, counters>, inner_stepped>);
+
+// Kernels go to a device as bytes.
+template <class O>
+using step_of = std::remove_const_t<decltype(std::declval<O const&>().at(step_context{}))>;
+template <class O>
+constexpr bool optimizer_kernels_are_bytes =
+    std::is_trivially_copyable_v<step_of<O>> && std::is_trivially_copyable_v<inner_step_kernel<step_of<O>, slot_count<O>>>;
+template <class C, class O>
+constexpr bool round_kernels_are_bytes =
+    std::is_trivially_copyable_v<encode_kernel<C, error_feedback>> && std::is_trivially_copyable_v<encode_kernel<C, no_feedback>> &&
+    std::is_trivially_copyable_v<combine_shard_kernel<C, error_feedback>> && std::is_trivially_copyable_v<received_wires<C>> &&
+    std::is_trivially_copyable_v<apply_outer_kernel<C, step_of<O>, slot_count<O>>>;
+template <class... Cs, class... Os>
+constexpr bool all_kernels(types<Cs...>, types<Os...>) {
+  return (optimizer_kernels_are_bytes<Os> && ...) && (round_kernels_are_bytes<Cs, nesterov> && ...) &&
+         (round_kernels_are_bytes<f32, Os> && ...);
+}
+static_assert(all_kernels(compressors{}, element_optimizers{}));
+static_assert(std::is_trivially_copyable_v<find_non_finite_kernel> && std::is_trivially_copyable_v<copy_to_anchor_kernel>);
+static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<frame> && sizeof(frame) == 64);
+
+// A round under way has one owner, and so has a trainer.
+using trainer = DiLoCo<adamw, nesterov, absmax<4>, threads>;
+static_assert(std::movable<trainer::flight> && !std::copyable<trainer::flight> && !std::default_initializable<trainer::flight>);
+static_assert(std::movable<trainer> && !std::copyable<trainer>);
+static_assert(std::movable<buffer> && !std::copyable<buffer>);
+
+}  // namespace

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ledger: bits on the wire and bytes of memory per parameter are constants of the types, written down here by hand.
+#include <diloco/diloco.hpp>
+
+namespace {
+
+using namespace diloco;
+
+// Bits per parameter: codes, and four bytes of scale per block.
+static_assert(wire_bits<f32> == 32 && wire_bits<f16> == 16 && wire_bits<bf16> == 16);
+static_assert(wire_bits<absmax<8>> == 8 + 32.0 / 256 && wire_bits<absmax<8>> == 8.125);
+static_assert(wire_bits<absmax<4, 256>> == 4.125 && wire_bits<absmax<4, 128>> == 4.25 && wire_bits<absmax<8, 32>> == 9);
+static_assert(wire_bits<sign<256>> == 1.125 && wire_bits<sign<512>> == 1.0625);
+static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
+
+// Inner step: g read, p and each slot read and written.
+static_assert(inner_step_bytes<adamw> == 28);
+static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 && inner_step_bytes<nesterov> == 20);
+static_assert(inner_step_bytes<plain_sgd> == 12);
+
+// Sweep A: 16 + w with a residual, 8 + w without.
+template <class C>
+constexpr double w = wire_bytes_per_parameter<C>;
+static_assert(encode_bytes<f16, error_feedback> == 16 + w<f16> && encode_bytes<bf16, error_feedback> == 18);
+static_assert(encode_bytes<absmax<8>, error_feedback> == 16 + w<absmax<8>>);
+static_assert(encode_bytes<absmax<4>, error_feedback> == 16 + w<absmax<4>>);
+static_assert(encode_bytes<sign<>, error_feedback> == 16 + w<sign<>>);
+static_assert(encode_bytes<absmax<4>, no_feedback> == 8 + w<absmax<4>>);
+static_assert(encode_bytes<f32, error_feedback> == 12, "lossless: there is nothing to remember");
+static_assert(carries_residual<absmax<4>, error_feedback> && !carries_residual<absmax<4>, no_feedback>);
+static_assert(!carries_residual<f32, error_feedback>);
+
+// Sweep B: 20 + K·w with Nesterov; each slot of the outer optimizer costs 8.
+static_assert(apply_outer_bytes<f32, nesterov>(2) == 20 + 2 * 4);
+static_assert(apply_outer_bytes<absmax<4>, nesterov>(8) == 20 + 8 * w<absmax<4>>);
+static_assert(apply_outer_bytes<sign<>, nesterov>(1) == 20 + w<sign<>>);
+static_assert(apply_outer_bytes<f32, plain_sgd>(1) == 12 + 4 && apply_outer_bytes<f32, adamw>(1) == 28 + 4);
+
+// The owner's part of scatter–gather does not grow with K.
+static_assert(combine_bytes<f32, error_feedback>(4) == 4 + 4.0 / 4);
+static_assert(combine_bytes<absmax<8>, error_feedback>(4) == w<absmax<8>> + (8 + w<absmax<8>>) / 4);
+static_assert(combine_bytes<absmax<8>, no_feedback>(2) == w<absmax<8>> * 1.5);
+
+// What a rank puts on the network: nobody sends to itself.
+static_assert(all_gather_sent_bytes(1, 1000) == 0 && all_gather_sent_bytes(4, 1000) == 3000);
+static_assert(all_to_all_sent_bytes(1, 1000) == 0 && all_to_all_sent_bytes(4, 4000) == 3000);
+
+}  // namespace
