@@ -16,7 +16,6 @@
 
 #include <memory>
 #include <optional>
-#include <sstream>
 
 namespace diloco {
 inline namespace v0 {
@@ -49,10 +48,19 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// A round under way. Move-only; hand it to `land`. One that is destroyed instead breaks the round for every rank.
   class flight {
    public:
+    flight(flight&& other) noexcept
+        : pending_(std::move(other.pending_)), round_(std::exchange(other.round_, handed_over)), weight_(other.weight_) {}
+    flight& operator=(flight&& other) noexcept {
+      pending_ = std::move(other.pending_);
+      round_ = std::exchange(other.round_, handed_over);
+      weight_ = other.weight_;
+      return *this;
+    }
     [[nodiscard]] std::uint64_t round() const { return round_; }
 
    private:
     friend class DiLoCo;
+    static constexpr std::uint64_t handed_over = ~std::uint64_t{0};
     flight(pending_of<Transport> p, std::uint64_t round, double weight)
         : pending_(std::move(p)), round_(round), weight_(weight) {}
     pending_of<Transport> pending_;
@@ -72,7 +80,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
       return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
     }
     auto l = layout::of(parameters, Compressor::block);
-    if (!l) return std::move(l).error();
+    if (!l) return error{l.error().what, r.transport.rank(), 0, l.error().message};
     DiLoCo trainer(std::move(r), std::move(*l), 0);
     if (auto fine = trainer.start(); !fine) return std::move(fine).error();
     return trainer;

@@ -55,7 +55,7 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   check("combine", r.combine);
   check("schedule", r.schedule);
   if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
-    complaint = "diloco: deadline_seconds = " + number_text(r.deadline_seconds) + " must be in (0, 1e9)";
+    complaint = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
   }
   return complaint;
 }
@@ -72,9 +72,10 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_with_peers() {
   contract c;
   auto const term = [&](std::string role, auto const& policy) {
-    c.add(std::move(role), fingerprint(policy), std::string(policy.name) + " " + field_text(policy));
+    std::string const numbers = field_text(policy);
+    c.add(std::move(role), fingerprint(policy), say({policy.name, numbers.empty() ? "" : " ", numbers}));
   };
-  c.add("library version", DILOCO_VERSION, std::to_string(DILOCO_VERSION));
+  c.add("library version", DILOCO_VERSION, say({DILOCO_VERSION}));
   term("inner optimizer", recipe_.inner);
   term("outer optimizer", recipe_.outer);
   term("compressor", recipe_.compressor);
@@ -83,8 +84,8 @@ result<> DILOCO_CLASS::compare_with_peers() {
   term("exchange", recipe_.exchange);
   term("schedule", recipe_.schedule);
   c.add("names and shapes of the tensors", layout_.fingerprint(),
-        std::to_string(layout_.rows().size()) + " tensors of " + std::to_string(layout_.parameters()) + " elements in all");
-  c.add("initial parameters", digest(), "the digest " + std::to_string(digest()));
+        say({layout_.rows().size(), " tensors of ", layout_.parameters(), " elements in all"}));
+  c.add("initial parameters", digest(), say({"the digest ", digest()}));
   return c.agree(recipe_.transport, recipe_.executor, deadline_after(recipe_.deadline_seconds));
 }
 
@@ -94,14 +95,11 @@ std::string DILOCO_CLASS::describe() const {
   double const wires = pattern_ == pattern::gather ? k : 1;
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
-  std::ostringstream text;
-  text.precision(3);
-  text << Inner::name << " → " << Outer::name << " · " << Compressor::name << " (" << wire_bits<Compressor> << " bit)";
-  if (has_residual) text << " + " << Feedback::name;
-  text << " · " << (pattern_ == pattern::gather ? gather::name : scatter_gather::name) << " over " << Transport::name << "×"
-       << k << " · " << recipe_.schedule.describe() << " · state " << footprint().state_bytes_per_parameter()
-       << " B/param · round " << round << " B/param";
-  return text.str();
+  std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
+  return say({Inner::name, " → ", Outer::name, " · ", Compressor::name, " (", three_digits(wire_bits<Compressor>), " bit)",
+              feedback, " · ", pattern_ == pattern::gather ? gather::name : scatter_gather::name, " over ", Transport::name,
+              "×", k, " · ", recipe_.schedule.describe(), " · state ",
+              three_digits(footprint().state_bytes_per_parameter()), " B/param · round ", three_digits(round), " B/param"});
 }
 
 }  // namespace v0

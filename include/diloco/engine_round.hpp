@@ -10,14 +10,14 @@ inline namespace v0 {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
-  if (broken_ != nullptr) return fail(cause::wrong_state, "this trainer cannot go on since: " + broken_->message);
+  if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
   auto const check = [](std::string_view name, double x) {
-    return non_negative.holds(x) ? std::string{} : std::string(name) + " = " + number_text(x) + " " + range_text(non_negative);
+    return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
   };
   std::string complaint = check("lr_scale", static_cast<double>(o.lr_scale));
   if (complaint.empty()) complaint = check("grad_scale", static_cast<double>(o.grad_scale));
   if (complaint.empty()) complaint = check("tokens", o.tokens);
-  if (!complaint.empty()) return fail(cause::bad_setting, "step: " + complaint);
+  if (!complaint.empty()) return fail(cause::bad_setting, say({"step: ", complaint}));
   return {};
 }
 
@@ -27,16 +27,15 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
   if (auto fine = usable(o); !fine) return fine;
   auto const& rows = layout_.rows();
   if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
-    return fail(cause::bad_layout, "step: " + std::to_string(gradients.size()) + " gradients for " +
-                                       std::to_string(rows.size()) + " parameters");
+    return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
   }
   std::size_t r = 0;
   for (auto const& each : gradients) {
     std::span<float const> const g(each);
     if (g.size() != rows[r].size) {
-      return fail(cause::bad_layout, "step: the gradient of '" + rows[r].name + "' has " + std::to_string(g.size()) +
-                                         " elements, the parameter " + std::to_string(rows[r].size));
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(), " elements, the parameter ", rows[r].size}));
     }
+    if (g.data() == nullptr) return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     index_.gradients()[r++] = g.data();
   }
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL) return find_non_finite(index_.gradients(), "step: the gradient of");
@@ -49,8 +48,7 @@ result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_vie
   recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
   recipe_.executor.wait();
   if (*index_.bad_row() == frame::no_row) return {};
-  return fail(cause::not_finite, std::string(what) + " '" + layout_.rows()[*index_.bad_row()].name +
-                                     "' holds a value that is not finite");
+  return fail(cause::not_finite, say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
 }
 
 DILOCO_ENGINE
@@ -93,7 +91,7 @@ DILOCO_ENGINE
 auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = usable({}); !fine) return std::move(fine).error();
   if (in_flight_) {
-    return fail(cause::wrong_state, "launch: round " + std::to_string(rounds_) + " is under way; land it first");
+    return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
   }
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
@@ -117,15 +115,16 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::try_land(flight f, land_options o) {
+  if (f.round_ == flight::handed_over) return fail(cause::wrong_state, "land: this flight was handed over before");
   if (!in_flight_ || f.round_ != rounds_) {
-    return fail(cause::wrong_state, "land: this flight is of round " + std::to_string(f.round_) + ", the trainer is at round " +
-                                        std::to_string(rounds_));
+    return fail(cause::wrong_state, say({"land: this flight is of round ", f.round_, ", the trainer is at round ", rounds_,
+                                         in_flight_ ? "" : " with none under way"}));
   }
   if (!zero_to_one.holds(static_cast<double>(o.mix))) {
     // Peers wait for this rank's part, so a bad option must not cost them the round: it is told after landing unmixed.
     auto settled = settle(f, {});
     if (!settled) return settled;
-    return fail(cause::bad_setting, "land: mix = " + number_text(static_cast<double>(o.mix)) + " " + range_text(zero_to_one));
+    return fail(cause::bad_setting, say({"land: mix = ", o.mix, " ", range_text(zero_to_one)}));
   }
   return settle(f, o);
 }
@@ -181,15 +180,11 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     frame const got = read_frame(a.wire(static_cast<int>(k)).data());
     frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes);
     std::string complaint = frame_complaint(got, expected, roster[k]);
-    if (!complaint.empty()) return fail(cause::disagreement, "round " + std::to_string(rounds_) + ": " + complaint);
+    if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
     if (phase == 0) index_.weights()[k] = got.weight;
     if (got.bad_row == frame::no_row) continue;
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
-    return fail(cause::not_finite, "round " + std::to_string(rounds_) + ": rank " + std::to_string(roster[k]) + ": " +
-                                       (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient") + " of '" + row +
-                                       "' is not finite or beyond " + number_text(static_cast<double>(Compressor::largest)) +
-                                       ", the largest magnitude of " + std::string(Compressor::name) +
-                                       "; the round is dropped on every rank and nothing was changed");
+    return fail(cause::not_finite, say({"round ", rounds_, ": rank ", roster[k], ": ", (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), " of '", row, "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name, "; the round is dropped on every rank and nothing was changed"}));
   }
   return {};
 }
@@ -202,8 +197,7 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
   bool const fine = non_negative.holds(total_weight_) &&
                     recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
   if (fine) return {};
-  return fail(cause::bad_setting, "round " + std::to_string(rounds_) + ": the workers' weights (tokens) add up to " +
-                                      number_text(total_weight_) + "; there is nothing to take the mean of (count steps with step or after_step)");
+  return fail(cause::bad_setting, say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_, "; there is nothing to take the mean of (count steps with step or after_step)"}));
 }
 
 DILOCO_ENGINE
@@ -259,9 +253,7 @@ result<> DILOCO_CLASS::compare_anchors() {
   if (!found) return broken_by(std::move(found).error());
   if (!found->has_value()) return {};
   difference const d = **found;
-  return broken_by(fail(cause::disagreement, "after round " + std::to_string(rounds_ - 1) + " rank " + std::to_string(d.rank) +
-                                                 " and rank 0 hold different anchors of '" + layout_.rows()[d.index].name +
-                                                 "'; an outer optimizer or compressor is not replicated"));
+  return broken_by(fail(cause::disagreement, say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '", layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
 }
 
 #undef DILOCO_ENGINE

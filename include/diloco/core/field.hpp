@@ -3,6 +3,7 @@
 
 #include <diloco/core/error.hpp>
 #include <diloco/core/hash.hpp>
+#include <diloco/core/text.hpp>
 
 #include <cmath>
 #include <string>
@@ -30,18 +31,10 @@ inline constexpr range zero_to_one{0, 1};
 template <class P>
 concept has_fields = requires(P const& p) { p.fields([](std::string_view, auto, range) {}); };
 
-/// Shortest text that names the value: 0.7, 500, 1e-08.
-inline std::string number_text(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.7g", x);
-  return text;
-}
-
-/// "must be at least 0", "must be in [0, 1)".
+/// "must be a number not below 0", "must be in [0, 1)".
 inline std::string range_text(range r) {
-  if (r.high >= unbounded) return (r.low_open ? "must be a number above " : "must be a number not below ") + number_text(r.low);
-  return std::string("must be in ") + (r.low_open ? "(" : "[") + number_text(r.low) + ", " + number_text(r.high) +
-         (r.high_open ? ")" : "]");
+  if (r.high >= unbounded) return say({r.low_open ? "must be a number above " : "must be a number not below ", r.low});
+  return say({"must be in ", r.low_open ? "(" : "[", r.low, ", ", r.high, r.high_open ? ")" : "]"});
 }
 
 /// The sentence about the first field outside its range, or an empty string.
@@ -52,8 +45,7 @@ std::string field_complaint(std::string_view role, P const& policy) {
     policy.fields([&](std::string_view name, auto value, range allowed) {
       double const x = static_cast<double>(value);
       if (!complaint.empty() || allowed.holds(x)) return;
-      complaint.append("diloco: ").append(role).append(" ").append(P::name).append(": ").append(name).append(" = ");
-      complaint.append(number_text(x)).append(" ").append(range_text(allowed));
+      complaint = say({"diloco: ", role, " ", P::name, ": ", name, " = ", x, " ", range_text(allowed)});
     });
   }
   return complaint;
@@ -65,7 +57,7 @@ std::string field_text(P const& policy) {
   std::string text;
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range) {
-      text.append(text.empty() ? "" : " ").append(name).append("=").append(number_text(static_cast<double>(value)));
+      text += say({text.empty() ? "" : " ", name, "=", static_cast<double>(value)});
     });
   }
   return text;

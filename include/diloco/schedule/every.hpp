@@ -20,7 +20,7 @@ struct every {
   [[nodiscard]] constexpr bool due(std::uint64_t steps) const {
     return steps % static_cast<std::uint64_t>(inner_steps) == 0;
   }
-  [[nodiscard]] std::string describe() const { return "every " + std::to_string(inner_steps); }
+  [[nodiscard]] std::string describe() const { return say({"every ", inner_steps}); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/core/error.hpp>
 #include <diloco/core/hash.hpp>
+#include <diloco/core/text.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -87,13 +88,13 @@ class layout {
   static constexpr std::size_t target_tile_elements = 4096;
 
   [[nodiscard]] std::string complaint_about(tensor const& t) const {
-    std::string const number = "tensor " + std::to_string(rows_.size());
-    if (t.name.empty()) return number + " has no name";
+    std::string const number = say({"tensor ", rows_.size()});
+    if (t.name.empty()) return say({number, " has no name"});
     for (row const& r : rows_) {
-      if (r.name == t.name) return "the name '" + t.name + "' is given twice";
+      if (r.name == t.name) return say({"the name '", t.name, "' is given twice"});
     }
-    if (t.size() == 0) return "'" + t.name + "' has no elements";
-    if (t.data == nullptr) return "'" + t.name + "' points to nothing";
+    if (t.size() == 0) return say({"'", t.name, "' has no elements"});
+    if (t.data == nullptr) return say({"'", t.name, "' points to nothing"});
     return {};
   }
 

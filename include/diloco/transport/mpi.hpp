@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/transport.hpp>
+#include <diloco/core/text.hpp>
 
 #include <mpi.h>
 
@@ -114,7 +115,7 @@ class mpi {
     }
     [[nodiscard]] error late() const {
       return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
-              "diloco: mpi: round " + std::to_string(tag_.round) + ": not every rank arrived before the deadline"};
+              say({"diloco: mpi: round ", tag_.round, ": not every rank arrived before the deadline"})};
     }
     [[nodiscard]] error lost(error e) {
       abandon();
@@ -175,7 +176,7 @@ class mpi {
     int length = 0;
     MPI_Error_string(code, text.data(), &length);
     return {cause::transport, rank, static_cast<long>(tag.round),
-            "diloco: mpi: round " + std::to_string(tag.round) + ": " + std::string(call) + " failed: " + text.data()};
+            say({"diloco: mpi: round ", tag.round, ": ", call, " failed: ", text.data()})};
   }
 
   std::shared_ptr<communicator> state_;

@@ -115,7 +115,7 @@ class threads_world {
  public:
   explicit threads_world(int size) {
     if (size < 1) {
-      raise({cause::bad_setting, 0, 0, "diloco: threads_world: " + std::to_string(size) + " workers; there must be at least 1"});
+      raise({cause::bad_setting, 0, 0, say({"diloco: threads_world: ", size, " workers; there must be at least 1"})});
     }
     world_ = std::make_shared<detail::thread_exchange>(size);
   }
@@ -125,10 +125,10 @@ class threads_world {
   [[nodiscard]] threads transport(int rank) {
     if (rank < 0 || rank >= size()) {
       raise({cause::bad_setting, rank, 0,
-             "diloco: threads_world: there is no rank " + std::to_string(rank) + " in a world of " + std::to_string(size())});
+             say({"diloco: threads_world: there is no rank ", rank, " in a world of ", size()})});
     }
     if (!world_->take(rank)) {
-      raise({cause::bad_setting, rank, 0, "diloco: threads_world: rank " + std::to_string(rank) + " was taken before"});
+      raise({cause::bad_setting, rank, 0, say({"diloco: threads_world: rank ", rank, " was taken before"})});
     }
     return threads(world_, rank);
   }

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/executor.hpp>
 #include <diloco/concepts/transport.hpp>
+#include <diloco/core/text.hpp>
 
 #include <cstring>
 #include <optional>
@@ -61,8 +62,8 @@ class contract {
     difference const d = **found;
     entry const& term = terms_[d.index];
     return error{cause::disagreement, transport.rank(), 0,
-                 "diloco: contract: rank " + std::to_string(d.rank) + " and rank 0 disagree on the " + term.name +
-                     "; rank " + std::to_string(transport.rank()) + " has " + term.here};
+                 say({"diloco: contract: rank ", d.rank, " and rank 0 disagree on the ", term.name, "; rank ",
+                      transport.rank(), " has ", term.here})};
   }
 
  private:

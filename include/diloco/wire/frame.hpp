@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/error.hpp>
+#include <diloco/core/text.hpp>
 
 #include <cstdint>
 #include <cstring>
@@ -39,16 +40,14 @@ inline frame read_frame(std::byte const* slot) {
 
 /// Compares a received frame with what this rank computed by itself; empty where it fits.
 inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
-  std::string const who = "rank " + std::to_string(from);
-  if (got.magic != frame::expected_magic || got.version != expected.version) return who + " sent no diloco frame";
+  std::string const who = say({"rank ", from});
+  if (got.magic != frame::expected_magic || got.version != expected.version) return say({who, " sent no diloco frame"});
   if (got.round != expected.round || got.phase != expected.phase) {
-    return who + " is in round " + std::to_string(got.round) + " phase " + std::to_string(got.phase) +
-           ", this rank in round " + std::to_string(expected.round) + " phase " + std::to_string(expected.phase);
+    return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round, " phase ", expected.phase});
   }
-  if (got.rank != static_cast<std::uint32_t>(from)) return who + " signed as rank " + std::to_string(got.rank);
+  if (got.rank != static_cast<std::uint32_t>(from)) return say({who, " signed as rank ", got.rank});
   if (got.payload_bytes != expected.payload_bytes) {
-    return who + " sent " + std::to_string(got.payload_bytes) + " payload bytes, expected " +
-           std::to_string(expected.payload_bytes);
+    return say({who, " sent ", got.payload_bytes, " payload bytes, expected ", expected.payload_bytes});
   }
   return {};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/transport.hpp>
+#include <diloco/core/text.hpp>
 
 #include <array>
 #include <condition_variable>
@@ -47,16 +48,16 @@ class thread_exchange {
     std::lock_guard const lock(mutex_);
     slot& s = at(ticket);
     if (s.ticket != ticket || s.count == 0) {
-      if (s.count != 0) return fail("rank " + std::to_string(rank) + " started more exchanges than can be under way");
+      if (s.count != 0) return fail(say({"rank ", rank, " started more exchanges than can be under way"}));
       s.ticket = ticket;
       s.tag = tag;
       s.cut = cut;
       s.bytes = bytes.size();
     }
+    // What was given up for some must not become complete for those who come late.
+    if (!broken_.empty()) return;
     if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
-      return fail("rank " + std::to_string(rank) + " started another exchange (round " + std::to_string(tag.round) +
-                  ", " + std::to_string(bytes.size()) + " bytes) than its peers (round " + std::to_string(s.tag.round) +
-                  ", " + std::to_string(s.bytes) + " bytes)");
+      return fail(say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(), " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
     }
     s.posted[as_index(rank)] = bytes;
     s.present[as_index(rank)] = true;
@@ -77,12 +78,12 @@ class thread_exchange {
     if (complete()) return {};
     if (broken_.empty() && !in_time) {
       timed_out_ = true;
-      fail("rank " + std::to_string(first_missing(s)) + " did not arrive before the deadline");
+      fail(say({"rank ", first_missing(s), " did not arrive before the deadline"}));
     } else if (broken_.empty()) {
-      fail("rank " + std::to_string(missing_for_good(s)) + " left before its part of the exchange");
+      fail(say({"rank ", missing_for_good(s), " left before its part of the exchange"}));
     }
     return error{timed_out_ ? cause::timeout : cause::peer_lost, rank, static_cast<long>(s.tag.round),
-                 "diloco: threads: round " + std::to_string(s.tag.round) + ": " + broken_};
+                 say({"diloco: threads: round ", s.tag.round, ": ", broken_})};
   }
 
   /// What rank `k` posted: all of it, or the reader's cut.
@@ -121,7 +122,7 @@ class thread_exchange {
     if (s.ticket != ticket) return;
     s.adopted[as_index(rank)] = std::move(w);
     if (s.count == size_) finish_reader(s);
-    else fail("rank " + std::to_string(rank) + " dropped its flight before it landed");
+    else fail(say({"rank ", rank, " dropped its flight before it landed"}));
   }
 
  private:
