@@ -13,14 +13,15 @@
 /// Stands for your model: it owns its tensors and knows how to fill its gradients.
 class model {
  public:
-  explicit model(int rank) : first_(static_cast<std::size_t>(rank)) {}
+  explicit model(int rank) : rank_(static_cast<std::size_t>(rank)) {}
 
   std::vector<diloco::tensor> parameters() { return {{"w", {128, 128}, w_.data()}}; }  // name, shape, pointer
   std::vector<std::span<float const>> gradients() const { return {gradient_}; }        // in the same order
 
   void backward() {
-    for (std::size_t i = first_; i < w_.size(); i += 4) gradient_[i] = w_[i] - truth(i);
+    for (std::size_t i = rank_; i < w_.size(); i += 4) gradient_[i] = w_[i] - truth(i);
   }
+  bool first() const { return rank_ == 0; }
   float error() const {
     float largest = 0;
     for (std::size_t i = 0; i < w_.size(); ++i) largest = std::max(largest, std::abs(w_[i] - truth(i)));
@@ -29,16 +30,17 @@ class model {
 
  private:
   static float truth(std::size_t i) { return std::sin(0.37f * static_cast<float>(i)); }
-  std::size_t first_;
+  std::size_t rank_;
   std::vector<float> w_ = std::vector<float>(128 * 128), gradient_ = w_;
 };
 
 std::atomic<int> learned = 0;
 
-void report(int rank, model const& m, auto const& trainer) {
-  if (rank == 0) std::printf("%s\n", trainer.describe().c_str());
-  std::printf("worker %d: no number is further off than %.3f\n", rank, static_cast<double>(m.error()));
+void report(model const& m, auto const& trainer) {
   if (m.error() < 0.02f) ++learned;
+  if (!m.first()) return;
+  std::printf("%s\nafter %lu rounds no number is further off than %.3f\n", trainer.describe().c_str(),
+              static_cast<unsigned long>(trainer.rounds()), static_cast<double>(m.error()));
 }
 
 // [program]
@@ -48,15 +50,14 @@ using Trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<4
 
 int main() {
   diloco::run_threads(4, [](diloco::threads transport) {  // four workers in one process
-    int const rank = transport.rank();
-    model m(rank);  // your model, its own tensors, its own part of the data
+    model m(transport.rank());                            // your model, its tensors, its part of the data
     Trainer trainer({.inner = {.lr = 0.01f}, .transport = std::move(transport), .schedule = diloco::every(20)},
                     m.parameters());
     for (int step = 0; step < 1000; ++step) {
       m.backward();                 // your forward and backward pass
-      trainer.step(m.gradients());  // AdamW; every 20th step is also a round, at 4 bits per parameter
+      trainer.step(m.gradients());  // AdamW; each 20th step is also a round, at 4 bits
     }
-    report(rank, m, trainer);
+    report(m, trainer);
   });
   return learned == 4 ? 0 : 1;
 }

@@ -65,8 +65,9 @@ int main() {
     std::span<float const> const inner = trainer.cell("x", "inner.sum"), outer = trainer.cell("x", "outer.sum");
     // [/cell]
     if (rank == 0) {
-      std::printf("inner.sum of x[0] and x[6]: %.3g and %.3g; outer.sum: %.3g and %.3g\n", static_cast<double>(inner[0]),
-                  static_cast<double>(inner[6]), static_cast<double>(outer[0]), static_cast<double>(outer[6]));
+      std::printf("inner.sum of x[0] and x[6]: %.3g and %.3g; outer.sum: %.3g and %.3g\n",
+                  static_cast<double>(inner[0]), static_cast<double>(inner[6]), static_cast<double>(outer[0]),
+                  static_cast<double>(outer[6]));
     }
   });
   bool const same = digest[0] == digest[1];

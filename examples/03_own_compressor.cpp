@@ -10,43 +10,45 @@
 /// x → {−1, 0, 1}·amax by the nearest, 2 bits per element and one scale per block.
 struct ternary {
   static constexpr std::string_view name = "ternary";
-  static constexpr int block = 256;                           // elements that share a scale
-  static constexpr bool lossless = false;                     // so a residual is carried
-  static constexpr float largest = 3.4028235e38f;             // a larger magnitude is an error, never saturated
-  static constexpr std::size_t side_bytes = sizeof(float);    // per block, beside the codes
+  static constexpr int block = 256;                         // elements that share a scale
+  static constexpr bool lossless = false;                   // so a residual is carried
+  static constexpr float largest = 3.4028235e38f;           // a larger magnitude is an error, never saturated
+  static constexpr std::size_t side_bytes = sizeof(float);  // per block, beside the codes
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 3) / 4; }
 
   // The lanes own the block together (one thread on the host, 32 on a GPU); each packs the elements that it holds.
   template <diloco::lanes L>
-  DILOCO_HD void encode(L l, diloco::fragment<L, block> const& x, diloco::block_info info, diloco::wire_block out) const {
+  DILOCO_HD void encode(L l, diloco::fragment<L, block> const& x, diloco::block_info info,
+                        diloco::wire_block out) const {
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = info.amax;
-    auto* code = reinterpret_cast<std::uint8_t*>(out.code) + diloco::first_element<L, block>(l) / 4;
-    int const bytes = (diloco::owned_elements<L, block>(l, info.count) + 3) / 4;
-    float const threshold = 0.5f * info.amax;
-    for (int b = 0; b < bytes; ++b) {
-      int four = 0;
-      for (int i = 0; i < 4; ++i) {
-        float const each = x.v[4 * b + i];
-        four |= (1 + (each > threshold) - (each < -threshold)) << (2 * i);
-      }
+    auto* code = reinterpret_cast<std::uint8_t*>(out.code) + L::rank() * lane_bytes<L>;
+    diloco::for_first<L, lane_bytes<L>>(owned_bytes(l, info.count), [&](int b) {
+      unsigned four = 0;
+      for (int i = 0; i < 4; ++i) four |= digit(x.v[4 * b + i], info.amax / 2) << (2 * i);
       code[b] = static_cast<std::uint8_t>(four);
-    }
+    });
   }
 
   template <diloco::lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, diloco::wire_block_view in, Sink&& sink) const {
     float const amax = *reinterpret_cast<float const*>(in.side);
-    auto const* code = reinterpret_cast<std::uint8_t const*>(in.code) + diloco::first_element<L, block>(l) / 4;
-    int const bytes = (diloco::owned_elements<L, block>(l, count) + 3) / 4;
-    for (int b = 0; b < bytes; ++b) {
+    auto const* code = reinterpret_cast<std::uint8_t const*>(in.code) + L::rank() * lane_bytes<L>;
+    diloco::for_first<L, lane_bytes<L>>(owned_bytes(l, count), [&](int b) {
       for (int i = 0; i < 4; ++i) sink(4 * b + i, static_cast<float>(((code[b] >> (2 * i)) & 3) - 1) * amax);
-    }
+    });
   }
+
+ private:
+  template <diloco::lanes L>
+  static constexpr int lane_bytes = diloco::lane_elements<L, block> / 4;
+  DILOCO_HD static constexpr int owned_bytes(diloco::lanes auto l, int count) {
+    return (diloco::owned_elements<decltype(l), block>(l, count) + 3) / 4;
+  }
+  DILOCO_HD static unsigned digit(float x, float threshold) { return 1u + (x > threshold) - (x < -threshold); }
 };
 // [/compressor]
 
-/// On even elements the workers pull hard in opposite directions; on odd ones all four want the same, between 0 and 0.2.
-/// Returns what the odd ones reach on average.
+/// On even elements the workers pull hard in opposite directions; on odd ones all want the same. Returns what these reach.
 double train(auto feedback) {
   double reached[4] = {};
   diloco::run_threads(4, [&](diloco::threads transport) {
@@ -61,7 +63,6 @@ double train(auto feedback) {
                                .with_schedule(diloco::every(5)),
                            std::vector<diloco::tensor>{{"x", {100, 100}, x.data()}});
     if (rank == 0) std::printf("%s\n", trainer.describe().c_str());
-
     for (int step = 0; step < 1000; ++step) {
       for (std::size_t i = 0; i < x.size(); i += 2) gradient[i] = x[i] - (rank < 2 ? -1.0f : 1.0f);
       for (std::size_t i = 1; i < x.size(); i += 2) gradient[i] = x[i] - static_cast<float>(i % 101) / 500.0f;

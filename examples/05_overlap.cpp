@@ -52,7 +52,7 @@ void train(diloco::threads transport) {
     right[rank] = right[rank] && close(anchor, 0.5f * (measured[round][0] + measured[round][1]));
     right[rank] = right[rank] && close(x[0], mix * local + (1 - mix) * anchor);
   }
-  right[rank] = right[rank] && trainer.rounds() == rounds && trainer.steps() == rounds * (steps_between + steps_in_flight);
+  right[rank] = right[rank] && trainer.steps() == rounds * (steps_between + steps_in_flight);
 }
 
 }  // namespace
@@ -60,6 +60,6 @@ void train(diloco::threads transport) {
 int main() {
   diloco::run_threads(2, train);
   bool const both = right[0] && right[1];
-  std::printf("%s\n", both ? "each anchor is the mean at t, and θ the mix at t+τ" : "the round is not what the text says");
+  std::printf("%s\n", both ? "each anchor is the mean at t, and θ the mix at t+τ" : "not what the text says");
   return both ? 0 : 1;
 }

@@ -32,7 +32,7 @@ class distant {
     int rank;
     diloco::result<diloco::arrival_of<T>> wait(diloco::deadline limit) {
       std::this_thread::sleep_until(std::min(arrival, limit));
-      if (limit < arrival) return diloco::error{diloco::cause::timeout, rank, 0, "distant: the wires were still under way"};
+      if (limit < arrival) return diloco::error{diloco::cause::timeout, rank, 0, "distant: the deadline passed"};
       return inner.wait(limit);
     }
   };

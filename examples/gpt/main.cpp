@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trains the same GPT twice from the same start: data-parallel, and with DiLoCo. Then compares.
 #include "bad_input.hpp"
+#include "choice.hpp"
 #include "report.hpp"
 #include "sample.hpp"
 
@@ -100,6 +101,7 @@ void conclude(options const& o, fs::path const& out, run const& warm, run const&
 
 void compare(options const& o, world& w) {
   auto const begin = std::chrono::steady_clock::now();
+  executor_named(o.executor);  // complains now rather than after the warm-up
   corpus const text = load_corpus(o.data);
   split const parts = split_text(text.text, o.data, o.workers, o.shape.context);
   fs::path const out = w.speaks() ? make_directory(o.out) : fs::path();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A byte-level GPT: embeddings, L blocks of (norm, attention, norm, two-layer perceptron) around a residual stream,
-// a last norm, and the token embedding again as output layer. With the default shape: 842,496 parameters.
+// a last norm, and the token embedding again as output layer. With the default shape: 834,304 parameters.
 #pragma once
 
 #include "parameters.hpp"

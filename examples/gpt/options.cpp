@@ -23,7 +23,8 @@ void declare_training(CLI::App& app, options& o) {
   app.add_option("--warm-up-steps", o.warm_up_steps,
                  "steps before the two runs, of one worker that sees the batches of all and sends nothing")->group("Training");
   app.add_option("--batch", o.batch, "sequences per worker and step")->group("Training");
-  app.add_option("--inner-lr", o.inner.lr, "AdamW's learning rate, in all runs")->group("Training");
+  app.add_option("--inner-lr", o.inner.lr, "AdamW's learning rate, in both runs")->group("Training");
+  app.add_option("--warm-up-lr", o.warm_up_lr, "AdamW's learning rate during the warm-up")->group("Training");
   app.add_option("--beta1", o.inner.beta1, "AdamW's first decay")->group("Training");
   app.add_option("--beta2", o.inner.beta2, "AdamW's second decay")->group("Training");
   app.add_option("--weight-decay", o.inner.weight_decay, "AdamW's weight decay")->group("Training");
@@ -122,6 +123,7 @@ void check(options const& o) {
   require_in("--warm-up-steps", o.warm_up_steps, 0, 1e7);
   require_in("--batch", o.batch, 1, 4096);
   require_in("--ramp-steps", o.ramp_steps, 1, 1e7);
+  require_above_zero("--warm-up-lr", static_cast<double>(o.warm_up_lr));
   require_in("--final-lr", o.final_lr, 0, 1);
   require_above_zero("--clip", static_cast<double>(o.clip));
   require_in("--deadline", o.deadline_seconds, 0.001, 86400);

@@ -28,12 +28,12 @@ struct options {
   int workers = 4;            // K
   bool workers_given = false;
   int every = 20;             // H, inner steps per round
-  int steps = 500;            // per worker and run, after the warm-up
-  int warm_up_steps = 100;    // of one worker with the batches of all
+  int steps = 600;            // per worker and run, after the warm-up
+  int warm_up_steps = 200;    // of one worker with the batches of all
   model_shape shape;
-  int batch = 2;              // sequences per worker and step
+  int batch = 4;              // sequences per worker and step
 
-  diloco::adamw inner{.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+  diloco::adamw inner{.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f};
   diloco::nesterov outer{.lr = 0.7f, .momentum = 0.9f};
   std::string compressor = "absmax4";
   diloco::error_feedback feedback{.decay = 1.0f};
@@ -43,7 +43,8 @@ struct options {
   double deadline_seconds = 60;
 
   int ramp_steps = 20;         // of the learning rate, at the start of each run
-  float final_lr = 0.1f;       // share of the learning rate that is left at the end
+  float warm_up_lr = 2e-3f;    // AdamW's during the warm-up, which does not let it fall
+  float final_lr = 0.1f;       // share of the learning rate that is left at the end of a run
   float clip = 1.0f;           // largest norm of a worker's gradient
   std::uint64_t seed = 1;
   int evaluate_every = 50;     // steps, rounded up to whole rounds

@@ -13,7 +13,7 @@
 namespace gpt {
 
 struct model_shape {
-  int context = 128;  // T, bytes
+  int context = 64;  // T, bytes
   int layers = 4;     // L
   int heads = 4;      // NH
   int width = 128;    // C, a multiple of heads

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "bad_input.hpp"
+#include "choice.hpp"
 #include "endpoint.hpp"
-#include "executor.hpp"
 #include "schedule.hpp"
 #include "tensors.hpp"
 
@@ -49,31 +49,31 @@ inline scheduled<diloco::adamw> adamw_of(options const& o, int steps) {
 template <class Transport>
 std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, model<float>& model) {
   auto inner = adamw_of(o, std::max(o.warm_up_steps, 1));
+  inner.optimizer.lr = o.warm_up_lr;
   inner.final_share = 1.0f;  // the runs go on from here
   return build(diloco::recipe<>{}.with_inner(inner).with_schedule(diloco::manual{}), std::move(transport), model);
 }
 
 // With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the workers.
-template <class Exchange, class Transport>
-std::unique_ptr<trainer> data_parallel_trainer(options const& o, Exchange exchange, Transport transport,
-                                               model<float>& model) {
+template <class Transport>
+std::unique_ptr<trainer> data_parallel_trainer(options const& o, Transport transport, model<float>& model) {
   return build(diloco::recipe<>{}
                    .with_inner(diloco::plain_sgd{.lr = 1.0f})
                    .with_outer(adamw_of(o, o.steps))
-                   .with_exchange(exchange)
+                   .with_exchange(exchange_named(o.exchange))
                    .with_schedule(diloco::every(1))
                    .with_executor(executor_named(o.executor))
                    .with_deadline_seconds(o.deadline_seconds),
                std::move(transport), model);
 }
 
-template <class Exchange, class Transport>
-std::unique_ptr<trainer> diloco_trainer(options const& o, Exchange exchange, Transport transport, model<float>& model) {
+template <class Transport>
+std::unique_ptr<trainer> diloco_trainer(options const& o, Transport transport, model<float>& model) {
   auto recipe = diloco::recipe<>{}
                     .with_inner(adamw_of(o, o.steps))
                     .with_outer(o.outer)
                     .with_feedback(o.feedback)
-                    .with_exchange(exchange)
+                    .with_exchange(exchange_named(o.exchange))
                     .with_schedule(diloco::every(o.every))
                     .with_executor(executor_named(o.executor))
                     .with_deadline_seconds(o.deadline_seconds);
@@ -113,16 +113,11 @@ template <class Transport> class endpoint_of final : public endpoint {
 
   std::unique_ptr<trainer> make_trainer(options const& o, method how, model<float>& model) override {
     deadline_seconds_ = o.deadline_seconds;
-    auto const make = [&](auto exchange) {
-      return how == method::data_parallel ? data_parallel_trainer(o, exchange, std::move(training_), model)
-                                          : diloco_trainer(o, exchange, std::move(training_), model);
-    };
-    bool const gather = o.exchange == "gather" ||
-                        (o.exchange == "automatic" && diloco::automatic::pick(size()) == diloco::pattern::gather);
     if constexpr (std::is_same_v<Transport, diloco::alone>) {
       return warm_up_trainer(o, training_, model);
     } else {
-      return gather ? make(diloco::gather{}) : make(diloco::scatter_gather{});
+      return how == method::data_parallel ? data_parallel_trainer(o, std::move(training_), model)
+                                          : diloco_trainer(o, std::move(training_), model);
     }
   }
 

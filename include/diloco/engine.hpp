@@ -151,7 +151,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// Empty where there is none. Valid until the next call that changes state.
+  /// Empty where there is none. Lies where the executor keeps its columns; valid until the next call that changes state.
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     for (layout::row const& r : layout_.rows()) {
       if (r.name != row) continue;
@@ -164,7 +164,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// Digest of θ̄: equal on all ranks after every round.
-  [[nodiscard]] std::uint64_t digest() const { return digest_of(anchor_, layout_.column_elements()); }
+  [[nodiscard]] std::uint64_t digest() const { return digest_of_anchor(0, layout_.column_elements()); }
 
  private:
   static constexpr std::size_t inner_slots = [] {
@@ -189,6 +189,18 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     weight_ += tokens;
     emit<inner_stepped>(recipe_.probe, steps_);
     return recipe_.schedule.due(steps_) ? try_sync() : result<>{};
+  }
+
+  /// Of anchor elements [first, first + n); through a staging copy where the host cannot read the columns.
+  [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
+    if constexpr (Executor::columns_on_host) {
+      return digest_of(anchor_ + first, n);
+    } else {
+      buffer const staging = recipe_.executor.allocate_wire(n * sizeof(float));
+      recipe_.executor.copy_to_host(staging.data(), anchor_ + first, n * sizeof(float));
+      recipe_.executor.wait();
+      return digest_of(staging.template as<float>(), n);
+    }
   }
 
   using arrival_type = arrival_of<Transport>;

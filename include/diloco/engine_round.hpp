@@ -247,7 +247,7 @@ void DILOCO_CLASS::commit() {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
-  for (layout::row const& r : layout_.rows()) digests.push_back(digest_of(anchor_ + r.column, r.size));
+  for (layout::row const& r : layout_.rows()) digests.push_back(digest_of_anchor(r.column, r.size));
   auto found = first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
                                 {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
   if (!found) return broken_by(std::move(found).error());

@@ -59,9 +59,9 @@ static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absma
 static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::string_view, 1>{"momentum"});
 
 // Automatic: gather where it sends no more than scatter–gather.
-static_assert(automatic::pick(1) == pattern::gather && automatic::pick(2) == pattern::gather);
-static_assert(automatic::pick(3) == pattern::scatter_gather && automatic::pick(64) == pattern::scatter_gather);
-static_assert(gather::pick(64) == pattern::gather && scatter_gather::pick(2) == pattern::scatter_gather);
+static_assert(automatic{}.pick(1) == pattern::gather && automatic{}.pick(2) == pattern::gather);
+static_assert(automatic{}.pick(3) == pattern::scatter_gather && automatic{}.pick(64) == pattern::scatter_gather);
+static_assert(gather{}.pick(64) == pattern::gather && scatter_gather{}.pick(2) == pattern::scatter_gather);
 
 // Mechanism.
 static_assert(executor<cpp> && transport<alone> && transport<threads>);

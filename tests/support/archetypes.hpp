@@ -116,6 +116,7 @@ struct exchange : part<Missing, without::name, has_name> {
 
 template <without Missing = without::nothing>
 struct executor : part<Missing, without::name, has_name> {
+  static constexpr bool columns_on_host = true;
   diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) { return diloco::cpp{}.allocate(n); }
   diloco::buffer allocate_wire(std::size_t n) const requires(Missing != without::allocate_wire) { return diloco::cpp{}.allocate(n); }
   template <class Kernel>

@@ -83,7 +83,7 @@ struct explained {
   static_assert(linear_combine<Combine>, "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
   static_assert(picks_pattern<Exchange>, "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
-  static_assert(executor<Executor>, "diloco: executor: needs name, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()");
+  static_assert(executor<Executor>, "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()");
 };
 
 }  // namespace detail

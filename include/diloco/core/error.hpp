@@ -81,6 +81,7 @@ class [[nodiscard]] result {
     if constexpr (!std::is_void_v<T>) return std::move(*std::get_if<0>(&state_));
   }
   stored* operator->() { return std::get_if<0>(&state_); }
+  stored const* operator->() const { return std::get_if<0>(&state_); }
   stored& operator*() & { return *std::get_if<0>(&state_); }
   stored const& operator*() const& { return *std::get_if<0>(&state_); }
   stored&& operator*() && { return std::move(*std::get_if<0>(&state_)); }

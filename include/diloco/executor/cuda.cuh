@@ -76,6 +76,7 @@ struct cuda_stream {
   cudaStream_t stream = nullptr;
 
   static constexpr std::string_view name = "cuda";
+  static constexpr bool columns_on_host = false;
 
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
     void* data = nullptr;
@@ -96,6 +97,9 @@ struct cuda_stream {
     auto const grid = static_cast<unsigned>(groups < 65535 ? groups : 65535);
     detail::run_tiles<<<grid, detail::warps_per_group * 32, 0, stream>>>(kernel, n);
     detail::check_cuda(cudaGetLastError(), "launching a sweep");
+  }
+  void copy_to_host(void* to, void const* from, std::size_t bytes) const {
+    detail::check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "cudaMemcpyAsync");
   }
   void wait() const { detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize"); }
 };

@@ -30,6 +30,8 @@ struct call_solo {
 /// The sweeps through Thrust on one of its host systems; `System::policy()` names which.
 template <class System>
 struct host_executor {
+  static constexpr bool columns_on_host = true;
+
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
     auto* data = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{buffer_alignment}));
     std::memset(data, 0, bytes);

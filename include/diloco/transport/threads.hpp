@@ -48,7 +48,7 @@ class threads {
     }
     result<wires> reclaim(deadline d) && {
       done();
-      if (auto free = mine_.world->wait_until_read(mine_.ticket, d); !free) return std::move(free).error();
+      if (auto free = mine_.world->wait_until_read(mine_.ticket, mine_.rank, d); !free) return std::move(free).error();
       mine_.world.reset();
       return std::move(mine_.memory);
     }

@@ -101,12 +101,13 @@ class thread_exchange {
   }
 
   /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as good.
-  result<> wait_until_read(std::uint64_t ticket, deadline d) {
+  result<> wait_until_read(std::uint64_t ticket, int rank, deadline d) {
     std::unique_lock lock(mutex_);
     slot& s = at(ticket);
     auto const free = [&] { return s.ticket != ticket || s.readers == 0; };
     if (changed_.wait_until(lock, d, free)) return {};
-    return error{cause::timeout, 0, static_cast<long>(s.tag.round), "diloco: threads: a peer still reads this rank's last wire"};
+    return error{cause::timeout, rank, static_cast<long>(s.tag.round),
+                 say({"diloco: threads: round ", s.tag.round, ": a peer still reads this rank's part of it"})};
   }
 
   /// A rank forgets buffers that peers may still read: they live until the slot is used again.

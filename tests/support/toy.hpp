@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/diloco.hpp>
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// Small things to train, and ways to look at a trainer from outside.
+namespace toy {
+
+/// Reproducible number in [−1, 1) for a place; every compiler computes the same bits.
+inline float number(std::uint64_t seed, std::uint64_t place) {
+  std::uint64_t const h = diloco::mix64(diloco::mix64(seed + 1, place + 1), seed);
+  return static_cast<float>(static_cast<std::int32_t>(h >> 32) >> 8) * 0x1p-23f;
+}
+
+/// Tensors t0, t1, … of the given sizes; the same numbers wherever the seed is the same.
+class model {
+ public:
+  explicit model(std::vector<std::size_t> const& sizes, std::uint64_t seed = 1) {
+    for (std::size_t t = 0; t < sizes.size(); ++t) {
+      values_.emplace_back(sizes[t]);
+      for (std::size_t i = 0; i < sizes[t]; ++i) values_[t][i] = number(seed + t, i);
+    }
+    for (std::size_t t = 0; t < sizes.size(); ++t) {
+      parameters_.push_back({"t" + std::to_string(t), {sizes[t]}, values_[t].data()});
+    }
+    gradients_ = values_;
+  }
+  model(model const&) = delete;
+  model& operator=(model const&) = delete;
+
+  [[nodiscard]] std::vector<diloco::tensor>& parameters() { return parameters_; }
+  [[nodiscard]] std::vector<diloco::tensor> const& parameters() const { return parameters_; }
+  [[nodiscard]] std::vector<float>& operator[](std::size_t t) { return values_[t]; }
+
+  /// The same vectors each time, refilled: gradients of one worker at one step, and uneven over the tensors.
+  [[nodiscard]] std::vector<std::vector<float>>& gradients(int rank, long step) {
+    for (std::size_t t = 0; t < gradients_.size(); ++t) {
+      auto const seed = static_cast<std::uint64_t>(1000 + 100 * step + 10 * rank) + t;
+      for (std::size_t i = 0; i < gradients_[t].size(); ++i) gradients_[t][i] = 0.1f * number(seed, i);
+    }
+    return gradients_;
+  }
+
+ private:
+  std::vector<std::vector<float>> values_, gradients_;
+  std::vector<diloco::tensor> parameters_;
+};
+
+/// The bits of everything a trainer lets one read, by "tensor column".
+using bits = std::map<std::string, std::vector<std::uint32_t>>;
+
+template <class Trainer>
+bits state_of(Trainer const& trainer, model const& m) {
+  bits all;
+  for (diloco::tensor const& t : m.parameters()) {
+    for (char const* column : {"theta", "anchor", "residual", "outer.momentum", "inner.momentum", "inner.m", "inner.v"}) {
+      std::vector<std::uint32_t> cell;
+      for (float x : trainer.cell(t.name, column)) cell.push_back(diloco::bits_of(x));
+      if (!cell.empty()) all[t.name + " " + column] = std::move(cell);
+    }
+  }
+  return all;
+}
+
+/// What went wrong, or an empty optional; and the same as text.
+using outcome = std::optional<diloco::error>;
+template <class Result>
+outcome outcome_of(Result const& r) {
+  return r ? outcome{} : outcome{r.error()};
+}
+inline std::string sentence(outcome const& o) { return o ? o->message : "no error"; }
+
+#if DILOCO_EXCEPTIONS
+/// Runs worker(transport) on K threads and collects what each of them returns. A thread that throws fails the test.
+template <class Worker>
+auto on_each_rank(int ranks, Worker&& worker) {
+  using returned = std::invoke_result_t<Worker&, diloco::threads>;
+  std::vector<returned> all(static_cast<std::size_t>(ranks));
+  diloco::run_threads(ranks, [&](diloco::threads transport) {
+    auto const rank = static_cast<std::size_t>(transport.rank());
+    all[rank] = worker(std::move(transport));
+  });
+  return all;
+}
+#endif
+
+/// A trainer of these four over these mechanics; the exchange is picked at run time, so both patterns share one type.
+struct chosen {
+  diloco::pattern which = diloco::pattern::gather;
+  static constexpr std::string_view name = "chosen";
+  [[nodiscard]] diloco::pattern pick(int) const { return which; }
+  friend bool operator==(chosen const&, chosen const&) = default;
+};
+inline constexpr diloco::pattern patterns[] = {diloco::pattern::gather, diloco::pattern::scatter_gather};
+
+template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp, class Probe = diloco::silent>
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean, chosen,
+                                  diloco::every, Executor, Probe>;
+
+}  // namespace toy

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// threads: a world's misuse, and workers that leave, stay away or come late. Nobody hangs, and no rank lands what
+// another cannot.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <barrier>
+#include <chrono>
+#include <thread>
+
+using namespace diloco;
+
+namespace {
+
+using trainer = toy::trainer_of<adamw, nesterov, absmax<8>, threads>;
+using clock_type = std::chrono::steady_clock;
+
+double seconds_since(clock_type::time_point start) { return std::chrono::duration<double>(clock_type::now() - start).count(); }
+
+trainer make(threads t, pattern exchange, toy::model& m, double deadline_seconds = 60) {
+  return {{.exchange = {exchange}, .transport = std::move(t), .schedule = every(1000), .deadline_seconds = deadline_seconds},
+          m.parameters()};
+}
+
+/// One worker's last words.
+struct report {
+  toy::outcome landed;
+  std::string after;       // what the next call says
+  double seconds = 0;      // from the launch to the answer
+  bool unchanged = false;  // anchor and rounds
+};
+
+report try_a_round(trainer& t, toy::model& m, int rank) {
+  auto const anchor = t.digest();
+  auto const rounds = t.rounds();
+  t.step(m.gradients(rank, 1));
+  auto const start = clock_type::now();
+  report r;
+  r.landed = toy::outcome_of(t.try_sync());
+  r.seconds = seconds_since(start);
+  r.unchanged = t.digest() == anchor && t.rounds() == rounds;
+  r.after = toy::sentence(toy::outcome_of(t.try_step(m.gradients(rank, 2))));
+  return r;
+}
+
+constexpr double margin = 2.0;  // a thread that was woken may wait that long for a core of a busy machine
+
+}  // namespace
+
+TEST_CASE("threads_world: misuse") {
+  CHECK_THROWS_WITH_AS(threads_world(0), "diloco: threads_world: 0 workers; there must be at least 1", exception);
+  CHECK_THROWS_WITH_AS(threads_world(-3), "diloco: threads_world: -3 workers; there must be at least 1", exception);
+  threads_world world(2);
+  CHECK(world.size() == 2);
+  CHECK_THROWS_WITH_AS((void)world.transport(2), "diloco: threads_world: there is no rank 2 in a world of 2", exception);
+  CHECK_THROWS_WITH_AS((void)world.transport(-1), "diloco: threads_world: there is no rank -1 in a world of 2", exception);
+  threads const one = world.transport(1);
+  CHECK(one.rank() == 1);
+  CHECK(one.size() == 2);
+  CHECK_THROWS_WITH_AS((void)world.transport(1), "diloco: threads_world: rank 1 was taken before", exception);
+}
+
+TEST_CASE("threads: the world may go before its transports") {
+  std::optional<threads> first, second;
+  {
+    threads_world world(2);
+    first.emplace(world.transport(0));
+    second.emplace(world.transport(1));
+  }
+  auto const wire = [](unsigned char value) {
+    wires w{cpp{}.allocate_wire(16), {}};
+    w.send.data()[0] = static_cast<std::byte>(value);
+    return w;
+  };
+  auto a = first->all_gather(wire(7), {5, 0});
+  auto b = second->all_gather(wire(8), {5, 0});
+  auto const arrived = a.wait(deadline_after(60));
+  REQUIRE(arrived);
+  CHECK(arrived->wire(0)[0] == std::byte{7});
+  CHECK(arrived->wire(1)[0] == std::byte{8});
+}
+
+TEST_CASE("run_threads: rethrows the first exception, after all have ended") {
+  int ended = 0;
+  CHECK_THROWS_WITH_AS(run_threads(2,
+                                   [&](threads t) {
+                                     if (t.rank() == 0) throw std::runtime_error("worker 0 has a reason");
+                                     toy::model m({8});
+                                     ended += !trainer::make({.transport = std::move(t)}, m.parameters()).has_value();
+                                   }),
+                       "worker 0 has a reason", std::runtime_error);
+  CHECK(ended == 1);
+}
+
+TEST_CASE("threads: a worker that leaves is named to the others at once") {
+  for (pattern const exchange : toy::patterns) {
+    auto const seen = toy::on_each_rank(3, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m({5, 700, 256});
+      auto t = make(std::move(transport), exchange, m);
+      t.step(m.gradients(rank, 0));
+      t.sync();
+      return rank == 1 ? report{} : try_a_round(t, m, rank);
+    });
+    for (std::size_t const rank : {std::size_t{0}, std::size_t{2}}) {
+      REQUIRE(seen[rank].landed);
+      CHECK(seen[rank].landed->message == "diloco: threads: round 1: rank 1 left before its part of the exchange");
+      CHECK(seen[rank].landed->what == cause::peer_lost);
+      CHECK(seen[rank].landed->round == 1);
+      CHECK(seen[rank].unchanged);
+      CHECK(seen[rank].seconds < margin);
+      CHECK(seen[rank].after == "diloco: this trainer cannot go on since: " + seen[rank].landed->message);
+    }
+  }
+}
+
+TEST_CASE("threads: a worker that never comes costs one deadline, on every rank, and then it is too late for it") {
+  constexpr double limit = 0.5;  // seconds; the trainers are made under it too
+  for (pattern const exchange : toy::patterns) {
+    std::barrier others_gave_up(3);
+    auto const seen = toy::on_each_rank(3, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m({5, 700, 256});
+      auto t = make(std::move(transport), exchange, m, limit);
+      if (rank == 2) {
+        others_gave_up.arrive_and_wait();
+        return try_a_round(t, m, rank);
+      }
+      auto const r = try_a_round(t, m, rank);
+      others_gave_up.arrive_and_wait();
+      return r;
+    });
+    for (std::size_t rank = 0; rank < 3; ++rank) {
+      CAPTURE(rank);
+      REQUIRE(seen[rank].landed);
+      CHECK(seen[rank].landed->message == "diloco: threads: round 0: rank 2 did not arrive before the deadline");
+      CHECK(seen[rank].landed->what == cause::timeout);
+      CHECK(seen[rank].unchanged);
+      CHECK(seen[rank].seconds < limit + margin);
+      CHECK(seen[rank].after == "diloco: this trainer cannot go on since: " + seen[rank].landed->message);
+    }
+    CHECK(std::max(seen[0].seconds, seen[1].seconds) >= limit);
+  }
+}
+
+TEST_CASE("threads: a worker that never makes its trainer costs one deadline at construction") {
+  constexpr double limit = 0.5;  // seconds; the trainers are made under it too
+  std::barrier others_gave_up(3);
+  auto const start = clock_type::now();
+  auto const seen = toy::on_each_rank(3, [&](threads transport) {
+    toy::model m({300});
+    if (transport.rank() == 1) {
+      others_gave_up.arrive_and_wait();
+      return toy::outcome{};
+    }
+    auto const made = trainer::make({.transport = std::move(transport), .deadline_seconds = limit}, m.parameters());
+    others_gave_up.arrive_and_wait();
+    return toy::outcome_of(made);
+  });
+  for (std::size_t const rank : {std::size_t{0}, std::size_t{2}}) {
+    CHECK(toy::sentence(seen[rank]) == "diloco: threads: round 0: rank 1 did not arrive before the deadline");
+  }
+  CHECK(seconds_since(start) < limit + margin);
+}
+
+TEST_CASE("threads: ranks in different rounds are told apart") {
+  auto const seen = toy::on_each_rank(2, [](threads transport) {
+    auto const rank = static_cast<std::uint64_t>(transport.rank());
+    auto pending = transport.all_gather({cpp{}.allocate_wire(16), {}}, {rank, 0});
+    auto const arrived = pending.wait(deadline_after(60));
+    return arrived ? std::string("no error") : arrived.error().message;
+  });
+  for (std::string const& said : seen) {
+    bool const expected =
+        said.find("started another exchange (round 1, 16 bytes) than its peers (round 0, 16 bytes)") != std::string::npos ||
+        said.find("started another exchange (round 0, 16 bytes) than its peers (round 1, 16 bytes)") != std::string::npos;
+    CHECK(expected);
+  }
+}
+
+TEST_CASE("threads: a slow reader holds the next launch back, not the landing") {
+  std::barrier waited(2);
+  auto const seen = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({700});
+    auto t = make(std::move(transport), pattern::gather, m, 0.5);
+    t.step(m.gradients(rank, 0));
+    auto flight = t.launch();
+    if (rank == 1) waited.arrive_and_wait();
+    auto const landed = t.try_land(std::move(flight));  // complete since both launched, however late rank 1 looks
+    t.step(m.gradients(rank, 1));
+    auto const next = t.try_launch();
+    if (rank == 0) waited.arrive_and_wait();
+    return std::pair{toy::sentence(toy::outcome_of(landed)), toy::outcome_of(next)};
+  });
+  CHECK(seen[0].first == "no error");
+  CHECK(seen[1].first == "no error");
+  CHECK(toy::sentence(seen[0].second) == "diloco: threads: round 0: a peer still reads this rank's part of it");
+  CHECK(seen[0].second->what == cause::timeout);
+}
