@@ -36,7 +36,8 @@ inline chosen_exchange exchange_named(std::string const& name) {
 struct chosen_executor : diloco::cpp {
   enum class kind { cpp, omp, tbb } choice = kind::cpp;
 
-  template <class Kernel> void for_each(std::size_t n, Kernel const& kernel) const {
+  template <class Kernel>
+  void for_each(std::size_t n, Kernel const& kernel) const {
 #if defined(DILOCO_HAS_OMP)
     if (choice == kind::omp) return diloco::omp{}.for_each(n, kernel);
 #endif

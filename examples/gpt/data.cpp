@@ -51,8 +51,8 @@ corpus load_directory(fs::path const& directory, std::size_t most_bytes) {
   if (all.files == 0) throw bad_input("--data " + directory.string() + ": holds no text file");
   if (binary != 0) all.remark += ", " + std::to_string(binary) + " binary files left out";
   if (too_many != 0) {
-    all.remark += ", " + std::to_string(too_many) + " files left out beyond " + std::to_string(most_bytes >> 20) +
-                  " MiB";
+    all.remark +=
+        ", " + std::to_string(too_many) + " files left out beyond " + std::to_string(most_bytes >> 20) + " MiB";
   }
   return all;
 }

@@ -35,8 +35,8 @@ std::string default_text() {
   if (!built_with.empty() && holds_headers(built_with)) return built_with.string();
   auto const others = elsewhere();
   if (others.empty()) return {};
-  std::fprintf(stderr, "diloco_gpt: the compiler's headers '%s' are not here; learning %s instead\n", built_with.c_str(),
-               others.back().c_str());
+  std::fprintf(stderr, "diloco_gpt: the compiler's headers '%s' are not here; learning %s instead\n",
+               built_with.c_str(), others.back().c_str());
   return others.back().string();
 }
 

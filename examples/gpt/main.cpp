@@ -20,6 +20,7 @@ struct world {
   int workers = 1, rank = 0;
   std::optional<mpi_world> mpi;
   bool speaks() const { return rank == 0; }
+  display display_of(int worker) const { return worker == 0 ? suitable_display(mpi.has_value()) : display::nothing; }
   void run(worker const& work) {
     if (mpi) return mpi->run(work);
     run_on_threads(workers, work);
@@ -49,20 +50,22 @@ void introduce(options const& o, corpus const& text, split const& parts, std::si
   std::printf("text     %s: %s bytes in %zu file%s%s; %s of them held out\n", o.data.c_str(),
               grouped(double(text.text.size())).c_str(), text.files, text.files == 1 ? "" : "s", text.remark.c_str(),
               grouped(double(held_out)).c_str());
-  std::printf("model    %s parameters: %d layers, width %d, %d heads, context %d\n", grouped(double(parameters)).c_str(),
-              o.shape.layers, o.shape.width, o.shape.heads, o.shape.context);
+  std::printf("model    %s parameters: %d layers, width %d, %d heads, context %d\n",
+              grouped(double(parameters)).c_str(), o.shape.layers, o.shape.width, o.shape.heads, o.shape.context);
   std::printf("workers  %d over %s, %d x %d bytes each: %zu tokens per step\n", o.workers, o.transport.c_str(), o.batch,
               o.shape.context, o.tokens_per_step());
-  std::printf("\n%d steps of warm-up by one worker (no bytes sent), then %d steps of each method from the same\n"
-              "parameters, batches and learning rates; AdamW's moments start at zero in both. Gradients are clipped\n"
-              "by each worker.\n\n", o.warm_up_steps, o.steps);
+  std::printf(
+      "\n%d steps of warm-up by one worker (no bytes sent), then %d steps of each method from the same\n"
+      "parameters, batches and learning rates; AdamW's moments start at zero in both. Gradients are clipped\n"
+      "by each worker.\n\n",
+      o.warm_up_steps, o.steps);
   std::fflush(stdout);
 }
 
-run warm_up(options const& o, split const& parts, model<float>& start, bool silent) {
+run warm_up(world const& w, options const& o, split const& parts, model<float>& start) {
   run result;
   run_alone([&](endpoint& here) {
-    progress bar("warm-up", o.warm_up_steps, double(o.tokens_per_step()), silent);
+    progress bar("warm-up", o.warm_up_steps, double(o.tokens_per_step()), w.display_of(w.rank));
     result = train(o, method::warm_up, parts, here, start, bar);
   });
   return result;
@@ -76,7 +79,7 @@ run compete(world& w, options const& o, method how, split const& parts, model<fl
     model<float> mine(o.shape, o.batch, o.seed);
     mine.parameters() = start.parameters();
     progress bar(how == method::diloco ? "DiLoCo" : "data-parallel", o.steps, double(o.tokens_per_step()),
-                 here.rank() != 0);
+                 w.display_of(here.rank()));
     run numbers = train(o, how, parts, here, mine, bar);
     if (here.rank() != 0) return;
     result = std::move(numbers);
@@ -90,7 +93,8 @@ void conclude(options const& o, fs::path const& out, run const& warm, run const&
   std::printf("\ndata-parallel: %s\nDiLoCo:        %s\n\n%s\n", parallel.recipe.c_str(), low.recipe.c_str(),
               table(parallel, low, o.link_mbit_per_second).c_str());
   std::printf("What the DiLoCo model writes after \"%s\":\n", printable(o.prompt).c_str());
-  std::printf("----\n%s\n----\n\n", printable(generate(trained, o.prompt, o.sample_bytes, o.temperature, o.seed)).c_str());
+  std::printf("----\n%s\n----\n\n",
+              printable(generate(trained, o.prompt, o.sample_bytes, o.temperature, o.seed)).c_str());
   write_metrics(out / "metrics.jsonl", {&warm, &parallel, &low});
   write_summary(out / "summary.json", o, warm, parallel, low, seconds);
   std::string const missing = draw_picture(out, warm, parallel, low);
@@ -107,7 +111,7 @@ void compare(options const& o, world& w) {
   fs::path const out = w.speaks() ? make_directory(o.out) : fs::path();
   model<float> start(o.shape, o.batch, o.seed);
   if (w.speaks()) introduce(o, text, parts, start.size());
-  run const warm = warm_up(o, parts, start, !w.speaks());
+  run const warm = warm_up(w, o, parts, start);
   std::optional<model<float>> trained;
   run const parallel = compete(w, o, method::data_parallel, parts, start, trained);
   run const low = compete(w, o, method::diloco, parts, start, trained);

@@ -11,9 +11,11 @@
 
 namespace gpt {
 
-template <class Real> struct activations;  // what forward keeps for backward
+template <class Real>
+struct activations;  // what forward keeps for backward
 
-template <class Real> class model {
+template <class Real>
+class model {
  public:
   // Room for batches of up to batch * shape.context bytes is taken here; forward and backward take none.
   model(model_shape const& shape, int batch, std::uint64_t seed);
@@ -25,8 +27,7 @@ template <class Real> class model {
   double forward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context);
 
   // Adds the gradient of weight * forward(...) to gradients(); use it once after each forward.
-  void backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context,
-                Real weight);
+  void backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context, Real weight);
   void clear_gradients();
 
   // tokens: (T); the V probabilities of the byte that comes next, valid until the next call.

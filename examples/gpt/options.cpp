@@ -17,70 +17,89 @@ namespace gpt {
 namespace {
 
 void declare_training(CLI::App& app, options& o) {
-  app.add_option("--workers", o.workers, "K, workers that train side by side")->group("Training");
-  app.add_option("--every", o.every, "H, inner steps per DiLoCo round")->group("Training");
-  app.add_option("--steps", o.steps, "steps of every worker in each of the two runs")->group("Training");
-  app.add_option("--warm-up-steps", o.warm_up_steps,
-                 "steps before the two runs, of one worker that sees the batches of all and sends nothing")->group("Training");
-  app.add_option("--batch", o.batch, "sequences per worker and step")->group("Training");
-  app.add_option("--inner-lr", o.inner.lr, "AdamW's learning rate, in both runs")->group("Training");
-  app.add_option("--warm-up-lr", o.warm_up_lr, "AdamW's learning rate during the warm-up")->group("Training");
-  app.add_option("--beta1", o.inner.beta1, "AdamW's first decay")->group("Training");
-  app.add_option("--beta2", o.inner.beta2, "AdamW's second decay")->group("Training");
-  app.add_option("--weight-decay", o.inner.weight_decay, "AdamW's weight decay")->group("Training");
-  app.add_option("--ramp-steps", o.ramp_steps, "steps over which the learning rate rises")->group("Training");
-  app.add_option("--final-lr", o.final_lr, "share of the learning rate left at the end")->group("Training");
-  app.add_option("--clip", o.clip, "largest norm of a worker's gradient")->group("Training");
-  app.add_option("--seed", o.seed, "of weights, batches and sample")->group("Training");
+  auto const add = [&](char const* flag, auto& value, char const* meaning) {
+    app.add_option(flag, value, meaning)->group("Training");
+  };
+  add("--workers", o.workers, "K, workers that train side by side");
+  add("--every", o.every, "H, inner steps per DiLoCo round");
+  add("--steps", o.steps, "steps of every worker in each of the two runs");
+  add("--warm-up-steps", o.warm_up_steps,
+      "steps before the two runs, of one worker that sees the batches of all and sends nothing");
+  add("--batch", o.batch, "sequences per worker and step");
+  add("--inner-lr", o.inner.lr, "AdamW's learning rate, in both runs");
+  add("--warm-up-lr", o.warm_up_lr, "AdamW's learning rate during the warm-up");
+  add("--beta1", o.inner.beta1, "AdamW's first decay");
+  add("--beta2", o.inner.beta2, "AdamW's second decay");
+  add("--weight-decay", o.inner.weight_decay, "AdamW's weight decay");
+  add("--ramp-steps", o.ramp_steps, "steps over which the learning rate rises");
+  add("--final-lr", o.final_lr, "share of the learning rate left at the end");
+  add("--clip", o.clip, "largest norm of a worker's gradient");
+  add("--seed", o.seed, "of weights, batches and sample");
 }
 
 void declare_round(CLI::App& app, options& o) {
-  app.add_option("--compressor", o.compressor, "f32, f16, bf16, absmax8, absmax4 or sign")->group("DiLoCo round");
-  app.add_option("--feedback-decay", o.feedback.decay,
-                 "share of what the compressor lost that the next round sends; 0: none")->group("DiLoCo round");
-  app.add_option("--outer-lr", o.outer.lr, "learning rate of outer Nesterov")->group("DiLoCo round");
-  app.add_option("--outer-momentum", o.outer.momentum, "momentum of outer Nesterov")->group("DiLoCo round");
-  app.add_option("--exchange", o.exchange, "automatic, gather or scatter_gather, in both runs")->group("DiLoCo round");
-  app.add_option("--transport", o.transport, "threads, or mpi under mpirun (one worker per process)")->group("DiLoCo round");
-  app.add_option("--executor", o.executor, "of the sweeps inside one worker: cpp, omp or tbb")->group("DiLoCo round");
-  app.add_option("--deadline", o.deadline_seconds, "seconds to wait for the others before giving up")->group("DiLoCo round");
+  auto const add = [&](char const* flag, auto& value, char const* meaning) {
+    app.add_option(flag, value, meaning)->group("DiLoCo round");
+  };
+  add("--compressor", o.compressor, "f32, f16, bf16, absmax8, absmax4 or sign");
+  add("--feedback-decay", o.feedback.decay, "share of what the compressor lost that the next round sends; 0: none");
+  add("--outer-lr", o.outer.lr, "learning rate of outer Nesterov");
+  add("--outer-momentum", o.outer.momentum, "momentum of outer Nesterov");
+  add("--exchange", o.exchange, "automatic, gather or scatter_gather, in both runs");
+  add("--transport", o.transport, "threads, or mpi under mpirun (one worker per process)");
+  add("--executor", o.executor, "of the sweeps inside one worker: cpp, omp or tbb");
+  add("--deadline", o.deadline_seconds, "seconds to wait for the others before giving up");
 }
 
 void declare_model(CLI::App& app, options& o) {
-  app.add_option("--context", o.shape.context, "bytes per sequence")->group("Model");
-  app.add_option("--layers", o.shape.layers, "transformer blocks")->group("Model");
-  app.add_option("--width", o.shape.width, "numbers per position, a multiple of --heads")->group("Model");
-  app.add_option("--heads", o.shape.heads, "attention heads")->group("Model");
+  auto const add = [&](char const* flag, auto& value, char const* meaning) {
+    app.add_option(flag, value, meaning)->group("Model");
+  };
+  add("--context", o.shape.context, "bytes per sequence");
+  add("--layers", o.shape.layers, "transformer blocks");
+  add("--width", o.shape.width, "numbers per position, a multiple of --heads");
+  add("--heads", o.shape.heads, "attention heads");
 }
 
 void declare_report(CLI::App& app, options& o) {
-  app.add_option("--data", o.data, "text to learn: a file, or a directory with all files below it\n"
+  auto const add = [&](char const* flag, auto& value, char const* meaning) {
+    app.add_option(flag, value, meaning)->group("Report");
+  };
+  app.add_option("--data", o.data,
+                 "text to learn: a file, or a directory with all files below it\n"
                  "(default: the headers of the C++ standard library)");
   app.add_option("--out", o.out, "directory for metrics.jsonl, summary.json and loss.png");
-  app.add_option("--evaluate-every", o.evaluate_every, "steps between validations, rounded up to rounds")->group("Report");
-  app.add_option("--validation-bytes", o.validation_bytes, "bytes of held-out text per validation")->group("Report");
-  app.add_option("--link", o.link_mbit_per_second, "Mbit/s of the imagined network in the table")->group("Report");
-  app.add_option("--prompt", o.prompt, "beginning of the generated sample")->group("Report");
-  app.add_option("--sample-bytes", o.sample_bytes, "bytes to generate")->group("Report");
-  app.add_option("--temperature", o.temperature, "of the sample: below 1 more likely, above 1 more varied")->group("Report");
+  add("--evaluate-every", o.evaluate_every, "steps between validations, rounded up to rounds");
+  add("--validation-bytes", o.validation_bytes, "bytes of held-out text per validation");
+  add("--link", o.link_mbit_per_second, "Mbit/s of the imagined network in the table");
+  add("--prompt", o.prompt, "beginning of the generated sample");
+  add("--sample-bytes", o.sample_bytes, "bytes to generate");
+  add("--temperature", o.temperature, "of the sample: below 1 more likely, above 1 more varied");
+}
+
+std::string plain(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.7g", x);
+  return text;
 }
 
 void require(bool fine, std::string const& sentence) {
   if (!fine) throw bad_input(sentence);
 }
 
-template <class Number> void require_in(char const* flag, Number value, double low, double high) {
+template <class Number>
+void require_in(char const* flag, Number value, double low, double high) {
   double const x = static_cast<double>(value);
-  require(x >= low && x <= high, std::string(flag) + " " + diloco::number_text(x) + ": must be in [" +
-                                     diloco::number_text(low) + ", " + diloco::number_text(high) + "]");
+  require(x >= low && x <= high,
+          std::string(flag) + " " + plain(x) + ": must be in [" + plain(low) + ", " + plain(high) + "]");
 }
 
 void require_above_zero(char const* flag, double value) {
-  require(value > 0 && std::isfinite(value),
-          std::string(flag) + " " + diloco::number_text(value) + ": must be a number above 0");
+  require(value > 0 && std::isfinite(value), std::string(flag) + " " + plain(value) + ": must be a number above 0");
 }
 
-template <class Policy> void require_valid(char const* role, Policy const& policy) {
+template <class Policy>
+void require_valid(char const* role, Policy const& policy) {
   std::string const complaint = diloco::field_complaint(role, policy);
   require(complaint.empty(), complaint);
 }
@@ -99,8 +118,8 @@ void check_model(options const& o) {
   require_in("--layers", o.shape.layers, 1, 64);
   require_in("--width", o.shape.width, 1, 4096);
   require_in("--heads", o.shape.heads, 1, 64);
-  require(o.shape.width % o.shape.heads == 0, "--width " + std::to_string(o.shape.width) + ": is not a multiple of --heads " +
-                                                  std::to_string(o.shape.heads));
+  require(o.shape.width % o.shape.heads == 0, "--width " + std::to_string(o.shape.width) +
+                                                  ": is not a multiple of --heads " + std::to_string(o.shape.heads));
 }
 
 }  // namespace
@@ -144,8 +163,10 @@ void check(options const& o) {
 }
 
 bool parse(int argc, char** argv, options& into) {
-  CLI::App app("Trains a byte-level GPT twice from the same start, data-parallel and with DiLoCo, and compares loss, speed\n"
-               "and bytes sent.", "diloco_gpt");
+  CLI::App app(
+      "Trains a byte-level GPT twice from the same start, data-parallel and with DiLoCo, and compares loss, speed\n"
+      "and bytes sent.",
+      "diloco_gpt");
   app.option_defaults()->always_capture_default();
   declare_report(app, into);
   declare_training(app, into);

@@ -18,20 +18,20 @@
 
 namespace gpt {
 
-using any_compressor = std::variant<diloco::f32, diloco::f16, diloco::bf16, diloco::absmax<8>, diloco::absmax<4>,
-                                    diloco::sign<>>;
+using any_compressor =
+    std::variant<diloco::f32, diloco::f16, diloco::bf16, diloco::absmax<8>, diloco::absmax<4>, diloco::sign<>>;
 
 struct options {
   std::string data;  // a file or a directory
   std::string out = "gpt-out";
 
-  int workers = 4;            // K
+  int workers = 4;  // K
   bool workers_given = false;
-  int every = 20;             // H, inner steps per round
-  int steps = 600;            // per worker and run, after the warm-up
-  int warm_up_steps = 200;    // of one worker with the batches of all
+  int every = 20;           // H, inner steps per round
+  int steps = 600;          // per worker and run, after the warm-up
+  int warm_up_steps = 200;  // of one worker with the batches of all
   model_shape shape;
-  int batch = 4;              // sequences per worker and step
+  int batch = 4;  // sequences per worker and step
 
   diloco::adamw inner{.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f};
   diloco::nesterov outer{.lr = 0.7f, .momentum = 0.9f};
@@ -42,12 +42,12 @@ struct options {
   std::string transport = "threads";
   double deadline_seconds = 60;
 
-  int ramp_steps = 20;         // of the learning rate, at the start of each run
-  float warm_up_lr = 2e-3f;    // AdamW's during the warm-up, which does not let it fall
-  float final_lr = 0.1f;       // share of the learning rate that is left at the end of a run
-  float clip = 1.0f;           // largest norm of a worker's gradient
+  int ramp_steps = 20;       // of the learning rate, at the start of each run
+  float warm_up_lr = 2e-3f;  // AdamW's during the warm-up, which does not let it fall
+  float final_lr = 0.1f;     // share of the learning rate that is left at the end of a run
+  float clip = 1.0f;         // largest norm of a worker's gradient
   std::uint64_t seed = 1;
-  int evaluate_every = 50;     // steps, rounded up to whole rounds
+  int evaluate_every = 60;  // steps, rounded up to whole rounds
   int validation_bytes = 32768;
 
   double link_mbit_per_second = 100;  // of the imagined network in the table
@@ -56,7 +56,8 @@ struct options {
   double temperature = 0.7;
 
   std::size_t tokens_per_step() const {
-    return static_cast<std::size_t>(workers) * static_cast<std::size_t>(batch) * static_cast<std::size_t>(shape.context);
+    return static_cast<std::size_t>(workers) * static_cast<std::size_t>(batch) *
+           static_cast<std::size_t>(shape.context);
   }
 };
 

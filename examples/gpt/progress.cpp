@@ -12,10 +12,10 @@ namespace gpt {
 
 namespace {
 
+// 0 where it is not known.
 int terminal_columns() {
   winsize size{};
-  bool const known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : 80;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 std::string clock_text(double seconds) {
@@ -27,9 +27,13 @@ std::string clock_text(double seconds) {
 
 }  // namespace
 
-progress::progress(std::string title, int steps, double tokens_per_step, bool silent) :
-    title_(std::move(title)), steps_(steps), tokens_per_step_(tokens_per_step), silent_(silent),
-    terminal_(isatty(STDOUT_FILENO) != 0) {}
+display suitable_display(bool launched) {
+  bool const terminal = isatty(STDOUT_FILENO) != 0;
+  return terminal && (!launched || terminal_columns() > 0) ? display::bar : display::lines;
+}
+
+progress::progress(std::string title, int steps, double tokens_per_step, display how)
+    : title_(std::move(title)), steps_(steps), tokens_per_step_(tokens_per_step), how_(how) {}
 
 std::string progress::line(int step, double loss, int columns) const {
   double const seconds = std::chrono::duration<double>(clock::now() - start_).count();
@@ -41,7 +45,7 @@ std::string progress::line(int step, double loss, int columns) const {
   std::string text = title_;
   text.resize(std::max<std::size_t>(text.size() + 1, 14), ' ');
   int const room = columns - static_cast<int>(text.size() + std::string(numbers).size()) - 3;
-  if (terminal_ && room >= 8) {
+  if (room >= 8) {
     int const width = std::min(room, 32), done = static_cast<int>(static_cast<double>(width) * step / steps_);
     text.append("[").append(static_cast<std::size_t>(done), '#').append(static_cast<std::size_t>(width - done), '.');
     text.append("]");
@@ -50,19 +54,26 @@ std::string progress::line(int step, double loss, int columns) const {
 }
 
 void progress::update(int step, double loss) {
-  if (silent_) return;
   auto const now = clock::now();
-  bool const due = terminal_ ? now - shown_ >= std::chrono::milliseconds(100)
-                             : now - shown_ >= std::chrono::seconds(5);
-  if (!due) return;
+  auto const pause = how_ == display::bar ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
+  if (now - shown_ < pause) return;
   shown_ = now;
-  std::printf(terminal_ ? "\r%s\033[K" : "%s\n", line(step, loss, terminal_columns()).c_str());
-  std::fflush(stdout);
+  show(step, loss);
 }
 
 void progress::finish(double loss) {
-  if (silent_) return;
-  std::printf(terminal_ ? "\r%s\033[K\n" : "%s\n", line(steps_, loss, terminal_columns()).c_str());
+  show(steps_, loss);
+  if (how_ == display::bar) std::puts("");
+}
+
+void progress::show(int step, double loss) const {
+  if (how_ == display::nothing) return;
+  if (how_ == display::bar) {
+    int const columns = terminal_columns();
+    std::printf("\r%s\033[K", line(step, loss, columns > 0 ? columns : 80).c_str());
+  } else {
+    std::puts(line(step, loss, 0).c_str());
+  }
   std::fflush(stdout);
 }
 

@@ -7,22 +7,28 @@
 
 namespace gpt {
 
+enum class display { nothing, lines, bar };
+
+// A bar where stdout is a terminal. A launcher like mpirun puts one of its own between, of unknown width, whatever
+// its output goes to: then lines.
+display suitable_display(bool launched);
+
 class progress {
  public:
-  // `steps` of `tokens_per_step`; a silent one prints nothing (all ranks but the first have one).
-  progress(std::string title, int steps, double tokens_per_step, bool silent);
+  progress(std::string title, int steps, double tokens_per_step, display how);
 
   void update(int step, double loss);
   void finish(double loss);  // leaves the last state on a line of its own
 
  private:
   using clock = std::chrono::steady_clock;
+  void show(int step, double loss) const;
   std::string line(int step, double loss, int columns) const;
 
   std::string title_;
   int steps_;
   double tokens_per_step_;
-  bool silent_, terminal_;
+  display how_;
   clock::time_point start_ = clock::now(), shown_ = start_;
 };
 

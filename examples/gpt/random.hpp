@@ -18,7 +18,8 @@ inline std::uint64_t mix_bits(std::uint64_t x) {
 
 class random_stream {
  public:
-  template <class... Key> explicit random_stream(std::uint64_t seed, Key... key) : state_(mix_bits(seed)) {
+  template <class... Key>
+  explicit random_stream(std::uint64_t seed, Key... key) : state_(mix_bits(seed)) {
     ((state_ = mix_bits(state_ ^ static_cast<std::uint64_t>(key))), ...);
   }
 

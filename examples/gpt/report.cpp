@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +27,9 @@ using json = nlohmann::ordered_json;
 }
 
 std::string row(std::string const& what, std::string const& left, std::string const& right, std::string const& remark) {
-  return text("%-34s %15s %15s  %s", what.c_str(), left.c_str(), right.c_str(), remark.c_str()) + "\n";
+  return text(remark.empty() ? "%-34s %15s %15s%s" : "%-34s %15s %15s  %s", what.c_str(), left.c_str(), right.c_str(),
+              remark.c_str()) +
+         "\n";
 }
 
 void write(fs::path const& file, std::string const& content) {
@@ -37,8 +41,12 @@ void write(fs::path const& file, std::string const& content) {
 std::int64_t whole(double x) { return static_cast<std::int64_t>(x); }
 
 json line(run const& r, point const& p) {
-  json j{{"run", r.name}, {"step", p.step}, {"tokens", whole(p.tokens)}, {"bytes_per_worker", whole(p.bytes_per_worker)},
-         {"seconds", p.seconds}, {"validation_loss", p.validation_loss}};
+  json j{{"run", r.name},
+         {"step", p.step},
+         {"tokens", whole(p.tokens)},
+         {"bytes_per_worker", whole(p.bytes_per_worker)},
+         {"seconds", p.seconds},
+         {"validation_loss", p.validation_loss}};
   if (p.step > 0) j["training_loss"] = p.training_loss;
   return j;
 }
@@ -55,18 +63,19 @@ constexpr char const* script = R"gnuplot(set terminal pngcairo size 1200,480 fon
 set output "loss.png"
 set multiplot layout 1,2
 set ylabel "validation loss, nats per byte"
-set grid lc rgb "#dddddd"
-set key top right
+set yrange [*:highest]
+set grid lt 1 lw 0.5 lc rgb "#cccccc"
+set style data linespoints
 set xlabel "tokens of all workers"
-set format x "%.1s%c"
-plot $warm using 1:3 with linespoints lc rgb "#888888" pt 7 ps 0.5 title "warm-up, one worker", \
-     $parallel using 1:3 with linespoints lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
-     $diloco using 1:3 with linespoints lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
+set format x "%.0s%c"
+plot $warm using 1:3 lc rgb "#888888" pt 7 ps 0.5 title "warm-up, one worker", \
+     $parallel using 1:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
+     $diloco using 1:3 lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
 set xlabel "bytes sent per worker (log scale)"
 set logscale x
 set format x "10^{%T}"
-plot $parallel every ::1 using 2:3 with linespoints lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
-     $diloco every ::1 using 2:3 with linespoints lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
+plot $parallel every ::1 using 2:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
+     $diloco every ::1 using 2:3 lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
 )gnuplot";
 
 }  // namespace
@@ -134,7 +143,11 @@ void write_summary(fs::path const& file, options const& o, run const& warm_up, r
 }
 
 std::string draw_picture(fs::path const& directory, run const& warm_up, run const& a, run const& b) {
-  write(directory / "loss.gnuplot", data_block("warm", warm_up, 0) + data_block("parallel", a, warm_up.tokens) +
+  double const start = warm_up.validation_loss(), end = std::min(a.validation_loss(), b.validation_loss());
+  std::string const highest =
+      text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are far above
+  write(directory / "loss.gnuplot", highest + data_block("warm", warm_up, 0) +
+                                        data_block("parallel", a, warm_up.tokens) +
                                         data_block("diloco", b, warm_up.tokens) + script);
   fs::path const here = fs::current_path();
   fs::current_path(directory);  // the script's file names are relative, so that it can be run again anywhere

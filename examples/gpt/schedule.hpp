@@ -10,7 +10,8 @@
 namespace gpt {
 
 // The factor rises linearly over `ramp` steps, then falls linearly to `final_share` at step `steps`.
-template <class Optimizer> struct scheduled {
+template <class Optimizer>
+struct scheduled {
   Optimizer optimizer;
   int ramp = 1, steps = 1;
   float final_share = 1.0f;
@@ -27,7 +28,8 @@ template <class Optimizer> struct scheduled {
     c.lr_scale *= factor(c.step);
     return optimizer.at(c);
   }
-  template <class F> constexpr void fields(F&& f) const {
+  template <class F>
+  constexpr void fields(F&& f) const {
     optimizer.fields(f);
     f("ramp", ramp, diloco::range{1, 1e9});
     f("steps", steps, diloco::range{1, 1e9});

@@ -42,3 +42,6 @@ diloco_gpt_refuses(feedback_decay "feedback error_feedback: decay = 2" --feedbac
 diloco_gpt_refuses(compressor "--compressor absmax3: is none of f32" --compressor absmax3)
 diloco_gpt_refuses(heads "--width 128: is not a multiple of --heads 3" --heads 3)
 diloco_gpt_refuses(out "cannot be made a directory" --out "${CMAKE_CURRENT_BINARY_DIR}/empty.txt")
+if(NOT "tbb" IN_LIST DILOCO_GPT_EXECUTORS)
+  diloco_gpt_refuses(executor "--executor tbb: not in this build" --executor tbb)
+endif()

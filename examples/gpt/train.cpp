@@ -58,11 +58,17 @@ double validation_loss(std::vector<chunk> const& windows, endpoint& here, model<
 // One worker at work: its model, its trainer, its part of the text.
 class shift {
  public:
-  shift(options const& o, method how, split const& data, endpoint& here, model<float>& model) :
-      options_(o), data_(data), here_(here), model_(model), how_(how), trainer_(here.make_trainer(o, how, model)),
-      gradients_(gradients_of(model)), batch_(o.batch, o.shape.context),
-      windows_(validation_windows(data.validation, o.shape.context,
-                                  static_cast<std::size_t>(o.validation_bytes / o.shape.context))) {}
+  shift(options const& o, method how, split const& data, endpoint& here, model<float>& model)
+      : options_(o),
+        data_(data),
+        here_(here),
+        model_(model),
+        how_(how),
+        trainer_(here.make_trainer(o, how, model)),
+        gradients_(gradients_of(model)),
+        batch_(o.batch, o.shape.context),
+        windows_(validation_windows(data.validation, o.shape.context,
+                                    static_cast<std::size_t>(o.validation_bytes / o.shape.context))) {}
 
   // The mean loss of the batch, before the step.
   double step(int number) {
@@ -151,10 +157,15 @@ run train(options const& o, method how, split const& data, endpoint& here, model
   int const steps = how == method::warm_up ? o.warm_up_steps : o.steps;
   int const per_round = how == method::diloco ? o.every : 1;
   int const rounds_per_point = (o.evaluate_every + per_round - 1) / per_round;
-  int const steps_per_point = how == method::warm_up ? steps : rounds_per_point * per_round;
+  int const steps_per_point = rounds_per_point * per_round;
   shift mine(o, how, data, here, model);
-  run result{how == method::diloco ? "diloco" : how == method::data_parallel ? "data-parallel" : "warm-up",
-             mine.describe(), {}, {}, static_cast<double>(steps) * static_cast<double>(o.tokens_per_step())};
+  run result{how == method::diloco          ? "diloco"
+             : how == method::data_parallel ? "data-parallel"
+                                            : "warm-up",
+             mine.describe(),
+             {},
+             {},
+             static_cast<double>(steps) * static_cast<double>(o.tokens_per_step())};
   result.points.push_back(mine.measure(0, 0, 0));
   double seconds = 0, loss_sum = 0, shown = 0;
   int since = 0;

@@ -21,10 +21,10 @@ struct point {
 // What a run cost. Compute is measured as processor time of each worker's thread: workers that share a core do not
 // count the time they wait for it.
 struct cost {
-  double seconds = 0;                // on the clock, without validation
-  double bytes_per_worker = 0;       // sent, counted at the transport; the largest of all workers
-  double compute_seconds = 0;        // of a worker, all steps: gradients and inner updates
-  double round_seconds = 0;          // of a worker, all rounds: encode, combine, outer update; waiting is not in it
+  double seconds = 0;           // on the clock, without validation
+  double bytes_per_worker = 0;  // sent, counted at the transport; the largest of all workers
+  double compute_seconds = 0;   // of a worker, all steps: gradients and inner updates
+  double round_seconds = 0;     // of a worker, all rounds: encode, combine, outer update; waiting is not in it
   double rounds = 0;
 };
 

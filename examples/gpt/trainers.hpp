@@ -14,12 +14,14 @@
 
 namespace gpt {
 
-template <class DiLoCo> class trainer_of final : public trainer {
+template <class DiLoCo>
+class trainer_of final : public trainer {
  public:
-  using traffic = std::shared_ptr<typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
+  using traffic =
+      std::shared_ptr<typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
 
-  trainer_of(typename DiLoCo::recipe_type recipe, model<float>& model) :
-      traffic_(recipe.transport.counts()), diloco_(std::move(recipe), tensors_of(model)) {}
+  trainer_of(typename DiLoCo::recipe_type recipe, model<float>& model)
+      : traffic_(recipe.transport.counts()), diloco_(std::move(recipe), tensors_of(model)) {}
 
   void step(std::vector<std::span<float const>> const& gradients, float grad_scale) override {
     diloco_.step(gradients, {.grad_scale = grad_scale});
@@ -102,11 +104,12 @@ std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<d
   return rows;
 }
 
-template <class Transport> class endpoint_of final : public endpoint {
+template <class Transport>
+class endpoint_of final : public endpoint {
  public:
   // Two transports over the same workers, so that the report's numbers and the training's are told apart.
-  endpoint_of(Transport for_training, Transport for_report) :
-      training_(std::move(for_training)), report_(std::move(for_report)) {}
+  endpoint_of(Transport for_training, Transport for_report)
+      : training_(std::move(for_training)), report_(std::move(for_report)) {}
 
   int rank() const override { return report_.rank(); }
   int size() const override { return report_.size(); }

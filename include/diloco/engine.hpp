@@ -187,7 +187,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   result<> count_step(double tokens) {
     steps_ += 1;
     weight_ += tokens;
-    emit<inner_stepped>(recipe_.probe, steps_);
+    if constexpr (hears<Probe, inner_stepped>) recipe_.probe(inner_stepped{steps_});
     return recipe_.schedule.due(steps_) ? try_sync() : result<>{};
   }
 

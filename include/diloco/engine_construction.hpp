@@ -20,7 +20,8 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     : recipe_(std::move(r)), layout_(std::move(l)), pattern_(recipe_.exchange.pick(recipe_.transport.size())),
       plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
       index_(recipe_.executor, layout_, recipe_.transport.size()),
-      wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size())),
+      wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size(),
+                                              pattern_ == pattern::scatter_gather)),
       wire_bytes_(wires_.bytes()) {
   std::size_t const n = layout_.column_elements();
   auto const column = [&](std::string name, std::size_t elements) {

@@ -109,7 +109,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
                                              : recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
   in_flight_ = true;
   wait_seconds_ = 0;
-  emit<round_launched>(recipe_.probe, rounds_, steps_, weight_);
+  if constexpr (hears<Probe, round_launched>) recipe_.probe(round_launched{rounds_, steps_, weight_});
   return flight(std::move(pending), rounds_, std::exchange(weight_, 0.0));
 }
 
@@ -134,7 +134,7 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
   auto const abort = [&](error e) -> result<> {
     in_flight_ = false;
     weight_ += f.weight_;
-    emit<round_aborted>(recipe_.probe, rounds_, static_cast<int>(e.what));
+    if constexpr (hears<Probe, round_aborted>) recipe_.probe(round_aborted{rounds_, static_cast<int>(e.what)});
     return e.what == cause::not_finite || e.what == cause::bad_setting ? std::move(e) : broken_by(std::move(e));
   };
   auto contributions = receive(f.pending_);
@@ -240,7 +240,8 @@ void DILOCO_CLASS::commit() {
   std::swap(owner_residual_, next_owner_residual_);
   table_.swap("owner_residual", "owner_residual.next");
   in_flight_ = false;
-  emit<round_landed>(recipe_.probe, rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_);
+  if constexpr (hears<Probe, round_landed>)
+    recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});
   rounds_ += 1;
 }
 

@@ -52,6 +52,7 @@ static_assert(!detail::picks_pattern<archetype::exchange<without::pick>>);
 // Mechanism.
 static_assert(executor<archetype::executor<>>);
 static_assert(!executor<archetype::executor<without::name>>);
+static_assert(!executor<archetype::executor<without::columns_on_host>>);
 static_assert(!executor<archetype::executor<without::allocate>>);
 static_assert(!executor<archetype::executor<without::allocate_wire>>);
 static_assert(!executor<archetype::executor<without::for_each>>);

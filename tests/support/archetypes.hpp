@@ -16,7 +16,7 @@ enum class without {
   block, lossless, largest, side_bytes, code_bytes, encode, decode,       // compressor
   remembers, want, keep,                                                  // feedback
   coefficients, due, describe, pick,                                      // combine, schedule, exchange
-  allocate, allocate_wire, for_each, wait,                                // executor
+  columns_on_host, allocate, allocate_wire, for_each, wait,               // executor
   in_place, rank, size, all_gather, all_to_all, move_only_pending,        // transport
   roster, wire, done, reclaim,                                            // arrival
 };
@@ -35,6 +35,7 @@ struct has_largest { static constexpr float largest = 3.4028235e38f; };
 struct has_side_bytes { static constexpr std::size_t side_bytes = 0; };
 struct has_code_bytes { DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; } };
 struct has_remembers { static constexpr bool remembers = true; };
+struct has_columns_on_host { static constexpr bool columns_on_host = true; };
 struct has_in_place { static constexpr bool receives_in_place = true; };
 
 /// Copyable, or only movable.
@@ -115,8 +116,7 @@ struct exchange : part<Missing, without::name, has_name> {
 };
 
 template <without Missing = without::nothing>
-struct executor : part<Missing, without::name, has_name> {
-  static constexpr bool columns_on_host = true;
+struct executor : part<Missing, without::name, has_name>, part<Missing, without::columns_on_host, has_columns_on_host> {
   diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) { return diloco::cpp{}.allocate(n); }
   diloco::buffer allocate_wire(std::size_t n) const requires(Missing != without::allocate_wire) { return diloco::cpp{}.allocate(n); }
   template <class Kernel>

@@ -32,7 +32,8 @@ std::vector<int> owners(gpt::bytes const& text, gpt::split const& parts) {
 }
 
 struct temporary_directory {
-  fs::path path = fs::temp_directory_path() / ("diloco_gpt_data." + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
+  fs::path path =
+      fs::temp_directory_path() / ("diloco_gpt_data." + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
   temporary_directory() { fs::create_directories(path / "inner"); }
   ~temporary_directory() { fs::remove_all(path); }
   void write(char const* name, std::string const& content) const {
@@ -40,7 +41,8 @@ struct temporary_directory {
   }
 };
 
-template <class Function> std::string complaint(Function&& f) {
+template <class Function>
+std::string complaint(Function&& f) {
   try {
     f();
   } catch (gpt::bad_input const& error) {
@@ -154,10 +156,12 @@ TEST_CASE("text that cannot be read is refused with a sentence that names it") {
   temporary_directory const here;
   here.write("empty.txt", "");
   std::string const folder = here.path.string();
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/none"); }) == "--data " + folder + "/none: no such file or directory");
+  CHECK(complaint([&] { gpt::load_corpus(folder + "/none"); }) ==
+        "--data " + folder + "/none: no such file or directory");
   CHECK(complaint([&] { gpt::load_corpus(folder + "/empty.txt"); }) == "--data " + folder + "/empty.txt: is empty");
   CHECK(complaint([&] { gpt::load_corpus(folder + "/inner"); }) == "--data " + folder + "/inner: holds no text file");
-  CHECK(mentions(complaint([&] { gpt::load_corpus("/dev/null"); }), "--data /dev/null: is neither a file nor a directory"));
+  CHECK(mentions(complaint([&] { gpt::load_corpus("/dev/null"); }),
+                 "--data /dev/null: is neither a file nor a directory"));
 }
 
 TEST_CASE("flags that cannot be meant are refused with a sentence that names them") {

@@ -27,7 +27,8 @@ std::vector<std::uint8_t> random_bytes(std::size_t n, int key) {
 }
 
 // Weights far from their small initial values, so that every path carries a gradient worth comparing.
-template <class Real> void disturb(model<Real>& m) {
+template <class Real>
+void disturb(model<Real>& m) {
   gpt::random_stream random(11);
   m.parameters().for_each([&](parameter<Real>& p) {
     for (Real& x : p.value) x += static_cast<Real>(0.2 * random.normal());
@@ -37,8 +38,12 @@ template <class Real> void disturb(model<Real>& m) {
 struct problem {
   std::vector<std::uint8_t> tokens = random_bytes(batch * shape.context, 1), targets = random_bytes(tokens.size(), 2);
 
-  template <class Real> double loss(model<Real>& m) const { return m.forward(tokens, targets, shape.context); }
-  template <class Real> void differentiate(model<Real>& m, double weight) const {
+  template <class Real>
+  double loss(model<Real>& m) const {
+    return m.forward(tokens, targets, shape.context);
+  }
+  template <class Real>
+  void differentiate(model<Real>& m, double weight) const {
     m.forward(tokens, targets, shape.context);
     m.backward(tokens, targets, shape.context, static_cast<Real>(weight));
   }

@@ -17,7 +17,8 @@ struct attention_shape {
 inline constexpr int attention_rows = 32;
 
 // Softmax of the first `seen` scores of a row, times scale; the rest becomes zero.
-template <class Real> void causal_softmax(Real* row, int seen, int length, Real scale) {
+template <class Real>
+void causal_softmax(Real* row, int seen, int length, Real scale) {
   row_view<Real> scores(row, seen);
   Real const largest = scores.maxCoeff();
   scores = ((scores - largest) * scale).exp();
@@ -85,9 +86,7 @@ void attention_backward(Real* dqkv, Real const* dout, Real const* qkv, Real cons
       auto const input = [&](int part) {
         return const_strided_view<Real>(qkv + query + part * c, t, d, stride(3 * c));
       };
-      auto const gradient = [&](int part) {
-        return strided_view<Real>(dqkv + query + part * c, t, d, stride(3 * c));
-      };
+      auto const gradient = [&](int part) { return strided_view<Real>(dqkv + query + part * c, t, d, stride(3 * c)); };
       const_strided_view<Real> const output(dout + std::ptrdiff_t(b) * t * c + h * d, t, d, stride(c));
       const_view<Real> const p(probabilities + (std::ptrdiff_t(b) * s.heads + h) * t * t, t, t);
       attention_head_backward<Real>(gradient(0), gradient(1), gradient(2), output, input(0), input(1), input(2), p,

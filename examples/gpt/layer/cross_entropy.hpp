@@ -11,7 +11,8 @@
 namespace gpt {
 
 // logits (N, V) become probabilities; returns the sum of the losses of the N rows.
-template <class Real> double cross_entropy(Real* logits, std::span<std::uint8_t const> targets, int vocabulary) {
+template <class Real>
+double cross_entropy(Real* logits, std::span<std::uint8_t const> targets, int vocabulary) {
   double total = 0;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     row_view<Real> row(logits + static_cast<std::ptrdiff_t>(i) * vocabulary, vocabulary);
@@ -26,8 +27,7 @@ template <class Real> double cross_entropy(Real* logits, std::span<std::uint8_t 
 
 // probabilities (N, V) become the gradient of weight * (sum of the losses) by the logits.
 template <class Real>
-void cross_entropy_backward(Real* probabilities, std::span<std::uint8_t const> targets, int vocabulary,
-                            Real weight) {
+void cross_entropy_backward(Real* probabilities, std::span<std::uint8_t const> targets, int vocabulary, Real weight) {
   for (std::size_t i = 0; i < targets.size(); ++i) {
     row_view<Real> row(probabilities + static_cast<std::ptrdiff_t>(i) * vocabulary, vocabulary);
     row[targets[i]] -= Real(1);

@@ -7,7 +7,8 @@
 namespace gpt {
 
 // y = gelu(x), and x becomes gelu'(x), in one pass: the tanh is the expensive part, and both need it.
-template <class Real> void gelu(Real* y, Real* x_then_slope, std::ptrdiff_t size) {
+template <class Real>
+void gelu(Real* y, Real* x_then_slope, std::ptrdiff_t size) {
   constexpr std::ptrdiff_t piece = 1024;  // three arrays of 4 KiB stay in the first-level cache
   Real const root = Real(0.7978845608028654), cubic = Real(0.044715);  // sqrt(2/pi)
   Eigen::Array<Real, 1, Eigen::Dynamic, Eigen::RowMajor, 1, piece> t;
@@ -22,7 +23,8 @@ template <class Real> void gelu(Real* y, Real* x_then_slope, std::ptrdiff_t size
 }
 
 // dy becomes dx = dy * gelu'(x).
-template <class Real> void gelu_backward(Real* dy, Real const* slope, std::ptrdiff_t size) {
+template <class Real>
+void gelu_backward(Real* dy, Real const* slope, std::ptrdiff_t size) {
   row_view<Real>(dy, size) *= const_row_view<Real>(slope, size);
 }
 

@@ -27,8 +27,7 @@ void linear(Real* y, Real const* x, parameter<Real> const& weight, parameter<Rea
 
 // dx (N, in) = dy (N, out) W; the gradients of W and b grow by this batch's share.
 template <class Real>
-void linear_backward(Real* dx, Real const* dy, Real const* x, parameter<Real>& weight, parameter<Real>& bias,
-                     int n) {
+void linear_backward(Real* dx, Real const* dy, Real const* x, parameter<Real>& weight, parameter<Real>& bias, int n) {
   int const out = static_cast<int>(weight.shape[0]), in = static_cast<int>(weight.shape[1]);
   const_view<Real> const output_gradient(dy, n, out);
   view<Real>(dx, n, in).noalias() = output_gradient * const_view<Real>(weight.value.data(), out, in);

@@ -7,15 +7,16 @@
 
 namespace gpt {
 
-template <class Real> struct norm_memory {
+template <class Real>
+struct norm_memory {
   array<Real> unit;               // (N, C): the rows before gain and bias
   array<Real> inverse_deviation;  // (N)
   norm_memory(std::size_t n, std::size_t c) : unit(n * c), inverse_deviation(n) {}
 };
 
 template <class Real>
-void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> const& bias,
-          norm_memory<Real>& memory, int n) {
+void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> const& bias, norm_memory<Real>& memory,
+          int n) {
   int const c = static_cast<int>(gain.value.size());
   const_row_view<Real> const g(gain.value.data(), c), b(bias.value.data(), c);
   for (int i = 0; i < n; ++i) {

@@ -76,7 +76,7 @@ struct absmax {
   DILOCO_HD static std::uint8_t quantize(float x, float scale) {
     return static_cast<std::uint8_t>(bits_of(fma(x, scale, 12582912.0f)));
   }
-  DILOCO_HD static float value(int q, float amax) { return static_cast<float>(q) * unit * amax; }
+  DILOCO_HD static float value(int q, float amax) { return product(static_cast<float>(q) * unit, amax); }
 };
 
 }  // namespace v0

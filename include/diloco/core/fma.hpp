@@ -14,6 +14,10 @@ inline namespace v0 {
 /// Write `diloco::fma` outside this namespace: the C library's `fma` works in double.
 DILOCO_HD inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 
+/// a·b rounded here: a bare product may be contracted into whatever is added to it next, and the bits would then depend on
+/// flags.
+DILOCO_HD inline float product(float a, float b) { return fma(a, b, 0.0f); }
+
 /// The bits of a float, and back. `std::bit_cast` is a host function to nvcc, which would compile it to a trap.
 DILOCO_HD constexpr std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 DILOCO_HD constexpr float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }

@@ -8,9 +8,6 @@
 namespace diloco {
 inline namespace v0 {
 
-template <class Probe, class Event>
-concept hears = requires(Probe& p, Event const& e) { p(e); };
-
 /// Several probes as one, in order; each hears the events it can be called with.
 template <class... Probes>
 struct chain {

@@ -24,7 +24,7 @@ struct received_wires {
   DILOCO_HD fragment<L, C::block> combine(L l, tile const& t, int offset, int count) const {
     fragment<L, C::block> g;
     float const first = sharded ? 1.0f : coefficient[0];
-    decode(l, wire[sharded ? t.shard : 0], t, offset, count, [&](int i, float y) { g.v[i] = first * y; });
+    decode(l, wire[sharded ? t.shard : 0], t, offset, count, [&](int i, float y) { g.v[i] = product(first, y); });
     for (int k = 1; k < (sharded ? 1 : voices); ++k) {
       float const c = coefficient[k];
       decode(l, wire[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });

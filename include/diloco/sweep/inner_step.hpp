@@ -41,7 +41,7 @@ struct inner_step_kernel {
   }
   template <lanes L, class... Slot>
   DILOCO_HD void update(L, int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g, Slot* DILOCO_RESTRICT... slot) const {
-    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], grad_scale * g[i], slot[i]...); });
+    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], product(grad_scale, g[i]), slot[i]...); });
   }
 };
 

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory: the trainer's own account against an executor that keeps books of every byte it hands out, and against sums
+// done by hand.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <new>
+
+using namespace diloco;
+
+namespace {
+
+struct ledger {
+  std::size_t live = 0, peak = 0, allocations = 0;
+};
+
+/// cpp, with books.
+struct bookkeeping {
+  ledger* book = nullptr;
+
+  static constexpr std::string_view name = "bookkeeping";
+  static constexpr bool columns_on_host = true;
+  [[nodiscard]] buffer allocate(std::size_t bytes) const {
+    book->live += bytes;
+    book->peak = std::max(book->peak, book->live);
+    book->allocations += 1;
+    auto* data = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}));
+    std::memset(data, 0, bytes);
+    return {data, bytes, release, book};
+  }
+  [[nodiscard]] buffer allocate_wire(std::size_t bytes) const { return allocate(bytes); }
+  template <class Kernel>
+  void for_each(std::size_t n, Kernel const& kernel) const {
+    cpp{}.for_each(n, kernel);
+  }
+  void wait() const {}
+
+ private:
+  static void release(std::byte* data, std::size_t bytes, void* book) noexcept {
+    static_cast<ledger*>(book)->live -= bytes;
+    ::operator delete(data, std::align_val_t{64});
+  }
+};
+static_assert(executor<bookkeeping>);
+
+constexpr std::size_t contract_bytes = 10 * sizeof(std::uint64_t);  // ten terms, compared before round 0, then given back
+
+std::size_t padded(std::vector<std::size_t> const& sizes, std::size_t block) {
+  std::size_t sum = 0;
+  for (std::size_t n : sizes) sum += (n + block - 1) / block * block;
+  return sum;
+}
+
+/// What describe() says between `before` and `after`.
+std::string told(std::string const& text, std::string const& before, std::string const& after) {
+  auto const start = text.find(before) + before.size();
+  return text.substr(start, text.find(after, start) - start);
+}
+
+/// One run with books; `columns` and `shard_columns` are what the policies are known to keep.
+template <class Inner, class Outer, class C>
+void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns, std::size_t shard_columns) {
+  CAPTURE(C::name);
+  CAPTURE(workers);
+  CAPTURE(static_cast<int>(exchange));
+  std::vector<ledger> books(static_cast<std::size_t>(workers));
+  struct view {
+    footprint told;
+    std::size_t after_construction, peak_of_construction, allocations, peak_of_run, live_at_end, later_allocations;
+    std::string description;
+  };
+  auto const seen = toy::on_each_rank(workers, [&](threads transport) {
+    int const rank = transport.rank();
+    ledger& book = books[static_cast<std::size_t>(rank)];
+    toy::model m(sizes);
+    toy::trainer_of<Inner, Outer, C, threads, bookkeeping> t(
+        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = {&book}}, m.parameters());
+    view v{t.footprint(), book.live, book.peak, book.allocations, 0, 0, 0, t.describe()};
+    book.peak = book.live;
+    for (long step = 0; step < 6; ++step) t.step(m.gradients(rank, step));
+    v.peak_of_run = book.peak;
+    v.live_at_end = book.live;
+    v.later_allocations = book.allocations - v.allocations;
+    return v;
+  });
+  std::size_t state = 0, parameters = 0;
+  for (std::size_t n : sizes) parameters += n;
+  for (view const& v : seen) {
+    CHECK(v.after_construction == v.told.total_bytes());
+    CHECK(v.peak_of_construction == v.told.total_bytes() + contract_bytes);
+    CHECK(v.peak_of_run == v.told.total_bytes());
+    CHECK(v.live_at_end == v.told.total_bytes());
+    CHECK(v.later_allocations == 0);
+    CHECK(v.told.parameters == parameters);
+    CHECK(told(v.description, "state ", " B/param") == three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
+    state += v.told.state_bytes;
+  }
+  std::size_t const column = padded(sizes, C::block) * sizeof(float);
+  CHECK(state == static_cast<std::size_t>(workers) * columns * column + shard_columns * column);
+  for (ledger const& book : books) CHECK(book.live == 0);
+}
+
+}  // namespace
+
+TEST_CASE("footprint: every byte that is allocated is told, and no byte comes later") {
+  std::vector<std::size_t> const sizes{1, 255, 256, 257, 4097, 10000};
+  // θ̄, two residuals where something is lost, outer momentum, AdamW's m and v; under scatter–gather the ranks together
+  // keep two more residuals, each its own shard.
+  check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::gather, 6, 0);
+  check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::scatter_gather, 6, 2);
+  check<adamw, nesterov, absmax<4>>(sizes, 3, pattern::gather, 6, 0);
+  check<adamw, nesterov, absmax<4>>(sizes, 3, pattern::scatter_gather, 6, 2);
+  check<adamw, nesterov, f32>(sizes, 2, pattern::scatter_gather, 4, 0);
+  check<plain_sgd, plain_sgd, sign<512>>(sizes, 2, pattern::gather, 3, 0);
+  check<lion, sgd, absmax<8, 32>>(sizes, 4, pattern::scatter_gather, 5, 2);
+  // Fewer tiles than ranks: some shards are empty.
+  check<adamw, nesterov, absmax<4>>({7}, 4, pattern::scatter_gather, 6, 2);
+}
+
+TEST_CASE("footprint: what describe() says of well-known recipes") {
+  toy::model m({4096, 8192});  // whole blocks: nothing is padded
+  auto const state_of = [&]<class Inner, class C>(Inner, C) {
+    toy::trainer_of<Inner, nesterov, C, alone> t({.exchange = {}, .transport = alone{}, .schedule = every(500)}, m.parameters());
+    return t.describe();
+  };
+  CHECK(state_of(adamw{}, absmax<4>{}) == "adamw → nesterov · absmax4/256 (4.12 bit) + error_feedback · gather over alone×1 · "
+                                          "every 500 · state 24 B/param · round 37 B/param");
+  CHECK(state_of(adamw{}, f32{}) == "adamw → nesterov · f32 (32 bit) · gather over alone×1 · every 500 · state 16 B/param · "
+                                    "round 36 B/param");
+  CHECK(state_of(external{}, sign<>{}) == "external → nesterov · sign/256 (1.12 bit) + error_feedback · gather over alone×1 · "
+                                          "every 500 · state 16 B/param · round 36.3 B/param");
+}
