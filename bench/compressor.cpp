@@ -101,7 +101,7 @@ void register_each() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  register_each<f32, f16, bf16, absmax<8>, absmax<8, 128>, absmax<4>, absmax<4, 128>, absmax<4, 32>, sign<>, sign<512>>();
+  register_each<f32, f16, bf16, absmax<8>, absmax<8, 128>, absmax<4>, absmax<4, 128>, sign<>, sign<512>>();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

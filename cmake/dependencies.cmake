@@ -36,6 +36,7 @@ function(diloco_provide_thrust)
   if(NOT dirs)
     return()
   endif()
+  list(TRANSFORM dirs REPLACE "/$" "") # find_path may leave it, and /usr/include/ is no longer known as implicit
   add_library(diloco::thrust INTERFACE IMPORTED GLOBAL)
   target_include_directories(diloco::thrust SYSTEM INTERFACE ${dirs})
   list(GET dirs 0 first)

@@ -25,7 +25,7 @@ struct adagrad {
   [[nodiscard]] constexpr step at(diloco::step_context c) const { return {lr * c.lr_scale}; }
 
   template <class F>
-  constexpr void fields(F&& f) const {  // optional: checks the range, and names the number in messages
+  constexpr void fields(F&& f) const {  // its numbers, and where each may lie
     f("lr", lr, diloco::non_negative);
   }
 };

@@ -105,7 +105,6 @@ void conclude(options const& o, fs::path const& out, run const& warm, run const&
 
 void compare(options const& o, world& w) {
   auto const begin = std::chrono::steady_clock::now();
-  executor_named(o.executor);  // complains now rather than after the warm-up
   corpus const text = load_corpus(o.data);
   split const parts = split_text(text.text, o.data, o.workers, o.shape.context);
   fs::path const out = w.speaks() ? make_directory(o.out) : fs::path();
@@ -126,6 +125,15 @@ int complain(std::exception const& error, int rank, int code) {
   return code;
 }
 
+// What every process of an mpirun has to say, only the first one says.
+int complain_once(bad_input const& error, world& w, options const& o, int& argc, char**& argv) {
+  try {
+    if (o.transport == "mpi" && !w.mpi) w.rank = w.mpi.emplace(argc, argv).rank();
+  } catch (bad_input const&) {  // a build without MPI: then there is one process
+  }
+  return w.rank == 0 ? complain(error, 0, 2) : 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -135,6 +143,11 @@ int main(int argc, char** argv) {
     if (!parse(argc, argv, o)) return 0;
     if (o.transport == "mpi") join_mpi(w, o, argc, argv);
     w.workers = o.workers;
+    executor_named(o.executor);  // complains now rather than after the warm-up
+  } catch (bad_input const& error) {
+    return complain_once(error, w, o, argc, argv);
+  }
+  try {
     compare(o, w);
     return 0;
   } catch (bad_input const& error) {

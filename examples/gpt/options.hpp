@@ -33,7 +33,7 @@ struct options {
   model_shape shape;
   int batch = 4;  // sequences per worker and step
 
-  diloco::adamw inner{.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f};
+  diloco::adamw inner{.lr = 1.2e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f};
   diloco::nesterov outer{.lr = 0.7f, .momentum = 0.9f};
   std::string compressor = "absmax4";
   diloco::error_feedback feedback{.decay = 1.0f};

@@ -46,7 +46,7 @@ std::string progress::line(int step, double loss, int columns) const {
   text.resize(std::max<std::size_t>(text.size() + 1, 14), ' ');
   int const room = columns - static_cast<int>(text.size() + std::string(numbers).size()) - 3;
   if (room >= 8) {
-    int const width = std::min(room, 32), done = static_cast<int>(static_cast<double>(width) * step / steps_);
+    int const width = std::min(room, 32), done = width * step / std::max(steps_, 1);
     text.append("[").append(static_cast<std::size_t>(done), '#').append(static_cast<std::size_t>(width - done), '.');
     text.append("]");
   }

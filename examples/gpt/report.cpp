@@ -71,7 +71,9 @@ set format x "%.0s%c"
 plot $warm using 1:3 lc rgb "#888888" pt 7 ps 0.5 title "warm-up, one worker", \
      $parallel using 1:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
      $diloco using 1:3 lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
-set xlabel "bytes sent per worker (log scale)"
+)gnuplot";
+
+constexpr char const* script_of_bytes = R"gnuplot(set xlabel "bytes sent per worker (log scale)"
 set logscale x
 set format x "10^{%T}"
 plot $parallel every ::1 using 2:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
@@ -94,22 +96,24 @@ double utilization(cost const& c, double link_mbit_per_second) {
 
 std::string table(run const& a, run const& b, double link) {
   double const worse = 100 * (b.validation_loss() / a.validation_loss() - 1);
-  double const fewer = a.spent.bytes_per_worker / b.spent.bytes_per_worker;
+  double const sent = b.spent.bytes_per_worker;
+  std::string const fewer = sent > 0 ? text("%.1fx", a.spent.bytes_per_worker / sent) : "nothing sent";
   auto const speed = [](run const& r) { return grouped(r.tokens / r.spent.seconds); };
   auto const compute = [](run const& r) { return text("%.1f", 1e3 * r.spent.compute_seconds / r.points.back().step); };
   auto const round = [](run const& r) { return text("%.1f", 1e3 * r.spent.round_seconds / r.spent.rounds); };
   auto const used = [&](run const& r) { return text("%.1f %%", 100 * utilization(r.spent, link)); };
-  return row("", "data-parallel", "DiLoCo", "") +
-         row("validation loss, nats per byte", text("%.4f", a.validation_loss()), text("%.4f", b.validation_loss()),
-             text("%+.2f %%", worse)) +
-         row("tokens trained after the warm-up", grouped(a.tokens), grouped(b.tokens), "") +
-         row("tokens/s on this machine", speed(a), speed(b), "") +
-         row("rounds", grouped(a.spent.rounds), grouped(b.spent.rounds), "") +
-         row("bytes sent per worker", grouped(a.spent.bytes_per_worker), grouped(b.spent.bytes_per_worker), "") +
-         row("reduction", "1x", text("%.1fx", fewer), "") +
-         row("compute per step and worker, ms", compute(a), compute(b), "") +
-         row("own work per round and worker, ms", round(a), round(b), "") +
-         row(text("utilization at %g Mbit/s", link), used(a), used(b), "computed from the rows above");
+  std::string all = row("", "data-parallel", "DiLoCo", "");
+  all += row("validation loss, nats per byte", text("%.4f", a.validation_loss()), text("%.4f", b.validation_loss()),
+             text("%+.2f %%", worse));
+  all += row("tokens trained after the warm-up", grouped(a.tokens), grouped(b.tokens), "");
+  all += row("tokens/s on this machine", speed(a), speed(b), "");
+  all += row("rounds", grouped(a.spent.rounds), grouped(b.spent.rounds), "");
+  all += row("bytes sent per worker", grouped(a.spent.bytes_per_worker), grouped(sent), "");
+  all += row("reduction", "1x", fewer, "");
+  all += row("compute per step and worker, ms", compute(a), compute(b), "");
+  all += row("own work per round and worker, ms", round(a), round(b), "");
+  all += row(text("utilization at %g Mbit/s", link), used(a), used(b), "computed from the rows above");
+  return all;
 }
 
 void write_metrics(fs::path const& file, std::vector<run const*> const& runs) {
@@ -146,9 +150,9 @@ std::string draw_picture(fs::path const& directory, run const& warm_up, run cons
   double const start = warm_up.validation_loss(), end = std::min(a.validation_loss(), b.validation_loss());
   std::string const highest =
       text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are far above
-  write(directory / "loss.gnuplot", highest + data_block("warm", warm_up, 0) +
-                                        data_block("parallel", a, warm_up.tokens) +
-                                        data_block("diloco", b, warm_up.tokens) + script);
+  write(directory / "loss.gnuplot",
+        highest + data_block("warm", warm_up, 0) + data_block("parallel", a, warm_up.tokens) +
+            data_block("diloco", b, warm_up.tokens) + script + (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
   fs::path const here = fs::current_path();
   fs::current_path(directory);  // the script's file names are relative, so that it can be run again anywhere
   bool const there = std::system("command -v gnuplot > /dev/null 2>&1") == 0;

@@ -34,8 +34,10 @@ struct land_options {
 ///
 /// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an `external`
 /// inner optimizer). Every call is collective where it communicates, so all ranks make the same calls in the same order.
-/// Functions named `try_…` return `result` and never throw; the others throw `exception` with the same error. After an
-/// error nothing is half-applied: θ, θ̄, the residual and all slots are what they were. All memory is taken at construction.
+/// Functions named `try_…` return `result`, and throw only what memory or a device throws; the others throw `exception` with
+/// the same error. After an error nothing is half-applied: a refused step changed nothing, and a round that fell through left
+/// θ̄, the residual and the outer slots as they were (the inner step before it stands, and is counted). A trainer steps and
+/// rounds in the memory that it took at construction.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Probe>
 class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor> {
@@ -45,25 +47,37 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
 
-  /// A round under way. Move-only; hand it to `land`. One that is destroyed instead breaks the round for every rank.
+  /// What a trainer and its flight both know: whose it is, and whether it was lost.
+  struct watch {
+    bool dropped = false;
+  };
+
+  /// A round under way. Move-only; hand it to `land`. One that is destroyed instead ends this trainer's run, and the round
+  /// of every rank that still waits for its part.
   class flight {
    public:
-    flight(flight&& other) noexcept
-        : pending_(std::move(other.pending_)), round_(std::exchange(other.round_, handed_over)), weight_(other.weight_) {}
+    flight(flight&& other) noexcept = default;
     flight& operator=(flight&& other) noexcept {
+      drop();
       pending_ = std::move(other.pending_);
-      round_ = std::exchange(other.round_, handed_over);
+      watch_ = std::move(other.watch_);
+      round_ = other.round_;
       weight_ = other.weight_;
       return *this;
     }
+    ~flight() { drop(); }
     [[nodiscard]] std::uint64_t round() const { return round_; }
 
    private:
     friend class DiLoCo;
-    static constexpr std::uint64_t handed_over = ~std::uint64_t{0};
-    flight(pending_of<Transport> p, std::uint64_t round, double weight)
-        : pending_(std::move(p)), round_(round), weight_(weight) {}
+    flight(pending_of<Transport> p, std::shared_ptr<watch> w, std::uint64_t round, double weight)
+        : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight) {}
+    void drop() {
+      if (watch_ != nullptr) watch_->dropped = true;
+      watch_.reset();
+    }
     pending_of<Transport> pending_;
+    std::shared_ptr<watch> watch_;  // empty once handed over
     std::uint64_t round_;
     double weight_;
   };
@@ -105,7 +119,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   template <class Self = DiLoCo>
   result<> try_after_step(step_options o = {}) {
     static_assert(!Self::steps_inside, "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = diloco::external{}");
-    if (auto fine = usable(o); !fine) return fine;
+    if (auto fine = room_for_a_step(o); !fine) return fine;
     return count_step(o.tokens);
   }
   template <class Self = DiLoCo>
@@ -113,12 +127,21 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     try_after_step<Self>(o).value();
   }
 
+  /// Counts a step that was left out (a loss scale that overflowed, a gradient that is not finite): θ and the slots stay, and
+  /// the schedule goes on as on the other ranks, who must come to the round together.
+  result<> try_skip_step(double tokens = 0) {
+    if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
+    return count_step(tokens);
+  }
+  void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
+
   /// Sweep A: measures θ̄ − θ, encodes it and starts the exchange. Returns before anything arrived.
   result<flight> try_launch();
   [[nodiscard]] flight launch() { return try_launch().value(); }
 
   /// Waits for the wires, agrees with all ranks that the round stands, and applies sweep B.
-  result<> try_land(flight f, land_options o = {});
+  /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
+  result<> try_land(flight&& f, land_options o = {});
   void land(flight f, land_options o = {}) { try_land(std::move(f), o).value(); }
 
   /// land(launch()): one round, now.
@@ -180,6 +203,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] result<> compare_anchors();
 
   [[nodiscard]] result<> usable(step_options const& o) const;
+  [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
   [[nodiscard]] result<> find_non_finite(float const* const* rows, std::string_view what);
@@ -240,6 +264,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   std::uint64_t steps_ = 0, rounds_ = 0;
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
   bool in_flight_ = false;
+  std::shared_ptr<watch> watch_ = std::make_shared<watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;
 };

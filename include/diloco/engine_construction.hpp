@@ -9,7 +9,7 @@
 namespace diloco {
 inline namespace v0 {
 
-#define DILOCO_ENGINE                                                                                                \
+#define DILOCO_ENGINE                                                                                                   \
   template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange, \
             class Schedule, class Executor, class Probe>
 #define DILOCO_CLASS \
@@ -63,7 +63,9 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::start() {
-  if (auto fine = find_non_finite(index_.theta(), "the parameter"); !fine) return fine;
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
+    if (auto fine = find_non_finite(index_.theta(), "the parameter"); !fine) return fine;
+  }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   recipe_.executor.wait();
   return compare_with_peers();
@@ -71,12 +73,12 @@ result<> DILOCO_CLASS::start() {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_with_peers() {
-  contract c;
+  std::vector<contract_term> terms;
   auto const term = [&](std::string role, auto const& policy) {
     std::string const numbers = field_text(policy);
-    c.add(std::move(role), fingerprint(policy), say({policy.name, numbers.empty() ? "" : " ", numbers}));
+    terms.push_back({std::move(role), fingerprint(policy), say({policy.name, numbers.empty() ? "" : " ", numbers})});
   };
-  c.add("library version", DILOCO_VERSION, say({DILOCO_VERSION}));
+  terms.push_back({"library version", DILOCO_VERSION, say({DILOCO_VERSION})});
   term("inner optimizer", recipe_.inner);
   term("outer optimizer", recipe_.outer);
   term("compressor", recipe_.compressor);
@@ -84,10 +86,21 @@ result<> DILOCO_CLASS::compare_with_peers() {
   term("combine rule", recipe_.combine);
   term("exchange", recipe_.exchange);
   term("schedule", recipe_.schedule);
-  c.add("names and shapes of the tensors", layout_.fingerprint(),
-        say({layout_.rows().size(), " tensors of ", layout_.parameters(), " elements in all"}));
-  c.add("initial parameters", digest(), say({"the digest ", digest()}));
-  return c.agree(recipe_.transport, recipe_.executor, deadline_after(recipe_.deadline_seconds));
+  std::size_t const rows = layout_.rows().size();
+  terms.push_back({"tensors", mix64(rows, layout_.parameters()), say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
+  auto const limit = deadline_after(recipe_.deadline_seconds);
+  if (auto fine = agree(recipe_.transport, recipe_.executor, terms, 10, limit); !fine) return fine;
+
+  // As many tensors everywhere: now each can be named.
+  terms.clear();
+  for (std::size_t r = 0; r < rows; ++r) {
+    terms.push_back({say({"name or shape of tensor ", r}), layout_.fingerprint(r), layout_.text(r)});
+  }
+  for (layout::row const& r : layout_.rows()) {
+    std::uint64_t const digest = digest_of_anchor(r.column, r.size);
+    terms.push_back({say({"initial values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
+  }
+  return agree(recipe_.transport, recipe_.executor, terms, 11, limit);
 }
 
 DILOCO_ENGINE
@@ -102,6 +115,9 @@ std::string DILOCO_CLASS::describe() const {
               "×", k, " · ", recipe_.schedule.describe(), " · state ",
               three_digits(footprint().state_bytes_per_parameter()), " B/param · round ", three_digits(round), " B/param"});
 }
+
+#undef DILOCO_ENGINE
+#undef DILOCO_CLASS
 
 }  // namespace v0
 }  // namespace diloco

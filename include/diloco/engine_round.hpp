@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/engine_construction.hpp>
+#include <diloco/engine.hpp>
 
 // Members of DiLoCo that run again and again: the inner step, and the round from launch to commit.
 
 namespace diloco {
 inline namespace v0 {
 
+#define DILOCO_ENGINE                                                                                                   \
+  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange, \
+            class Schedule, class Executor, class Probe>
+#define DILOCO_CLASS \
+  DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
+
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
   if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
+  if (watch_->dropped) {
+    return fail(cause::wrong_state, say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
+  }
   auto const check = [](std::string_view name, double x) {
     return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
   };
@@ -22,9 +31,16 @@ result<> DILOCO_CLASS::usable(step_options const& o) const {
 }
 
 DILOCO_ENGINE
+result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
+  if (auto fine = usable(o); !fine) return fine;
+  if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
+  return fail(cause::wrong_state, say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
+}
+
+DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
-  if (auto fine = usable(o); !fine) return fine;
+  if (auto fine = room_for_a_step(o); !fine) return fine;
   auto const& rows = layout_.rows();
   if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
     return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
@@ -36,6 +52,8 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(), " elements, the parameter ", rows[r].size}));
     }
     if (g.data() == nullptr) return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
+    // An asynchronous executor may still read the pointers of the step before.
+    if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
     index_.gradients()[r++] = g.data();
   }
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL) return find_non_finite(index_.gradients(), "step: the gradient of");
@@ -110,22 +128,17 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   in_flight_ = true;
   wait_seconds_ = 0;
   if constexpr (hears<Probe, round_launched>) recipe_.probe(round_launched{rounds_, steps_, weight_});
-  return flight(std::move(pending), rounds_, std::exchange(weight_, 0.0));
+  return flight(std::move(pending), watch_, rounds_, std::exchange(weight_, 0.0));
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::try_land(flight f, land_options o) {
-  if (f.round_ == flight::handed_over) return fail(cause::wrong_state, "land: this flight was handed over before");
-  if (!in_flight_ || f.round_ != rounds_) {
-    return fail(cause::wrong_state, say({"land: this flight is of round ", f.round_, ", the trainer is at round ", rounds_,
-                                         in_flight_ ? "" : " with none under way"}));
-  }
+result<> DILOCO_CLASS::try_land(flight&& f, land_options o) {
+  if (f.watch_ == nullptr) return fail(cause::wrong_state, "land: this flight was handed over before");
+  if (f.watch_ != watch_) return fail(cause::wrong_state, "land: this flight is another trainer's");
   if (!zero_to_one.holds(static_cast<double>(o.mix))) {
-    // Peers wait for this rank's part, so a bad option must not cost them the round: it is told after landing unmixed.
-    auto settled = settle(f, {});
-    if (!settled) return settled;
     return fail(cause::bad_setting, say({"land: mix = ", o.mix, " ", range_text(zero_to_one)}));
   }
+  f.watch_.reset();
   return settle(f, o);
 }
 
@@ -218,7 +231,9 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
                        owner_residual_, next_owner_residual_, wires_.share.send.data(), index_.bad_row()});
     recipe_.executor.wait();
   }
-  write_frame(wires_.share.send.data(), own_frame(1, own.payload_bytes));
+  frame f = own_frame(1, own.payload_bytes);
+  f.refused = spoiled ? 1 : 0;
+  write_frame(wires_.share.send.data(), f);
   auto pending = recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
   return receive(pending);
 }

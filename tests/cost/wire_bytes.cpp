@@ -22,8 +22,8 @@ static_assert(tile_wire_bytes<absmax<4>>(1) == 16 + 16 && tile_wire_bytes<absmax
 static_assert(tile_wire_bytes<absmax<4>>(255) == 128 + 16 && tile_wire_bytes<absmax<4>>(256) == 128 + 16);
 static_assert(tile_wire_bytes<absmax<4>>(257) == 144 + 16 && tile_wire_bytes<absmax<4>>(4095) == 2048 + 64);
 static_assert(tile_wire_bytes<absmax<4>>(4096) == 2048 + 64);
-static_assert(tile_wire_bytes<absmax<4, 32>>(31) == 16 + 16 && tile_wire_bytes<absmax<4, 32>>(32) == 16 + 16);
-static_assert(tile_wire_bytes<absmax<4, 32>>(33) == 32 + 16 && tile_wire_bytes<absmax<4, 32>>(160) == 80 + 32);
+static_assert(tile_wire_bytes<absmax<4, 64>>(31) == 16 + 16 && tile_wire_bytes<absmax<4, 64>>(64) == 32 + 16);
+static_assert(tile_wire_bytes<absmax<4, 64>>(65) == 48 + 16 && tile_wire_bytes<absmax<4, 64>>(320) == 160 + 32);
 static_assert(tile_wire_bytes<sign<>>(1) == 16 + 16 && tile_wire_bytes<sign<>>(255) == 32 + 16);
 static_assert(tile_wire_bytes<sign<>>(256) == 32 + 16 && tile_wire_bytes<sign<>>(257) == 48 + 16);
 static_assert(tile_wire_bytes<sign<>>(4096) == 512 + 64);
@@ -31,7 +31,8 @@ static_assert(tile_wire_bytes<sign<512>>(511) == 64 + 16 && tile_wire_bytes<sign
 static_assert(tile_wire_bytes<sign<512>>(513) == 80 + 16);
 
 constexpr std::size_t frame_bytes = 64;
-constexpr std::size_t contract_bytes = 80;
+/// Nine terms, then two for each tensor, 8 bytes each.
+constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (9 + 2 * tensors); }
 constexpr int rounds = 3;
 
 /// What a rank told and what was counted, without the contract.
@@ -71,7 +72,7 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
   CAPTURE(sizes.back());
   auto const k = static_cast<std::size_t>(workers);
   for (traffic const& t : traffic_of<C>(sizes, workers, pattern::gather)) {
-    CHECK(t.contract == (k - 1) * contract_bytes);
+    CHECK(t.contract == (k - 1) * contract_bytes(sizes.size()));
     CHECK(t.told == (k - 1) * (frame_bytes + payload_of<C>(sizes)));
     CHECK(t.counted == rounds * t.told);
     CHECK(t.probed == t.counted);
@@ -79,7 +80,7 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
     CHECK(t.operations == rounds);
   }
   for (traffic const& t : traffic_of<C>(sizes, workers, pattern::scatter_gather)) {
-    CHECK(t.contract == (k - 1) * contract_bytes);
+    CHECK(t.contract == (k - 1) * contract_bytes(sizes.size()));
     CHECK(t.counted == rounds * t.told);
     CHECK(t.probed == t.counted);
     CHECK(t.same_counts);

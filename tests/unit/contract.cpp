@@ -90,28 +90,28 @@ TEST_CASE("contract: other policies altogether") {
         "nesterov lr=0.7 momentum=0.9", "plain_sgd lr=0.01 weight_decay=0");
 }
 
-TEST_CASE("contract: names and shapes of the tensors") {
-  std::string const term = "names and shapes of the tensors", usual_text = "2 tensors of 305 elements in all";
-  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, term, usual_text, usual_text);
-  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].shape = {3, 100}; }), 1, term, usual_text, usual_text);
-  check(with_change(1, [](auto&, toy::model& m) { std::swap(m.parameters()[0], m.parameters()[1]); }), 1, term, usual_text,
-        usual_text);
-  check(with_change(2, [](auto&, toy::model& m) { m.parameters()[1].shape = {299}; }), 2, term, usual_text,
-        "2 tensors of 304 elements in all");
-  check(with_change(2, [](auto&, toy::model& m) { m.parameters().pop_back(); }), 2, term, usual_text,
-        "1 tensors of 5 elements in all");
+TEST_CASE("contract: number, names and shapes of the tensors") {
+  check(with_change(2, [](auto&, toy::model& m) { m.parameters()[1].shape = {299}; }), 2, "tensors",
+        "2 tensors of 305 elements in all", "2 tensors of 304 elements in all");
+  check(with_change(2, [](auto&, toy::model& m) { m.parameters().pop_back(); }), 2, "tensors",
+        "2 tensors of 305 elements in all", "1 tensors of 5 elements in all");
+  std::string const second = "name or shape of tensor 1";
+  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second, "'t1' (300)", "'other' (300)");
+  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].shape = {3, 100}; }), 1, second, "'t1' (300)", "'t1' (3, 100)");
+  check(with_change(1, [](auto&, toy::model& m) { std::swap(m.parameters()[0], m.parameters()[1]); }), 1,
+        "name or shape of tensor 0", "'t0' (5)", "'t1' (300)");
 }
 
 TEST_CASE("contract: one bit of the initial parameters") {
   auto const seen = with_change(1, [](auto&, toy::model& m) { m[1][299] = float_of(bits_of(m[1][299]) ^ 1u); });
   for (toy::outcome const& o : seen) {
     REQUIRE(o);
-    std::string const start = "diloco: contract: rank 1 and rank 0 disagree on the initial parameters; rank " +
-                              std::to_string(o->rank) + " has the digest ";
+    std::string const start = "diloco: contract: rank 1 and rank 0 disagree on the initial values of 't1'; rank " +
+                              std::to_string(o->rank) + " has values with the digest ";
     CHECK(o->message.substr(0, start.size()) == start);
     CHECK(o->what == cause::disagreement);
   }
-  CHECK(seen[0]->message.substr(60) != seen[1]->message.substr(60));
+  CHECK(seen[0]->message.substr(80) != seen[1]->message.substr(80));
 }
 
 TEST_CASE("contract: of several differences the first in the list is named") {

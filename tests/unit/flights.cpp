@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <barrier>
+#include <limits>
 
 using namespace diloco;
 
@@ -73,7 +74,7 @@ TEST_CASE("flight: landed twice, landed by the wrong trainer, landed late") {
   auto owner = std::move(flight);
   CHECK(said(t.try_land(std::move(flight))) == "diloco: land: this flight was handed over before");
   CHECK(said(other.try_land(std::move(owner))) ==
-        "diloco: land: this flight is of round 0, the trainer is at round 0 with none under way");
+        "diloco: land: this flight is another trainer's");
   CHECK(t.rounds() == 0);
   CHECK(other.rounds() == 0);
 
@@ -87,7 +88,7 @@ TEST_CASE("flight: landed twice, landed by the wrong trainer, landed late") {
   auto stale = other.launch();
   u.step(n.gradients(0, 1));
   auto current = u.launch();
-  CHECK(said(u.try_land(std::move(stale))) == "diloco: land: this flight is of round 0, the trainer is at round 1");
+  CHECK(said(u.try_land(std::move(stale))) == "diloco: land: this flight is another trainer's");
   CHECK(said(u.try_land(std::move(current))) == "no error");
   CHECK(u.rounds() == 2);
 }
@@ -163,4 +164,53 @@ TEST_CASE("flight: dropped before the others came, it breaks the round for every
     }
     CHECK(std::get<1>(seen[1]));
   }
+}
+
+TEST_CASE("flight: a trainer that lost its flight says so, and changes nothing more") {
+  toy::model m({5, 300});
+  trainer t(recipe_in_order(), m.parameters());
+  t.step(m.gradients(0, 0));
+  { auto const lost = t.launch(); }
+  auto const before = toy::state_of(t, m);
+  std::string const sentence = "diloco: this trainer cannot go on: the flight of round 0 was dropped before it landed";
+  CHECK(said(t.try_step(m.gradients(0, 1))) == sentence);
+  CHECK(said(t.try_sync()) == sentence);
+  CHECK(toy::state_of(t, m) == before);
+}
+
+TEST_CASE("flight: a step whose round could not start is refused before it is taken") {
+  toy::model m({5, 300});
+  trainer t({.exchange = {}, .transport = alone{}, .schedule = every(2)}, m.parameters());
+  t.step(m.gradients(0, 0));
+  auto flight = t.launch();
+  auto const before = toy::state_of(t, m);
+  CHECK(said(t.try_step(m.gradients(0, 1))) ==
+        "diloco: step: a round is due after this step, and round 0 is under way; land it first");
+  CHECK(toy::state_of(t, m) == before);
+  CHECK(t.steps() == 1);
+  t.land(std::move(flight));
+  t.step(m.gradients(0, 1));
+  CHECK(t.rounds() == 2);
+}
+
+TEST_CASE("skip_step: counts towards H on the rank that skips, and moves nothing") {
+  auto const seen = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({300});
+    toy::trainer_of<adamw, nesterov, f32, threads> t(
+        {.exchange = {}, .transport = std::move(transport), .schedule = every(2)}, m.parameters());
+    t.step(m.gradients(rank, 0));
+    auto const before = toy::state_of(t, m);
+    if (rank == 1) {
+      std::vector<std::vector<float>> const spoiled{std::vector<float>(300, std::numeric_limits<float>::infinity())};
+      CHECK_FALSE(t.try_step(spoiled));
+      CHECK(toy::state_of(t, m) == before);
+      t.skip_step();
+    } else {
+      t.step(m.gradients(rank, 1));
+    }
+    return std::tuple{t.rounds(), t.steps(), t.digest()};
+  });
+  CHECK(seen[0] == seen[1]);
+  CHECK(std::get<0>(seen[0]) == 1);
 }

@@ -91,14 +91,18 @@ TEST_CASE("step options: one bad number is an error, and the step is not taken")
   CHECK(toy::state_of(t, m) != before);
 }
 
-TEST_CASE("land: a mix outside [0, 1] costs nobody the round, and is told after landing unmixed") {
+TEST_CASE("land: a mix outside [0, 1] is refused, and the flight is as good as before") {
   toy::model m({300}), twin({300});
   trainer t(recipe_in_order(), m.parameters()), u(recipe_in_order(), twin.parameters());
   t.step(m.gradients(0, 0));
   u.step(twin.gradients(0, 0));
   u.sync();
-  auto const landed = t.try_land(t.launch(), {.mix = 1.5f});
+  auto flight = t.launch();
+  auto const before = toy::state_of(t, m);
+  auto const landed = t.try_land(std::move(flight), {.mix = 1.5f});
   CHECK(toy::sentence(toy::outcome_of(landed)) == "diloco: land: mix = 1.5 must be in [0, 1]");
-  CHECK(t.rounds() == 1);
+  CHECK(t.rounds() == 0);
+  CHECK(toy::state_of(t, m) == before);
+  t.land(std::move(flight));
   CHECK(toy::state_of(t, m) == toy::state_of(u, twin));
 }

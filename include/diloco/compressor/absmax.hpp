@@ -16,7 +16,8 @@ inline namespace v0 {
 template <int Bits, int Block = 256>
 struct absmax {
   static_assert(Bits == 8 || Bits == 4, "diloco: absmax: Bits is 8 or 4");
-  static_assert(Block >= 32 && Block % 32 == 0, "diloco: absmax: Block is a multiple of 32");
+  static_assert(Block > 0 && Block * Bits % 256 == 0,
+                "diloco: absmax: Block is a multiple of 32 at 8 bits and of 64 at 4, so that 32 lanes hold whole bytes");
 
   static constexpr auto label = join(std::string_view("absmax"), unsigned(Bits), std::string_view("/"), unsigned(Block));
   static constexpr std::string_view name = label.view();

@@ -61,7 +61,7 @@ concept transport = std::movable<T> && requires(T t, wires w, exchange_tag tag) 
   { t.rank() } -> std::same_as<int>;
   { t.size() } -> std::same_as<int>;
   { t.all_gather(std::move(w), tag) } -> pending;
-  { t.all_to_all(std::move(w), tag) } -> pending;
+  { t.all_to_all(std::move(w), tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
 };
 
 template <class T>

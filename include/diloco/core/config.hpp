@@ -30,8 +30,8 @@
 #define DILOCO_RESTRICT __restrict__
 
 /// How much a step is checked: each level includes the one before.
-#define DILOCO_CHECKS_NONE 0        ///< sizes and states only
-#define DILOCO_CHECKS_LIGHT 1       ///< + every pseudo-gradient finite (free: found while encoding)
+#define DILOCO_CHECKS_NONE 0        ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
+#define DILOCO_CHECKS_LIGHT 1       ///< + parameters finite at construction (one read sweep)
 #define DILOCO_CHECKS_NORMAL 2      ///< + every gradient finite before anything is written (one read sweep, 4 B/param)
 #define DILOCO_CHECKS_COLLECTIVE 3  ///< + digests of the anchor compared across ranks after every round
 #if !defined(DILOCO_CHECKS)

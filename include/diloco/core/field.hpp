@@ -63,9 +63,12 @@ std::string field_text(P const& policy) {
   return text;
 }
 
-/// Fingerprint of name and numbers. A policy without `fields` is hashed by its bytes.
+/// Fingerprint of name and numbers. Where `fields` is missing, the bytes must say it all: no floats, no padding.
 template <class P>
 std::uint64_t fingerprint(P const& policy) {
+  static_assert(has_fields<P> || std::is_empty_v<P> || std::has_unique_object_representations_v<P>,
+                "diloco: a policy with numbers must list them, so that ranks can be compared; add template <class F> "
+                "constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
   hash64 h;
   h.add(P::name);
   if constexpr (has_fields<P>) {
@@ -73,7 +76,7 @@ std::uint64_t fingerprint(P const& policy) {
       h.add(name);
       h.add(std::bit_cast<std::uint64_t>(static_cast<double>(value)));
     });
-  } else if constexpr (!std::is_empty_v<P> && std::is_trivially_copyable_v<P>) {
+  } else if constexpr (!std::is_empty_v<P>) {
     h.add(std::string_view(reinterpret_cast<char const*>(&policy), sizeof policy));
   }
   return h.value();

@@ -8,7 +8,8 @@ namespace diloco {
 inline namespace v0 {
 
 /// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12 B/param;
-/// replicated. With lr = 1 as inner optimizer the pseudo-gradient *is* the gradient: data-parallel training.
+/// replicated. With lr = 1 as inner optimizer the pseudo-gradient is the gradient, but for the rounding of θ̄ − g to θ's last place:
+/// data-parallel training.
 struct plain_sgd {
   float lr = 1e-2f, weight_decay = 0.0f;
 

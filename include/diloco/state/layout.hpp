@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,13 @@ struct tensor {
   std::vector<std::size_t> shape;  // a scalar has none
   float* data = nullptr;
 
+  static constexpr std::size_t too_large = ~std::size_t{0};
+  /// Elements; `too_large` where the product does not fit.
   [[nodiscard]] std::size_t size() const {
     std::size_t n = 1;
-    for (std::size_t extent : shape) n *= extent;
+    for (std::size_t extent : shape) {
+      if (__builtin_mul_overflow(n, extent, &n) || n > too_large / sizeof(float)) return too_large;
+    }
     return n;
   }
 };
@@ -61,6 +66,7 @@ class layout {
       if (!complaint.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
       l.append(t);
     }
+    if (auto complaint = l.overlap(); !complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(complaint)};
     if (l.rows_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
     return l;
   }
@@ -72,15 +78,19 @@ class layout {
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
 
-  /// Fingerprint of names and shapes, in order.
-  [[nodiscard]] std::uint64_t fingerprint() const {
+  /// Fingerprint of a row's name and shape.
+  [[nodiscard]] std::uint64_t fingerprint(std::size_t index) const {
+    row const& r = rows_[index];
     hash64 h;
-    for (row const& r : rows_) {
-      h.add(r.name);
-      h.add(static_cast<std::uint64_t>(r.shape.size()));
-      for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
-    }
+    h.add(r.name);
+    for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
     return h.value();
+  }
+  /// 'wte' (256, 128)
+  [[nodiscard]] std::string text(std::size_t index) const {
+    std::string extents;
+    for (std::size_t extent : rows_[index].shape) extents += say({extents.empty() ? "" : ", ", extent});
+    return say({"'", rows_[index].name, "' (", extents, ")"});
   }
 
  private:
@@ -93,8 +103,23 @@ class layout {
     for (row const& r : rows_) {
       if (r.name == t.name) return say({"the name '", t.name, "' is given twice"});
     }
+    if (t.size() == tensor::too_large) return say({"'", t.name, "' has a shape that no memory can hold"});
     if (t.size() == 0) return say({"'", t.name, "' has no elements"});
     if (t.data == nullptr) return say({"'", t.name, "' points to nothing"});
+    return {};
+  }
+
+  /// Two names for the same memory (tied weights given twice) would be stepped twice.
+  [[nodiscard]] std::string overlap() const {
+    std::vector<row const*> order;
+    for (row const& r : rows_) order.push_back(&r);
+    std::sort(order.begin(), order.end(), [](row const* a, row const* b) { return std::less<>{}(a->data, b->data); });
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      row const &before = *order[i - 1], &after = *order[i];
+      if (std::less<>{}(after.data, before.data + before.size)) {
+        return say({"diloco: parameters: '", after.name, "' overlaps '", before.name, "'; give memory that is shared once"});
+      }
+    }
     return {};
   }
 

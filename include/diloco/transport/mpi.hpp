@@ -7,6 +7,7 @@
 #include <mpi.h>
 
 #include <array>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -17,7 +18,8 @@ inline namespace v0 {
 
 /// Nonblocking MPI collectives under a deadline. The caller initializes and finalizes MPI; the communicator is duplicated,
 /// so nothing of ours meets the caller's messages. MPI cannot take a collective back: after a missed deadline the wires
-/// stay with MPI for good and the trainer says that it cannot go on.
+/// stay with MPI for good and the trainer says that it cannot go on. Peers that had this rank's part by then may have
+/// committed the round: the run is over on this rank, and the others' next round finds it missing.
 class mpi {
  public:
   static constexpr std::string_view name = "mpi";
@@ -115,7 +117,7 @@ class mpi {
     }
     [[nodiscard]] error late() const {
       return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
-              say({"diloco: mpi: round ", tag_.round, ": not every rank arrived before the deadline"})};
+              say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase, ": not every rank arrived before the deadline (MPI does not tell which)"})};
     }
     [[nodiscard]] error lost(error e) {
       abandon();
@@ -159,6 +161,9 @@ class mpi {
   struct units {
     explicit units(std::size_t bytes) {
       unit = bytes % 16 == 0 ? 16 : 8;
+      if (bytes % unit != 0 || bytes / unit > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+        raise({cause::transport, 0, 0, say({"diloco: mpi: a slot of ", bytes, " bytes is not a multiple of 8 below 32 GiB"})});
+      }
       count = static_cast<int>(bytes / unit);
       MPI_Type_contiguous(static_cast<int>(unit), MPI_BYTE, &type);
       MPI_Type_commit(&type);

@@ -44,35 +44,26 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
   return found;
 }
 
-/// What all ranks must agree on before round 0, one fingerprint per term. Compared in this order, so the first that
-/// differs is the one to name.
-class contract {
- public:
-  void add(std::string term, std::uint64_t fingerprint, std::string here) {
-    terms_.push_back({std::move(term), std::move(here)});
-    fingerprints_.push_back(fingerprint);
-  }
-
-  /// Collective. Error: the first term on which ranks differ, with what this rank has.
-  template <transport T, executor E>
-  result<> agree(T& transport, E const& where, deadline limit) const {
-    auto found = first_difference(transport, where, std::span<std::uint64_t const>(fingerprints_), {0, 0xffu}, limit);
-    if (!found) return std::move(found).error();
-    if (!found->has_value()) return {};
-    difference const d = **found;
-    entry const& term = terms_[d.index];
-    return error{cause::disagreement, transport.rank(), 0,
-                 say({"diloco: contract: rank ", d.rank, " and rank 0 disagree on the ", term.name, "; rank ",
-                      transport.rank(), " has ", term.here})};
-  }
-
- private:
-  struct entry {
-    std::string name, here;
-  };
-  std::vector<entry> terms_;
-  std::vector<std::uint64_t> fingerprints_;
+/// One thing that all ranks must agree on before round 0, and what this rank has.
+struct contract_term {
+  std::string name;
+  std::uint64_t fingerprint;
+  std::string here;
 };
+
+/// Collective. Error: the first term on which a rank differs from rank 0, with what this rank has.
+template <transport T, executor E>
+result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms, std::uint32_t phase, deadline limit) {
+  std::vector<std::uint64_t> fingerprints;
+  for (contract_term const& t : terms) fingerprints.push_back(t.fingerprint);
+  auto found = first_difference(transport, where, std::span<std::uint64_t const>(fingerprints), {0, phase}, limit);
+  if (!found) return std::move(found).error();
+  if (!found->has_value()) return {};
+  contract_term const& term = terms[(*found)->index];
+  return error{cause::disagreement, transport.rank(), 0,
+               say({"diloco: contract: rank ", (*found)->rank, " and rank 0 disagree on the ", term.name, "; rank ",
+                    transport.rank(), " has ", term.here})};
+}
 
 }  // namespace v0
 }  // namespace diloco

@@ -26,7 +26,9 @@ struct frame {
   std::uint64_t payload_bytes = 0;
   std::uint32_t bad_row = no_row;  ///< first row with a value that cannot be sent
   std::uint32_t rank = 0;
-  std::uint64_t reserved[3] = {};
+  std::uint32_t refused = 0;       ///< 1: this rank cannot take part in the round, so nobody does
+  std::uint32_t unused = 0;
+  std::uint64_t reserved[2] = {};
 };
 static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
 
@@ -49,6 +51,7 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   if (got.payload_bytes != expected.payload_bytes) {
     return say({who, " sent ", got.payload_bytes, " payload bytes, expected ", expected.payload_bytes});
   }
+  if (got.refused != 0) return say({who, " refused the round"});
   return {};
 }
 
