@@ -142,7 +142,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Waits for the wires, agrees with all ranks that the round stands, and applies sweep B.
   /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
   result<> try_land(flight&& f, land_options o = {});
-  void land(flight f, land_options o = {}) { try_land(std::move(f), o).value(); }
+  void land(flight&& f, land_options o = {}) { try_land(std::move(f), o).value(); }
 
   /// land(launch()): one round, now.
   result<> try_sync() {

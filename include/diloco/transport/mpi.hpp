@@ -4,6 +4,9 @@
 #include <diloco/concepts/transport.hpp>
 #include <diloco/core/text.hpp>
 
+#if !defined(OMPI_SKIP_MPICXX)
+#define OMPI_SKIP_MPICXX 1  // Open MPI's removed C++ bindings would have to be linked
+#endif
 #include <mpi.h>
 
 #include <array>
