@@ -28,7 +28,7 @@ struct outer_tolerance {
 inline constexpr outer_tolerance outer_tolerance_f32{2e-7, 5e-7, 2e-6, 1e-5, 2e-6};
 
 /// Decoded values, same measure. 0 means the same bits: the grid is q · (1/L) · amax in this order on both sides.
-/// sign: its scale is a mean of |x| counted in units of amax · 2⁻²³; where one outlier makes the amax, the mean is
+/// sign: its scale is a mean of |x| counted in units of amax · 2⁻²²; where one outlier makes the amax, the mean is
 /// amax / 256 and such a unit 3e-5 of it.
 template <class Compressor>
 inline constexpr double tolerance_of_decoded = 0;

@@ -65,6 +65,7 @@ static_assert(!transport<archetype::transport<without::rank>>);
 static_assert(!transport<archetype::transport<without::size>>);
 static_assert(!transport<archetype::transport<without::all_gather>>);
 static_assert(!transport<archetype::transport<without::all_to_all>>);
+static_assert(!transport<archetype::transport<without::one_pending>>, "both exchanges give the same kind of handle");
 static_assert(pending<archetype::pending<>>);
 static_assert(!pending<archetype::pending<without::wait>>);
 static_assert(!pending<archetype::pending<without::move_only_pending>>, "an exchange under way has one owner");

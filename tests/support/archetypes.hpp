@@ -17,7 +17,7 @@ enum class without {
   remembers, want, keep,                                                  // feedback
   coefficients, due, describe, pick,                                      // combine, schedule, exchange
   columns_on_host, allocate, allocate_wire, for_each, wait,               // executor
-  in_place, rank, size, all_gather, all_to_all, move_only_pending,        // transport
+  in_place, rank, size, all_gather, all_to_all, one_pending, move_only_pending,  // transport
   roster, wire, done, reclaim,                                            // arrival
 };
 
@@ -153,8 +153,9 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
   pending<Missing> all_gather(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_gather) {
     return post(std::move(w));
   }
-  pending<Missing> all_to_all(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_to_all) {
-    return post(std::move(w));
+  auto all_to_all(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_to_all) {
+    if constexpr (Missing == without::one_pending) return pending<without::nothing>{std::move(w)};
+    else return post(std::move(w));
   }
 
  private:

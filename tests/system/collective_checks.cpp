@@ -26,6 +26,11 @@ struct astray {
     bool const now = this_worker == worker && static_cast<long>(c.step) > from_round;  // rounds count from 1 here
     return {now ? lr * 1.0000001f : lr};
   }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, diloco::non_negative);
+  }
 };
 
 }  // namespace
