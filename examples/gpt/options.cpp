@@ -144,6 +144,7 @@ void check(options const& o) {
   require_in("--ramp-steps", o.ramp_steps, 1, 1e7);
   require_above_zero("--warm-up-lr", static_cast<double>(o.warm_up_lr));
   require_in("--final-lr", o.final_lr, 0, 1);
+  require_in("--seed", o.seed, 0, 9007199254740991);  // what a double counts exactly; -1 would be a number beyond
   require_above_zero("--clip", static_cast<double>(o.clip));
   require_in("--deadline", o.deadline_seconds, 0.001, 86400);
   require_in("--evaluate-every", o.evaluate_every, 1, 1e7);
@@ -167,7 +168,7 @@ bool parse(int argc, char** argv, options& into) {
       "Trains a byte-level GPT twice from the same start, data-parallel and with DiLoCo, and compares loss, speed\n"
       "and bytes sent.",
       "diloco_gpt");
-  app.option_defaults()->always_capture_default();
+  app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   declare_report(app, into);
   declare_training(app, into);
   declare_round(app, into);

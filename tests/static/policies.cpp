@@ -75,7 +75,7 @@ static_assert(transport<mpi> && transport<counted<mpi>> && !mpi::receives_in_pla
 static_assert(executor<omp>);
 #endif
 #if defined(DILOCO_HAS_TBB)
-static_assert(executor<tbb>);
+static_assert(executor<diloco::tbb>);
 #endif
 
 // Probes: each hears what it says it hears.

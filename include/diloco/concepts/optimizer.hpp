@@ -31,10 +31,16 @@ template <class O>
 inline constexpr std::size_t slot_count = O::slots.size();
 
 namespace detail {
+template <std::size_t>
+struct one_slot {
+  using type = float&;
+};
+// Plain traits: nvcc 13.0 crashes on a requires-expression over the pack, and loses an alias or a variable template here.
+template <class Step, class Slots>
+struct steps_with;
 template <class Step, std::size_t... I>
-constexpr bool steps_with(std::index_sequence<I...>) {
-  return requires(Step const& s, float& p, float g, float (&slot)[sizeof...(I) + 1]) { s(p, g, slot[I]...); };
-}
+struct steps_with<Step, std::index_sequence<I...>>
+    : std::is_invocable<Step const&, float&, float, typename one_slot<I>::type...> {};
 }  // namespace detail
 
 /// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the table, none in the object.
@@ -43,8 +49,7 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
   { O::slots.size() } -> std::convertible_to<std::size_t>;
   o.at(c);
 } && std::is_trivially_copyable_v<decltype(std::declval<O const&>().at(step_context{}))> &&
-    detail::steps_with<decltype(std::declval<O const&>().at(step_context{}))>(
-        std::make_index_sequence<O::slots.size()>{});
+    detail::steps_with<decltype(std::declval<O const&>().at(step_context{})), std::make_index_sequence<O::slots.size()>>::value;
 
 /// The framework steps its own parameters and only counts here (`after_step`).
 template <class O>

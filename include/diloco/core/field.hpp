@@ -26,10 +26,17 @@ inline constexpr range positive{0, unbounded, true};
 inline constexpr range below_one{0, 1, false, true};
 inline constexpr range zero_to_one{0, 1};
 
+namespace detail {
+struct field_visitor {
+  template <class T>
+  constexpr void operator()(std::string_view, T, range) const {}
+};
+}  // namespace detail
+
 /// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr, non_negative); }`.
 /// From this one list come the check of the ranges, the printed form and the fingerprint compared across ranks.
 template <class P>
-concept has_fields = requires(P const& p) { p.fields([](std::string_view, auto, range) {}); };
+concept has_fields = requires(P const& p, detail::field_visitor each) { p.fields(each); };  // a lambda here is never met in nvcc
 
 /// "must be a number not below 0", "must be in [0, 1)".
 inline std::string range_text(range r) {
