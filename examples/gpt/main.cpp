@@ -99,8 +99,8 @@ void conclude(options const& o, fs::path const& out, run const& warm, run const&
   write_summary(out / "summary.json", o, warm, parallel, low, seconds);
   std::string const missing = draw_picture(out, warm, parallel, low);
   if (!missing.empty()) std::printf("%s\n", missing.c_str());
-  std::printf("%.0f s in all; %s holds metrics.jsonl, summary.json%s\n", seconds, out.string().c_str(),
-              missing.empty() ? " and loss.png" : "");
+  std::printf("%.0f s in all; %s holds metrics.jsonl, summary.json, loss.gnuplot%s\n", seconds, out.string().c_str(),
+              missing.empty() ? ", loss.png" : "");
 }
 
 void compare(options const& o, world& w) {

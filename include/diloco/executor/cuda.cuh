@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/executor.hpp>
+#include <diloco/core/error.hpp>
 
 #include <cuda_runtime.h>
 
