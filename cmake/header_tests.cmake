@@ -14,7 +14,7 @@ function(diloco_add_header_tests)
     if(header MATCHES "\\.cuh$")
       if(TARGET diloco::cuda)
         add_test(NAME ${name}.nvcc
-                 COMMAND "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call -arch=sm_80 -x cu
+                 COMMAND "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call -x cu
                          -arch=sm_90 -cubin -o "${CMAKE_CURRENT_BINARY_DIR}/${name}.cubin" "${define}" "${alone}")
       endif()
       continue()
