@@ -13,9 +13,10 @@ function(diloco_add_header_tests)
     set(define "-DDILOCO_HEADER=<${header}>")
     if(header MATCHES "\\.cuh$")
       if(TARGET diloco::cuda)
+        string(MAKE_C_IDENTIFIER "${name}" object)  # a slash in the name would be a folder that is not there
         add_test(NAME ${name}.nvcc
                  COMMAND "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call -x cu
-                         -arch=sm_90 -cubin -o "${CMAKE_CURRENT_BINARY_DIR}/${name}.cubin" "${define}" "${alone}")
+                         -arch=sm_90 -cubin -o "${CMAKE_CURRENT_BINARY_DIR}/${object}.cubin" "${define}" "${alone}")
       endif()
       continue()
     endif()
