@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Policies picked at run time, where one type for all choices costs nothing: the program compiles in a third of the time.
-// A policy of one's own is as good as the library's.
+// Policies picked at run time, where one type for all choices costs nothing: the program compiles in a third of the
+// time. A policy of one's own is as good as the library's.
 #pragma once
 
 #include "bad_input.hpp"
