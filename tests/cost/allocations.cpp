@@ -24,8 +24,12 @@ void* counted_allocation(std::size_t bytes, std::size_t alignment) {
 // Not inlined: g++ would see `free` meet a `new` that it did not see through, and warn.
 [[gnu::noinline]] void* operator new(std::size_t n) { return counted_allocation(n, alignof(std::max_align_t)); }
 [[gnu::noinline]] void* operator new[](std::size_t n) { return counted_allocation(n, alignof(std::max_align_t)); }
-[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) { return counted_allocation(n, static_cast<std::size_t>(a)); }
-[[gnu::noinline]] void* operator new[](std::size_t n, std::align_val_t a) { return counted_allocation(n, static_cast<std::size_t>(a)); }
+[[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
+  return counted_allocation(n, static_cast<std::size_t>(a));
+}
+[[gnu::noinline]] void* operator new[](std::size_t n, std::align_val_t a) {
+  return counted_allocation(n, static_cast<std::size_t>(a));
+}
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete[](void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
@@ -116,7 +120,8 @@ TEST_CASE("threads: nothing is allocated after construction") {
 
 TEST_CASE("external inner: nothing is allocated after construction") {
   toy::model m(sizes);
-  toy::trainer_of<external, nesterov, absmax<8>, alone> t({.exchange = {}, .transport = alone{}, .schedule = every(due)}, m.parameters());
+  toy::trainer_of<external, nesterov, absmax<8>, alone> t(
+      {.exchange = {}, .transport = alone{}, .schedule = every(due)}, m.parameters());
   std::size_t const before = allocations;
   for (int step = 0; step < 6; ++step) {
     m[1][7] -= 0.125f;

@@ -62,7 +62,8 @@ std::string told(std::string const& text, std::string const& before, std::string
 
 /// One run with books; `columns` and `shard_columns` are what the policies are known to keep.
 template <class Inner, class Outer, class C>
-void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns, std::size_t shard_columns) {
+void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns,
+           std::size_t shard_columns) {
   CAPTURE(C::name);
   CAPTURE(workers);
   CAPTURE(static_cast<int>(exchange));
@@ -77,7 +78,8 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
     ledger& book = books[static_cast<std::size_t>(rank)];
     toy::model m(sizes);
     toy::trainer_of<Inner, Outer, C, threads, bookkeeping> t(
-        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = {&book}}, m.parameters());
+        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = {&book}},
+        m.parameters());
     view v{t.footprint(), book.live, book.peak, book.allocations, 0, 0, 0, t.describe()};
     book.peak = book.live;
     for (long step = 0; step < 6; ++step) t.step(m.gradients(rank, step));
@@ -95,7 +97,8 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
     CHECK(v.live_at_end == v.told.total_bytes());
     CHECK(v.later_allocations == 0);
     CHECK(v.told.parameters == parameters);
-    CHECK(told(v.description, "state ", " B/param") == three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
+    CHECK(told(v.description, "state ", " B/param") ==
+          three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
     state += v.told.state_bytes;
   }
   std::size_t const column = padded(sizes, C::block) * sizeof(float);
@@ -123,13 +126,17 @@ TEST_CASE("footprint: every byte that is allocated is told, and no byte comes la
 TEST_CASE("footprint: what describe() says of well-known recipes") {
   toy::model m({4096, 8192});  // whole blocks: nothing is padded
   auto const state_of = [&]<class Inner, class C>(Inner, C) {
-    toy::trainer_of<Inner, nesterov, C, alone> t({.exchange = {}, .transport = alone{}, .schedule = every(500)}, m.parameters());
+    toy::trainer_of<Inner, nesterov, C, alone> t({.exchange = {}, .transport = alone{}, .schedule = every(500)},
+                                                 m.parameters());
     return t.describe();
   };
-  CHECK(state_of(adamw{}, absmax<4>{}) == "adamw → nesterov · absmax4/256 (4.12 bit) + error_feedback · gather over alone×1 · "
-                                          "every 500 · state 24 B/param · round 37 B/param");
-  CHECK(state_of(adamw{}, f32{}) == "adamw → nesterov · f32 (32 bit) · gather over alone×1 · every 500 · state 16 B/param · "
-                                    "round 36 B/param");
-  CHECK(state_of(external{}, sign<>{}) == "external → nesterov · sign/256 (1.12 bit) + error_feedback · gather over alone×1 · "
-                                          "every 500 · state 16 B/param · round 36.3 B/param");
+  CHECK(state_of(adamw{}, absmax<4>{}) ==
+        "adamw → nesterov · absmax4/256 (4.12 bit) + error_feedback · gather over alone×1 · "
+        "every 500 · state 24 B/param · round 37 B/param");
+  CHECK(state_of(adamw{}, f32{}) ==
+        "adamw → nesterov · f32 (32 bit) · gather over alone×1 · every 500 · state 16 B/param · "
+        "round 36 B/param");
+  CHECK(state_of(external{}, sign<>{}) ==
+        "external → nesterov · sign/256 (1.12 bit) + error_feedback · gather over alone×1 · "
+        "every 500 · state 16 B/param · round 36.3 B/param");
 }

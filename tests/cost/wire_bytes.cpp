@@ -10,10 +10,12 @@ namespace {
 
 // One tile on the wire: all codes, then all scales, each padded to 16 bytes.
 static_assert(tile_wire_bytes<f32>(0) == 0 && tile_wire_bytes<f32>(1) == 16 && tile_wire_bytes<f32>(4) == 16);
-static_assert(tile_wire_bytes<f32>(255) == 1024 && tile_wire_bytes<f32>(256) == 1024 && tile_wire_bytes<f32>(257) == 1040);
+static_assert(tile_wire_bytes<f32>(255) == 1024 && tile_wire_bytes<f32>(256) == 1024 &&
+              tile_wire_bytes<f32>(257) == 1040);
 static_assert(tile_wire_bytes<f32>(4095) == 16384 && tile_wire_bytes<f32>(4096) == 16384);
 static_assert(tile_wire_bytes<f16>(1) == 16 && tile_wire_bytes<f16>(255) == 512 && tile_wire_bytes<f16>(256) == 512);
-static_assert(tile_wire_bytes<f16>(257) == 528 && tile_wire_bytes<bf16>(257) == 528 && tile_wire_bytes<bf16>(4096) == 8192);
+static_assert(tile_wire_bytes<f16>(257) == 528 && tile_wire_bytes<bf16>(257) == 528 &&
+              tile_wire_bytes<bf16>(4096) == 8192);
 static_assert(tile_wire_bytes<absmax<8>>(0) == 0 && tile_wire_bytes<absmax<8>>(1) == 16 + 16);
 static_assert(tile_wire_bytes<absmax<8>>(255) == 256 + 16 && tile_wire_bytes<absmax<8>>(256) == 256 + 16);
 static_assert(tile_wire_bytes<absmax<8>>(257) == 272 + 16 && tile_wire_bytes<absmax<8>>(1024) == 1024 + 16);
@@ -52,8 +54,12 @@ std::vector<traffic> traffic_of(std::vector<std::size_t> const& sizes, int worke
         {.exchange = {exchange}, .transport = std::move(watched), .schedule = every(1)}, m.parameters());
     std::size_t const at_start = counts->sent_bytes, operations_at_start = counts->operations;
     for (int round = 0; round < rounds; ++round) t.step(m.gradients(rank, round));
-    return traffic{t.wire_bytes_per_round(), counts->sent_bytes - at_start, counts->operations - operations_at_start, at_start,
-                   t.probe().sent_bytes, t.transport().sent_bytes() == counts->sent_bytes};
+    return traffic{t.wire_bytes_per_round(),
+                   counts->sent_bytes - at_start,
+                   counts->operations - operations_at_start,
+                   at_start,
+                   t.probe().sent_bytes,
+                   t.transport().sent_bytes() == counts->sent_bytes};
   });
 }
 
@@ -94,7 +100,8 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
 template <class C>
 void check_all() {
   for (int const workers : {1, 2, 3, 4}) {
-    for (std::size_t const n : {1u, 255u, 256u, 257u, 4095u, 4096u, 4097u}) check<C>({n}, workers);  // up to 4096: one tile, fewer than ranks
+    for (std::size_t const n : {1u, 255u, 256u, 257u, 4095u, 4096u, 4097u})
+      check<C>({n}, workers);  // up to 4096: one tile, fewer than ranks
     check<C>({1, 255, 4097, 256, 20000}, workers);
   }
 }

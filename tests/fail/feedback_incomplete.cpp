@@ -5,5 +5,7 @@
 using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_feedback(archetype::feedback<without::keep>{}), parameters);
+  diloco::DiLoCo trainer(
+      diloco::recipe<>{}.with_transport(diloco::alone{}).with_feedback(archetype::feedback<without::keep>{}),
+      parameters);
 }

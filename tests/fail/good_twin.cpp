@@ -8,7 +8,8 @@
 #include <diloco/optimizer/external.hpp>
 
 // nvcc sees the same concepts: one of them asked with a lambda, which it never met, and every setting went unchecked.
-static_assert(diloco::has_fields<diloco::adamw> && diloco::has_fields<diloco::every> && !diloco::has_fields<diloco::alone>);
+static_assert(diloco::has_fields<diloco::adamw> && diloco::has_fields<diloco::every> &&
+              !diloco::has_fields<diloco::alone>);
 static_assert(diloco::element_optimizer<diloco::adamw> && !diloco::element_optimizer<diloco::external>);
 static_assert(diloco::block_compressor<diloco::sign<>> && diloco::transport<diloco::alone>);
 

@@ -5,5 +5,7 @@
 using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(archetype::optimizer<without::promise>{}), parameters);
+  diloco::DiLoCo trainer(
+      diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(archetype::optimizer<without::promise>{}),
+      parameters);
 }

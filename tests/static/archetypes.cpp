@@ -11,11 +11,13 @@ using namespace diloco;
 static_assert(element_optimizer<archetype::optimizer<>> && replicated<archetype::optimizer<>>);
 static_assert(!optimizer<archetype::optimizer<without::name>>);
 static_assert(!optimizer<archetype::optimizer<without::copy>>);
-static_assert(optimizer<archetype::optimizer<without::slots>> && !element_optimizer<archetype::optimizer<without::slots>>);
+static_assert(optimizer<archetype::optimizer<without::slots>> &&
+              !element_optimizer<archetype::optimizer<without::slots>>);
 static_assert(optimizer<archetype::optimizer<without::at>> && !element_optimizer<archetype::optimizer<without::at>>);
 static_assert(!element_optimizer<archetype::optimizer<without::matching_step>>);
 static_assert(!element_optimizer<archetype::optimizer<without::trivial_step>>);
-static_assert(element_optimizer<archetype::optimizer<without::promise>> && !replicated<archetype::optimizer<without::promise>>);
+static_assert(element_optimizer<archetype::optimizer<without::promise>> &&
+              !replicated<archetype::optimizer<without::promise>>);
 static_assert(!external_optimizer<archetype::optimizer<>>);
 
 static_assert(block_compressor<archetype::compressor<>>);
@@ -25,8 +27,10 @@ static_assert(!compressor<archetype::compressor<without::lossless>>);
 static_assert(!compressor<archetype::compressor<without::largest>>);
 static_assert(!compressor<archetype::compressor<without::side_bytes>>);
 static_assert(!compressor<archetype::compressor<without::code_bytes>>);
-static_assert(compressor<archetype::compressor<without::encode>> && !encodes_blocks<archetype::compressor<without::encode>>);
-static_assert(compressor<archetype::compressor<without::decode>> && !decodes_blocks<archetype::compressor<without::decode>>);
+static_assert(compressor<archetype::compressor<without::encode>> &&
+              !encodes_blocks<archetype::compressor<without::encode>>);
+static_assert(compressor<archetype::compressor<without::decode>> &&
+              !decodes_blocks<archetype::compressor<without::decode>>);
 static_assert(!block_compressor<archetype::compressor<without::encode>>);
 static_assert(!block_compressor<archetype::compressor<without::decode>>);
 
@@ -102,7 +106,8 @@ static_assert(!lanes<float_reductions>, "a float sum depends on the order of the
 
 // Nothing at all is nothing of the kind.
 struct empty {};
-static_assert(!optimizer<empty> && !compressor<empty> && !feedback<empty> && !linear_combine<empty> && !schedule<empty>);
+static_assert(!optimizer<empty> && !compressor<empty> && !feedback<empty> && !linear_combine<empty> &&
+              !schedule<empty>);
 static_assert(!executor<empty> && !transport<empty> && !pending<empty> && !arrival<empty> && !lanes<empty>);
 static_assert(!transport<unnamed_transport>, "there is no default world");
 

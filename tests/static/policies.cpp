@@ -24,15 +24,16 @@ template <class P>
 concept value = std::regular<P> && std::is_trivially_copyable_v<P> && detail::has_name<P>;
 
 using element_optimizers = types<adamw, lion, nesterov, plain_sgd, sgd>;
-using compressors = types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>, sign<256>, sign<512>>;
+using compressors =
+    types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>, sign<256>, sign<512>>;
 
 template <class... Os>
 constexpr bool all_optimizers(types<Os...>) {
-  return ((value<Os> && element_optimizer<Os> && replicated<Os> && has_fields<Os> && !external_optimizer<Os>) && ...);
+  return ((value<Os> && element_optimizer<Os> && replicated<Os> && has_fields<Os> && !external_optimizer<Os>)&&...);
 }
 template <class... Cs>
 constexpr bool all_compressors(types<Cs...>) {
-  return ((value<Cs> && block_compressor<Cs> && std::is_empty_v<Cs>) && ...);
+  return ((value<Cs> && block_compressor<Cs> && std::is_empty_v<Cs>)&&...);
 }
 static_assert(all_optimizers(element_optimizers{}));
 static_assert(all_compressors(compressors{}));
@@ -46,7 +47,8 @@ static_assert(value<every> && schedule<every> && has_fields<every>);
 static_assert(value<manual> && schedule<manual>);
 
 // Equality looks at every number.
-static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} && nesterov{} == nesterov{});
+static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} &&
+              nesterov{} == nesterov{});
 static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} && lion{.beta2 = 0.5f} != lion{});
 static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
 
@@ -55,7 +57,8 @@ static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::
 static_assert(error_feedback::remembers && !no_feedback::remembers);
 
 // Names are what describe() and the contract print; templates carry their numbers.
-static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" && sign<512>::name == "sign/512");
+static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" &&
+              sign<512>::name == "sign/512");
 static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::string_view, 1>{"momentum"});
 
 // Automatic: gather where it sends no more than scatter–gather.
@@ -81,32 +84,35 @@ static_assert(executor<diloco::tbb>);
 // Probes: each hears what it says it hears.
 static_assert(hears<counters, inner_stepped> && hears<counters, round_landed> && hears<counters, round_aborted>);
 static_assert(!hears<silent, inner_stepped> && !hears<silent, round_launched> && !hears<silent, round_landed>);
-static_assert(!hears<jsonl, inner_stepped> && hears<jsonl, round_landed> && !hears<chain<silent, jsonl>, inner_stepped>);
+static_assert(!hears<jsonl, inner_stepped> && hears<jsonl, round_landed> &&
+              !hears<chain<silent, jsonl>, inner_stepped>);
 static_assert(hears<chain<silent, counters>, inner_stepped>);
 
 // Kernels go to a device as bytes.
 template <class O>
 using step_of = std::remove_const_t<decltype(std::declval<O const&>().at(step_context{}))>;
 template <class O>
-constexpr bool optimizer_kernels_are_bytes =
-    std::is_trivially_copyable_v<step_of<O>> && std::is_trivially_copyable_v<inner_step_kernel<step_of<O>, slot_count<O>>>;
+constexpr bool optimizer_kernels_are_bytes = std::is_trivially_copyable_v<step_of<O>>&&
+    std::is_trivially_copyable_v<inner_step_kernel<step_of<O>, slot_count<O>>>;
 template <class C, class O>
-constexpr bool round_kernels_are_bytes =
-    std::is_trivially_copyable_v<encode_kernel<C, error_feedback>> && std::is_trivially_copyable_v<encode_kernel<C, no_feedback>> &&
-    std::is_trivially_copyable_v<combine_shard_kernel<C, error_feedback>> && std::is_trivially_copyable_v<received_wires<C>> &&
-    std::is_trivially_copyable_v<apply_outer_kernel<C, step_of<O>, slot_count<O>>>;
+constexpr bool round_kernels_are_bytes = std::is_trivially_copyable_v<encode_kernel<C, error_feedback>>&&
+    std::is_trivially_copyable_v<encode_kernel<C, no_feedback>>&& std::is_trivially_copyable_v<
+        combine_shard_kernel<C, error_feedback>>&& std::is_trivially_copyable_v<received_wires<C>>&&
+        std::is_trivially_copyable_v<apply_outer_kernel<C, step_of<O>, slot_count<O>>>;
 template <class... Cs, class... Os>
 constexpr bool all_kernels(types<Cs...>, types<Os...>) {
   return (optimizer_kernels_are_bytes<Os> && ...) && (round_kernels_are_bytes<Cs, nesterov> && ...) &&
          (round_kernels_are_bytes<f32, Os> && ...);
 }
 static_assert(all_kernels(compressors{}, element_optimizers{}));
-static_assert(std::is_trivially_copyable_v<find_non_finite_kernel> && std::is_trivially_copyable_v<copy_to_anchor_kernel>);
+static_assert(std::is_trivially_copyable_v<find_non_finite_kernel> &&
+              std::is_trivially_copyable_v<copy_to_anchor_kernel>);
 static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<frame> && sizeof(frame) == 64);
 
 // A round under way has one owner, and so has a trainer.
 using trainer = DiLoCo<adamw, nesterov, absmax<4>, threads>;
-static_assert(std::movable<trainer::flight> && !std::copyable<trainer::flight> && !std::default_initializable<trainer::flight>);
+static_assert(std::movable<trainer::flight> && !std::copyable<trainer::flight> &&
+              !std::default_initializable<trainer::flight>);
 static_assert(std::movable<trainer> && !std::copyable<trainer>);
 static_assert(std::movable<buffer> && !std::copyable<buffer>);
 

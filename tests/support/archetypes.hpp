@@ -71,7 +71,8 @@ struct optimizer : part<Missing, without::name, has_name>, part<Missing, without
 template <without Missing = without::nothing>
 struct compressor : part<Missing, without::name, has_name>, part<Missing, without::block, has_block>,
                     part<Missing, without::lossless, has_lossless>, part<Missing, without::largest, has_largest>,
-                    part<Missing, without::side_bytes, has_side_bytes>, part<Missing, without::code_bytes, has_code_bytes> {
+                    part<Missing, without::side_bytes, has_side_bytes>,
+                    part<Missing, without::code_bytes, has_code_bytes> {
   template <diloco::lanes L>
   DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info, diloco::wire_block out) const
     requires(Missing != without::encode)
@@ -98,7 +99,9 @@ struct feedback : part<Missing, without::name, has_name>, part<Missing, without:
 
 template <without Missing = without::nothing>
 struct combine : part<Missing, without::name, has_name> {
-  bool coefficients(std::span<double const> weights, std::span<float> out) const requires(Missing != without::coefficients) {
+  bool coefficients(std::span<double const> weights, std::span<float> out) const
+    requires(Missing != without::coefficients)
+  {
     for (float& c : out) c = 1.0f / static_cast<float>(weights.size());
     return true;
   }
@@ -117,8 +120,12 @@ struct exchange : part<Missing, without::name, has_name> {
 
 template <without Missing = without::nothing>
 struct executor : part<Missing, without::name, has_name>, part<Missing, without::columns_on_host, has_columns_on_host> {
-  diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) { return diloco::cpp{}.allocate(n); }
-  diloco::buffer allocate_wire(std::size_t n) const requires(Missing != without::allocate_wire) { return diloco::cpp{}.allocate(n); }
+  diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) {
+    return diloco::cpp{}.allocate(n);
+  }
+  diloco::buffer allocate_wire(std::size_t n) const requires(Missing != without::allocate_wire) {
+    return diloco::cpp{}.allocate(n);
+  }
   template <class Kernel>
   void for_each(std::size_t n, Kernel const& kernel) const requires(Missing != without::for_each) {
     for (std::size_t i = 0; i < n; ++i) kernel(diloco::solo{}, i);
@@ -133,12 +140,15 @@ struct arrival {
   std::span<int const> roster() const requires(Missing != without::roster) { return {&only_rank, 1}; }
   std::span<std::byte const> wire(int) const requires(Missing != without::wire) { return memory.send.bytes(); }
   void done() requires(Missing != without::done) {}
-  diloco::result<diloco::wires> reclaim(diloco::deadline) && requires(Missing != without::reclaim) { return std::move(memory); }
+  diloco::result<diloco::wires> reclaim(diloco::deadline) && requires(Missing != without::reclaim) {
+    return std::move(memory);
+  }
 };
 
 template <without Missing = without::nothing>
 struct pending {
-  using memory_type = std::conditional_t<Missing == without::move_only_pending, std::shared_ptr<diloco::wires>, diloco::wires>;
+  using memory_type =
+      std::conditional_t<Missing == without::move_only_pending, std::shared_ptr<diloco::wires>, diloco::wires>;
   memory_type memory;
   diloco::result<arrival<Missing>> wait(diloco::deadline) requires(Missing != without::wait) {
     if constexpr (Missing == without::move_only_pending) return arrival<Missing>{std::move(*memory)};

@@ -59,7 +59,8 @@ template <class Trainer>
 bits state_of(Trainer const& trainer, model const& m) {
   bits all;
   for (diloco::tensor const& t : m.parameters()) {
-    for (char const* column : {"theta", "anchor", "residual", "outer.momentum", "inner.momentum", "inner.m", "inner.v"}) {
+    for (char const* column :
+         {"theta", "anchor", "residual", "outer.momentum", "inner.momentum", "inner.m", "inner.v"}) {
       std::vector<std::uint32_t> cell;
       for (float x : trainer.cell(t.name, column)) cell.push_back(diloco::bits_of(x));
       if (!cell.empty()) all[t.name + " " + column] = std::move(cell);
@@ -99,8 +100,9 @@ struct chosen {
 };
 inline constexpr diloco::pattern patterns[] = {diloco::pattern::gather, diloco::pattern::scatter_gather};
 
-template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp, class Probe = diloco::silent>
-using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean, chosen,
-                                  diloco::every, Executor, Probe>;
+template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp,
+          class Probe = diloco::silent>
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
+                                  chosen, diloco::every, Executor, Probe>;
 
 }  // namespace toy

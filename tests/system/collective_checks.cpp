@@ -55,7 +55,8 @@ std::vector<report> run(pattern exchange, astray outer) {
     counted watched(std::move(transport));
     auto const counts = watched.counts();
     toy::trainer_of<external, astray, f32, counted<threads>> t(
-        {.outer = outer, .exchange = {exchange}, .transport = std::move(watched), .schedule = every(1000)}, m.parameters());
+        {.outer = outer, .exchange = {exchange}, .transport = std::move(watched), .schedule = every(1000)},
+        m.parameters());
     report r;
     for (int round = 0; round < 4; ++round) {
       for (std::size_t i = 0; i < 700; ++i) m[1][i] -= 0.25f * toy::number(9, i);  // t1 only: the other rows stay equal
@@ -83,8 +84,9 @@ TEST_CASE("collective checks: an honest outer optimizer passes, at one digest ex
 TEST_CASE("collective checks: round, rank and row of the first difference") {
   for (pattern const exchange : toy::patterns) {
     for (report const& r : run(exchange, astray{.worker = 2, .from_round = 2})) {
-      std::string const sentence = "diloco: after round 2 rank 2 and rank 0 hold different anchors of 't1'; an outer optimizer or "
-                                   "compressor is not replicated";
+      std::string const sentence =
+          "diloco: after round 2 rank 2 and rank 0 hold different anchors of 't1'; an outer optimizer or "
+          "compressor is not replicated";
       CHECK(r.rounds[0] == "no error");
       CHECK(r.rounds[1] == "no error");
       CHECK(r.rounds[2] == sentence);
@@ -93,8 +95,9 @@ TEST_CASE("collective checks: round, rank and row of the first difference") {
       CHECK(r.last->what == cause::disagreement);
     }
     for (report const& r : run(exchange, astray{.worker = 0, .from_round = 0})) {
-      CHECK(r.rounds[0] == "diloco: after round 0 rank 1 and rank 0 hold different anchors of 't1'; an outer optimizer or "
-                           "compressor is not replicated");
+      CHECK(r.rounds[0] ==
+            "diloco: after round 0 rank 1 and rank 0 hold different anchors of 't1'; an outer optimizer or "
+            "compressor is not replicated");
     }
   }
 }

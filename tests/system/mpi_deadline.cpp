@@ -3,8 +3,8 @@
 // MPI_Finalize. A program of its own, because the communicator is lost with the round.
 #include "support/toy.hpp"
 
-#include <diloco/transport/mpi.hpp>
 #include <doctest/doctest.h>
+#include <diloco/transport/mpi.hpp>
 
 #include <chrono>
 #include <thread>
@@ -20,7 +20,8 @@ TEST_CASE("mpi: a rank that is late costs the others one deadline") {
 
   toy::model m({5, 700, 256});
   toy::trainer_of<adamw, nesterov, absmax<8>, mpi> t(
-      {.exchange = {}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000), .deadline_seconds = limit}, m.parameters());
+      {.exchange = {}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000), .deadline_seconds = limit},
+      m.parameters());
   t.step(m.gradients(rank, 0));
   auto const anchor = t.digest();
   if (size == 1) {

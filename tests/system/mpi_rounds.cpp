@@ -3,8 +3,8 @@
 // counted. Every check is made by every rank and every rank makes the same calls, for they are collective.
 #include "support/toy.hpp"
 
-#include <diloco/transport/mpi.hpp>
 #include <doctest/doctest.h>
+#include <diloco/transport/mpi.hpp>
 
 #include <limits>
 
@@ -50,7 +50,8 @@ void check_same_bits() {
     CAPTURE(C::name);
     CAPTURE(static_cast<int>(exchange));
     auto const here = digests_over<C>(mpi(MPI_COMM_WORLD), exchange);
-    auto const threaded = toy::on_each_rank(world_size(), [&](threads t) { return digests_over<C>(std::move(t), exchange); });
+    auto const threaded =
+        toy::on_each_rank(world_size(), [&](threads t) { return digests_over<C>(std::move(t), exchange); });
     CHECK(here.size() == rounds);
     CHECK(here == threaded[0]);
   }
@@ -71,10 +72,12 @@ TEST_CASE("mpi: wires arrive in rank order, whole or cut") {
   // Byte i of what rank r means for rank t is 16·r + t, so every slot tells where it is from and for whom.
   auto const fill = [&](wires& w, std::size_t slots) {
     for (std::size_t s = 0; s < slots; ++s) {
-      for (std::size_t i = 0; i < slot; ++i) w.send.data()[s * slot + i] = static_cast<std::byte>(16 * rank + static_cast<int>(s));
+      for (std::size_t i = 0; i < slot; ++i)
+        w.send.data()[s * slot + i] = static_cast<std::byte>(16 * rank + static_cast<int>(s));
     }
   };
-  wires whole{cpp{}.allocate_wire(slot), cpp{}.allocate_wire(slot * k)}, cut{cpp{}.allocate_wire(slot * k), cpp{}.allocate_wire(slot * k)};
+  wires whole{cpp{}.allocate_wire(slot), cpp{}.allocate_wire(slot * k)},
+      cut{cpp{}.allocate_wire(slot * k), cpp{}.allocate_wire(slot * k)};
   fill(whole, 1);
   fill(cut, k);
   // Both under way at once, waited for in the other order.
@@ -102,9 +105,10 @@ TEST_CASE("mpi: counted bytes are the told bytes") {
     toy::model m(sizes);
     counted watched{mpi(MPI_COMM_WORLD)};
     auto const counts = watched.counts();
-    trainer<absmax<4>, counted<mpi>> t(
-        {.exchange = {exchange}, .transport = std::move(watched), .schedule = every(1)}, m.parameters());
-    CHECK(counts->sent_bytes == 8 * (9 + 2 * sizes.size()) * static_cast<std::size_t>(world_size() - 1));  // the contract
+    trainer<absmax<4>, counted<mpi>> t({.exchange = {exchange}, .transport = std::move(watched), .schedule = every(1)},
+                                       m.parameters());
+    CHECK(counts->sent_bytes ==
+          8 * (9 + 2 * sizes.size()) * static_cast<std::size_t>(world_size() - 1));  // the contract
     std::size_t const before = counts->sent_bytes;
     for (int round = 0; round < rounds; ++round) t.step(m.gradients(world_rank(), round));
     CHECK(counts->sent_bytes - before == rounds * t.wire_bytes_per_round());
@@ -137,7 +141,8 @@ TEST_CASE("mpi: a round that one rank cannot take part in is dropped on every ra
   for (pattern const exchange : toy::patterns) {
     int const rank = world_rank(), odd = world_size() - 1;
     toy::model m(sizes);
-    trainer<absmax<4>, mpi> t({.exchange = {exchange}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000)}, m.parameters());
+    trainer<absmax<4>, mpi> t({.exchange = {exchange}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000)},
+                              m.parameters());
     t.step(m.gradients(rank, 0));
     t.sync();
     t.step(m.gradients(rank, 1));
@@ -146,8 +151,9 @@ TEST_CASE("mpi: a round that one rank cannot take part in is dropped on every ra
     auto const before = toy::state_of(t, m);
     auto const dropped = t.try_sync();
     CHECK(toy::sentence(toy::outcome_of(dropped)) ==
-          "diloco: round 1: rank " + std::to_string(odd) + ": the pseudo-gradient of 't2' is not finite or beyond 3.402823e+38, the "
-          "largest magnitude of absmax4/256; the round is dropped on every rank and nothing was changed");
+          "diloco: round 1: rank " + std::to_string(odd) +
+              ": the pseudo-gradient of 't2' is not finite or beyond 3.402823e+38, the "
+              "largest magnitude of absmax4/256; the round is dropped on every rank and nothing was changed");
     CHECK(toy::state_of(t, m) == before);
     m[2][4096] = kept;
     CHECK(toy::sentence(toy::outcome_of(t.try_sync())) == "no error");

@@ -67,12 +67,15 @@ void check_agreement() {
 template <class C>
 double distance_from_weighted_mean(int workers, pattern exchange, std::vector<double> const& tokens) {
   constexpr std::size_t n = 5000;
-  auto const delta = [](int worker, std::size_t i) { return 0.01f * toy::number(static_cast<std::uint64_t>(50 + worker), i); };
+  auto const delta = [](int worker, std::size_t i) {
+    return 0.01f * toy::number(static_cast<std::uint64_t>(50 + worker), i);
+  };
   auto const anchors = toy::on_each_rank(workers, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({n});
     toy::trainer_of<external, plain_sgd, C, threads> t(
-        {.outer = {.lr = 1}, .exchange = {exchange}, .transport = std::move(transport), .schedule = every(1000)}, m.parameters());
+        {.outer = {.lr = 1}, .exchange = {exchange}, .transport = std::move(transport), .schedule = every(1000)},
+        m.parameters());
     for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, i);
     t.after_step({.tokens = tokens[static_cast<std::size_t>(rank)]});
     t.sync();
@@ -87,7 +90,8 @@ double distance_from_weighted_mean(int workers, pattern exchange, std::vector<do
     for (int k = 0; k < workers; ++k) {
       // What the worker measures: its θ was rounded when it was moved.
       float const moved = start[0][i] - delta(k, i);
-      mean += tokens[static_cast<std::size_t>(k)] / total * (static_cast<double>(start[0][i]) - static_cast<double>(moved));
+      mean +=
+          tokens[static_cast<std::size_t>(k)] / total * (static_cast<double>(start[0][i]) - static_cast<double>(moved));
     }
     double const expected = static_cast<double>(start[0][i]) - mean;
     largest = std::max(largest, std::abs(expected - static_cast<double>(anchors[0][i])));

@@ -9,7 +9,8 @@ using namespace diloco;
 
 namespace {
 
-template <class C = absmax<4>, class Exchange = gather, class Feedback = error_feedback, class Inner = adamw, class Outer = nesterov>
+template <class C = absmax<4>, class Exchange = gather, class Feedback = error_feedback, class Inner = adamw,
+          class Outer = nesterov>
 using trainer = DiLoCo<Inner, Outer, C, threads, Feedback, weighted_mean, Exchange, every, cpp, silent>;
 
 using usual = trainer<>;
@@ -73,8 +74,8 @@ TEST_CASE("contract: numbers of the policies") {
   }
   check(with_change(1, [](auto& r, auto&) { r.outer.lr = 0.6f; }), 1, "outer optimizer", "nesterov lr=0.7 momentum=0.9",
         "nesterov lr=0.6 momentum=0.9");
-  check(with_change(2, [](auto& r, auto&) { r.outer.momentum = 0.8f; }), 2, "outer optimizer", "nesterov lr=0.7 momentum=0.9",
-        "nesterov lr=0.7 momentum=0.8");
+  check(with_change(2, [](auto& r, auto&) { r.outer.momentum = 0.8f; }), 2, "outer optimizer",
+        "nesterov lr=0.7 momentum=0.9", "nesterov lr=0.7 momentum=0.8");
   check(with_change(2, [](auto& r, auto&) { r.feedback.decay = 0.5f; }), 2, "feedback", "error_feedback decay=1",
         "error_feedback decay=0.5");
   check(with_change(1, [](auto& r, auto&) { r.schedule = every(20); }), 1, "schedule", "every inner_steps=500",
@@ -96,8 +97,13 @@ TEST_CASE("contract: number, names and shapes of the tensors") {
   check(with_change(2, [](auto&, toy::model& m) { m.parameters().pop_back(); }), 2, "tensors",
         "2 tensors of 305 elements in all", "1 tensors of 5 elements in all");
   std::string const second = "name or shape of tensor 1";
-  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second, "'t1' (300)", "'other' (300)");
-  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].shape = {3, 100}; }), 1, second, "'t1' (300)", "'t1' (3, 100)");
+  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second, "'t1' (300)",
+        "'other' (300)");
+  check(with_change(1,
+                    [](auto&, toy::model& m) {
+                      m.parameters()[1].shape = {3, 100};
+                    }),
+        1, second, "'t1' (300)", "'t1' (3, 100)");
   check(with_change(1, [](auto&, toy::model& m) { std::swap(m.parameters()[0], m.parameters()[1]); }), 1,
         "name or shape of tensor 0", "'t0' (5)", "'t1' (300)");
 }

@@ -105,7 +105,8 @@ TEST_CASE("numbers in sentences are short") {
 
 TEST_CASE("the first field outside its range is named") {
   CHECK(field_complaint("inner", adamw{}).empty());
-  CHECK(field_complaint("inner", adamw{.lr = -1e-3f}) == "diloco: inner adamw: lr = -0.001 must be a number not below 0");
+  CHECK(field_complaint("inner", adamw{.lr = -1e-3f}) ==
+        "diloco: inner adamw: lr = -0.001 must be a number not below 0");
   CHECK(field_complaint("inner", adamw{.beta1 = 1}) == "diloco: inner adamw: beta1 = 1 must be in [0, 1)");
   CHECK(field_complaint("inner", adamw{.beta2 = 1.5f}) == "diloco: inner adamw: beta2 = 1.5 must be in [0, 1)");
   CHECK(field_complaint("inner", adamw{.eps = 0}) == "diloco: inner adamw: eps = 0 must be a number above 0");
@@ -114,7 +115,8 @@ TEST_CASE("the first field outside its range is named") {
         "diloco: outer nesterov: lr = nan must be a number not below 0");
   CHECK(field_complaint("outer", nesterov{.lr = static_cast<float>(infinity)}) ==
         "diloco: outer nesterov: lr = inf must be a number not below 0");
-  CHECK(field_complaint("schedule", every(0)) == "diloco: schedule every: inner_steps = 0 must be a number not below 1");
+  CHECK(field_complaint("schedule", every(0)) ==
+        "diloco: schedule every: inner_steps = 0 must be a number not below 1");
 }
 
 TEST_CASE("a policy prints its numbers and is fingerprinted by them") {

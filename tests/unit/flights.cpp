@@ -73,8 +73,7 @@ TEST_CASE("flight: landed twice, landed by the wrong trainer, landed late") {
   auto flight = t.launch();
   auto owner = std::move(flight);
   CHECK(said(t.try_land(std::move(flight))) == "diloco: land: this flight was handed over before");
-  CHECK(said(other.try_land(std::move(owner))) ==
-        "diloco: land: this flight is another trainer's");
+  CHECK(said(other.try_land(std::move(owner))) == "diloco: land: this flight is another trainer's");
   CHECK(t.rounds() == 0);
   CHECK(other.rounds() == 0);
 

@@ -25,8 +25,9 @@ constexpr format binary16{10, 15}, bfloat16{7, 127};
 /// What a finite code means, in double.
 double value_of(format f, std::uint32_t code) {
   std::uint32_t const exponent = (code & 0x7fffu) >> f.fraction, digits = code & ((1u << f.fraction) - 1);
-  double const magnitude = exponent == 0 ? std::ldexp(digits, 1 - f.bias - f.fraction)
-                                         : std::ldexp(digits + (1u << f.fraction), static_cast<int>(exponent) - f.bias - f.fraction);
+  double const magnitude =
+      exponent == 0 ? std::ldexp(digits, 1 - f.bias - f.fraction)
+                    : std::ldexp(digits + (1u << f.fraction), static_cast<int>(exponent) - f.bias - f.fraction);
   return (code & 0x8000u) != 0 ? -magnitude : magnitude;
 }
 
@@ -89,9 +90,10 @@ TEST_CASE("the ends of the formats") {
   CHECK(bf16_from_float(bf16::largest) == 0x7f7f);
   CHECK(bits_of(bf16::largest) == bits_of(float_from_bf16(0x7f7f)));
   CHECK(f16_from_float(0x1p-24f) == 1);
-  CHECK(f16_from_float(0x1p-25f) == 0);                               // a tie with zero goes to zero
+  CHECK(f16_from_float(0x1p-25f) == 0);  // a tie with zero goes to zero
   CHECK(f16_from_float(std::nextafter(0x1p-25f, 1.0f)) == 1);
-  CHECK(f16_from_float(std::nextafter(0x1p-14f, 0.0f)) == 0x0400);    // the largest subnormal's neighbour rounds up to 2⁻¹⁴
+  CHECK(f16_from_float(std::nextafter(0x1p-14f, 0.0f)) ==
+        0x0400);  // the largest subnormal's neighbour rounds up to 2⁻¹⁴
   CHECK(f16_from_float(std::numeric_limits<float>::denorm_min()) == 0);
   CHECK(f16_from_float(-0.0f) == 0x8000);
   CHECK(bf16_from_float(-0.0f) == 0x8000);

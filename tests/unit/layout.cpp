@@ -70,7 +70,9 @@ TEST_CASE("gradients: wrong in number or size, and the step is not taken") {
   trainer t(recipe_in_order(), m.parameters());
   t.step(m.gradients(0, 0));
   auto const before = toy::state_of(t, m);
-  auto const step = [&](std::vector<std::vector<float>> const& g) { return toy::sentence(toy::outcome_of(t.try_step(g))); };
+  auto const step = [&](std::vector<std::vector<float>> const& g) {
+    return toy::sentence(toy::outcome_of(t.try_step(g)));
+  };
   CHECK(step({}) == "diloco: step: 0 gradients for 2 parameters");
   CHECK(step({std::vector<float>(5)}) == "diloco: step: 1 gradients for 2 parameters");
   CHECK(step({std::vector<float>(5), std::vector<float>(300), std::vector<float>(1)}) ==

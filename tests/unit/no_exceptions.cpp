@@ -4,10 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include <csignal>
-#include <limits>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
+#include <limits>
 
 static_assert(DILOCO_EXCEPTIONS == 0, "tests/CMakeLists.txt compiles this file with -fno-exceptions");
 

@@ -177,7 +177,8 @@ TEST_CASE("the combined pseudo-gradient may overflow where no contribution did: 
     int const rank = transport.rank();
     toy::model m({256, 256});
     for (float& x : m[1]) x = 0;
-    trainer<f16> t({.outer = {.lr = 0}, .exchange = {pattern::scatter_gather}, .transport = std::move(transport)}, m.parameters());
+    trainer<f16> t({.outer = {.lr = 0}, .exchange = {pattern::scatter_gather}, .transport = std::move(transport)},
+                   m.parameters());
     auto const ask = [&](float delta) {
       m[1][7] = -delta;
       t.step(m.gradients(rank, 0), {.lr_scale = 0});
@@ -192,8 +193,9 @@ TEST_CASE("the combined pseudo-gradient may overflow where no contribution did: 
   });
   for (auto const& [first, said, unchanged, third] : seen) {
     CHECK(first);
-    CHECK(said == "diloco: round 1: rank 1: the combined pseudo-gradient of 't1' is not finite or beyond 65504, the largest "
-                  "magnitude of f16; the round is dropped on every rank and nothing was changed");
+    CHECK(said ==
+          "diloco: round 1: rank 1: the combined pseudo-gradient of 't1' is not finite or beyond 65504, the largest "
+          "magnitude of f16; the round is dropped on every rank and nothing was changed");
     CHECK(unchanged);
     CHECK(third);
   }
@@ -216,8 +218,9 @@ TEST_CASE("all weights zero: there is no mean, on any rank; with a weight the ro
     });
     for (auto const& [error, unchanged, digest] : seen) {
       REQUIRE(error);
-      CHECK(error->message == "diloco: round 1: the workers' weights (tokens) add up to 0; there is nothing to take the mean of "
-                              "(count steps with step or after_step)");
+      CHECK(error->message ==
+            "diloco: round 1: the workers' weights (tokens) add up to 0; there is nothing to take the mean of "
+            "(count steps with step or after_step)");
       CHECK(error->what == cause::bad_setting);
       CHECK(unchanged);
       CHECK(digest == std::get<2>(seen[0]));

@@ -38,10 +38,14 @@ TEST_CASE("settings: every role's numbers are looked at before anything is alloc
   CHECK(with([](auto& r) { r.inner.weight_decay = not_a_number; }) ==
         "diloco: inner adamw: weight_decay = nan must be a number not below 0");
   CHECK(with([](auto& r) { r.outer.momentum = 1; }) == "diloco: outer nesterov: momentum = 1 must be in [0, 1)");
-  CHECK(with([](auto& r) { r.outer.lr = infinity; }) == "diloco: outer nesterov: lr = inf must be a number not below 0");
-  CHECK(with([](auto& r) { r.feedback.decay = 1.5f; }) == "diloco: feedback error_feedback: decay = 1.5 must be in [0, 1]");
-  CHECK(with([](auto& r) { r.schedule = every(0); }) == "diloco: schedule every: inner_steps = 0 must be a number not below 1");
-  CHECK(with([](auto& r) { r.schedule = every(-5); }) == "diloco: schedule every: inner_steps = -5 must be a number not below 1");
+  CHECK(with([](auto& r) { r.outer.lr = infinity; }) ==
+        "diloco: outer nesterov: lr = inf must be a number not below 0");
+  CHECK(with([](auto& r) { r.feedback.decay = 1.5f; }) ==
+        "diloco: feedback error_feedback: decay = 1.5 must be in [0, 1]");
+  CHECK(with([](auto& r) { r.schedule = every(0); }) ==
+        "diloco: schedule every: inner_steps = 0 must be a number not below 1");
+  CHECK(with([](auto& r) { r.schedule = every(-5); }) ==
+        "diloco: schedule every: inner_steps = -5 must be a number not below 1");
   CHECK(with([](auto& r) { r.deadline_seconds = 0; }) == "diloco: deadline_seconds = 0 must be in (0, 1e9)");
   CHECK(with([](auto& r) { r.deadline_seconds = -3; }) == "diloco: deadline_seconds = -3 must be in (0, 1e9)");
   CHECK(with([](auto& r) { r.deadline_seconds = std::numeric_limits<double>::quiet_NaN(); }) ==
@@ -52,22 +56,28 @@ TEST_CASE("settings: every role's numbers are looked at before anything is alloc
 TEST_CASE("settings: each shipped optimizer knows its ranges") {
   CHECK(field_complaint("inner", lion{.beta1 = 1}) == "diloco: inner lion: beta1 = 1 must be in [0, 1)");
   CHECK(field_complaint("inner", lion{.beta2 = -0.5f}) == "diloco: inner lion: beta2 = -0.5 must be in [0, 1)");
-  CHECK(field_complaint("inner", lion{.weight_decay = -1}) == "diloco: inner lion: weight_decay = -1 must be a number not below 0");
-  CHECK(field_complaint("inner", lion{.lr = not_a_number}) == "diloco: inner lion: lr = nan must be a number not below 0");
+  CHECK(field_complaint("inner", lion{.weight_decay = -1}) ==
+        "diloco: inner lion: weight_decay = -1 must be a number not below 0");
+  CHECK(field_complaint("inner", lion{.lr = not_a_number}) ==
+        "diloco: inner lion: lr = nan must be a number not below 0");
   CHECK(field_complaint("inner", sgd{.lr = -1}) == "diloco: inner sgd: lr = -1 must be a number not below 0");
   CHECK(field_complaint("inner", sgd{.momentum = 1}) == "diloco: inner sgd: momentum = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", sgd{.weight_decay = infinity}) == "diloco: inner sgd: weight_decay = inf must be a number not below 0");
-  CHECK(field_complaint("inner", plain_sgd{.lr = -infinity}) == "diloco: inner plain_sgd: lr = -inf must be a number not below 0");
+  CHECK(field_complaint("inner", sgd{.weight_decay = infinity}) ==
+        "diloco: inner sgd: weight_decay = inf must be a number not below 0");
+  CHECK(field_complaint("inner", plain_sgd{.lr = -infinity}) ==
+        "diloco: inner plain_sgd: lr = -inf must be a number not below 0");
   CHECK(field_complaint("inner", plain_sgd{.weight_decay = -1}) ==
         "diloco: inner plain_sgd: weight_decay = -1 must be a number not below 0");
-  CHECK(field_complaint("outer", nesterov{.momentum = -0.1f}) == "diloco: outer nesterov: momentum = -0.1 must be in [0, 1)");
+  CHECK(field_complaint("outer", nesterov{.momentum = -0.1f}) ==
+        "diloco: outer nesterov: momentum = -0.1 must be in [0, 1)");
 }
 
 TEST_CASE("settings: the throwing constructor says the same") {
   toy::model m({5});
   auto r = recipe_in_order();
   r.schedule = every(0);
-  CHECK_THROWS_WITH_AS(trainer(r, m.parameters()), "diloco: schedule every: inner_steps = 0 must be a number not below 1", exception);
+  CHECK_THROWS_WITH_AS(trainer(r, m.parameters()),
+                       "diloco: schedule every: inner_steps = 0 must be a number not below 1", exception);
 }
 
 TEST_CASE("step options: one bad number is an error, and the step is not taken") {
@@ -83,7 +93,8 @@ TEST_CASE("step options: one bad number is an error, and the step is not taken")
   CHECK(step({.grad_scale = infinity}) == "diloco: step: grad_scale = inf must be a number not below 0");
   CHECK(step({.grad_scale = -2}) == "diloco: step: grad_scale = -2 must be a number not below 0");
   CHECK(step({.tokens = -1}) == "diloco: step: tokens = -1 must be a number not below 0");
-  CHECK(step({.tokens = std::numeric_limits<double>::quiet_NaN()}) == "diloco: step: tokens = nan must be a number not below 0");
+  CHECK(step({.tokens = std::numeric_limits<double>::quiet_NaN()}) ==
+        "diloco: step: tokens = nan must be a number not below 0");
   CHECK(toy::state_of(t, m) == before);
   CHECK(t.steps() == 1);
   CHECK(step({}) == "no error");

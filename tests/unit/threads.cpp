@@ -16,10 +16,15 @@ namespace {
 using trainer = toy::trainer_of<adamw, nesterov, absmax<8>, threads>;
 using clock_type = std::chrono::steady_clock;
 
-double seconds_since(clock_type::time_point start) { return std::chrono::duration<double>(clock_type::now() - start).count(); }
+double seconds_since(clock_type::time_point start) {
+  return std::chrono::duration<double>(clock_type::now() - start).count();
+}
 
 trainer make(threads t, pattern exchange, toy::model& m, double deadline_seconds = 60) {
-  return {{.exchange = {exchange}, .transport = std::move(t), .schedule = every(1000), .deadline_seconds = deadline_seconds},
+  return {{.exchange = {exchange},
+           .transport = std::move(t),
+           .schedule = every(1000),
+           .deadline_seconds = deadline_seconds},
           m.parameters()};
 }
 
@@ -53,8 +58,10 @@ TEST_CASE("threads_world: misuse") {
   CHECK_THROWS_WITH_AS(threads_world(-3), "diloco: threads_world: -3 workers; there must be at least 1", exception);
   threads_world world(2);
   CHECK(world.size() == 2);
-  CHECK_THROWS_WITH_AS((void)world.transport(2), "diloco: threads_world: there is no rank 2 in a world of 2", exception);
-  CHECK_THROWS_WITH_AS((void)world.transport(-1), "diloco: threads_world: there is no rank -1 in a world of 2", exception);
+  CHECK_THROWS_WITH_AS((void)world.transport(2), "diloco: threads_world: there is no rank 2 in a world of 2",
+                       exception);
+  CHECK_THROWS_WITH_AS((void)world.transport(-1), "diloco: threads_world: there is no rank -1 in a world of 2",
+                       exception);
   threads const one = world.transport(1);
   CHECK(one.rank() == 1);
   CHECK(one.size() == 2);
@@ -173,8 +180,10 @@ TEST_CASE("threads: ranks in different rounds are told apart") {
   });
   for (std::string const& said : seen) {
     bool const expected =
-        said.find("started another exchange (round 1, 16 bytes) than its peers (round 0, 16 bytes)") != std::string::npos ||
-        said.find("started another exchange (round 0, 16 bytes) than its peers (round 1, 16 bytes)") != std::string::npos;
+        said.find("started another exchange (round 1, 16 bytes) than its peers (round 0, 16 bytes)") !=
+            std::string::npos ||
+        said.find("started another exchange (round 0, 16 bytes) than its peers (round 1, 16 bytes)") !=
+            std::string::npos;
     CHECK(expected);
   }
 }

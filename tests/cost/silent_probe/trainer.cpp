@@ -13,7 +13,10 @@ struct deafly {
 }  // namespace v0
 }  // namespace diloco
 
-using trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<8>, diloco::threads, diloco::error_feedback,
-                               diloco::weighted_mean, diloco::automatic, diloco::every, diloco::cpp, diloco::PROBE>;
+using trainer =
+    diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<8>, diloco::threads, diloco::error_feedback,
+                   diloco::weighted_mean, diloco::automatic, diloco::every, diloco::cpp, diloco::PROBE>;
 
-diloco::result<> step(trainer& t, std::vector<std::span<float const>> const& gradients) { return t.try_step(gradients); }
+diloco::result<> step(trainer& t, std::vector<std::span<float const>> const& gradients) {
+  return t.try_step(gradients);
+}
