@@ -40,11 +40,6 @@ class table {
     column* second = find(b);
     if (first != nullptr && second != nullptr) first->name.swap(second->name);
   }
-  [[nodiscard]] std::string names() const {
-    std::string all;
-    for (column const& c : columns_) all += (all.empty() ? "" : ", ") + c.name;
-    return all;
-  }
 
  private:
   struct column {
