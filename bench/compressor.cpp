@@ -52,7 +52,8 @@ struct wire {
 };
 
 void count(benchmark::State& state) {
-  state.counters["params/s"] = benchmark::Counter(static_cast<double>(n), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["params/s"] =
+      benchmark::Counter(static_cast<double>(n), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <compressor C>
@@ -95,7 +96,8 @@ void register_each() {
   auto const add = [](std::string const& name, auto* function) {
     benchmark::RegisterBenchmark(name.c_str(), function)->Unit(benchmark::kMicrosecond);
   };
-  ((add("encode/" + std::string(C::name), encode<C>), add("decode_and_add/" + std::string(C::name), decode_and_add<C>)), ...);
+  ((add("encode/" + std::string(C::name), encode<C>), add("decode_and_add/" + std::string(C::name), decode_and_add<C>)),
+   ...);
 }
 
 }  // namespace

@@ -49,7 +49,8 @@ class crew {
   void work(threads transport) {
     std::vector<float> theta(n, 0.5f);
     std::vector<tensor> const parameters{{"flat", {n}, theta.data()}};
-    using trainer_type = DiLoCo<external, nesterov, C, threads, error_feedback, weighted_mean, Exchange, manual, cpp, silent>;
+    using trainer_type =
+        DiLoCo<external, nesterov, C, threads, error_feedback, weighted_mean, Exchange, manual, cpp, silent>;
     float const drift = 1e-3f * static_cast<float>(transport.rank() + 1);
     trainer_type trainer({.transport = std::move(transport)}, parameters);
     for (std::size_t i = 0; i < n; ++i) theta[i] -= drift * static_cast<float>(i % 97);
@@ -93,7 +94,12 @@ void round_over_threads(benchmark::State& state) {
 template <compressor C>
 void register_patterns() {
   auto const add = [](std::string const& name, auto* function) {
-    benchmark::RegisterBenchmark(name.c_str(), function)->UseManualTime()->Unit(benchmark::kMillisecond)->Arg(2)->Arg(4)->Arg(8);
+    benchmark::RegisterBenchmark(name.c_str(), function)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond)
+        ->Arg(2)
+        ->Arg(4)
+        ->Arg(8);
   };
   add("round/gather/" + std::string(C::name) + "/K", round_over_threads<C, gather>);
   add("round/scatter_gather/" + std::string(C::name) + "/K", round_over_threads<C, scatter_gather>);

@@ -43,9 +43,11 @@ void inner_step(benchmark::State& state) {
   O const optimizer{};
   auto const step = optimizer.at({100, 1.0f});
   float const* gradients[1] = {p.column("gradient")};
-  inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{step, 1.0f, p.l.tiles().data(), p.rows, gradients, {}};
+  inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{step,   1.0f,      p.l.tiles().data(),
+                                                                               p.rows, gradients, {}};
   for (auto& slot : kernel.slots) slot = slot_count<O> == 0 ? nullptr : p.column("slot");
-  bench::against_triad<Executor>(state, n, inner_step_bytes<O>, [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
+  bench::against_triad<Executor>(state, n, inner_step_bytes<O>,
+                                 [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
 }
 
 template <class Executor, compressor C>
@@ -53,8 +55,8 @@ auto encoder(plane<Executor, C>& p, std::byte* wire, std::uint32_t* bad) {
   float* const residual = C::lossless ? nullptr : p.column("residual");
   float* const next = C::lossless ? nullptr : p.column("residual.next");
   if (residual != nullptr) std::fill_n(residual, n, 0.0f);
-  return encode_kernel<C, error_feedback>{{}, {}, p.l.tiles().data(), p.rows, p.column("anchor"), residual, next,
-                                          wire, p.plan.slot_bytes(), bad};
+  return encode_kernel<C, error_feedback>{{},   {},   p.l.tiles().data(),  p.rows, p.column("anchor"), residual,
+                                          next, wire, p.plan.slot_bytes(), bad};
 }
 
 template <class Executor, compressor C>
@@ -78,8 +80,13 @@ void sweep_b(benchmark::State& state) {
   for (auto& w : p.wires) std::memcpy(w.data(), p.wires[0].data(), w.size());
   std::vector<float> const coefficients(wires.size(), 1e-3f);
   auto const step = nesterov{}.at({1, 1.0f});
-  apply_outer_kernel<C, nesterov::step, 1> kernel{{{}, wires.data(), coefficients.data(), voices, false}, step, 0.0f,
-                                                  p.l.tiles().data(), p.rows, p.column("anchor"), {p.column("momentum")}};
+  apply_outer_kernel<C, nesterov::step, 1> kernel{{{}, wires.data(), coefficients.data(), voices, false},
+                                                  step,
+                                                  0.0f,
+                                                  p.l.tiles().data(),
+                                                  p.rows,
+                                                  p.column("anchor"),
+                                                  {p.column("momentum")}};
   bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices),
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
 }
@@ -87,7 +94,9 @@ void sweep_b(benchmark::State& state) {
 template <class Executor>
 void register_all(std::string const& on) {
   auto const add = [&](std::string const& name, auto* function) {
-    return benchmark::RegisterBenchmark((name + "/" + on).c_str(), function)->UseManualTime()->Unit(benchmark::kMillisecond);
+    return benchmark::RegisterBenchmark((name + "/" + on).c_str(), function)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
   };
   add("inner_step/adamw", inner_step<Executor, adamw>);
   add("inner_step/sgd", inner_step<Executor, sgd>);

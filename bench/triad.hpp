@@ -65,7 +65,8 @@ void against_triad(benchmark::State& state, std::size_t parameters, double bytes
     std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
     return v[v.size() / 2];
   };
-  state.counters["params/s"] = benchmark::Counter(static_cast<double>(parameters), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["params/s"] =
+      benchmark::Counter(static_cast<double>(parameters), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["B/param"] = bytes_per_parameter;
   state.counters["GB/s"] = median(speed) * 1e-9;
   state.counters["%triad"] = median(share);

@@ -42,7 +42,8 @@ template <class Inner, class Outer, class Compressor, class Transport, class Fee
           class Schedule, class Executor, class Probe>
 class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor> {
  public:
-  using recipe_type = recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
+  using recipe_type =
+      recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
 
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
@@ -105,7 +106,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// DILOCO_CHECKS_NORMAL, to find a non-finite gradient before anything is written.
   template <class Gradients>
   result<> try_step(Gradients const& gradients, step_options o = {}) {
-    static_assert(steps_inside, "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
+    static_assert(
+        steps_inside,
+        "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
     if (auto fine = accept(gradients, o); !fine) return fine;
     inner_sweep(o);
     return count_step(o.tokens);
@@ -118,7 +121,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Counts a step that the framework took on θ itself, and runs a round where the schedule says so.
   template <class Self = DiLoCo>
   result<> try_after_step(step_options o = {}) {
-    static_assert(!Self::steps_inside, "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = diloco::external{}");
+    static_assert(!Self::steps_inside,
+                  "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = "
+                  "diloco::external{}");
     if (auto fine = room_for_a_step(o); !fine) return fine;
     return count_step(o.tokens);
   }
@@ -191,8 +196,10 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
  private:
   static constexpr std::size_t inner_slots = [] {
-    if constexpr (steps_inside) return slot_count<Inner>;
-    else return std::size_t{0};
+    if constexpr (steps_inside)
+      return slot_count<Inner>;
+    else
+      return std::size_t{0};
   }();
   static constexpr std::size_t outer_slots = slot_count<Outer>;
 

@@ -9,15 +9,16 @@
 namespace diloco {
 inline namespace v0 {
 
-#define DILOCO_ENGINE                                                                                                   \
-  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange, \
-            class Schedule, class Executor, class Probe>
-#define DILOCO_CLASS \
-  DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
+#define DILOCO_ENGINE                                                                                   \
+  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, \
+            class Exchange, class Schedule, class Executor, class Probe>
+#define DILOCO_CLASS DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
 
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
-    : recipe_(std::move(r)), layout_(std::move(l)), pattern_(recipe_.exchange.pick(recipe_.transport.size())),
+    : recipe_(std::move(r)),
+      layout_(std::move(l)),
+      pattern_(recipe_.exchange.pick(recipe_.transport.size())),
       plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
       index_(recipe_.executor, layout_, recipe_.transport.size()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size(),
@@ -87,7 +88,8 @@ result<> DILOCO_CLASS::compare_with_peers() {
   term("exchange", recipe_.exchange);
   term("schedule", recipe_.schedule);
   std::size_t const rows = layout_.rows().size();
-  terms.push_back({"tensors", mix64(rows, layout_.parameters()), say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
+  terms.push_back({"tensors", mix64(rows, layout_.parameters()),
+                   say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
   auto const limit = deadline_after(recipe_.deadline_seconds);
   if (auto fine = agree(recipe_.transport, recipe_.executor, terms, 10, limit); !fine) return fine;
 
@@ -110,10 +112,28 @@ std::string DILOCO_CLASS::describe() const {
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
   std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
-  return say({Inner::name, " → ", Outer::name, " · ", Compressor::name, " (", three_digits(wire_bits<Compressor>), " bit)",
-              feedback, " · ", pattern_ == pattern::gather ? gather::name : scatter_gather::name, " over ", Transport::name,
-              "×", k, " · ", recipe_.schedule.describe(), " · state ",
-              three_digits(footprint().state_bytes_per_parameter()), " B/param · round ", three_digits(round), " B/param"});
+  return say({Inner::name,
+              " → ",
+              Outer::name,
+              " · ",
+              Compressor::name,
+              " (",
+              three_digits(wire_bits<Compressor>),
+              " bit)",
+              feedback,
+              " · ",
+              pattern_ == pattern::gather ? gather::name : scatter_gather::name,
+              " over ",
+              Transport::name,
+              "×",
+              k,
+              " · ",
+              recipe_.schedule.describe(),
+              " · state ",
+              three_digits(footprint().state_bytes_per_parameter()),
+              " B/param · round ",
+              three_digits(round),
+              " B/param"});
 }
 
 #undef DILOCO_ENGINE

@@ -8,17 +8,17 @@
 namespace diloco {
 inline namespace v0 {
 
-#define DILOCO_ENGINE                                                                                                   \
-  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange, \
-            class Schedule, class Executor, class Probe>
-#define DILOCO_CLASS \
-  DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
+#define DILOCO_ENGINE                                                                                   \
+  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, \
+            class Exchange, class Schedule, class Executor, class Probe>
+#define DILOCO_CLASS DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
   if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
   if (watch_->dropped) {
-    return fail(cause::wrong_state, say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
+    return fail(cause::wrong_state,
+                say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
   }
   auto const check = [](std::string_view name, double x) {
     return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
@@ -34,7 +34,8 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
   if (auto fine = usable(o); !fine) return fine;
   if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
-  return fail(cause::wrong_state, say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
+  return fail(cause::wrong_state,
+              say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
 }
 
 DILOCO_ENGINE
@@ -49,14 +50,17 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
   for (auto const& each : gradients) {
     std::span<float const> const g(each);
     if (g.size() != rows[r].size) {
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(), " elements, the parameter ", rows[r].size}));
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
+                                          " elements, the parameter ", rows[r].size}));
     }
-    if (g.data() == nullptr) return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
+    if (g.data() == nullptr)
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     // An asynchronous executor may still read the pointers of the step before.
     if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
     index_.gradients()[r++] = g.data();
   }
-  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL) return find_non_finite(index_.gradients(), "step: the gradient of");
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL)
+    return find_non_finite(index_.gradients(), "step: the gradient of");
   return {};
 }
 
@@ -66,7 +70,8 @@ result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_vie
   recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
   recipe_.executor.wait();
   if (*index_.bad_row() == frame::no_row) return {};
-  return fail(cause::not_finite, say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
+  return fail(cause::not_finite,
+              say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
 }
 
 DILOCO_ENGINE
@@ -197,7 +202,11 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     if (phase == 0) index_.weights()[k] = got.weight;
     if (got.bad_row == frame::no_row) continue;
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
-    return fail(cause::not_finite, say({"round ", rounds_, ": rank ", roster[k], ": ", (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), " of '", row, "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name, "; the round is dropped on every rank and nothing was changed"}));
+    return fail(cause::not_finite,
+                say({"round ", rounds_, ": rank ", roster[k], ": ",
+                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), " of '", row,
+                     "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name,
+                     "; the round is dropped on every rank and nothing was changed"}));
   }
   return {};
 }
@@ -210,7 +219,9 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
   bool const fine = non_negative.holds(total_weight_) &&
                     recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
   if (fine) return {};
-  return fail(cause::bad_setting, say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_, "; there is nothing to take the mean of (count steps with step or after_step)"}));
+  return fail(cause::bad_setting,
+              say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
+                   "; there is nothing to take the mean of (count steps with step or after_step)"}));
 }
 
 DILOCO_ENGINE
@@ -269,7 +280,9 @@ result<> DILOCO_CLASS::compare_anchors() {
   if (!found) return broken_by(std::move(found).error());
   if (!found->has_value()) return {};
   difference const d = **found;
-  return broken_by(fail(cause::disagreement, say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '", layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
+  return broken_by(fail(cause::disagreement,
+                        say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '",
+                             layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
 }
 
 #undef DILOCO_ENGINE

@@ -40,25 +40,45 @@ struct recipe {
   double deadline_seconds = 300;  ///< of every wait for peers
 
   template <class P>
-  [[nodiscard]] auto with_inner(P p) && { return replace<0>(std::move(p)); }
+  [[nodiscard]] auto with_inner(P p) && {
+    return replace<0>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_outer(P p) && { return replace<1>(std::move(p)); }
+  [[nodiscard]] auto with_outer(P p) && {
+    return replace<1>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_compressor(P p) && { return replace<2>(std::move(p)); }
+  [[nodiscard]] auto with_compressor(P p) && {
+    return replace<2>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_feedback(P p) && { return replace<3>(std::move(p)); }
+  [[nodiscard]] auto with_feedback(P p) && {
+    return replace<3>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_combine(P p) && { return replace<4>(std::move(p)); }
+  [[nodiscard]] auto with_combine(P p) && {
+    return replace<4>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_exchange(P p) && { return replace<5>(std::move(p)); }
+  [[nodiscard]] auto with_exchange(P p) && {
+    return replace<5>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_transport(P p) && { return replace<6>(std::move(p)); }
+  [[nodiscard]] auto with_transport(P p) && {
+    return replace<6>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_schedule(P p) && { return replace<7>(std::move(p)); }
+  [[nodiscard]] auto with_schedule(P p) && {
+    return replace<7>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_executor(P p) && { return replace<8>(std::move(p)); }
+  [[nodiscard]] auto with_executor(P p) && {
+    return replace<8>(std::move(p));
+  }
   template <class P>
-  [[nodiscard]] auto with_probe(P p) && { return replace<9>(std::move(p)); }
+  [[nodiscard]] auto with_probe(P p) && {
+    return replace<9>(std::move(p));
+  }
   [[nodiscard]] recipe with_deadline_seconds(double seconds) && {
     deadline_seconds = seconds;
     return std::move(*this);
@@ -66,7 +86,8 @@ struct recipe {
 
  private:
   template <class I, class O, class C, class F, class M, class X, class T, class S, class E, class R>
-  static recipe<I, O, C, T, F, M, X, S, E, R> assemble(double seconds, I i, O o, C c, F f, M m, X x, T t, S s, E e, R r) {
+  static recipe<I, O, C, T, F, M, X, S, E, R> assemble(double seconds, I i, O o, C c, F f, M m, X x, T t, S s, E e,
+                                                       R r) {
     return {std::move(i), std::move(o), std::move(c), std::move(f), std::move(m), std::move(x),
             std::move(t), std::move(s), std::move(e), std::move(r), seconds};
   }
@@ -74,12 +95,15 @@ struct recipe {
   auto replace(P p) {
     auto all = std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor, probe);
     auto pick = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) -> auto&& {
-      if constexpr (I == Which) return std::move(p);
-      else return std::move(std::get<I>(all));
+      if constexpr (I == Which)
+        return std::move(p);
+      else
+        return std::move(std::get<I>(all));
     };
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return assemble(deadline_seconds, pick(std::integral_constant<std::size_t, I>{})...);
-    }(std::make_index_sequence<10>{});
+    }
+    (std::make_index_sequence<10>{});
   }
 };
 

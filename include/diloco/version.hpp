@@ -8,5 +8,5 @@
 #define DILOCO_VERSION (DILOCO_VERSION_MAJOR * 10000 + DILOCO_VERSION_MINOR * 100 + DILOCO_VERSION_PATCH)
 
 namespace diloco {
-inline namespace v0 {}  // bumped when the ABI of any inline type changes
+inline namespace v0 {}  // namespace v0
 }  // namespace diloco

@@ -26,7 +26,7 @@ struct bookkeeping {
     book->live += bytes;
     book->peak = std::max(book->peak, book->live);
     book->allocations += 1;
-    auto* data = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{64}));
+    auto* data = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}));
     std::memset(data, 0, bytes);
     return {data, bytes, release, book};
   }
@@ -40,7 +40,7 @@ struct bookkeeping {
  private:
   static void release(std::byte* data, std::size_t bytes, void* book) noexcept {
     static_cast<ledger*>(book)->live -= bytes;
-    ::operator delete(data, std::align_val_t{64});
+    ::operator delete (data, std::align_val_t{64});
   }
 };
 static_assert(executor<bookkeeping>);

@@ -36,8 +36,10 @@ struct model {
     std::vector<float> host(n);
     for (std::size_t i = 0; i < n; ++i) host[i] = number(i, salt);
     memory.push_back(executor.allocate(n * sizeof(float)));
-    if constexpr (Executor::columns_on_host) std::copy(host.begin(), host.end(), memory.back().as<float>());
-    else REQUIRE(cudaMemcpy(memory.back().data(), host.data(), n * sizeof(float), cudaMemcpyHostToDevice) == cudaSuccess);
+    if constexpr (Executor::columns_on_host)
+      std::copy(host.begin(), host.end(), memory.back().as<float>());
+    else
+      REQUIRE(cudaMemcpy(memory.back().data(), host.data(), n * sizeof(float), cudaMemcpyHostToDevice) == cudaSuccess);
     return memory.back().as<float>();
   }
 };
@@ -45,7 +47,8 @@ struct model {
 template <class Executor, class Inner, class Outer, class Compressor>
 std::vector<std::uint64_t> digests() {
   model<Executor> m;
-  using trainer_type = DiLoCo<Inner, Outer, Compressor, alone, error_feedback, weighted_mean, automatic, every, Executor, silent>;
+  using trainer_type =
+      DiLoCo<Inner, Outer, Compressor, alone, error_feedback, weighted_mean, automatic, every, Executor, silent>;
   trainer_type trainer({.schedule = every(2), .executor = m.executor}, m.parameters);
   std::vector<std::uint64_t> all{trainer.digest()};
   for (int step = 0; step < 8; ++step) {

@@ -34,7 +34,7 @@ struct promise<absmax<Bits, Block>> {
   // Half a step of amax/L, and a few roundings of the scale.
   static double error(double, double amax) { return amax / (2.0 * (Bits == 8 ? 127 : 7)) * 1.00001; }
   static constexpr std::uint64_t digest = Bits == 8 ? (Block == 256 ? 12597922221080265039ull : 4444573655676946571ull)
-                                                     : (Block == 256 ? 6100464659477518290ull : 12920399614631091824ull);
+                                                    : (Block == 256 ? 6100464659477518290ull : 12920399614631091824ull);
 };
 template <int Block>
 struct promise<sign<Block>> {
@@ -57,7 +57,8 @@ coded<C> encode(C const& c, float const* x, int count) {
   }
   // The canary behind the code must survive.
   std::size_t const bytes = C::code_bytes(static_cast<std::size_t>(count));
-  coded<C> w{std::vector<std::byte>(bytes + 8, std::byte{0xA5}), std::vector<std::byte>(C::side_bytes + 8, std::byte{0xA5})};
+  coded<C> w{std::vector<std::byte>(bytes + 8, std::byte{0xA5}),
+             std::vector<std::byte>(C::side_bytes + 8, std::byte{0xA5})};
   c.encode(solo{}, f, block_info{count, amax}, wire_block{w.code.data(), w.side.data()});
   for (int i = 0; i < 8; ++i) REQUIRE(w.code[bytes + std::size_t(i)] == std::byte{0xA5});
   for (int i = 0; i < 8; ++i) REQUIRE(w.side[C::side_bytes + std::size_t(i)] == std::byte{0xA5});
@@ -67,7 +68,8 @@ coded<C> encode(C const& c, float const* x, int count) {
 template <class C>
 std::vector<float> decode(C const& c, coded<C> const& w, int count) {
   std::vector<float> y(C::block + 8, -77.0f);
-  c.decode(solo{}, count, wire_block_view{w.code.data(), w.side.data()}, [&](int i, float v) { y[static_cast<std::size_t>(i)] = v; });
+  c.decode(solo{}, count, wire_block_view{w.code.data(), w.side.data()},
+           [&](int i, float v) { y[static_cast<std::size_t>(i)] = v; });
   y.resize(static_cast<std::size_t>(count));
   return y;
 }
@@ -136,11 +138,13 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
     CHECK(h.value() == promise<C>::digest);
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(compressor_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>, sign<512>);
+TEST_CASE_TEMPLATE_INVOKE(compressor_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>,
+                          sign<512>);
 
 TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
   auto const n = static_cast<std::size_t>(C::block);
-  for (std::size_t length : {std::size_t{1}, n - 1, n, n + 1, 4096 - n, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
+  for (std::size_t length :
+       {std::size_t{1}, n - 1, n, n + 1, 4096 - n, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
     laws::on_each_executor([&](auto executor) {
       using executor_type = decltype(executor);
       CAPTURE(length);
@@ -161,7 +165,8 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
           std::vector<float> x;
           for (std::size_t i = begin; i < begin + std::size_t(count); ++i) x.push_back(start[i] - moved[i]);
           auto const y = decode(C{}, encode(C{}, x.data(), count), count);
-          for (std::size_t i = 0; i < y.size(); ++i) REQUIRE(theta[begin + i] == diloco::fma(-1.0f, y[i], start[begin + i]));
+          for (std::size_t i = 0; i < y.size(); ++i)
+            REQUIRE(theta[begin + i] == diloco::fma(-1.0f, y[i], start[begin + i]));
         }
       }
       SUBCASE("the residual is what the wire lost, bit for bit") {
@@ -178,7 +183,8 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
     });
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>, sign<512>);
+TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>,
+                          sign<512>);
 
 TEST_CASE_TEMPLATE_DEFINE("what is not finite is reported, never sent", C, report_laws) {
   float const inf = std::numeric_limits<float>::infinity();

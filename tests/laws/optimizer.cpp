@@ -71,7 +71,8 @@ constexpr int steps = 20;
 
 /// θ after `steps` steps on tensors that start at `cuts` of one flat run of numbers.
 template <class O, class Executor>
-std::vector<float> trajectory(O const& optimizer, Executor executor, std::vector<std::size_t> const& cuts, float lr_scale = 1.0f) {
+std::vector<float> trajectory(O const& optimizer, Executor executor, std::vector<std::size_t> const& cuts,
+                              float lr_scale = 1.0f) {
   std::vector<float> theta = numbers(3).many(length);
   std::vector<tensor> parameters;
   for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
@@ -83,7 +84,8 @@ std::vector<float> trajectory(O const& optimizer, Executor executor, std::vector
   for (int t = 0; t < steps; ++t) {
     std::vector<float> const gradient = source.many(length, 0.3f);
     std::vector<std::span<float const>> gradients;
-    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) gradients.emplace_back(gradient.data() + cuts[i], cuts[i + 1] - cuts[i]);
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
+      gradients.emplace_back(gradient.data() + cuts[i], cuts[i + 1] - cuts[i]);
     trainer.step(gradients, {.lr_scale = lr_scale});
   }
   return theta;

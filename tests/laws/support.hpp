@@ -53,8 +53,8 @@ void on_each_executor(F&& f) {
 /// A trainer of exactly these policies, over any transport.
 template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp,
           class Schedule = diloco::manual, class Exchange = diloco::automatic>
-using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean, Exchange,
-                                  Schedule, Executor, diloco::silent>;
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
+                                  Exchange, Schedule, Executor, diloco::silent>;
 
 inline std::vector<diloco::tensor> one_tensor(std::vector<float>& v) { return {{"w", {v.size()}, v.data()}}; }
 

@@ -76,16 +76,19 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
   SUBCASE("permuting the ranks changes nothing but rounding in roster order") {
     auto const exchange = pattern::gather;
     auto const forward = anchors_of<C, E>(2, 2, push_of, exchange);
-    CHECK(anchors_of<C, E>(2, 2, [](int r, int t) { return push_of(1 - r, t); }, exchange) == forward);
+    CHECK(anchors_of<C, E>(
+              2, 2, [](int r, int t) { return push_of(1 - r, t); }, exchange) == forward);
     auto const three = anchors_of<C, E>(3, 2, push_of, exchange)[0];
-    auto const turned = anchors_of<C, E>(3, 2, [](int r, int t) { return push_of((r + 1) % 3, t); }, exchange)[0];
+    auto const turned = anchors_of<C, E>(
+        3, 2, [](int r, int t) { return push_of((r + 1) % 3, t); }, exchange)[0];
     for (std::size_t i = 0; i < length; ++i) REQUIRE(std::fabs(three[i] - turned[i]) < 1e-6f);
   }
   SUBCASE("error feedback telescopes: what was sent and what is kept add up to what was meant") {
     std::vector<float> theta = numbers(22).many(length);
     std::vector<double> const start(theta.begin(), theta.end());
     auto const parameters = laws::one_tensor(theta);
-    laws::trainer_of<external, plain_sgd, C, alone, E> trainer({.outer = {.lr = 1.0f, .weight_decay = 0.0f}}, parameters);
+    laws::trainer_of<external, plain_sgd, C, alone, E> trainer({.outer = {.lr = 1.0f, .weight_decay = 0.0f}},
+                                                               parameters);
     std::vector<double> meant(length, 0.0);
     for (int round = 0; round < 20; ++round) {
       auto const delta = push_of(7, round);
@@ -139,9 +142,11 @@ TEST_CASE("H = 1, inner sgd(1): the round is data-parallel SGD with any outer op
     laws::trainer_of<plain_sgd, sgd, f32, threads, cpp, every> trainer(
         {.inner = {.lr = 1.0f, .weight_decay = 0.0f},
          .outer = {.lr = 0.1f, .momentum = 0.9f, .nesterov = false, .weight_decay = 0.0f},
-         .transport = std::move(transport), .schedule = every(1)},
+         .transport = std::move(transport),
+         .schedule = every(1)},
         parameters);
-    for (int t = 0; t < rounds; ++t) trainer.step(std::vector<std::span<float const>>{push_of(static_cast<int>(rank), t)});
+    for (int t = 0; t < rounds; ++t)
+      trainer.step(std::vector<std::span<float const>>{push_of(static_cast<int>(rank), t)});
   });
   auto const first = numbers(24).many(length);
   std::vector<double> p(first.begin(), first.end()), momentum(length, 0.0);

@@ -13,13 +13,14 @@ int main() {
   std::vector<diloco::tensor> const parameters{{"weights", {2, 5}, weights.data()}};
   std::vector<std::span<float const>> const gradients{gradient};
 
-  auto trainer = diloco::DiLoCo(diloco::recipe{
-                                    .inner = diloco::sgd{.lr = 0.5f},
-                                    .outer = diloco::sgd{.lr = 1.0f},
-                                    .transport = diloco::alone{},
-                                    .schedule = diloco::every(2),
-                                },
-                                parameters);
+  auto trainer = diloco::DiLoCo(
+      diloco::recipe{
+          .inner = diloco::sgd{.lr = 0.5f},
+          .outer = diloco::sgd{.lr = 1.0f},
+          .transport = diloco::alone{},
+          .schedule = diloco::every(2),
+      },
+      parameters);
   trainer.step(gradients);
   trainer.step(gradients);
 

@@ -11,14 +11,44 @@
 namespace archetype {
 
 enum class without {
-  nothing, name, copy,
-  slots, at, matching_step, trivial_step, promise,                        // optimizer
-  block, lossless, largest, side_bytes, code_bytes, encode, decode,       // compressor
-  remembers, want, keep,                                                  // feedback
-  coefficients, due, describe, pick,                                      // combine, schedule, exchange
-  columns_on_host, allocate, allocate_wire, for_each, wait,               // executor
-  in_place, rank, size, all_gather, all_to_all, one_pending, move_only_pending,  // transport
-  roster, wire, done, reclaim,                                            // arrival
+  nothing,
+  name,
+  copy,
+  slots,
+  at,
+  matching_step,
+  trivial_step,
+  promise,  // optimizer
+  block,
+  lossless,
+  largest,
+  side_bytes,
+  code_bytes,
+  encode,
+  decode,  // compressor
+  remembers,
+  want,
+  keep,  // feedback
+  coefficients,
+  due,
+  describe,
+  pick,  // combine, schedule, exchange
+  columns_on_host,
+  allocate,
+  allocate_wire,
+  for_each,
+  wait,  // executor
+  in_place,
+  rank,
+  size,
+  all_gather,
+  all_to_all,
+  one_pending,
+  move_only_pending,  // transport
+  roster,
+  wire,
+  done,
+  reclaim,  // arrival
 };
 
 /// A base class that is there, or is not.
@@ -27,16 +57,36 @@ struct hole {};
 template <without Missing, without Part, class Has>
 using part = std::conditional_t<Missing == Part, hole<Part>, Has>;
 
-struct has_name { static constexpr std::string_view name = "archetype"; };
-struct has_slots { static constexpr std::array<std::string_view, 1> slots{"sum"}; };
-struct has_block { static constexpr int block = 64; };
-struct has_lossless { static constexpr bool lossless = true; };
-struct has_largest { static constexpr float largest = 3.4028235e38f; };
-struct has_side_bytes { static constexpr std::size_t side_bytes = 0; };
-struct has_code_bytes { DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; } };
-struct has_remembers { static constexpr bool remembers = true; };
-struct has_columns_on_host { static constexpr bool columns_on_host = true; };
-struct has_in_place { static constexpr bool receives_in_place = true; };
+struct has_name {
+  static constexpr std::string_view name = "archetype";
+};
+struct has_slots {
+  static constexpr std::array<std::string_view, 1> slots{"sum"};
+};
+struct has_block {
+  static constexpr int block = 64;
+};
+struct has_lossless {
+  static constexpr bool lossless = true;
+};
+struct has_largest {
+  static constexpr float largest = 3.4028235e38f;
+};
+struct has_side_bytes {
+  static constexpr std::size_t side_bytes = 0;
+};
+struct has_code_bytes {
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
+};
+struct has_remembers {
+  static constexpr bool remembers = true;
+};
+struct has_columns_on_host {
+  static constexpr bool columns_on_host = true;
+};
+struct has_in_place {
+  static constexpr bool receives_in_place = true;
+};
 
 /// Copyable, or only movable.
 struct move_only {
@@ -59,32 +109,36 @@ struct step_that_allocates : step {
 };
 
 template <without Missing = without::nothing>
-struct optimizer : part<Missing, without::name, has_name>, part<Missing, without::slots, has_slots>,
+struct optimizer : part<Missing, without::name, has_name>,
+                   part<Missing, without::slots, has_slots>,
                    std::conditional_t<Missing == without::copy, move_only, hole<without::copy>> {
   auto at(diloco::step_context) const requires(Missing != without::at) {
-    if constexpr (Missing == without::matching_step) return step_without_slot{};
-    else if constexpr (Missing == without::trivial_step) return step_that_allocates{};
-    else return step{};
+    if constexpr (Missing == without::matching_step)
+      return step_without_slot{};
+    else if constexpr (Missing == without::trivial_step)
+      return step_that_allocates{};
+    else
+      return step{};
   }
 };
 
 template <without Missing = without::nothing>
-struct compressor : part<Missing, without::name, has_name>, part<Missing, without::block, has_block>,
-                    part<Missing, without::lossless, has_lossless>, part<Missing, without::largest, has_largest>,
+struct compressor : part<Missing, without::name, has_name>,
+                    part<Missing, without::block, has_block>,
+                    part<Missing, without::lossless, has_lossless>,
+                    part<Missing, without::largest, has_largest>,
                     part<Missing, without::side_bytes, has_side_bytes>,
                     part<Missing, without::code_bytes, has_code_bytes> {
   template <diloco::lanes L>
   DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info, diloco::wire_block out) const
-    requires(Missing != without::encode)
-  {
+      requires(Missing != without::encode) {
     float* code = reinterpret_cast<float*>(out.code) + diloco::first_element<L, 64>(l);
     int const mine = diloco::owned_elements<L, 64>(l, info.count);
     for (int i = 0; i < mine; ++i) code[i] = x.v[i];
   }
   template <diloco::lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, diloco::wire_block_view in, Sink&& sink) const
-    requires(Missing != without::decode)
-  {
+      requires(Missing != without::decode) {
     float const* code = reinterpret_cast<float const*>(in.code) + diloco::first_element<L, 64>(l);
     int const mine = diloco::owned_elements<L, 64>(l, count);
     for (int i = 0; i < mine; ++i) sink(i, code[i]);
@@ -93,15 +147,16 @@ struct compressor : part<Missing, without::name, has_name>, part<Missing, withou
 
 template <without Missing = without::nothing>
 struct feedback : part<Missing, without::name, has_name>, part<Missing, without::remembers, has_remembers> {
-  DILOCO_HD float want(float delta, float residual) const requires(Missing != without::want) { return delta + residual; }
+  DILOCO_HD float want(float delta, float residual) const requires(Missing != without::want) {
+    return delta + residual;
+  }
   DILOCO_HD float keep(float wanted, float sent) const requires(Missing != without::keep) { return wanted - sent; }
 };
 
 template <without Missing = without::nothing>
 struct combine : part<Missing, without::name, has_name> {
   bool coefficients(std::span<double const> weights, std::span<float> out) const
-    requires(Missing != without::coefficients)
-  {
+      requires(Missing != without::coefficients) {
     for (float& c : out) c = 1.0f / static_cast<float>(weights.size());
     return true;
   }
@@ -151,8 +206,10 @@ struct pending {
       std::conditional_t<Missing == without::move_only_pending, std::shared_ptr<diloco::wires>, diloco::wires>;
   memory_type memory;
   diloco::result<arrival<Missing>> wait(diloco::deadline) requires(Missing != without::wait) {
-    if constexpr (Missing == without::move_only_pending) return arrival<Missing>{std::move(*memory)};
-    else return arrival<Missing>{std::move(memory)};
+    if constexpr (Missing == without::move_only_pending)
+      return arrival<Missing>{std::move(*memory)};
+    else
+      return arrival<Missing>{std::move(memory)};
   }
 };
 
@@ -164,14 +221,18 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
     return post(std::move(w));
   }
   auto all_to_all(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_to_all) {
-    if constexpr (Missing == without::one_pending) return pending<without::nothing>{std::move(w)};
-    else return post(std::move(w));
+    if constexpr (Missing == without::one_pending)
+      return pending<without::nothing>{std::move(w)};
+    else
+      return post(std::move(w));
   }
 
  private:
   static pending<Missing> post(diloco::wires w) {
-    if constexpr (Missing == without::move_only_pending) return {std::make_shared<diloco::wires>(std::move(w))};
-    else return {std::move(w)};
+    if constexpr (Missing == without::move_only_pending)
+      return {std::make_shared<diloco::wires>(std::move(w))};
+    else
+      return {std::move(w)};
   }
 };
 

@@ -53,8 +53,12 @@ class flipping {
     threads::pending inner_;
     bool spoils_;
   };
-  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return {inner_.all_gather(std::move(w), tag), spoils(tag)}; }
-  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) { return {inner_.all_to_all(std::move(w), tag), spoils(tag)}; }
+  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) {
+    return {inner_.all_gather(std::move(w), tag), spoils(tag)};
+  }
+  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
+    return {inner_.all_to_all(std::move(w), tag), spoils(tag)};
+  }
 
  private:
   [[nodiscard]] bool spoils(exchange_tag tag) const { return rank() == 0 && tag == exchange_tag{1, 0}; }

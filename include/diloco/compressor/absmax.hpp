@@ -16,10 +16,12 @@ inline namespace v0 {
 template <int Bits, int Block = 256>
 struct absmax {
   static_assert(Bits == 8 || Bits == 4, "diloco: absmax: Bits is 8 or 4");
-  static_assert(Block > 0 && Block * Bits % 256 == 0,
-                "diloco: absmax: Block is a multiple of 32 at 8 bits and of 64 at 4, so that 32 lanes hold whole bytes");
+  static_assert(
+      Block > 0 && Block * Bits % 256 == 0,
+      "diloco: absmax: Block is a multiple of 32 at 8 bits and of 64 at 4, so that 32 lanes hold whole bytes");
 
-  static constexpr auto label = join(std::string_view("absmax"), unsigned(Bits), std::string_view("/"), unsigned(Block));
+  static constexpr auto label =
+      join(std::string_view("absmax"), unsigned(Bits), std::string_view("/"), unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
   static constexpr bool lossless = false;
@@ -43,16 +45,24 @@ struct absmax {
     } else {
       std::uint8_t q[lane_elements<L, Block>];
       for (int i = 0; i < x.size; ++i) q[i] = quantize(x.v[i], scale);
-      for_first<L, lane_bytes<L>>(mine, [&](int i) {
-        code[i] = static_cast<std::uint8_t>((q[2 * i] & 15u) | (q[2 * i + 1] << 4));
-      });
+      for_first<L, lane_bytes<L>>(
+          mine, [&](int i) { code[i] = static_cast<std::uint8_t>((q[2 * i] & 15u) | (q[2 * i + 1] << 4)); });
     }
   }
 
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const amax = *reinterpret_cast<float const*>(in.side);
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) * Bits / 8;
+    auto const* DILOCO_RESTRICT code =
+        reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) * Bits / 8;
+    if (Bits == 4 && count == Block) {
+      for (int w = 0; w < lane_elements<L, Block> / run<L>; ++w) {
+        std::uint32_t const c = reinterpret_cast<word<L> const*>(code)[w];
+        DILOCO_ONE_VECTOR
+        for (int i = 0; i < run<L>; ++i) sink(w * run<L> + i, value(static_cast<int>(c << (28 - 4 * i)) >> 28, amax));
+      }
+      return;
+    }
     int const mine = owned_bytes(l, count);
     for_first<L, lane_bytes<L>>(mine, [&](int i) {
       if constexpr (Bits == 8) {
@@ -67,7 +77,7 @@ struct absmax {
 
  private:
   template <lanes L>
-  static constexpr int lane_bytes = lane_elements<L, Block> * Bits / 8;
+  static constexpr int lane_bytes = lane_elements<L, Block>* Bits / 8;
   template <lanes L>
   DILOCO_HD static constexpr int owned_bytes(L l, int count) {
     return (owned_elements<L, Block>(l, count) * Bits + 7) / 8;
@@ -77,6 +87,12 @@ struct absmax {
   DILOCO_HD static std::uint8_t quantize(float x, float scale) {
     return static_cast<std::uint8_t>(bits_of(fma(x, scale, 12582912.0f)));
   }
+  /// Elements whose codes one machine word holds.
+  template <lanes L>
+  static constexpr int run = lane_elements<L, Block> < 8 ? lane_elements<L, Block> : 8;
+  template <lanes L>
+  using word =
+      std::conditional_t<run<L> == 2, std::uint8_t, std::conditional_t<run<L> == 4, std::uint16_t, std::uint32_t>>;
   DILOCO_HD static float value(int q, float amax) { return product(static_cast<float>(q) * unit, amax); }
 };
 

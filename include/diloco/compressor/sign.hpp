@@ -28,24 +28,32 @@ struct sign {
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
     float const scale = mean_magnitude(l, x, info);
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = scale;
-    std::uint8_t bit[lane_elements<L, Block>];
-    for (int i = 0; i < x.size; ++i) bit[i] = x.v[i] < 0.0f ? 1 : 0;
+    word<L> bits[lane_elements<L, Block> / run<L>];
+    for (int w = 0; w < lane_elements<L, Block> / run<L>; ++w) bits[w] = signs<L>(x.v + w * run<L>);
+    auto const* byte = reinterpret_cast<std::uint8_t const*>(bits);
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) / 8;
     int const mine = (owned_elements<L, Block>(l, info.count) + 7) / 8;
-    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) { code[j] = pack(bit + 8 * j); });
+    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) { code[j] = byte[j]; });
   }
 
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     std::uint32_t const scale = bits_of(*reinterpret_cast<float const*>(in.side));
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) / 8;
-    int const mine = (owned_elements<L, Block>(l, count) + 7) / 8;
     // A zero block has no sign to give: every element is +0.
     std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
-    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) {
-      std::uint32_t const c = code[j];
-      for (int i = 0; i < 8; ++i) sink(8 * j + i, float_of(scale | ((c << (31 - i)) & mask)));
-    });
+    if (count == Block) {
+      for (int w = 0; w < lane_elements<L, Block> / run<L>; ++w) {
+        std::uint32_t const c = reinterpret_cast<word<L> const*>(code)[w];
+        for (int i = 0; i < run<L>; ++i) sink(w * run<L> + i, float_of(scale | ((c << (31 - i)) & mask)));
+      }
+    } else {
+      int const mine = (owned_elements<L, Block>(l, count) + 7) / 8;
+      for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) {
+        std::uint32_t const c = code[j];
+        for (int i = 0; i < 8; ++i) sink(8 * j + i, float_of(scale | ((c << (31 - i)) & mask)));
+      });
+    }
   }
   friend bool operator==(sign const&, sign const&) { return true; }
 
@@ -62,11 +70,18 @@ struct sign {
     }
     return static_cast<float>(L::sum(sum)) / static_cast<float>(info.count) * (info.amax * 0x1p-22f);
   }
-  /// Eight bytes of 0 or 1 to eight bits, byte i to bit i.
-  DILOCO_HD static std::uint8_t pack(std::uint8_t const* bit) {
-    std::uint64_t word = 0;
-    for (int i = 0; i < 8; ++i) word |= static_cast<std::uint64_t>(bit[i]) << (8 * i);
-    return static_cast<std::uint8_t>((word * 0x0102040810204080ull) >> 56);
+  /// Elements whose bits one machine word holds. On the host 32, a loop that g++ vectorizes as it stands; of 8 it unrolls the
+  /// loop and shuffles across the blocks instead (0.49 ns per element for 0.1).
+  template <lanes L>
+  static constexpr int run = lane_elements<L, Block> < 32 ? lane_elements<L, Block> : 32;
+  template <lanes L>
+  using word =
+      std::conditional_t<run<L> == 8, std::uint8_t, std::conditional_t<run<L> == 16, std::uint16_t, std::uint32_t>>;
+  template <lanes L>
+  DILOCO_HD static word<L> signs(float const* x) {
+    std::uint32_t bits = 0;
+    for (int i = 0; i < run<L>; ++i) bits |= (x[i] < 0.0f ? 1u : 0u) << i;
+    return static_cast<word<L>>(bits);
   }
 };
 

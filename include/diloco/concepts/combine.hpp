@@ -12,7 +12,8 @@ inline namespace v0 {
 /// Returns false where the weights leave nothing to combine. Rules that need every contribution at once (trimmed mean,
 /// median) are another rung of this ladder, and need the gather exchange.
 template <class C>
-concept linear_combine = std::copyable<C> && requires(C const& c, std::span<double const> weights, std::span<float> out) {
+concept linear_combine = std::copyable<C> &&
+    requires(C const& c, std::span<double const> weights, std::span<float> out) {
   { C::name } -> std::convertible_to<std::string_view>;
   { c.coefficients(weights, out) } -> std::same_as<bool>;
 };

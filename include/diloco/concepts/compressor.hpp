@@ -34,9 +34,9 @@ concept compressor = std::copyable<C> && std::is_trivially_copyable_v<C> && requ
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
   { C::lossless } -> std::convertible_to<bool>;
-  { C::largest } -> std::convertible_to<float>;                  // a larger magnitude is an error, never saturated
-  { C::code_bytes(n) } -> std::convertible_to<std::size_t>;      // codes of n ≤ block elements of one block
-  { C::side_bytes } -> std::convertible_to<std::size_t>;         // scales and the like, per block
+  { C::largest } -> std::convertible_to<float>;              // a larger magnitude is an error, never saturated
+  { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
+  { C::side_bytes } -> std::convertible_to<std::size_t>;     // scales and the like, per block
 };
 
 template <class C>
@@ -67,8 +67,8 @@ inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
 /// Bits per parameter of a full block.
 template <compressor C>
-inline constexpr double wire_bits =
-    8.0 * static_cast<double>(C::code_bytes(C::block) + C::side_bytes) / static_cast<double>(C::block);
+inline constexpr double wire_bits = 8.0 * static_cast<double>(C::code_bytes(C::block) + C::side_bytes) /
+                                    static_cast<double>(C::block);
 
 }  // namespace v0
 }  // namespace diloco

@@ -18,23 +18,35 @@ concept has_name = requires {
   { P::name } -> std::convertible_to<std::string_view>;
 };
 template <class O>
-concept has_slots = requires { O::slots.size(); };
+concept has_slots = requires {
+  O::slots.size();
+};
 template <class O>
-concept has_at = requires(O const& o, step_context c) { o.at(c); };
+concept has_at = requires(O const& o, step_context c) {
+  o.at(c);
+};
 
 template <class X>
-concept picks_pattern = has_name<X> && requires(X const& x, int ranks) { x.pick(ranks); };
+concept picks_pattern = has_name<X> && requires(X const& x, int ranks) {
+  x.pick(ranks);
+};
 
 template <class O>
 consteval bool explain_inner() {
   static_assert(std::copyable<O>, "diloco: inner: cannot be copied; a policy is a value of named numbers");
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
   if constexpr (has_name<O> && !external_optimizer<O>) {
-    static_assert(has_slots<O>, "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
+    static_assert(
+        has_slots<O>,
+        "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
     if constexpr (has_slots<O>) {
-      static_assert(has_at<O>, "diloco: inner: has no step; add auto at(step_context) const, which returns a callable (float& p, float g, float& slot…)");
+      static_assert(has_at<O>,
+                    "diloco: inner: has no step; add auto at(step_context) const, which returns a callable (float& p, "
+                    "float g, float& slot…)");
       if constexpr (has_at<O>) {
-        static_assert(element_optimizer<O>, "diloco: inner: its step is not callable as (float& p, float g, float& slot…) with one float& for each of its slots, or is not trivially copyable");
+        static_assert(element_optimizer<O>,
+                      "diloco: inner: its step is not callable as (float& p, float g, float& slot…) with one float& "
+                      "for each of its slots, or is not trivially copyable");
       }
     }
   }
@@ -43,20 +55,30 @@ consteval bool explain_inner() {
 
 template <class O>
 consteval bool explain_outer() {
-  static_assert(element_optimizer<O>, "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a callable (float& p, float g, float& slot…)");
+  static_assert(element_optimizer<O>,
+                "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
+                "callable (float& p, float g, float& slot…)");
   if constexpr (element_optimizer<O>) {
-    static_assert(replicated<O>, "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
+    static_assert(replicated<O>,
+                  "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
+                  "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
   }
   return true;
 }
 
 template <class C>
 consteval bool explain_compressor() {
-  static_assert(compressor<C>, "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, side_bytes and code_bytes(n)");
+  static_assert(compressor<C>,
+                "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
+                "side_bytes and code_bytes(n)");
   if constexpr (compressor<C>) {
-    static_assert(encodes_blocks<C>, "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, block_info, wire_block) const");
+    static_assert(encodes_blocks<C>,
+                  "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, "
+                  "block_info, wire_block) const");
     if constexpr (encodes_blocks<C>) {
-      static_assert(decodes_blocks<C>, "diloco: compressor: cannot be decoded; add template <lanes L, class Sink> void decode(L, int count, wire_block_view, Sink&&) const");
+      static_assert(decodes_blocks<C>,
+                    "diloco: compressor: cannot be decoded; add template <lanes L, class Sink> void decode(L, int "
+                    "count, wire_block_view, Sink&&) const");
     }
   }
   return true;
@@ -64,9 +86,13 @@ consteval bool explain_compressor() {
 
 template <class T>
 consteval bool explain_transport() {
-  static_assert(has_name<T>, "diloco: transport: is not named in the recipe; there is no default world: say .transport = diloco::alone{} for a world of one");
+  static_assert(has_name<T>,
+                "diloco: transport: is not named in the recipe; there is no default world: say .transport = "
+                "diloco::alone{} for a world of one");
   if constexpr (has_name<T>) {
-    static_assert(transport<T>, "diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all that take (wires, exchange_tag) and return a pending exchange");
+    static_assert(transport<T>,
+                  "diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all that take "
+                  "(wires, exchange_tag) and return a pending exchange");
   }
   return true;
 }
@@ -79,11 +105,18 @@ struct explained {
   static_assert(explain_inner<Inner>());
   static_assert(explain_outer<Outer>());
   static_assert(explain_compressor<Compressor>());
-  static_assert(feedback<Feedback>, "diloco: feedback: needs name, remembers, float want(float delta, float residual) const and float keep(float wanted, float sent) const");
-  static_assert(linear_combine<Combine>, "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
-  static_assert(picks_pattern<Exchange>, "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
+  static_assert(feedback<Feedback>,
+                "diloco: feedback: needs name, remembers, float want(float delta, float residual) const and float "
+                "keep(float wanted, float sent) const");
+  static_assert(
+      linear_combine<Combine>,
+      "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
+  static_assert(picks_pattern<Exchange>,
+                "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
-  static_assert(executor<Executor>, "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()");
+  static_assert(executor<Executor>,
+                "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
+                "kernel) and wait()");
 };
 
 }  // namespace detail

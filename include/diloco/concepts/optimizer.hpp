@@ -16,8 +16,8 @@ inline namespace v0 {
 
 /// What a step may depend on besides its element.
 struct step_context {
-  std::uint64_t step = 1;    ///< counts from 1: inner steps for an inner optimizer, rounds for an outer one
-  float lr_scale = 1.0f;     ///< the learning-rate schedule's factor
+  std::uint64_t step = 1;  ///< counts from 1: inner steps for an inner optimizer, rounds for an outer one
+  float lr_scale = 1.0f;   ///< the learning-rate schedule's factor
 };
 
 /// The recipe of an optimizer: a named value whose `slots` are the columns of state it needs.
@@ -49,7 +49,8 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
   { O::slots.size() } -> std::convertible_to<std::size_t>;
   o.at(c);
 } && std::is_trivially_copyable_v<decltype(std::declval<O const&>().at(step_context{}))> &&
-    detail::steps_with<decltype(std::declval<O const&>().at(step_context{})), std::make_index_sequence<O::slots.size()>>::value;
+    detail::steps_with<decltype(std::declval<O const&>().at(step_context{})),
+                       std::make_index_sequence<O::slots.size()>>::value;
 
 /// The framework steps its own parameters and only counts here (`after_step`).
 template <class O>

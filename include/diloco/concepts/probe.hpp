@@ -19,8 +19,8 @@ struct round_launched {
 struct round_landed {
   std::uint64_t round, step;
   std::size_t sent_bytes;
-  double wait_seconds;   ///< blocked on the transport
-  double total_weight;   ///< Σ weights of the contributors
+  double wait_seconds;  ///< blocked on the transport
+  double total_weight;  ///< Σ weights of the contributors
 };
 struct round_aborted {
   std::uint64_t round;
@@ -30,7 +30,9 @@ struct round_aborted {
 /// The engine says `if constexpr (hears<Probe, event>) probe(event{…})`, spelled out at each place: an inlined helper that
 /// does nothing still moved stack slots and branches.
 template <class Probe, class Event>
-concept hears = requires(Probe& p, Event const& e) { p(e); };
+concept hears = requires(Probe& p, Event const& e) {
+  p(e);
+};
 
 }  // namespace v0
 }  // namespace diloco

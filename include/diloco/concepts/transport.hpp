@@ -70,7 +70,9 @@ template <class T>
 using arrival_of = std::remove_cvref_t<decltype(*std::declval<pending_of<T>&>().wait(deadline{}))>;
 
 /// Bytes that one rank puts on the network in an exchange: nobody sends to itself.
-constexpr std::size_t all_gather_sent_bytes(int size, std::size_t slot) { return static_cast<std::size_t>(size - 1) * slot; }
+constexpr std::size_t all_gather_sent_bytes(int size, std::size_t slot) {
+  return static_cast<std::size_t>(size - 1) * slot;
+}
 constexpr std::size_t all_to_all_sent_bytes(int size, std::size_t send) {
   return send / static_cast<std::size_t>(size) * static_cast<std::size_t>(size - 1);
 }

@@ -29,6 +29,13 @@
 
 #define DILOCO_RESTRICT __restrict__
 
+/// Before a loop of exactly one vector: keeps g++ from unrolling it into scalars that it then shuffles together.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define DILOCO_ONE_VECTOR _Pragma("GCC unroll 1")
+#else
+#define DILOCO_ONE_VECTOR
+#endif
+
 /// How much a step is checked: each level includes the one before.
 #define DILOCO_CHECKS_NONE 0        ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
 #define DILOCO_CHECKS_LIGHT 1       ///< + parameters finite at construction (one read sweep)

@@ -16,14 +16,14 @@ inline namespace v0 {
 
 /// What went wrong, for programs; the message is for people.
 enum class cause {
-  bad_setting,    ///< a hyper-parameter outside its range
-  bad_layout,     ///< tensors or gradients of the wrong number, size or name
-  not_finite,     ///< NaN, Inf, or a magnitude the compressor cannot carry
-  disagreement,   ///< ranks differ in settings, layout, weights or state
-  wrong_state,    ///< the call does not fit here: a flight is out, the transport broke earlier
-  timeout,        ///< the deadline passed
-  peer_lost,      ///< a peer left or dropped its part of a round
-  transport,      ///< the transport's own library reported an error
+  bad_setting,   ///< a hyper-parameter outside its range
+  bad_layout,    ///< tensors or gradients of the wrong number, size or name
+  not_finite,    ///< NaN, Inf, or a magnitude the compressor cannot carry
+  disagreement,  ///< ranks differ in settings, layout, weights or state
+  wrong_state,   ///< the call does not fit here: a flight is out, the transport broke earlier
+  timeout,       ///< the deadline passed
+  peer_lost,     ///< a peer left or dropped its part of a round
+  transport,     ///< the transport's own library reported an error
 };
 
 /// One failure: the rank that saw it, the round it happened in, and one sentence that names the culprit.
@@ -61,9 +61,10 @@ class [[nodiscard]] result {
  public:
   result() requires std::is_void_v<T> : state_(std::in_place_index<0>) {}
   template <class U = stored>
-    requires(!std::is_void_v<T> && std::is_constructible_v<stored, U &&> &&
-             !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error>)
-  result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  requires(!std::is_void_v<T> && std::is_constructible_v<stored, U&&> &&
+           !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error>)
+      result(U&& value)
+      : state_(std::in_place_index<0>, std::forward<U>(value)) {}
   result(diloco::error e) : state_(std::in_place_index<1>, std::move(e)) {}
 
   [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }

@@ -36,7 +36,9 @@ struct field_visitor {
 /// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr, non_negative); }`.
 /// From this one list come the check of the ranges, the printed form and the fingerprint compared across ranks.
 template <class P>
-concept has_fields = requires(P const& p, detail::field_visitor each) { p.fields(each); };  // a lambda here is never met in nvcc
+concept has_fields = requires(P const& p, detail::field_visitor each) {
+  p.fields(each);
+};  // a lambda here is never met in nvcc
 
 /// "must be a number not below 0", "must be in [0, 1)".
 inline std::string range_text(range r) {

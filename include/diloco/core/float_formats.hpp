@@ -18,9 +18,7 @@ DILOCO_HD inline std::uint16_t bf16_from_float(float x) {
   return static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
-DILOCO_HD inline float float_from_bf16(std::uint16_t b) {
-  return float_of(static_cast<std::uint32_t>(b) << 16);
-}
+DILOCO_HD inline float float_from_bf16(std::uint16_t b) { return float_of(static_cast<std::uint32_t>(b) << 16); }
 
 /// binary32 → binary16, round to nearest even, subnormals kept; |x| ≤ 65504 only.
 DILOCO_HD inline std::uint16_t f16_from_float(float x) {

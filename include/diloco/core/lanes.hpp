@@ -33,7 +33,8 @@ struct solo {
   DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
 #if !DILOCO_ON_DEVICE
     auto seen = __atomic_load_n(p, __ATOMIC_RELAXED);
-    while (x < seen && !__atomic_compare_exchange_n(p, &seen, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+    while (x < seen && !__atomic_compare_exchange_n(p, &seen, x, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
 #endif
   }
   DILOCO_HD static constexpr void sync() {}

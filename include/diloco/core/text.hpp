@@ -47,8 +47,10 @@ class piece {
   piece(char const* text) : text_(text) {}
   template <std::integral T>
   piece(T n) {
-    if constexpr (std::is_signed_v<T>) print("%lld", static_cast<long long>(n));
-    else print("%llu", static_cast<unsigned long long>(n));
+    if constexpr (std::is_signed_v<T>)
+      print("%lld", static_cast<long long>(n));
+    else
+      print("%llu", static_cast<unsigned long long>(n));
   }
   template <std::floating_point T>
   piece(T x) {
@@ -57,7 +59,9 @@ class piece {
   [[nodiscard]] std::string_view view() const { return digits_[0] != 0 ? std::string_view(digits_) : text_; }
 
  private:
-  [[gnu::noinline]] void print(char const* format, auto number) { std::snprintf(digits_, sizeof digits_, format, number); }
+  [[gnu::noinline]] void print(char const* format, auto number) {
+    std::snprintf(digits_, sizeof digits_, format, number);
+  }
   std::string_view text_;
   char digits_[24] = {};
 };

@@ -56,7 +56,8 @@ inline constexpr int warps_per_group = 8;
 template <class Kernel>
 __global__ void __launch_bounds__(warps_per_group * 32, 3) run_tiles(Kernel kernel, std::size_t tiles) {
   std::size_t const warps = static_cast<std::size_t>(gridDim.x) * warps_per_group;
-  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * warps_per_group + threadIdx.x / 32; t < tiles; t += warps) {
+  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * warps_per_group + threadIdx.x / 32; t < tiles;
+       t += warps) {
     kernel(warp{}, t);
   }
 }

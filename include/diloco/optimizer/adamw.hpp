@@ -30,7 +30,11 @@ struct adamw {
     double const correction1 = std::fma(-integer_power(static_cast<double>(beta1), c.step), 1.0, 1.0);
     double const correction2 = std::fma(-integer_power(static_cast<double>(beta2), c.step), 1.0, 1.0);
     return {static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0)),
-            static_cast<float>(rate / correction1), static_cast<float>(1.0 / std::sqrt(correction2)), beta1, beta2, eps};
+            static_cast<float>(rate / correction1),
+            static_cast<float>(1.0 / std::sqrt(correction2)),
+            beta1,
+            beta2,
+            eps};
   }
 
   template <class F>

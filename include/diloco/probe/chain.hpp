@@ -15,8 +15,7 @@ struct chain {
 
   explicit chain(Probes... p) : probes(std::move(p)...) {}
   template <class Event>
-    requires(hears<Probes, Event> || ...)
-  void operator()(Event const& event) {
+  requires(hears<Probes, Event> || ...) void operator()(Event const& event) {
     std::apply([&](Probes&... p) { (offer(p, event), ...); }, probes);
   }
 

@@ -35,12 +35,12 @@ struct tensor {
 /// A run of elements of one row: the unit of work of every sweep, and the unit that shards are made of.
 struct tile {
   std::uint32_t row;
-  std::uint32_t count;   ///< elements, at most tile_elements
-  std::uint32_t shard;   ///< which rank owns it under scatter–gather
+  std::uint32_t count;  ///< elements, at most tile_elements
+  std::uint32_t shard;  ///< which rank owns it under scatter–gather
   std::uint32_t unused;
-  std::size_t begin;     ///< first element within the row
-  std::size_t column;    ///< first element within our own padded columns
-  std::size_t wire;      ///< first byte within its shard's payload
+  std::size_t begin;   ///< first element within the row
+  std::size_t column;  ///< first element within our own padded columns
+  std::size_t wire;    ///< first byte within its shard's payload
 };
 
 /// Rows and how they are cut. Our columns pad each row to whole blocks, so a block never spans two tensors and a scale is
@@ -117,7 +117,8 @@ class layout {
     for (std::size_t i = 1; i < order.size(); ++i) {
       row const &before = *order[i - 1], &after = *order[i];
       if (std::less<>{}(after.data, before.data + before.size)) {
-        return say({"diloco: parameters: '", after.name, "' overlaps '", before.name, "'; give memory that is shared once"});
+        return say(
+            {"diloco: parameters: '", after.name, "' overlaps '", before.name, "'; give memory that is shared once"});
       }
     }
     return {};
@@ -127,7 +128,8 @@ class layout {
     std::size_t const size = t.size();
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
       tiles_.push_back({static_cast<std::uint32_t>(rows_.size()),
-                        static_cast<std::uint32_t>(std::min(tile_elements_, size - begin)), 0, 0, begin, column_ + begin, 0});
+                        static_cast<std::uint32_t>(std::min(tile_elements_, size - begin)), 0, 0, begin,
+                        column_ + begin, 0});
     }
     rows_.push_back({t.name, t.shape, t.data, size, column_});
     column_ += (size + block_ - 1) / block_ * block_;

@@ -29,7 +29,9 @@ class index_memory {
  public:
   template <executor E>
   index_memory(E const& where, layout const& l, int ranks)
-      : tiles_(l.tiles().size()), rows_(l.rows().size()), ranks_(static_cast<std::size_t>(ranks)),
+      : tiles_(l.tiles().size()),
+        rows_(l.rows().size()),
+        ranks_(static_cast<std::size_t>(ranks)),
         memory_(where.allocate_wire(bytes_for(tiles_, rows_, ranks_))) {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
@@ -47,8 +49,8 @@ class index_memory {
 
  private:
   static std::size_t bytes_for(std::size_t tiles, std::size_t rows, std::size_t ranks) {
-    return tiles * sizeof(tile) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) + (ranks + 1) / 2 * 2 * sizeof(float) +
-           ranks * sizeof(double) + sizeof(std::uint64_t);
+    return tiles * sizeof(tile) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) +
+           (ranks + 1) / 2 * 2 * sizeof(float) + ranks * sizeof(double) + sizeof(std::uint64_t);
   }
   std::size_t tiles_, rows_, ranks_;
   buffer memory_;

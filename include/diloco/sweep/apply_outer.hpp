@@ -14,10 +14,10 @@ inline namespace v0 {
 template <compressor C>
 struct received_wires {
   C compressor;
-  std::byte const* const* wire;   // (voices) slots; under scatter–gather one per shard
-  float const* coefficient;       // (voices)
+  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
+  float const* coefficient;      // (voices)
   int voices;
-  bool sharded;                   // true: the one voice for tile t is wire[t.shard], coefficient 1
+  bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
 
   /// g = Σ c_k · decode(wire_k), in roster order, one fma each.
   template <lanes L>
@@ -54,9 +54,8 @@ struct apply_outer_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    for_each_block<C::block>(t, [&](int offset, auto count) {
-      one_block(l, t, offset, count, std::make_index_sequence<Slots>{});
-    });
+    for_each_block<C::block>(
+        t, [&](int offset, auto count) { one_block(l, t, offset, count, std::make_index_sequence<Slots>{}); });
   }
 
  private:
@@ -91,11 +90,11 @@ template <compressor C, feedback F>
 struct combine_shard_kernel {
   received_wires<C> wires;
   F feedback;
-  tile const* tiles;        // of this shard
-  std::size_t column;       // where the shard starts in the padded columns
-  float const* residual;    // (shard elements), or null
-  float* next_residual;     // (shard elements), or null
-  std::byte* slot;          // (slot_bytes) what this rank gathers to everybody
+  tile const* tiles;      // of this shard
+  std::size_t column;     // where the shard starts in the padded columns
+  float const* residual;  // (shard elements), or null
+  float* next_residual;   // (shard elements), or null
+  std::byte* slot;        // (slot_bytes) what this rank gathers to everybody
   std::uint32_t* bad_row;
 
   template <lanes L>
@@ -114,7 +113,8 @@ struct combine_shard_kernel {
       if (count != C::block) {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
-      encode_block(l, wires.compressor, feedback, x, magnitude, count, block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
+      encode_block(l, wires.compressor, feedback, x, magnitude, count,
+                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + local, bad_row, t.row);
     });
   }

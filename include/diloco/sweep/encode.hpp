@@ -14,11 +14,11 @@ struct encode_kernel {
   C compressor;
   F feedback;
   tile const* tiles;
-  float* const* theta;          // (rows)
-  float const* anchor;          // padded column
-  float const* residual;        // padded column, or null
-  float* next_residual;         // padded column, or null
-  std::byte* slots;             // (shards, slot_bytes)
+  float* const* theta;    // (rows)
+  float const* anchor;    // padded column
+  float const* residual;  // padded column, or null
+  float* next_residual;   // padded column, or null
+  std::byte* slots;       // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
 
@@ -30,8 +30,8 @@ struct encode_kernel {
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       fragment<L, C::block> x;
-      std::uint32_t const magnitude = measure(l, x, count, p + offset, anchor + column,
-                                              residual == nullptr ? nullptr : residual + column);
+      std::uint32_t const magnitude =
+          measure(l, x, count, p + offset, anchor + column, residual == nullptr ? nullptr : residual + column);
       encode_block(l, compressor, feedback, x, magnitude, count, block_at<C>(bytes, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + column, bad_row, t.row);
     });

@@ -27,7 +27,9 @@ struct scatter_gather {
 /// Gather up to two ranks, where it sends no more than scatter–gather and quantizes once; scatter–gather above.
 struct automatic {
   static constexpr std::string_view name = "automatic";
-  [[nodiscard]] constexpr pattern pick(int ranks) const { return ranks <= 2 ? pattern::gather : pattern::scatter_gather; }
+  [[nodiscard]] constexpr pattern pick(int ranks) const {
+    return ranks <= 2 ? pattern::gather : pattern::scatter_gather;
+  }
   friend bool operator==(automatic const&, automatic const&) = default;
 };
 

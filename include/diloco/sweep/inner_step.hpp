@@ -17,8 +17,8 @@ struct inner_step_kernel {
   Step step;
   float grad_scale;
   tile const* tiles;
-  float* const* theta;               // (rows) the caller's tensors
-  float const* const* gradients;     // (rows)
+  float* const* theta;                   // (rows) the caller's tensors
+  float const* const* gradients;         // (rows)
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
 
   template <lanes L>
@@ -40,7 +40,8 @@ struct inner_step_kernel {
     update(l, owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
   }
   template <lanes L, class... Slot>
-  DILOCO_HD void update(L, int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g, Slot* DILOCO_RESTRICT... slot) const {
+  DILOCO_HD void update(L, int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g,
+                        Slot* DILOCO_RESTRICT... slot) const {
     for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], product(grad_scale, g[i]), slot[i]...); });
   }
 };

@@ -33,8 +33,10 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
   int const index = offset / C::block;
   Byte* code = tile_bytes + static_cast<std::size_t>(index) * C::code_bytes(C::block);
   Byte* side = tile_bytes + code_plane_bytes<C>(t.count) + static_cast<std::size_t>(index) * C::side_bytes;
-  if constexpr (std::is_const_v<Byte>) return wire_block_view{code, side};
-  else return wire_block{code, side};
+  if constexpr (std::is_const_v<Byte>)
+    return wire_block_view{code, side};
+  else
+    return wire_block{code, side};
 }
 
 /// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire and, where
@@ -55,7 +57,8 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& fee
   float* DILOCO_RESTRICT e = residual + first_element<L, C::block>(l);
   int const mine = owned_elements<L, C::block>(l, count);
   if (count == C::block) {
-    compressor.decode(l, count, wire_block_view{out.code, out.side}, [&](int i, float y) { e[i] = feedback.keep(x.v[i], y); });
+    compressor.decode(l, count, wire_block_view{out.code, out.side},
+                      [&](int i, float y) { e[i] = feedback.keep(x.v[i], y); });
   } else {
     // A byte of codes may reach past the tail.
     compressor.decode(l, count, wire_block_view{out.code, out.side}, [&](int i, float y) {

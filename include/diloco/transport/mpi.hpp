@@ -34,7 +34,8 @@ class mpi {
     MPI_Initialized(&on);
     MPI_Finalized(&off);
     if (on == 0 || off != 0) {
-      raise({cause::wrong_state, 0, 0, "diloco: mpi: MPI is not initialized; call MPI_Init_thread before making the transport"});
+      raise({cause::wrong_state, 0, 0,
+             "diloco: mpi: MPI is not initialized; call MPI_Init_thread before making the transport"});
     }
     MPI_Comm mine = MPI_COMM_NULL;
     if (int const code = MPI_Comm_dup(world, &mine); code != MPI_SUCCESS) raise(failure(code, "MPI_Comm_dup", {}, 0));
@@ -120,7 +121,8 @@ class mpi {
     }
     [[nodiscard]] error late() const {
       return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
-              say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase, ": not every rank arrived before the deadline (MPI does not tell which)"})};
+              say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase,
+                   ": not every rank arrived before the deadline (MPI does not tell which)"})};
     }
     [[nodiscard]] error lost(error e) {
       abandon();
@@ -165,7 +167,8 @@ class mpi {
     explicit units(std::size_t bytes) {
       unit = bytes % 16 == 0 ? 16 : 8;
       if (bytes % unit != 0 || bytes / unit > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-        raise({cause::transport, 0, 0, say({"diloco: mpi: a slot of ", bytes, " bytes is not a multiple of 8 below 32 GiB"})});
+        raise({cause::transport, 0, 0,
+               say({"diloco: mpi: a slot of ", bytes, " bytes is not a multiple of 8 below 32 GiB"})});
       }
       count = static_cast<int>(bytes / unit);
       MPI_Type_contiguous(static_cast<int>(unit), MPI_BYTE, &type);

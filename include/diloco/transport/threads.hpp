@@ -42,7 +42,9 @@ class threads {
     }
     ~arrival() { abandon(); }
     [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const { return mine_.world->wire(mine_.ticket, k, mine_.rank); }
+    [[nodiscard]] std::span<std::byte const> wire(int k) const {
+      return mine_.world->wire(mine_.ticket, k, mine_.rank);
+    }
     void done() {
       if (!std::exchange(read_, true)) mine_.world->read(mine_.ticket);
     }

@@ -53,7 +53,8 @@ struct contract_term {
 
 /// Collective. Error: the first term on which a rank differs from rank 0, with what this rank has.
 template <transport T, executor E>
-result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms, std::uint32_t phase, deadline limit) {
+result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms, std::uint32_t phase,
+               deadline limit) {
   std::vector<std::uint64_t> fingerprints;
   for (contract_term const& t : terms) fingerprints.push_back(t.fingerprint);
   auto found = first_difference(transport, where, std::span<std::uint64_t const>(fingerprints), {0, phase}, limit);

@@ -26,7 +26,7 @@ struct frame {
   std::uint64_t payload_bytes = 0;
   std::uint32_t bad_row = no_row;  ///< first row with a value that cannot be sent
   std::uint32_t rank = 0;
-  std::uint32_t refused = 0;       ///< 1: this rank cannot take part in the round, so nobody does
+  std::uint32_t refused = 0;  ///< 1: this rank cannot take part in the round, so nobody does
   std::uint32_t unused = 0;
   std::uint64_t reserved[2] = {};
 };
@@ -45,7 +45,8 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   std::string const who = say({"rank ", from});
   if (got.magic != frame::expected_magic || got.version != expected.version) return say({who, " sent no diloco frame"});
   if (got.round != expected.round || got.phase != expected.phase) {
-    return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round, " phase ", expected.phase});
+    return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round,
+                " phase ", expected.phase});
   }
   if (got.rank != static_cast<std::uint32_t>(from)) return say({who, " signed as rank ", got.rank});
   if (got.payload_bytes != expected.payload_bytes) {

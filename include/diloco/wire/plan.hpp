@@ -32,7 +32,8 @@ class wire_plan {
   static wire_plan of(layout& l, int shards) {
     wire_plan plan;
     plan.shards_.resize(static_cast<std::size_t>(shards));
-    std::size_t const share = (l.column_elements() + static_cast<std::size_t>(shards) - 1) / static_cast<std::size_t>(shards);
+    std::size_t const share =
+        (l.column_elements() + static_cast<std::size_t>(shards) - 1) / static_cast<std::size_t>(shards);
     std::vector<tile>& tiles = l.tiles();
     for (std::size_t i = 0; i < tiles.size(); ++i) {
       tile& t = tiles[i];

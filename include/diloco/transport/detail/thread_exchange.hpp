@@ -57,7 +57,8 @@ class thread_exchange {
     // What was given up for some must not become complete for those who come late.
     if (!broken_.empty()) return;
     if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
-      return fail(say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(), " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
+      return fail(say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(),
+                       " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
     }
     s.posted[as_index(rank)] = bytes;
     s.present[as_index(rank)] = true;
@@ -122,8 +123,10 @@ class thread_exchange {
     slot& s = at(ticket);
     if (s.ticket != ticket) return;
     s.adopted[as_index(rank)] = std::move(w);
-    if (s.count == size_) finish_reader(s);
-    else fail(say({"rank ", rank, " dropped its flight before it landed"}));
+    if (s.count == size_)
+      finish_reader(s);
+    else
+      fail(say({"rank ", rank, " dropped its flight before it landed"}));
   }
 
  private:
