@@ -5,7 +5,6 @@
 #include <diloco/state/layout.hpp>
 #include <diloco/wire/frame.hpp>
 
-#include <algorithm>
 #include <vector>
 
 namespace diloco {
@@ -46,7 +45,7 @@ class wire_plan {
       s.elements = t.column + (t.count + C::block - 1) / C::block * C::block - s.column;
     }
     std::size_t largest = 0;
-    for (shard const& s : plan.shards_) largest = std::max(largest, s.payload_bytes);
+    for (shard const& s : plan.shards_) largest = s.payload_bytes > largest ? s.payload_bytes : largest;
     plan.slot_bytes_ = sizeof(frame) + largest;
     return plan;
   }
