@@ -103,7 +103,9 @@ void register_each() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  register_each<f32, f16, bf16, absmax<8>, absmax<8, 128>, absmax<4>, absmax<4, 128>, sign<>, sign<512>>();
+  register_each<f32, f16, scaled_f16<>, bf16, absmax<8>, absmax<8, 128>, min_max<8>, e4m3<>, e5m2<>, dynamic8<>, mxfp8,
+                mxfp6, absmax<4>, absmax<4, 128>, min_max<4>, e2m1<>, e3m0<>, mxfp4, nvfp4, lloyd_max<4>, qsgd<4>,
+                hadamard<32, absmax<4, 128>>, lloyd_max<3>, absmax<2>, lloyd_max<2>, sign<>, sign<512>, natural<>>();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

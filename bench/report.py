@@ -16,8 +16,9 @@ import sys
 # Share of the triad that a sweep over 2^24 parameters should reach: the figures of the project's goals.
 TARGETS = [
     (r"^inner_step/adamw/", 90),
-    (r"^sweep_a/(f32|bf16|absmax8/256)/", 85),
-    (r"^sweep_a/(absmax4/256|sign/256)/", 60),
+    (r"^sweep_a/(f32|f16|scaled_f16/256|bf16|absmax8/256|min_max8/128|e4m3/256|e5m2/256|dynamic8/256)/", 85),
+    (r"^sweep_a/(absmax4/256|e2m1/64|sign/256)/", 70),
+    (r"^sweep_a/(e3m0/128|mxfp[468]|nvfp4|absmax2/256|lloyd_max2/256)/", 55),
     (r"^sweep_b/.*/2(/|$)", 75),
 ]
 SKIPPED = {"name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions", "repetition_index",

@@ -55,8 +55,8 @@ auto encoder(plane<Executor, C>& p, std::byte* wire, std::uint32_t* bad) {
   float* const residual = C::lossless ? nullptr : p.column("residual");
   float* const next = C::lossless ? nullptr : p.column("residual.next");
   if (residual != nullptr) std::fill_n(residual, n, 0.0f);
-  return encode_kernel<C, error_feedback>{{},   {},   p.l.tiles().data(),  p.rows, p.column("anchor"), residual,
-                                          next, wire, p.plan.slot_bytes(), bad};
+  return encode_kernel<C, error_feedback>{
+      {}, {}, p.l.tiles().data(), p.rows, p.column("anchor"), residual, next, wire, p.plan.slot_bytes(), bad, {}};
 }
 
 template <class Executor, compressor C>
@@ -109,10 +109,27 @@ void register_all(std::string const& on) {
   };
   both(f32{});
   both(f16{});
+  both(scaled_f16<>{});
   both(bf16{});
   both(absmax<8>{});
+  both(min_max<8>{});
+  both(e4m3<>{});
+  both(e5m2<>{});
+  both(dynamic8<>{});
+  both(mxfp8{});
+  both(mxfp6{});
   both(absmax<4>{});
+  both(e2m1<>{});
+  both(e3m0<>{});
+  both(mxfp4{});
+  both(nvfp4{});
+  both(lloyd_max<4>{});
+  both(hadamard<32, absmax<4>>{});
+  both(qsgd<4>{});
+  both(absmax<2>{});
+  both(lloyd_max<2>{});
   both(sign<>{});
+  both(natural<>{});
 }
 
 }  // namespace

@@ -3,8 +3,20 @@
 set(DILOCO_HEADERS
     include/diloco/combine/weighted_mean.hpp
     include/diloco/compressor/absmax.hpp
+    include/diloco/compressor/detail/block_sums.hpp
+    include/diloco/compressor/detail/scaled_codes.hpp
+    include/diloco/compressor/dynamic8.hpp
     include/diloco/compressor/f32.hpp
+    include/diloco/compressor/fp4.hpp
+    include/diloco/compressor/fp8.hpp
+    include/diloco/compressor/hadamard.hpp
     include/diloco/compressor/half.hpp
+    include/diloco/compressor/lloyd_max.hpp
+    include/diloco/compressor/min_max.hpp
+    include/diloco/compressor/mx.hpp
+    include/diloco/compressor/natural.hpp
+    include/diloco/compressor/qsgd.hpp
+    include/diloco/compressor/scaled_f16.hpp
     include/diloco/compressor/sign.hpp
     include/diloco/concepts/combine.hpp
     include/diloco/concepts/compressor.hpp
@@ -24,6 +36,9 @@ set(DILOCO_HEADERS
     include/diloco/core/fma.hpp
     include/diloco/core/hash.hpp
     include/diloco/core/lanes.hpp
+    include/diloco/core/minifloat.hpp
+    include/diloco/core/pack.hpp
+    include/diloco/core/rng.hpp
     include/diloco/core/text.hpp
     include/diloco/diloco.hpp
     include/diloco/engine.hpp

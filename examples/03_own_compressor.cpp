@@ -21,29 +21,18 @@ struct ternary {
   DILOCO_HD void encode(L l, diloco::fragment<L, block> const& x, diloco::block_info info,
                         diloco::wire_block out) const {
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = info.amax;
-    auto* code = reinterpret_cast<std::uint8_t*>(out.code) + L::rank() * lane_bytes<L>;
-    diloco::for_first<L, lane_bytes<L>>(owned_bytes(l, info.count), [&](int b) {
-      unsigned four = 0;
-      for (int i = 0; i < 4; ++i) four |= digit(x.v[4 * b + i], info.amax / 2) << (2 * i);
-      code[b] = static_cast<std::uint8_t>(four);
-    });
+    diloco::pack<2, block>(l, info.count, out.code, [&](int i) { return digit(x.v[i], info.amax / 2); });
   }
 
   template <diloco::lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, diloco::wire_block_view in, Sink&& sink) const {
     float const amax = *reinterpret_cast<float const*>(in.side);
-    auto const* code = reinterpret_cast<std::uint8_t const*>(in.code) + L::rank() * lane_bytes<L>;
-    diloco::for_first<L, lane_bytes<L>>(owned_bytes(l, count), [&](int b) {
-      for (int i = 0; i < 4; ++i) sink(4 * b + i, static_cast<float>(((code[b] >> (2 * i)) & 3) - 1) * amax);
+    diloco::unpack<2, block>(l, count, in.code, [&](int i, std::uint32_t top) {  // the code in the top 2 bits
+      sink(i, static_cast<float>(static_cast<int>(top >> 30) - 1) * amax);
     });
   }
 
  private:
-  template <diloco::lanes L>
-  static constexpr int lane_bytes = diloco::lane_elements<L, block> / 4;
-  DILOCO_HD static constexpr int owned_bytes(diloco::lanes auto l, int count) {
-    return (diloco::owned_elements<decltype(l), block>(l, count) + 3) / 4;
-  }
   DILOCO_HD static unsigned digit(float x, float threshold) { return 1u + (x > threshold) - (x < -threshold); }
 };
 // [/compressor]

@@ -6,8 +6,18 @@
 
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/absmax.hpp>
+#include <diloco/compressor/dynamic8.hpp>
 #include <diloco/compressor/f32.hpp>
+#include <diloco/compressor/fp4.hpp>
+#include <diloco/compressor/fp8.hpp>
+#include <diloco/compressor/hadamard.hpp>
 #include <diloco/compressor/half.hpp>
+#include <diloco/compressor/lloyd_max.hpp>
+#include <diloco/compressor/min_max.hpp>
+#include <diloco/compressor/mx.hpp>
+#include <diloco/compressor/natural.hpp>
+#include <diloco/compressor/qsgd.hpp>
+#include <diloco/compressor/scaled_f16.hpp>
 #include <diloco/compressor/sign.hpp>
 #include <diloco/engine.hpp>
 #include <diloco/executor/host.hpp>

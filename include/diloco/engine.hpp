@@ -237,6 +237,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
   [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload) const;
+  [[nodiscard]] draw who(std::uint32_t phase) const {
+    return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
+  }
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
   [[nodiscard]] result<> weigh(arrival_type const& a);

@@ -119,10 +119,10 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
   *index_.bad_row() = frame::no_row;
-  recipe_.executor.for_each(
-      index_.tile_count(),
-      encode_kernel<Compressor, Feedback>{recipe_.compressor, recipe_.feedback, index_.tiles(), index_.theta(), anchor_,
-                                          residual_, next_residual_, slots, plan_.slot_bytes(), index_.bad_row()});
+  recipe_.executor.for_each(index_.tile_count(),
+                            encode_kernel<Compressor, Feedback>{recipe_.compressor, recipe_.feedback, index_.tiles(),
+                                                                index_.theta(), anchor_, residual_, next_residual_,
+                                                                slots, plan_.slot_bytes(), index_.bad_row(), who(0)});
   recipe_.executor.wait();
   for (int s = 0; s < plan_.shards(); ++s) {
     write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
@@ -239,7 +239,7 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
     recipe_.executor.for_each(
         own.tiles, combine_shard_kernel<Compressor, Feedback>{
                        received(contributions, false), recipe_.feedback, index_.tiles() + own.first_tile, own.column,
-                       owner_residual_, next_owner_residual_, wires_.share.send.data(), index_.bad_row()});
+                       owner_residual_, next_owner_residual_, wires_.share.send.data(), index_.bad_row(), who(1)});
     recipe_.executor.wait();
   }
   frame f = own_frame(1, own.payload_bytes);

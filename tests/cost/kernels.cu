@@ -19,6 +19,13 @@ void outer_kernel() {
   cuda_stream{}.for_each(1, apply_outer_kernel<Compressor, step, slot_count<Outer>>{});
 }
 
+/// Of a compressor among many: its encoder and its decoder, each in a sweep.
+template <class Compressor>
+void codec_kernels() {
+  cuda_stream{}.for_each(1, encode_kernel<Compressor, error_feedback>{});
+  outer_kernel<Compressor, nesterov>();
+}
+
 template <class Compressor>
 void round_kernels() {
   cuda_stream{}.for_each(1, encode_kernel<Compressor, error_feedback>{});
@@ -42,6 +49,28 @@ void every_kernel() {
   round_kernels<absmax<8>>();
   round_kernels<absmax<4>>();
   round_kernels<sign<>>();
+  codec_kernels<scaled_f16<>>();
+  codec_kernels<absmax<2>>();
+  codec_kernels<min_max<4>>();
+  codec_kernels<e4m3<>>();
+  codec_kernels<e5m2<>>();
+  codec_kernels<e2m1<>>();
+  codec_kernels<e3m0<>>();
+  codec_kernels<mxfp8>();
+  codec_kernels<mxfp6>();
+  codec_kernels<mxfp4>();
+  codec_kernels<nvfp4>();
+  codec_kernels<lloyd_max<2>>();
+  codec_kernels<lloyd_max<3>>();
+  codec_kernels<lloyd_max<4>>();
+  codec_kernels<dynamic8<>>();
+  codec_kernels<sign<256, sign_scale::rms>>();
+  codec_kernels<sign<256, sign_scale::two_means>>();
+  codec_kernels<natural<>>();
+  codec_kernels<natural<natural_rounding::stochastic>>();
+  codec_kernels<qsgd<4>>();
+  codec_kernels<qsgd<8, 128, qsgd_norm::l2>>();
+  codec_kernels<hadamard<32, absmax<4, 128>>>();
   cuda_stream{}.for_each(1, find_non_finite_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
 }

@@ -1,80 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every block compressor × every law. A new compressor adds its bounds and one line at the end.
-#include "support.hpp"
-
-#include <cstring>
-#include <limits>
+// Every block compressor × every law. A new compressor adds its promise to codec.hpp and its name to the lists.
+#include "codec.hpp"
 
 namespace {
 
-using namespace diloco;
-using laws::numbers;
-
-/// Largest |x − decode(encode(x))| for one element of a block, and the digest of the wire of a fixed input.
-template <class C>
-struct promise;
-template <>
-struct promise<f32> {
-  static double error(double, double) { return 0; }
-  static constexpr std::uint64_t digest = 13729512229534212007ull;
-};
-template <>
-struct promise<f16> {
-  // Half a unit in the last place: 2⁻¹¹ relative, 2⁻²⁵ where binary16 is subnormal.
-  static double error(double x, double) { return std::max(std::fabs(x) * 0x1p-11, 0x1p-25); }
-  static constexpr std::uint64_t digest = 1296108367836292068ull;
-};
-template <>
-struct promise<bf16> {
-  static double error(double x, double) { return std::fabs(x) * 0x1p-8; }
-  static constexpr std::uint64_t digest = 6174242644149995717ull;
-};
-template <int Bits, int Block>
-struct promise<absmax<Bits, Block>> {
-  // Half a step of amax/L, and a few roundings of the scale.
-  static double error(double, double amax) { return amax / (2.0 * (Bits == 8 ? 127 : 7)) * 1.00001; }
-  static constexpr std::uint64_t digest = Bits == 8 ? (Block == 256 ? 12597922221080265039ull : 4444573655676946571ull)
-                                                    : (Block == 256 ? 6100464659477518290ull : 12920399614631091824ull);
-};
-template <int Block>
-struct promise<sign<Block>> {
-  static double error(double, double amax) { return amax; }
-  static constexpr std::uint64_t digest = Block == 256 ? 6496070535484641760ull : 16243668606115894512ull;
-};
-
-template <class C>
-struct coded {
-  std::vector<std::byte> code, side;
-};
-
-template <class C>
-coded<C> encode(C const& c, float const* x, int count) {
-  fragment<solo, C::block> f{};
-  float amax = 0;
-  for (int i = 0; i < count; ++i) {
-    f.v[i] = x[i];
-    amax = std::max(amax, std::fabs(x[i]));
-  }
-  // The canary behind the code must survive.
-  std::size_t const bytes = C::code_bytes(static_cast<std::size_t>(count));
-  coded<C> w{std::vector<std::byte>(bytes + 8, std::byte{0xA5}),
-             std::vector<std::byte>(C::side_bytes + 8, std::byte{0xA5})};
-  c.encode(solo{}, f, block_info{count, amax}, wire_block{w.code.data(), w.side.data()});
-  for (int i = 0; i < 8; ++i) REQUIRE(w.code[bytes + std::size_t(i)] == std::byte{0xA5});
-  for (int i = 0; i < 8; ++i) REQUIRE(w.side[C::side_bytes + std::size_t(i)] == std::byte{0xA5});
-  return w;
-}
-
-template <class C>
-std::vector<float> decode(C const& c, coded<C> const& w, int count) {
-  std::vector<float> y(C::block + 8, -77.0f);
-  c.decode(solo{}, count, wire_block_view{w.code.data(), w.side.data()},
-           [&](int i, float v) { y[static_cast<std::size_t>(i)] = v; });
-  y.resize(static_cast<std::size_t>(count));
-  return y;
-}
-
-std::vector<int> lengths(int block) { return {1, 2, 7, 8, 9, 31, 33, block - 1, block}; }
+using namespace laws;
 
 TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
   C const c{};
@@ -105,7 +35,8 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
   }
   SUBCASE("decode then encode gives the same bytes") {
     numbers source(12);
-    for (int n : lengths(C::block)) {
+    // A return would hide the subcases that follow from doctest.
+    for (int n : promise<C>::canonical ? lengths(C::block) : std::vector<int>{}) {
       auto const x = source.many(static_cast<std::size_t>(n), 0.01f);
       auto const once = encode(c, x.data(), n);
       auto const y = decode(c, once, n);
@@ -138,110 +69,149 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
     CHECK(h.value() == promise<C>::digest);
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(compressor_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>,
-                          sign<512>);
+using hadamard32 = hadamard<32, absmax<4, 128>>;
+TEST_CASE_TEMPLATE_INVOKE(compressor_laws, f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>,
+                          absmax<4, 128>, absmax<2, 128>, min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>,
+                          e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, sign<>, sign<512>, sign<256, sign_scale::rms>,
+                          sign<256, sign_scale::two_means>, lloyd_max<1>, lloyd_max<2>, lloyd_max<3>, lloyd_max<4>,
+                          dynamic8<>, natural<>, natural<natural_rounding::stochastic>, qsgd<8, 128, qsgd_norm::l2>,
+                          qsgd<4>, qsgd<2>, hadamard32);
 
-TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
-  auto const n = static_cast<std::size_t>(C::block);
-  for (std::size_t length :
-       {std::size_t{1}, n - 1, n, n + 1, 4096 - n, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
-    laws::on_each_executor([&](auto executor) {
-      using executor_type = decltype(executor);
-      CAPTURE(length);
-      std::vector<float> theta = numbers(15).many(length);
-      auto const parameters = laws::one_tensor(theta);
-      laws::trainer_of<external, plain_sgd, C, alone, executor_type> trainer(
-          {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor}, parameters);
-      std::vector<float> const start = theta;
-      auto const delta = numbers(16).many(length, 1e-2f);
-      for (std::size_t i = 0; i < length; ++i) theta[i] -= delta[i];
-      std::vector<float> const moved = theta;
-      trainer.after_step();
-      trainer.sync();
-
-      SUBCASE("the round moves every element by its decoded block") {
-        for (std::size_t begin = 0; begin < length; begin += n) {
-          int const count = static_cast<int>(std::min(n, length - begin));
-          std::vector<float> x;
-          for (std::size_t i = begin; i < begin + std::size_t(count); ++i) x.push_back(start[i] - moved[i]);
-          auto const y = decode(C{}, encode(C{}, x.data(), count), count);
-          for (std::size_t i = 0; i < y.size(); ++i)
-            REQUIRE(theta[begin + i] == diloco::fma(-1.0f, y[i], start[begin + i]));
-        }
+TEST_CASE_TEMPLATE_DEFINE("any bytes decode to finite numbers", C, hostile_laws) {
+  // From a hostile or damaged wire: nothing but numbers comes out, of a magnitude that the sum of all voices can bear.
+  std::uint64_t state = 1;
+  for (int trial = 0; trial < 2000; ++trial) {
+    int const count = trial % 3 == 0 ? C::block : 1 + trial % C::block;
+    coded<C> w{std::vector<std::byte>(C::code_bytes(static_cast<std::size_t>(count)) + 8),
+               std::vector<std::byte>(C::side_bytes + 8)};
+    auto const fill = [&](std::vector<std::byte>& bytes) {
+      for (std::byte& b : bytes) {
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        // All ones, all zeros and the top of the exponent range more often than by chance.
+        auto const r = static_cast<unsigned>(state >> 40);
+        b = std::byte(trial % 4 == 0 ? 0xff : trial % 4 == 1 && r % 8 < 3 ? 0x7f : r & 0xff);
       }
-      SUBCASE("the residual is what the wire lost, bit for bit") {
-        auto const residual = trainer.cell("w", "residual");
-        REQUIRE(residual.size() == (C::lossless ? 0 : length));
-        for (std::size_t begin = 0; begin < residual.size(); begin += n) {
-          int const count = static_cast<int>(std::min(n, length - begin));
-          std::vector<float> x;
-          for (std::size_t i = begin; i < begin + std::size_t(count); ++i) x.push_back(start[i] - moved[i]);
-          auto const y = decode(C{}, encode(C{}, x.data(), count), count);
-          for (std::size_t i = 0; i < y.size(); ++i) REQUIRE(residual[begin + i] == x[i] - y[i]);
-        }
-      }
-    });
+    };
+    fill(w.code);
+    fill(w.side);
+    for (float y : decode(C{}, w, count)) REQUIRE(std::isfinite(y));
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, sign<>,
-                          sign<512>);
+TEST_CASE_TEMPLATE_INVOKE(hostile_laws, f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>,
+                          absmax<4, 128>, absmax<2, 128>, min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>,
+                          e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, sign<>, sign<512>, sign<256, sign_scale::rms>,
+                          sign<256, sign_scale::two_means>, lloyd_max<1>, lloyd_max<2>, lloyd_max<3>, lloyd_max<4>,
+                          dynamic8<>, natural<>, natural<natural_rounding::stochastic>, qsgd<8, 128, qsgd_norm::l2>,
+                          qsgd<4>, qsgd<2>, hadamard32, sign<256, sign_scale::vote>);
 
-TEST_CASE_TEMPLATE_DEFINE("what is not finite is reported, never sent", C, report_laws) {
-  float const inf = std::numeric_limits<float>::infinity();
-  for (float bad : {inf, -inf, std::numeric_limits<float>::quiet_NaN()}) {
-    for (std::size_t where : {std::size_t{0}, std::size_t{300}, std::size_t{999}}) {
-      std::vector<float> theta = numbers(17).many(1000), other = numbers(18).many(10);
-      std::vector<tensor> const parameters{{"good", {10}, other.data()}, {"spoiled", {10, 100}, theta.data()}};
-      laws::trainer_of<external, nesterov, C, alone> trainer({}, parameters);
-      auto const digest = trainer.digest();
-      float const kept = std::exchange(theta[where], bad);
-      trainer.after_step();
-      auto const refused = trainer.try_sync();
-      REQUIRE(!refused);
-      CHECK(refused.error().what == cause::not_finite);
-      CHECK(refused.error().message.find("'spoiled'") != std::string::npos);
-      CHECK(trainer.digest() == digest);
-      CHECK(trainer.rounds() == 0);
-      for (float e : trainer.cell("spoiled", "residual")) REQUIRE(e == 0.0f);
-      theta[where] = kept;
-      CHECK(trainer.try_sync());
-    }
-  }
+TEST_CASE("a vote is ±1, and 0 counts as +") {
+  using vote = sign<256, sign_scale::vote>;
+  std::vector<float> x{3.0f, -0.5f, 0.0f, -0.0f, -1e-30f};
+  x.resize(256, 1.0f);
+  auto const y = decode(vote{}, encode(vote{}, x.data(), 256), 256);
+  for (std::size_t i = 0; i < y.size(); ++i) CHECK(y[i] == (x[i] < 0 ? -1.0f : 1.0f));
+  CHECK(wire_bits<vote> == 1.0);
 }
-TEST_CASE_TEMPLATE_INVOKE(report_laws, f32, f16, bf16, absmax<8>, absmax<4>, sign<>);
+
+TEST_CASE("what is drawn is unbiased, repeats for the same round and differs for another") {
+  using stochastic = qsgd<2, 128>;
+  std::vector<float> const x = numbers(20).many(128);
+  fragment<solo, 128> f;
+  float amax = 0;
+  for (int i = 0; i < 128; ++i) amax = std::max(amax, std::fabs(f.v[i] = x[static_cast<std::size_t>(i)]));
+  auto const sent = [&](std::uint64_t round, std::uint64_t seed) {
+    coded<stochastic> w{std::vector<std::byte>(32), std::vector<std::byte>(4)};
+    stochastic const c{.seed = seed};
+    c.encode(solo{}, f, block_info{128, amax, 256, {round, 1, 0}}, wire_block{w.code.data(), w.side.data()});
+    return w;
+  };
+  CHECK(sent(7, 3).code == sent(7, 3).code);
+  CHECK(sent(7, 3).code != sent(8, 3).code);
+  CHECK(sent(7, 3).code != sent(7, 4).code);
+  std::vector<double> mean(128);
+  int const rounds = 4000;
+  for (int r = 0; r < rounds; ++r) {
+    auto const y = decode(stochastic{}, sent(static_cast<std::uint64_t>(r), 3), 128);
+    for (std::size_t i = 0; i < 128; ++i) mean[i] += double(y[i]) / rounds;
+  }
+  // One draw deviates by at most amax/2: five deviations of the mean.
+  for (std::size_t i = 0; i < 128; ++i)
+    CHECK(std::fabs(mean[i] - double(x[i])) < 2.5 * double(amax) / std::sqrt(rounds));
+}
 
 template <class C>
-double relative_squared_error() {
-  std::size_t const n = std::size_t{1} << 18;
-  std::vector<float> const x = [&] {
-    // Sum of twelve uniforms: Gaussian to well under the 3 % that is asked for here.
-    numbers source(19);
-    std::vector<float> v(n);
-    for (float& each : v) {
-      float sum = 0;
-      for (int k = 0; k < 12; ++k) sum += source.next();
-      each = 0.5e-3f * sum;
-    }
-    return v;
-  }();
+double relative_squared_error(std::vector<float> const& x) {
   double lost = 0, all = 0;
-  for (std::size_t begin = 0; begin < n; begin += std::size_t(C::block)) {
-    auto const y = decode(C{}, encode(C{}, &x[begin], C::block), C::block);
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      double const d = double(x[begin + i]) - double(y[i]);
+  auto const n = static_cast<std::size_t>(C::block);
+  for (std::size_t begin = 0; begin + n <= x.size(); begin += n) {
+    fragment<solo, C::block> f;
+    float amax = 0;
+    for (std::size_t i = 0; i < n; ++i) amax = std::max(amax, std::fabs(f.v[i] = x[begin + i]));
+    coded<C> w{std::vector<std::byte>(C::code_bytes(n)), std::vector<std::byte>(C::side_bytes)};
+    C{}.encode(solo{}, f, block_info{C::block, amax, begin, {}}, wire_block{w.code.data(), w.side.data()});
+    auto const y = decode(C{}, w, C::block);
+    for (std::size_t i = 0; i < n; ++i) {
+      double const d = double(f.v[i]) - double(y[i]);
       lost += d * d;
-      all += double(x[begin + i]) * double(x[begin + i]);
+      all += double(f.v[i]) * double(f.v[i]);
     }
   }
   return lost / all;
 }
 
-TEST_CASE("quality on Gaussian data is that of the literature") {
-  // algorithms table 14.1; 1 − 2/π is exact for the sign with mean |x|.
-  CHECK(relative_squared_error<absmax<8>>() == doctest::Approx(4.86e-5).epsilon(0.03));
-  CHECK(relative_squared_error<absmax<4, 128>>() == doctest::Approx(1.38e-2).epsilon(0.03));
-  CHECK(relative_squared_error<sign<>>() == doctest::Approx(1 - 2 / 3.14159265358979).epsilon(0.01));
-  CHECK(relative_squared_error<bf16>() == doctest::Approx(2.763e-6).epsilon(0.03));
+/// Gaussian and Laplace numbers by inversion from a low-discrepancy sequence in random order would be too smooth for block
+/// maxima, so: Box and Muller's transform of the congruence, in double, to 3 % alike on every libm.
+std::vector<float> drawn(bool laplace) {
+  numbers source(19);
+  std::vector<float> v(std::size_t{1} << 18);
+  for (float& each : v) {
+    double const u = (double(source.next()) + 1) / 2 + 1e-9, t = double(source.next());
+    double const size = laplace ? -std::log(u) : std::sqrt(-2 * std::log(u)) * std::cos(3.14159265358979 * t);
+    each = static_cast<float>(1e-3 * (laplace && t < 0 ? -size : size));
+  }
+  return v;
+}
+
+TEST_CASE("quality is that of the literature, within 3 %") {
+  std::vector<float> const gauss = drawn(false), laplace = drawn(true);
+  auto const expect = [&]<class C>(C, double on_gauss, double on_laplace) {
+    CAPTURE(std::string(C::name));
+    CHECK(relative_squared_error<C>(gauss) == doctest::Approx(on_gauss).epsilon(0.03));
+    CHECK(relative_squared_error<C>(laplace) == doctest::Approx(on_laplace).epsilon(0.03));
+  };
+  expect(f16{}, 4.326e-8, 4.301e-8);
+  expect(bf16{}, 2.763e-6, 2.752e-6);
+  expect(absmax<8>{}, 4.860e-5, 1.008e-4);
+  expect(absmax<4, 64>{}, 1.160e-2, 1.974e-2);
+  expect(absmax<4, 128>{}, 1.380e-2, 2.561e-2);
+  expect(absmax<2, 128>{}, 5.885e-1, 6.145e-1);
+  expect(min_max<4>{}, 9.948e-3, 1.694e-2);
+  expect(min_max<2>{}, 2.510e-1, 4.416e-1);
+  expect(dynamic8<>{}, 1.175e-4, 1.687e-4);
+  expect(e4m3<>{}, 6.813e-4, 6.491e-4);
+  expect(e5m2<>{}, 2.711e-3, 2.578e-3);
+  expect(mxfp8{}, 8.502e-4, 9.971e-4);
+  expect(mxfp6{}, 8.034e-4, 9.353e-4);
+  expect(mxfp4{}, 1.311e-2, 1.602e-2);
+  expect(nvfp4{}, 9.053e-3, 8.588e-3);
+  expect(e3m0<>{}, 3.709e-2, 3.423e-2);
+  expect(hadamard32{}, 1.381e-2, 1.388e-2);
+  expect(lloyd_max<2, 512>{}, 1.172e-1, 1.898e-1);
+  expect(sign<512>{}, 3.632e-1, 4.986e-1);
+  expect(natural<>{}, 3.776e-2, 3.819e-2);
+  expect(natural<natural_rounding::stochastic>{}, 8.175e-2, 8.217e-2);
+  expect(qsgd<8, 128, qsgd_norm::l2>{}, 1.321e-3, 1.323e-3);
+  expect(qsgd<4, 128, qsgd_norm::l2>{}, 4.345e-1, 4.012e-1);
+  expect(qsgd<4>{}, 2.766e-2, 5.177e-2);
+  expect(qsgd<2>{}, 1.267, 1.725);
+  // Exact for Gaussian data: 1 − 2/π, 2 − 2·√(2/π), and Lloyd's and Max's optima.
+  CHECK(relative_squared_error<sign<>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
+  CHECK(relative_squared_error<sign<512, sign_scale::rms>>(gauss) == doctest::Approx(0.40423).epsilon(0.01));
+  CHECK(relative_squared_error<sign<512, sign_scale::two_means>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
+  CHECK(relative_squared_error<lloyd_max<1>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
+  CHECK(relative_squared_error<lloyd_max<2>>(gauss) == doctest::Approx(0.11748).epsilon(0.015));
+  CHECK(relative_squared_error<lloyd_max<3>>(gauss) == doctest::Approx(0.03455).epsilon(0.02));
+  CHECK(relative_squared_error<lloyd_max<4>>(gauss) == doctest::Approx(0.00950).epsilon(0.02));
 }
 
 }  // namespace

@@ -90,6 +90,9 @@ struct without_sum {
   static constexpr int width = 1;
   static int rank();
   static std::uint32_t max(std::uint32_t);
+  template <int>
+  static std::uint32_t max_of(std::uint32_t);
+  static float partner(float, int);
   static void atomic_min(std::uint32_t*, std::uint32_t);
   static void sync();
 };
@@ -98,6 +101,9 @@ struct float_reductions {
   static int rank();
   static float max(float);
   static float sum(float);
+  template <int>
+  static std::uint32_t max_of(std::uint32_t);
+  static float partner(float, int);
   static void atomic_min(std::uint32_t*, std::uint32_t);
   static void sync();
 };

@@ -11,6 +11,13 @@ static_assert(wire_bits<f32> == 32 && wire_bits<f16> == 16 && wire_bits<bf16> ==
 static_assert(wire_bits<absmax<8>> == 8 + 32.0 / 256 && wire_bits<absmax<8>> == 8.125);
 static_assert(wire_bits<absmax<4, 256>> == 4.125 && wire_bits<absmax<4, 128>> == 4.25 && wire_bits<absmax<8, 32>> == 9);
 static_assert(wire_bits<sign<256>> == 1.125 && wire_bits<sign<512>> == 1.0625);
+static_assert(wire_bits<absmax<2, 128>> == 2.25 && wire_bits<min_max<4>> == 4.5 && wire_bits<scaled_f16<>> == 16.125);
+static_assert(wire_bits<e4m3<>> == 8.125 && wire_bits<e2m1<>> == 4.5 && wire_bits<e3m0<>> == 4.25);
+static_assert(wire_bits<mxfp8> == 8.25 && wire_bits<mxfp6> == 6.25 && wire_bits<mxfp4> == 4.25 &&
+              wire_bits<nvfp4> == 4.5625);
+static_assert(wire_bits<lloyd_max<3>> == 3.125 && wire_bits<lloyd_max<2, 512>> == 2.0625 && wire_bits<natural<>> == 9);
+static_assert(wire_bits<sign<256, sign_scale::vote>> == 1 && wire_bits<sign<256, sign_scale::two_means>> == 1.25);
+static_assert(wire_bits<hadamard<32, absmax<4, 128>>> == wire_bits<absmax<4, 128>>);
 static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 
 // Inner step: g read, p and each slot read and written.

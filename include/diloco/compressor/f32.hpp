@@ -27,7 +27,7 @@ struct f32 {
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const* DILOCO_RESTRICT code = reinterpret_cast<float const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, code[i]); });
+    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, finite_or_zero(code[i])); });
   }
   friend bool operator==(f32 const&, f32 const&) = default;
 };

@@ -34,11 +34,11 @@ struct sixteen_bit {
 
 struct binary16 {
   DILOCO_HD static std::uint16_t narrow(float x) { return f16_from_float(x + 0.0f); }
-  DILOCO_HD static float widen(std::uint16_t h) { return float_from_f16(h); }
+  DILOCO_HD static float widen(std::uint16_t h) { return finite_or_zero(float_from_f16(h)); }
 };
 struct bfloat16 {
   DILOCO_HD static std::uint16_t narrow(float x) { return bf16_from_float(x + 0.0f); }
-  DILOCO_HD static float widen(std::uint16_t h) { return float_from_bf16(h); }
+  DILOCO_HD static float widen(std::uint16_t h) { return finite_or_zero(float_from_bf16(h)); }
 };
 
 }  // namespace detail

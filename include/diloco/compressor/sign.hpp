@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/compressor.hpp>
-#include <diloco/core/fma.hpp>
+#include <diloco/compressor/detail/block_sums.hpp>
+#include <diloco/compressor/detail/scaled_codes.hpp>
 #include <diloco/core/text.hpp>
 
 #include <string_view>
@@ -10,78 +10,79 @@
 namespace diloco {
 inline namespace v0 {
 
-/// One bit per element, scaled by the block's mean |x| (Bernstein et al. 2018; Karimireddy et al. 2019): +0 counts as +,
-/// −0 too. NMSE 0.363 = 1 − 2/π on Gaussian data; wants error feedback.
-template <int Block = 256>
-struct sign {
-  static_assert(Block >= 256 && Block % 256 == 0 && Block <= 512, "diloco: sign: Block is 256 or 512");
+/// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean square (1-bit
+/// Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of its other elements (Seide et
+/// al. 2014), or nothing: a vote of ±1.
+enum class sign_scale { mean, rms, two_means, vote };
 
-  static constexpr auto label = join(std::string_view("sign/"), unsigned(Block));
+/// One bit per element and what `Scale` says (Bernstein et al. 2018; Karimireddy et al. 2019): +0 counts as +, −0 too. NMSE
+/// 0.363 on Gaussian data; wants error feedback.
+template <int Block = 256, sign_scale Scale = sign_scale::mean>
+struct sign {
+  static_assert(Block == 256 || Block == 512, "diloco: sign: Block is 256 or 512");
+
+  static constexpr auto label = join(std::string_view(Scale == sign_scale::mean   ? "sign/"
+                                                      : Scale == sign_scale::rms  ? "sign_rms/"
+                                                      : Scale == sign_scale::vote ? "sign_vote/"
+                                                                                  : "sign_two_means/"),
+                                     unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
   static constexpr bool lossless = false;
-  static constexpr float largest = 3.4028235e38f;
-  static constexpr std::size_t side_bytes = sizeof(float);
-  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }
+  static constexpr float largest = detail::largest_scale;
+  static constexpr std::size_t side_bytes = Scale == sign_scale::vote ? 0 : Scale == sign_scale::two_means ? 8 : 4;
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<1>(n); }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
-    float const scale = mean_magnitude(l, x, info);
-    if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = scale;
-    word<L> bits[lane_elements<L, Block> / run<L>];
-    for (int w = 0; w < lane_elements<L, Block> / run<L>; ++w) bits[w] = signs<L>(x.v + w * run<L>);
-    auto const* byte = reinterpret_cast<std::uint8_t const*>(bits);
-    auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, Block>(l) / 8;
-    int const mine = (owned_elements<L, Block>(l, info.count) + 7) / 8;
-    for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) { code[j] = byte[j]; });
+    write_scale(l, x, info, reinterpret_cast<float*>(out.side));
+    pack<1, Block>(l, info.count, out.code, [&](int i) { return x.v[i] < 0.0f ? 1u : 0u; });
   }
 
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    std::uint32_t const scale = bits_of(*reinterpret_cast<float const*>(in.side));
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in.code) + first_element<L, Block>(l) / 8;
-    // A zero block has no sign to give: every element is +0.
-    std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
-    if (count == Block) {
-      for (int w = 0; w < lane_elements<L, Block> / run<L>; ++w) {
-        std::uint32_t const c = reinterpret_cast<word<L> const*>(code)[w];
-        for (int i = 0; i < run<L>; ++i) sink(w * run<L> + i, float_of(scale | ((c << (31 - i)) & mask)));
-      }
-    } else {
-      int const mine = (owned_elements<L, Block>(l, count) + 7) / 8;
-      for_first<L, lane_elements<L, Block> / 8>(mine, [&](int j) {
-        std::uint32_t const c = code[j];
-        for (int i = 0; i < 8; ++i) sink(8 * j + i, float_of(scale | ((c << (31 - i)) & mask)));
+    if constexpr (Scale == sign_scale::two_means) {
+      std::uint32_t const plus = bits_of(detail::scale_on_wire(in.side));
+      float const minus = detail::scale_on_wire(in.side + sizeof(float));
+      std::uint32_t const negative = minus == 0.0f ? 0u : bits_of(-minus);
+      unpack<1, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
+        sink(i, float_of(static_cast<std::int32_t>(top) < 0 ? negative : plus));
       });
+    } else {
+      std::uint32_t const scale = bits_of(Scale == sign_scale::vote ? 1.0f : detail::scale_on_wire(in.side));
+      // A zero block has no sign to give: every element is +0.
+      std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
+      unpack<1, Block>(l, count, in.code, [&](int i, std::uint32_t top) { sink(i, float_of(scale | (top & mask))); });
     }
   }
   friend bool operator==(sign const&, sign const&) { return true; }
 
  private:
-  /// Σ|x| in units of amax·2⁻²², as integers: exact in any order, so every number of lanes gets the same bits, and
-  /// within 2⁻²³ of amax for each element. 512 · 2²² stays below 2³².
   template <lanes L>
-  DILOCO_HD static float mean_magnitude(L, fragment<L, Block> const& x, block_info info) {
-    if (info.amax < smallest_block_magnitude) return 0.0f;
-    float const scale = 4194304.0f / info.amax;
-    std::uint32_t sum = 0;
-    for (int i = 0; i < x.size; ++i) {
-      sum += bits_of(fma(std::fabs(x.v[i]), scale, 8388608.0f)) - 0x4B000000u;
+  DILOCO_HD static void write_scale(L l, fragment<L, Block> const& x, block_info info, [[maybe_unused]] float* side) {
+    if constexpr (Scale == sign_scale::mean || Scale == sign_scale::rms) {
+      float const scale = Scale == sign_scale::mean ? detail::mean_magnitude<Block>(l, x, info)
+                                                    : detail::root_mean_square<Block>(l, x, info);
+      if (L::rank() == 0) *side = scale;
+    } else if constexpr (Scale == sign_scale::two_means) {
+      bool const zero = info.amax < smallest_block_magnitude;
+      float const scale = zero ? 0.0f : 4194304.0f / info.amax;
+      std::uint32_t plus = 0, minus = 0, negatives = 0;
+      for (int i = 0; i < x.size; ++i) {
+        std::uint32_t const magnitude = detail::fixed_point(std::fabs(x.v[i]), scale);
+        plus += x.v[i] < 0.0f ? 0u : magnitude;
+        minus += x.v[i] < 0.0f ? magnitude : 0u;
+        negatives += x.v[i] < 0.0f ? 1u : 0u;
+      }
+      std::uint32_t const below = L::sum(negatives), above = static_cast<std::uint32_t>(info.count) - below;
+      float const unit = zero ? 0.0f : info.amax * 0x1p-22f;
+      float const mean_plus = static_cast<float>(L::sum(plus)) / static_cast<float>(above == 0 ? 1 : above) * unit;
+      float const mean_minus = static_cast<float>(L::sum(minus)) / static_cast<float>(below == 0 ? 1 : below) * unit;
+      if (L::rank() == 0) {
+        side[0] = mean_plus;
+        side[1] = mean_minus;
+      }
     }
-    return static_cast<float>(L::sum(sum)) / static_cast<float>(info.count) * (info.amax * 0x1p-22f);
-  }
-  /// Elements whose bits one machine word holds. On the host 32, a loop that g++ vectorizes as it stands; of 8 it unrolls the
-  /// loop and shuffles across the blocks instead (0.49 ns per element for 0.1).
-  template <lanes L>
-  static constexpr int run = lane_elements<L, Block> < 32 ? lane_elements<L, Block> : 32;
-  template <lanes L>
-  using word =
-      std::conditional_t<run<L> == 8, std::uint8_t, std::conditional_t<run<L> == 16, std::uint16_t, std::uint32_t>>;
-  template <lanes L>
-  DILOCO_HD static word<L> signs(float const* x) {
-    std::uint32_t bits = 0;
-    for (int i = 0; i < run<L>; ++i) bits |= (x[i] < 0.0f ? 1u : 0u) << i;
-    return static_cast<word<L>>(bits);
   }
 };
 

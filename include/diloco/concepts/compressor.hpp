@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/lanes.hpp>
+#include <diloco/core/rng.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -15,6 +16,9 @@ inline namespace v0 {
 struct block_info {
   int count;   ///< valid elements, 1 … Block; the fragment reads +0 beyond
   float amax;  ///< largest |x| of the block; finite and at most `C::largest`
+  std::uint64_t element =
+      0;          ///< index of the block's first element among all of this rank's, for compressors that draw
+  draw who = {};  ///< which round, rank and phase draws
 };
 
 /// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a scale

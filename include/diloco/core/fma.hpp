@@ -22,6 +22,9 @@ DILOCO_HD inline float product(float a, float b) { return fma(a, b, 0.0f); }
 DILOCO_HD constexpr std::uint32_t bits_of(float x) { return __builtin_bit_cast(std::uint32_t, x); }
 DILOCO_HD constexpr float float_of(std::uint32_t bits) { return __builtin_bit_cast(float, bits); }
 
+/// x, or +0 for Inf and NaN: what a decoder makes of bytes that no encoder wrote.
+DILOCO_HD constexpr float finite_or_zero(float x) { return (bits_of(x) & 0x7f800000u) == 0x7f800000u ? 0.0f : x; }
+
 /// baseⁿ by repeated squaring in double: multiplications only, so every libm gives the same bits.
 constexpr double integer_power(double base, unsigned long long n) {
   double result = 1;

@@ -20,6 +20,8 @@ concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p
   { L::rank() } -> std::same_as<int>;
   { L::max(x) } -> std::same_as<std::uint32_t>;
   { L::sum(x) } -> std::same_as<std::uint32_t>;
+  { L::template max_of<1>(x) } -> std::same_as<std::uint32_t>;  // over each aligned group of that many lanes
+  { L::partner(1.0f, 1) } -> std::same_as<float>;               // what lane rank() ^ mask holds
   L::atomic_min(p, x);
   L::sync();
 };
@@ -30,6 +32,11 @@ struct solo {
   DILOCO_HD static constexpr int rank() { return 0; }
   DILOCO_HD static constexpr std::uint32_t max(std::uint32_t x) { return x; }
   DILOCO_HD static constexpr std::uint32_t sum(std::uint32_t x) { return x; }
+  template <int>
+  DILOCO_HD static constexpr std::uint32_t max_of(std::uint32_t x) {
+    return x;
+  }
+  DILOCO_HD static constexpr float partner(float x, int) { return x; }
   DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
 #if !DILOCO_ON_DEVICE
     auto seen = __atomic_load_n(p, __ATOMIC_RELAXED);

@@ -36,6 +36,23 @@ struct warp {
     return x;
 #endif
   }
+  template <int Lanes>
+  DILOCO_HD static std::uint32_t max_of(std::uint32_t x) {
+#if DILOCO_ON_DEVICE
+    for (int mask = 1; mask < Lanes; mask *= 2) {
+      std::uint32_t const other = __shfl_xor_sync(0xffffffffu, x, mask);
+      x = x > other ? x : other;
+    }
+#endif
+    return x;
+  }
+  DILOCO_HD static float partner(float x, [[maybe_unused]] int mask) {
+#if DILOCO_ON_DEVICE
+    return __shfl_xor_sync(0xffffffffu, x, mask);
+#else
+    return x;
+#endif
+  }
   DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
 #if DILOCO_ON_DEVICE
     atomicMin_system(p, x);

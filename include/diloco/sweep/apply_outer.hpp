@@ -96,6 +96,7 @@ struct combine_shard_kernel {
   float* next_residual;   // (shard elements), or null
   std::byte* slot;        // (slot_bytes) what this rank gathers to everybody
   std::uint32_t* bad_row;
+  draw who;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -113,7 +114,8 @@ struct combine_shard_kernel {
       if (count != C::block) {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
-      encode_block(l, wires.compressor, feedback, x, magnitude, count,
+      encode_block(l, wires.compressor, feedback, x,
+                   block_info{count, 0.0f, t.column + static_cast<std::size_t>(offset), who}, magnitude,
                    block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
                    next_residual == nullptr ? nullptr : next_residual + local, bad_row, t.row);
     });

@@ -21,6 +21,7 @@ struct encode_kernel {
   std::byte* slots;       // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
+  draw who;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -32,8 +33,9 @@ struct encode_kernel {
       fragment<L, C::block> x;
       std::uint32_t const magnitude =
           measure(l, x, count, p + offset, anchor + column, residual == nullptr ? nullptr : residual + column);
-      encode_block(l, compressor, feedback, x, magnitude, count, block_at<C>(bytes, t, offset),
-                   next_residual == nullptr ? nullptr : next_residual + column, bad_row, t.row);
+      encode_block(l, compressor, feedback, x, block_info{count, 0.0f, column, who}, magnitude,
+                   block_at<C>(bytes, t, offset), next_residual == nullptr ? nullptr : next_residual + column, bad_row,
+                   t.row);
     });
   }
 

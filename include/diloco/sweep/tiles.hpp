@@ -43,15 +43,17 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
 /// asked, e ← keep(x, own decoded bytes). A block that cannot be sent is marked by its row and written as zeros.
 template <compressor C, class Feedback, lanes L>
 DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& feedback, fragment<L, C::block>& x,
-                                   std::uint32_t magnitude, int count, wire_block out, float* DILOCO_RESTRICT residual,
-                                   std::uint32_t* bad_row, std::uint32_t row) {
+                                   block_info info, std::uint32_t magnitude, wire_block out,
+                                   float* DILOCO_RESTRICT residual, std::uint32_t* bad_row, std::uint32_t row) {
   magnitude = L::max(magnitude);
   if (magnitude > bits_of(C::largest)) {
     if (L::rank() == 0) L::atomic_min(bad_row, row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
     magnitude = 0;
   }
-  compressor.encode(l, x, block_info{count, float_of(magnitude)}, out);
+  info.amax = float_of(magnitude);
+  int const count = info.count;
+  compressor.encode(l, x, info, out);
   if (residual == nullptr) return;
   L::sync();
   float* DILOCO_RESTRICT e = residual + first_element<L, C::block>(l);

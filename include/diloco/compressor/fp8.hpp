@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/compressor/detail/scaled_codes.hpp>
+#include <diloco/core/minifloat.hpp>
+#include <diloco/core/text.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// A minifloat whose largest number is the block's largest magnitude.
+template <class Float>
+struct floating {
+  static constexpr int bits = Float::bits;
+  static constexpr float levels = Float::largest;
+  DILOCO_HD static std::uint32_t code(float x, float scale) { return Float::narrow(product(x, scale)); }
+  DILOCO_HD static float value(std::uint32_t top) { return Float::widen(top >> (32 - bits)); }
+};
+
+}  // namespace detail
+
+/// OCP E4M3 with an fp32 scale per block, nearest even: amax becomes 448. NMSE 6.8e-4 on Gaussian data, and nearly the same on
+/// heavy tails; int8 is 14 times better on the former, decoding is free on hardware that has the format (torchft).
+template <int Block = 256>
+struct e4m3 : detail::scaled_codes<detail::floating<float_e4m3>, Block> {
+  static constexpr auto label = join(std::string_view("e4m3/"), unsigned(Block));
+  static constexpr std::string_view name = label.view();
+  friend bool operator==(e4m3 const&, e4m3 const&) { return true; }
+};
+
+/// OCP E5M2 with an fp32 scale per block, nearest even: amax becomes 57344. NMSE 2.7e-3; keeps 9 decades within a block.
+template <int Block = 256>
+struct e5m2 : detail::scaled_codes<detail::floating<float_e5m2>, Block> {
+  static constexpr auto label = join(std::string_view("e5m2/"), unsigned(Block));
+  static constexpr std::string_view name = label.view();
+  friend bool operator==(e5m2 const&, e5m2 const&) { return true; }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/compressor.hpp>
+#include <diloco/core/fma.hpp>
+#include <diloco/core/pack.hpp>
+#include <diloco/core/text.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Unsymmetric integers: 2^Bits numbers from the block's least to its greatest element, evenly spaced, to nearest even. Uses
+/// every code, and has none for 0: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2), but a bias where the block is lopsided.
+template <int Bits, int Block = 128>
+struct min_max {
+  static_assert(Bits == 8 || Bits == 4 || Bits == 2, "diloco: min_max: Bits is 8, 4 or 2");
+  static_assert(Block > 0 && Block * Bits % 256 == 0,
+                "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
+                "holds whole bytes");
+
+  static constexpr auto label =
+      join(std::string_view("min_max"), unsigned(Bits), std::string_view("/"), unsigned(Block));
+  static constexpr std::string_view name = label.view();
+  static constexpr int block = Block;
+  static constexpr bool lossless = false;
+  static constexpr float largest = 3.4028235e38f / 4;  // the difference of two such numbers is finite
+  static constexpr std::size_t side_bytes = 2 * sizeof(float);
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<Bits>(n); }
+
+  template <lanes L>
+  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+    std::uint32_t most = 0, least = 0;  // of the elements that there are: a tail's padding is not one of them
+    int const mine = owned_elements<L, Block>(l, info.count);
+    for (int i = 0; i < x.size; ++i) {
+      std::uint32_t const k = ordered(x.v[i]);
+      most = larger(most, i < mine ? k : 0u);
+      least = larger(least, i < mine ? ~k : 0u);
+    }
+    bool const zero = info.amax < smallest_block_magnitude;
+    float const high = zero ? 0.0f : number_of(L::max(most)), low = zero ? 0.0f : number_of(~L::max(least));
+    if (L::rank() == 0) {
+      reinterpret_cast<float*>(out.side)[0] = low;
+      reinterpret_cast<float*>(out.side)[1] = high;
+    }
+    float const scale = high - low < smallest_block_magnitude ? 0.0f : levels / (high - low);
+    pack<Bits, Block>(l, info.count, out.code, [&](int i) {
+      // 2²³ puts the unit in the last place; the greatest may exceed the last code by a rounding.
+      float const v = product(x.v[i] - low, scale);
+      return (bits_of((v < levels ? v : levels) + 8388608.0f)) & ((1u << Bits) - 1u);
+    });
+  }
+  template <lanes L, class Sink>
+  DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
+    float const low = bound(in.side), high = bound(in.side + sizeof(float));
+    float const unit = product(high - low, 1.0f / levels);
+    unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
+      std::uint32_t const q = top >> (32 - Bits);
+      // The greatest element returns exactly.
+      sink(i, q == (1u << Bits) - 1u ? high : fma(static_cast<float>(q), unit, low));
+    });
+  }
+  friend bool operator==(min_max const&, min_max const&) { return true; }
+
+ private:
+  static constexpr float levels = static_cast<float>((1 << Bits) - 1);
+  /// Bits that order as the numbers do, and back.
+  DILOCO_HD static std::uint32_t ordered(float x) {
+    std::uint32_t const u = bits_of(x + 0.0f);  // −0 becomes +0
+    return u ^ (u >> 31 != 0 ? 0xffffffffu : 0x80000000u);
+  }
+  DILOCO_HD static float number_of(std::uint32_t k) { return float_of(k ^ (k >> 31 != 0 ? 0x80000000u : 0xffffffffu)); }
+  /// What no encoder writes reads as 0.
+  DILOCO_HD static float bound(std::byte const* side) {
+    float const b = *reinterpret_cast<float const*>(side);
+    return magnitude_bits(b) <= bits_of(largest) ? b : 0.0f;
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/lanes.hpp>
+
+#include <cstring>
+
+namespace diloco {
+inline namespace v0 {
+
+// Codes of 1, 2, 4 or 8 bits, one per element, element 0 in the least significant bits. A lane's elements fill whole bytes,
+// so lanes never share one; on the host the loops are written so that g++ vectorizes them.
+
+template <int Bits>
+concept packable = Bits == 1 || Bits == 2 || Bits == 4 || Bits == 8;
+
+template <int Bits>
+DILOCO_HD constexpr std::size_t packed_bytes(std::size_t n) {
+  return (n * Bits + 7) / 8;
+}
+
+namespace detail {
+
+/// The 8/Bits codes at `q`, one per byte, in one byte. On the host in a word's lanes, which become a vector's; a byte-wise
+/// spelling makes g++ shuffle.
+template <int Bits, bool Words>
+requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t const* q) {
+  if constexpr (Bits == 8) {
+    return q[0];
+  } else if constexpr (!Words || Bits == 4) {
+    std::uint32_t byte = 0;
+    for (int i = 0; i < 8 / Bits; ++i) byte |= static_cast<std::uint32_t>(q[i]) << (Bits * i);
+    return static_cast<std::uint8_t>(byte);
+  } else if constexpr (Bits == 2) {
+    std::uint32_t w;
+    std::memcpy(&w, q, sizeof w);
+    w |= w >> 6;
+    return static_cast<std::uint8_t>(w | (w >> 12));
+  } else {
+    std::uint64_t w;
+    std::memcpy(&w, q, sizeof w);
+    w |= w >> 7;
+    w |= w >> 14;
+    return static_cast<std::uint8_t>(w | (w >> 28));
+  }
+}
+
+/// Elements whose codes one machine word holds, and that word.
+template <lanes L, int Block, int Bits>
+inline constexpr int word_elements = lane_elements<L, Block> < 32 / Bits ? lane_elements<L, Block> : 32 / Bits;
+template <int Bytes>
+using word_of_bytes =
+    std::conditional_t<Bytes == 1, std::uint8_t, std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
+
+}  // namespace detail
+
+/// Writes code_of(i) of this lane's elements; of `count` elements of the block exactly packed_bytes(count) bytes.
+template <int Bits, int Block, lanes L, class CodeOf>
+requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* out, CodeOf&& code_of) {
+  constexpr int n = lane_elements<L, Block>;
+  static_assert(n * Bits % 8 == 0, "diloco: a lane's codes must fill whole bytes");
+  auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out) + first_element<L, Block>(l) * Bits / 8;
+  int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
+  if constexpr (Bits == 8) {
+    for_first<L, n>(mine, [&](int i) { code[i] = static_cast<std::uint8_t>(code_of(i)); });
+  } else {
+    std::uint8_t q[n];
+    for (int i = 0; i < n; ++i) q[i] = static_cast<std::uint8_t>(code_of(i));
+    for_first<L, n * Bits / 8>(mine,
+                               [&](int j) { code[j] = detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); });
+  }
+}
+
+/// Calls sink(i, top) for this lane's elements: the code stands in the top `Bits` bits of `top`, and what is below is
+/// noise. A byte of a tail may hold codes past `count`; they reach the sink too.
+template <int Bits, int Block, lanes L, class Sink>
+requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte const* in, Sink&& sink) {
+  constexpr int n = lane_elements<L, Block>, run = detail::word_elements<L, Block, Bits>;
+  auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
+  if constexpr (Bits == 8) {
+    for_first<L, n>(owned_elements<L, Block>(l, count),
+                    [&](int i) { sink(i, static_cast<std::uint32_t>(code[i]) << 24); });
+  } else if (count == Block) {
+    for (int w = 0; w < n / run; ++w) {
+      std::uint32_t const c = reinterpret_cast<detail::word_of_bytes<run * Bits / 8> const*>(code)[w];
+      DILOCO_ONE_VECTOR
+      for (int i = 0; i < run; ++i) sink(w * run + i, c << (32 - Bits - Bits * i));
+    }
+  } else {
+    int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
+    for_first<L, n * Bits / 8>(mine, [&](int j) {
+      std::uint32_t const c = code[j];
+      for (int i = 0; i < 8 / Bits; ++i) sink(8 / Bits * j + i, c << (32 - Bits - Bits * i));
+    });
+  }
+}
+
+/// Any width from arrays of codes, one per byte: 3 bits are a plane of 2 and a plane of 1, 6 bits one of 4 and one of 2, so
+/// that every plane stays aligned.
+template <int Bits>
+inline constexpr int low_plane = Bits == 6   ? 4
+                                 : Bits == 3 ? 2
+                                             : Bits;
+
+template <int Bits>
+DILOCO_HD constexpr std::size_t planes_bytes(std::size_t n) {
+  constexpr int low = low_plane<Bits>;
+  return packed_bytes<low>(n) + (low < Bits ? packed_bytes<Bits - low>(n) : 0);
+}
+
+template <int Bits, int Block, lanes L>
+DILOCO_HD inline void pack_planes(L l, int count, std::byte* out, std::uint8_t const (&q)[lane_elements<L, Block>]) {
+  constexpr int low = low_plane<Bits>;
+  pack<low, Block>(l, count, out, [&](int i) { return q[i] & ((1u << low) - 1u); });
+  if constexpr (low < Bits) {
+    pack<Bits - low, Block>(l, count, out + packed_bytes<low>(static_cast<std::size_t>(count)),
+                            [&](int i) { return static_cast<std::uint32_t>(q[i]) >> low; });
+  }
+}
+
+template <int Bits, int Block, lanes L>
+DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in, std::uint8_t (&q)[lane_elements<L, Block>]) {
+  constexpr int low = low_plane<Bits>;
+  unpack<low, Block>(l, count, in,
+                     [&](int i, std::uint32_t top) { q[i] = static_cast<std::uint8_t>(top >> (32 - low)); });
+  if constexpr (low < Bits) {
+    unpack<Bits - low, Block>(
+        l, count, in + packed_bytes<low>(static_cast<std::size_t>(count)),
+        [&](int i, std::uint32_t top) { q[i] = static_cast<std::uint8_t>(q[i] | (top >> (32 - Bits + low) << low)); });
+  }
+}
+
+}  // namespace v0
+}  // namespace diloco
