@@ -48,52 +48,46 @@ struct dynamic8 {
     // (cell + ½)/2^d, exact: k/2^d = 1 + cell/2^d.
     float const width = float_of((127u - (decade & 7u)) << 23);
     float const within = fma(k, width, fma(0.5f, width, -1.0f));
-    float const magnitude = product(fma(0.9f, within, 0.1f), power_of_ten(decade));
-    float const y = index == 0 ? 0.0f : index >= 128 ? 1.0f : magnitude;
-    return signed_index < 0 ? -y : y;
+    float const magnitude = product(fma(0.9f, within, 0.1f), power_of_ten<false>(decade & 7u));
+    std::uint32_t const sign = static_cast<std::uint32_t>(signed_index) & 0x80000000u;
+    float const y = select(at_least(index, 128), 1.0f, select(at_least(index, 1), magnitude, 0.0f));
+    return float_of(bits_of(y) | sign);
   }
 
  private:
-  /// Largest number of each decade: 10^(d − 6).
+  /// 10^(d − 6), the largest number of decade d, or its reciprocal.
+  template <bool Reciprocal>
   DILOCO_HD static float power_of_ten(std::uint32_t decade) {
-    float p = 1e-6f;
-    p = decade >= 1 ? 1e-5f : p;
-    p = decade >= 2 ? 1e-4f : p;
-    p = decade >= 3 ? 1e-3f : p;
-    p = decade >= 4 ? 1e-2f : p;
-    p = decade >= 5 ? 1e-1f : p;
-    return decade >= 6 ? 1.0f : p;
-  }
-  DILOCO_HD static float reciprocal_power_of_ten(std::uint32_t decade) {
-    float p = 1e6f;
-    p = decade >= 1 ? 1e5f : p;
-    p = decade >= 2 ? 1e4f : p;
-    p = decade >= 3 ? 1e3f : p;
-    p = decade >= 4 ? 1e2f : p;
-    p = decade >= 5 ? 1e1f : p;
-    return decade >= 6 ? 1.0f : p;
+    float p = Reciprocal ? 1e6f : 1e-6f;
+    p = select(at_least(decade, 1), Reciprocal ? 1e5f : 1e-5f, p);
+    p = select(at_least(decade, 2), Reciprocal ? 1e4f : 1e-4f, p);
+    p = select(at_least(decade, 3), Reciprocal ? 1e3f : 1e-3f, p);
+    p = select(at_least(decade, 4), Reciprocal ? 1e2f : 1e-2f, p);
+    p = select(at_least(decade, 5), Reciprocal ? 1e1f : 1e-1f, p);
+    return select(at_least(decade, 6), 1.0f, p);
   }
   /// Between the last number of decade d − 1 and the first of d lies the threshold; 0 counts as a decade before the first.
   DILOCO_HD static std::uint32_t code(float t) {
-    float const a = std::fabs(t);
-    std::uint32_t above = 0;  // thresholds reached: 0 is zero, 1 … 7 the decades, 8 the number 1
-    above += a >= 2.75e-7f ? 1u : 0u;
-    above += a >= 1.9e-6f ? 1u : 0u;  // 10^(d−6)·(1 + 0.9/2^d) for d = 0 … 5
-    above += a >= 1.45e-5f ? 1u : 0u;
-    above += a >= 1.225e-4f ? 1u : 0u;
-    above += a >= 1.1125e-3f ? 1u : 0u;
-    above += a >= 1.05625e-2f ? 1u : 0u;
-    above += a >= 1.028125e-1f ? 1u : 0u;
-    above += a >= 0.996484375f && t > 0.0f ? 1u : 0u;
-    std::uint32_t const decade = above == 0 ? 0u : above - 1u;
-    float const cells = float_of((127u + (decade & 7u)) << 23);
-    float const within = product(fma(a, reciprocal_power_of_ten(decade), -0.1f), cells * (1.0f / 0.9f));
-    float const last = cells - 1.0f;
-    float const clamped = within < 0.0f ? 0.0f : within > last ? last : within;
-    // Truncation is floor here.
-    std::uint32_t const cell = static_cast<std::uint32_t>(static_cast<std::int32_t>(clamped));
-    std::uint32_t const index = above == 0 ? 0u : above == 8 ? 128u : (1u << decade) + cell;
-    return t < 0.0f ? 127u - index : 127u + index;
+    std::uint32_t const a = magnitude_bits(t), negative = bits_of(t) >> 31;
+    // How many of 2.75e-7, 10^(d−6)·(1 + 0.9/2^d) for d = 0 … 5, and 0.996484375 are reached.
+    std::uint32_t decades = at_least(a, bits_of(2.75e-7f));
+    decades += at_least(a, bits_of(1.9e-6f));
+    decades += at_least(a, bits_of(1.45e-5f));
+    decades += at_least(a, bits_of(1.225e-4f));
+    decades += at_least(a, bits_of(1.1125e-3f));
+    decades += at_least(a, bits_of(1.05625e-2f));
+    decades += at_least(a, bits_of(1.028125e-1f));
+    std::uint32_t const one = at_least(a, bits_of(0.996484375f)) & (negative ^ 1u), some = at_least(decades, 1);
+    std::uint32_t const decade = decades - some;
+    std::uint32_t const cells = 1u << decade;
+    float const width = float_of((127u + decade) << 23) * (1.0f / 0.9f);
+    float const within = product(fma(float_of(a), power_of_ten<true>(decade), -0.1f), width);
+    // Truncation is floor here; what lies past an end of the decade goes to its last cell.
+    auto const cell = static_cast<std::int32_t>(within);
+    std::int32_t const last = static_cast<std::int32_t>(cells) - 1;
+    std::int32_t const kept = cell < 0 ? 0 : cell > last ? last : cell;
+    std::uint32_t const index = (cells + static_cast<std::uint32_t>(kept)) * some + one;  // 1 follows the last cell
+    return 127u + (index ^ (0u - negative)) + negative;
   }
 };
 

@@ -6,6 +6,7 @@
 #include <diloco/core/text.hpp>
 
 #include <string_view>
+#include <utility>
 
 namespace diloco {
 inline namespace v0 {
@@ -56,10 +57,7 @@ struct lloyd_max {
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = rms;
     std::uint8_t q[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) {
-      std::uint32_t k = 0;
-      for (int t = 1; t < numbers; ++t) {
-        k += std::fabs(x.v[i]) >= product(rms, detail::lloyd_max_threshold<Bits>(t)) ? 1u : 0u;
-      }
+      std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
       q[i] = static_cast<std::uint8_t>(k | (x.v[i] < 0.0f ? 1u << (Bits - 1) : 0u));
     }
     pack_planes<Bits, Block>(l, info.count, out.code, q);
@@ -69,11 +67,7 @@ struct lloyd_max {
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const written = detail::scale_on_wire(in.side), rms = written <= largest ? written : 0.0f;
     auto const number = [&](int i, std::uint32_t top) {
-      float y = product(rms, detail::lloyd_max_number<Bits>(0));
-      for (int k = 1; k < numbers; ++k) {
-        bool const reached = ((top & 0x7fffffffu) >> (32 - Bits)) >= static_cast<std::uint32_t>(k);
-        y = reached ? product(rms, detail::lloyd_max_number<Bits>(k)) : y;
-      }
+      float const y = number_of((top & 0x7fffffffu) >> (32 - Bits), rms, others{});
       sink(i, float_of(rms == 0.0f ? 0u : bits_of(y) | (top & 0x80000000u)));
     };
     if constexpr (packable<Bits>) {
@@ -87,7 +81,19 @@ struct lloyd_max {
   friend bool operator==(lloyd_max const&, lloyd_max const&) { return true; }
 
  private:
-  static constexpr int numbers = 1 << (Bits - 1);
+  /// 0 … 2^(Bits−1) − 2: spelled out, because g++ vectorizes around no inner loop.
+  using others = std::make_integer_sequence<int, (1 << (Bits - 1)) - 1>;
+  template <int... K>
+  DILOCO_HD static std::uint32_t index_of([[maybe_unused]] float magnitude, [[maybe_unused]] float rms,
+                                          std::integer_sequence<int, K...>) {
+    return (0u + ... + at_least(bits_of(magnitude), bits_of(product(rms, detail::lloyd_max_threshold<Bits>(K + 1)))));
+  }
+  template <int... K>
+  DILOCO_HD static float number_of([[maybe_unused]] std::uint32_t index, float rms, std::integer_sequence<int, K...>) {
+    float y = product(rms, detail::lloyd_max_number<Bits>(0));
+    ((y = select(at_least(index, K + 1u), product(rms, detail::lloyd_max_number<Bits>(K + 1)), y)), ...);
+    return y;
+  }
 };
 
 }  // namespace v0
