@@ -165,7 +165,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// The whole contract on one line: policies, wire, exchange, schedule, exact costs.
   [[nodiscard]] std::string describe() const;
 
-  /// Exactly what was allocated.
+  /// Exactly what was asked for.
   [[nodiscard]] struct footprint footprint() const {
     return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes()};
   }

@@ -121,4 +121,54 @@ TEST_CASE("codes of 1, 2, 3, 4, 6 and 8 bits lie where the layout says") {
   check_packing<8>();
 }
 
+/// One of 32 lanes, played in turn: enough for code that needs no other lane's values.
+struct one_of_32 : solo {
+  static constexpr int width = 32;
+  static inline int current = 0;
+  static int rank() { return current; }
+};
+static_assert(lanes<one_of_32>);
+
+template <int Bits, int Block>
+void check_lanes() {
+  for (int count : {Block, Block - 1, Block / 2 + 1, 9, 1}) {
+    std::vector<std::uint8_t> q(Block);
+    for (int i = 0; i < count; ++i) q[std::size_t(i)] = static_cast<std::uint8_t>((i * 29 + 5) % (1 << Bits));
+    alignas(16) std::byte alone[Block] = {}, together[Block] = {};
+    pack<Bits, Block>(solo{}, count, alone, [&](int i) { return unsigned(q[std::size_t(i)]); });
+    constexpr int n = lane_elements<one_of_32, Block>;
+    std::vector<int> heard(Block, -1);
+    for (int r = 0; r < 32; ++r) {
+      one_of_32::current = r;
+      pack<Bits, Block>(one_of_32{}, count, together, [&](int i) { return unsigned(q[std::size_t(r * n + i)]); });
+    }
+    for (int r = 0; r < 32; ++r) {
+      one_of_32::current = r;
+      unpack<Bits, Block>(one_of_32{}, count, alone, [&](int i, std::uint32_t top) {
+        REQUIRE(i < n);
+        heard[std::size_t(r * n + i)] = int(top >> (32 - Bits));
+      });
+    }
+    CAPTURE(count);
+    CHECK(std::vector<std::byte>(alone, alone + Block) == std::vector<std::byte>(together, together + Block));
+    for (int i = 0; i < count; ++i) REQUIRE(heard[std::size_t(i)] == q[std::size_t(i)]);
+  }
+}
+
+TEST_CASE("one thread and 32 lanes write and read the same codes, also where Block/32 is no power of two") {
+  check_lanes<1, 256>();
+  check_lanes<1, 512>();
+  check_lanes<2, 128>();
+  check_lanes<2, 256>();
+  check_lanes<2, 384>();
+  check_lanes<4, 64>();
+  check_lanes<4, 128>();
+  check_lanes<4, 192>();
+  check_lanes<4, 256>();
+  check_lanes<4, 320>();
+  check_lanes<8, 32>();
+  check_lanes<8, 96>();
+  check_lanes<8, 256>();
+}
+
 }  // namespace

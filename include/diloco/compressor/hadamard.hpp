@@ -16,8 +16,8 @@ inline namespace v0 {
 /// tensor stay as they are.
 template <int N, class Inner>
 struct hadamard {
-  static_assert(N >= 2 && (N & (N - 1)) == 0 && Inner::block % N == 0,
-                "diloco: hadamard: N must be a power of two that divides the block");
+  static_assert(N >= 2 && (N & (N - 1)) == 0 && (Inner::block & (Inner::block - 1)) == 0 && Inner::block >= N,
+                "diloco: hadamard: N and the inner block must be powers of two, N the smaller");
   Inner inner = {};
 
   static constexpr auto label = join(std::string_view("hadamard"), unsigned(N), std::string_view("+"), Inner::name);

@@ -58,7 +58,7 @@ struct lloyd_max {
     std::uint8_t q[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) {
       std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
-      q[i] = static_cast<std::uint8_t>(k | (x.v[i] < 0.0f ? 1u << (Bits - 1) : 0u));
+      q[i] = static_cast<std::uint8_t>(rms == 0.0f ? 0u : k | (x.v[i] < 0.0f ? 1u << (Bits - 1) : 0u));
     }
     pack_planes<Bits, Block>(l, info.count, out.code, q);
   }

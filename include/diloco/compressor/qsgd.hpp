@@ -28,6 +28,7 @@ struct qsgd {
   static constexpr float largest = 3.4028235e38f / 64;  // the norm of 512 such numbers is a scale
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<Bits>(n); }
+  static_assert((Block & (Block - 1)) == 0, "diloco: qsgd: Block must be a power of two");
   static_assert(Block > 0 && Block * Bits % 256 == 0,
                 "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
                 "holds whole bytes");

@@ -12,7 +12,7 @@ inline namespace v0 {
 
 /// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean square (1-bit
 /// Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of its other elements (Seide et
-/// al. 2014), or nothing: a vote of ±1.
+/// al. 2014), or nothing: a vote of ±1, of +1 also where x is 0, so that rows without a gradient want a mask.
 enum class sign_scale { mean, rms, two_means, vote };
 
 /// One bit per element and what `Scale` says (Bernstein et al. 2018; Karimireddy et al. 2019): +0 counts as +, −0 too. NMSE
@@ -50,7 +50,7 @@ struct sign {
       });
     } else {
       std::uint32_t const scale = bits_of(Scale == sign_scale::vote ? 1.0f : detail::scale_on_wire(in.side));
-      // A zero block has no sign to give: every element is +0.
+      // A zero block with a scale has no sign to give: every element is +0.
       std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
       unpack<1, Block>(l, count, in.code, [&](int i, std::uint32_t top) { sink(i, float_of(scale | (top & mask))); });
     }

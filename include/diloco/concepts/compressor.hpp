@@ -65,8 +65,8 @@ concept decodes_blocks = requires(C const& c, int count, wire_block_view in, det
 template <class C>
 concept block_compressor = compressor<C> && encodes_blocks<C> && decodes_blocks<C>;
 
-/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): below it 1/amax leaves the
-/// normal range, and a decoded product would be denormal.
+/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and its product with
+/// any element stay finite with room to spare, and no number of pseudo-gradients is that small.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
 /// Bits per parameter of a full block.

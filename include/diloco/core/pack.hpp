@@ -45,9 +45,12 @@ requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t con
   }
 }
 
-/// Elements whose codes one machine word holds, and that word.
+/// Elements whose codes one machine word holds: a power of two that divides the lane's elements, so that every lane's words
+/// are aligned, also where Block/32 is no power of two.
 template <lanes L, int Block, int Bits>
-inline constexpr int word_elements = lane_elements<L, Block> < 32 / Bits ? lane_elements<L, Block> : 32 / Bits;
+inline constexpr int word_elements = (lane_elements<L, Block> & -lane_elements<L, Block>) < 32 / Bits
+                                         ? (lane_elements<L, Block> & -lane_elements<L, Block>)
+                                         : 32 / Bits;
 template <int Bytes>
 using word_of_bytes =
     std::conditional_t<Bytes == 1, std::uint8_t, std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
@@ -95,8 +98,8 @@ requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte c
   }
 }
 
-/// Any width from arrays of codes, one per byte: 3 bits are a plane of 2 and a plane of 1, 6 bits one of 4 and one of 2, so
-/// that every plane stays aligned.
+/// Any width from arrays of codes, one per byte: 3 bits are a plane of 2 and a plane of 1, 6 bits one of 4 and one of 2. The
+/// second plane of a whole block is aligned where Block is a power of two; that of a tail is read by bytes.
 template <int Bits>
 inline constexpr int low_plane = Bits == 6   ? 4
                                  : Bits == 3 ? 2

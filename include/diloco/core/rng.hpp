@@ -38,9 +38,10 @@ struct draw {
 };
 
 /// Fills u with numbers of the open interval (−½, ½), multiples of 2⁻¹⁷, for the elements from `element` on: sixteen bits
-/// each, eight elements a generator call. `element` is a multiple of N or of 8.
+/// each, eight elements a generator call. `element` is a multiple of N (of 8 for larger N).
 template <int N>
 DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
+  static_assert(N == 1 || N == 2 || N == 4 || N % 8 == 0, "diloco: draws come in eights");
   constexpr int per_call = N < 8 ? N : 8;
   for (int call = 0; call < N / per_call; ++call) {
     std::uint64_t const at = element + static_cast<std::uint64_t>(call) * per_call, group = at / 8;

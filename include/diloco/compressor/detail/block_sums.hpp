@@ -40,7 +40,10 @@ DILOCO_HD inline float root_mean_square(L, fragment<L, Block> const& x, block_in
     float const t = product(x.v[i], scale);
     sum += fixed_point(product(t, t), 4194304.0f);
   }
-  return std::sqrt(static_cast<float>(L::sum(sum)) / static_cast<float>(info.count)) * (info.amax * 0x1p-11f);
+  float const rms =
+      std::sqrt(static_cast<float>(L::sum(sum)) / static_cast<float>(info.count)) * (info.amax * 0x1p-11f);
+  // Above 2¹²⁶ the reciprocal is subnormal and rounds t up past 1.
+  return rms < info.amax ? rms : info.amax;
 }
 
 }  // namespace detail
