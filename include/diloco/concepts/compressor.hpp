@@ -14,11 +14,10 @@ inline namespace v0 {
 
 /// What the sweep already knows of a block when it asks for the code.
 struct block_info {
-  int count;   ///< valid elements, 1 … Block; the fragment reads +0 beyond
-  float amax;  ///< largest |x| of the block; finite and at most `C::largest`
-  std::uint64_t element =
-      0;          ///< index of the block's first element among all of this rank's, for compressors that draw
-  draw who = {};  ///< which round, rank and phase draws
+  int count;                  ///< valid elements, 1 … Block; the fragment reads +0 beyond
+  float amax;                 ///< largest |x| of the block; finite and at most `C::largest`
+  std::uint64_t element = 0;  ///< of the block's first element among this rank's; for compressors that draw
+  draw who = {};              ///< which round, rank and phase draws
 };
 
 /// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a scale
@@ -66,7 +65,7 @@ template <class C>
 concept block_compressor = compressor<C> && encodes_blocks<C> && decodes_blocks<C>;
 
 /// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and its product with
-/// any element stay finite with room to spare, and no number of pseudo-gradients is that small.
+/// any element stay finite with room to spare.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
 /// Bits per parameter of a full block.

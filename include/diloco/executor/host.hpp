@@ -43,7 +43,7 @@ template <class Kernel>
 struct call_solo {
   Kernel kernel;
   // Copied and inlined whole, so that its scalars stay in registers: in memory that a store through a float* might change,
-  // they keep g++ from vectorizing (sweep B under OpenMP took 51 ms for 20).
+  // they keep g++ from vectorizing (sweep B under OpenMP took 51 ms for 12).
   [[gnu::flatten]] void operator()(std::size_t tile) const {
     Kernel const local = kernel;
     local(solo{}, tile);
