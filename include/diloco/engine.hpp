@@ -12,6 +12,7 @@
 #include <diloco/sweep/apply_outer.hpp>
 #include <diloco/sweep/encode.hpp>
 #include <diloco/sweep/inner_step.hpp>
+#include <diloco/sweep/staged.hpp>
 #include <diloco/wire/contract.hpp>
 
 #include <memory>
@@ -46,6 +47,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
       recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
 
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
+  static constexpr bool is_staged = staged_compressor<Compressor>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
 
   /// What a trainer and its flight both know: whose it is, and whether it was lost.
@@ -94,7 +96,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     if (auto complaint = settings_complaint(r); !complaint.empty()) {
       return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
     }
-    auto l = layout::of(parameters, Compressor::block);
+    auto l = layout::of(parameters, Compressor::block, is_staged ? staged_padding : 0);
     if (!l) return error{l.error().what, r.transport.rank(), 0, l.error().message};
     DiLoCo trainer(std::move(r), std::move(*l), 0);
     if (auto fine = trainer.start(); !fine) return std::move(fine).error();
@@ -162,6 +164,11 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] Probe& probe() { return recipe_.probe; }
   [[nodiscard]] pattern exchange_pattern() const { return pattern_; }
 
+  /// Forgets what was not said: zeros every residual and the feedback's common column. For a worker that joins, a new unit of
+  /// the parameters, or a new data set; where there is a common column, all ranks must do it between the same two rounds.
+  result<> try_reset_feedback();
+  void reset_feedback() { try_reset_feedback().value(); }
+
   /// The whole contract on one line: policies, wire, exchange, schedule, exact costs.
   [[nodiscard]] std::string describe() const;
 
@@ -179,7 +186,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// Empty where there is none. Lies where the executor keeps its columns; valid until the next call that changes state.
+  /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns; valid until the next call that changes state.
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     for (layout::row const& r : layout_.rows()) {
       if (r.name != row) continue;
@@ -202,6 +209,15 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
       return std::size_t{0};
   }();
   static constexpr std::size_t outer_slots = slot_count<Outer>;
+  static constexpr int padding = padding_of<Compressor>;
+  using owner_type = owner_feedback<Feedback>;
+  static constexpr bool owner_has_residual = carries_residual<Compressor, owner_type>;
+  /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is replaced.
+  static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
+  static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
+  struct memory_pair {
+    float *now = nullptr, *next = nullptr;
+  };
 
   DiLoCo(recipe_type r, layout l, int);
   [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
@@ -236,6 +252,11 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
+  void encode_contribution(std::byte* slots);
+  void encode_share(arrival_type const& contributions);
+  template <class C = Compressor>
+  [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
+                                      std::uint32_t phase) const;
   [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload) const;
   [[nodiscard]] draw who(std::uint32_t phase) const {
     return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
@@ -266,8 +287,12 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   std::size_t wire_bytes_ = 0;
 
   float* anchor_ = nullptr;
-  float *residual_ = nullptr, *next_residual_ = nullptr;              // (column)
-  float *owner_residual_ = nullptr, *next_owner_residual_ = nullptr;  // (own shard)
+  residual_columns<residual_bits<Feedback>, padding> residual_;          // (column)
+  residual_columns<residual_bits<owner_type>, padding> owner_residual_;  // (own shard)
+  float* common_ = nullptr;
+  float* workbench_ = nullptr;  // of a staged compressor, where no residual can be it
+  std::byte* scratch_ = nullptr;
+  memory_pair memory_, owner_memory_;
   float* inner_state_[inner_slots + 1] = {};
   float* outer_state_[outer_slots + 1] = {};
 

@@ -20,7 +20,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
       plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
-      index_(recipe_.executor, layout_, recipe_.transport.size()),
+      index_(recipe_.executor, layout_, plan_, recipe_.transport.size()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size(),
                                               pattern_ == pattern::scatter_gather)),
       wire_bytes_(wires_.bytes()) {
@@ -29,14 +29,27 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     return table_.add(recipe_.executor, std::move(name), elements);
   };
   anchor_ = column("anchor", n);
+  bool const owns = pattern_ == pattern::scatter_gather;
+  std::size_t const own = owns ? plan_[recipe_.transport.rank()].elements : 0;
+  auto const residual = [&](auto& which, std::string const& name, std::size_t elements) {
+    std::size_t const floats = std::remove_cvref_t<decltype(which)>::floats(elements);
+    which = {column(name, floats), column(name + ".next", floats), elements};
+  };
   if constexpr (has_residual) {
-    residual_ = column("residual", n);
-    next_residual_ = column("residual.next", n);
-    if (pattern_ == pattern::scatter_gather) {
-      std::size_t const own = plan_[recipe_.transport.rank()].elements;
-      owner_residual_ = column("owner_residual", own);
-      next_owner_residual_ = column("owner_residual.next", own);
-    }
+    static_assert(!mean_residual<Feedback> || residual_bits<Feedback> == 32,
+                  "diloco: feedback: a mean residual is kept in 32 bits");
+    residual(residual_, "residual", n);
+    if constexpr (keeps_common<Feedback>) common_ = column("common", n);
+  }
+  if constexpr (owner_has_residual) {
+    if (owns) residual(owner_residual_, "owner_residual", own);
+  }
+  if constexpr (is_staged) {
+    if (!residual_is_workbench || (owns && !owner_is_workbench)) workbench_ = column("workbench", n);
+    scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
+    std::size_t const m = plan_.memory_elements();
+    memory_ = {column("memory", m), column("memory.next", m)};
+    if (owns) owner_memory_ = {column("owner_memory", m), column("owner_memory.next", m)};
   }
   for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   if constexpr (steps_inside) {
@@ -109,8 +122,11 @@ DILOCO_ENGINE
 std::string DILOCO_CLASS::describe() const {
   int const k = recipe_.transport.size();
   double const wires = pattern_ == pattern::gather ? k : 1;
-  double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer>(wires);
+  double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  double const bits = is_staged
+                          ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
+                          : wire_bits<Compressor>;
   std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
   return say({Inner::name,
               " → ",
@@ -118,7 +134,7 @@ std::string DILOCO_CLASS::describe() const {
               " · ",
               Compressor::name,
               " (",
-              three_digits(wire_bits<Compressor>),
+              three_digits(bits),
               " bit)",
               feedback,
               " · ",

@@ -111,6 +111,36 @@ frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
 }
 
 DILOCO_ENGINE
+void DILOCO_CLASS::encode_contribution(std::byte* slots) {
+  auto const step = recipe_.feedback.at(rounds_);
+  if constexpr (is_staged) {
+    wire_plan::shard const everything{0, index_.tile_count(), 0, 0, 0, 0, plan_.slices().size()};
+    float* const x = residual_is_workbench ? residual_.to : workbench_;
+    run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
+               stage_extent{everything.tiles, 0, everything.slices},
+               local_delta<Feedback, padding>{step, index_.theta(), anchor_, residual_},
+               keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row());
+  } else {
+    recipe_.executor.for_each(
+        index_.tile_count(),
+        encode_kernel<Compressor, Feedback>{recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_,
+                                            residual_, slots, plan_.slot_bytes(), index_.bad_row(), who(0)});
+  }
+}
+
+DILOCO_ENGINE
+template <class C>
+stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
+                                    std::uint32_t phase) const {
+  return {recipe_.compressor, index_.tiles() + s.first_tile,
+          index_.slices(),    x,
+          s.column,           slots,
+          plan_.slot_bytes(), scratch_,
+          memory.now,         memory.next,
+          who(phase)};
+}
+
+DILOCO_ENGINE
 auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = usable({}); !fine) return std::move(fine).error();
   if (in_flight_) {
@@ -119,10 +149,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
   *index_.bad_row() = frame::no_row;
-  recipe_.executor.for_each(index_.tile_count(),
-                            encode_kernel<Compressor, Feedback>{recipe_.compressor, recipe_.feedback, index_.tiles(),
-                                                                index_.theta(), anchor_, residual_, next_residual_,
-                                                                slots, plan_.slot_bytes(), index_.bad_row(), who(0)});
+  encode_contribution(slots);
   recipe_.executor.wait();
   for (int s = 0; s < plan_.shards(); ++s) {
     write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
@@ -228,7 +255,13 @@ DILOCO_ENGINE
 received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sharded) {
   int const voices = static_cast<int>(a.roster().size());
   for (int k = 0; k < voices; ++k) index_.wires()[k] = a.wire(k).data();
-  return {recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
+  received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
+  if constexpr (is_staged) {
+    r.slices = index_.slices();
+    r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
+    r.who = who(0);
+  }
+  return r;
 }
 
 DILOCO_ENGINE
@@ -236,10 +269,7 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
   wire_plan::shard const own = plan_[recipe_.transport.rank()];
   *index_.bad_row() = frame::no_row;
   if (!spoiled) {
-    recipe_.executor.for_each(
-        own.tiles, combine_shard_kernel<Compressor, Feedback>{
-                       received(contributions, false), recipe_.feedback, index_.tiles() + own.first_tile, own.column,
-                       owner_residual_, next_owner_residual_, wires_.share.send.data(), index_.bad_row(), who(1)});
+    encode_share(contributions);
     recipe_.executor.wait();
   }
   frame f = own_frame(1, own.payload_bytes);
@@ -250,25 +280,67 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
 }
 
 DILOCO_ENGINE
+void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
+  wire_plan::shard const own = plan_[recipe_.transport.rank()];
+  std::byte* const slot = wires_.share.send.data();
+  auto const step = owner_of(recipe_.feedback).at(rounds_);
+  if constexpr (is_staged) {
+    float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + own.column;
+    auto work = work_on(x, own, slot, owner_memory_, 1);
+    work.slot_bytes = 0;  // one slot, whatever the shard
+    run_stages(recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
+               combined_delta<Compressor, owner_type, padding>{received(contributions, false), step, own.column,
+                                                               owner_residual_},
+               keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column, owner_residual_},
+               index_.bad_row());
+  } else {
+    recipe_.executor.for_each(own.tiles, combine_shard_kernel<Compressor, owner_type>{
+                                             received(contributions, false), step, index_.tiles() + own.first_tile,
+                                             own.column, owner_residual_, slot, index_.bad_row(), who(1)});
+  }
+}
+
+DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
   apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots> kernel{
       received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
   for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
+  kernel.common = common_;
+  if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   recipe_.executor.for_each(index_.tile_count(), kernel);
   recipe_.executor.wait();
 }
 
 DILOCO_ENGINE
 void DILOCO_CLASS::commit() {
-  std::swap(residual_, next_residual_);
-  table_.swap("residual", "residual.next");
-  std::swap(owner_residual_, next_owner_residual_);
-  table_.swap("owner_residual", "owner_residual.next");
+  auto const swap = [&](auto& now, auto& next, std::string const& name) {
+    std::swap(now, next);
+    table_.swap(name, name + ".next");
+  };
+  swap(residual_.from, residual_.to, "residual");
+  swap(owner_residual_.from, owner_residual_.to, "owner_residual");
+  swap(memory_.now, memory_.next, "memory");
+  swap(owner_memory_.now, owner_memory_.next, "owner_memory");
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)
     recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});
   rounds_ += 1;
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::try_reset_feedback() {
+  if (auto fine = usable({}); !fine) return fine;
+  if (in_flight_) {
+    return fail(cause::wrong_state, say({"reset_feedback: round ", rounds_, " is under way; land it first"}));
+  }
+  for (std::string_view name : {"residual", "owner_residual", "common"}) {
+    std::span<float> const c = table_[name];
+    zero_kernel const zero{c.data(), c.size()};
+    recipe_.executor.for_each(zero.tiles(), zero);
+  }
+  recipe_.executor.wait();
+  return {};
 }
 
 DILOCO_ENGINE

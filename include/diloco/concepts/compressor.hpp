@@ -31,16 +31,26 @@ struct wire_block_view {
   std::byte const* side;
 };
 
-/// What every compressor states about itself at compile time.
+/// What every compressor states about itself at compile time, blocks or staged (concepts/staged.hpp).
 template <class C>
-concept compressor = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
+concept states_codes = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
   { C::lossless } -> std::convertible_to<bool>;
   { C::largest } -> std::convertible_to<float>;              // a larger magnitude is an error, never saturated
   { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
-  { C::side_bytes } -> std::convertible_to<std::size_t>;     // scales and the like, per block
 };
+template <class C>
+concept states_blocks = states_codes<C> && requires {
+  { C::side_bytes } -> std::convertible_to<std::size_t>;  // scales and the like, per block
+};
+template <class C>
+concept states_stages = states_codes<C> && requires(std::size_t n) {
+  C::stages.size();
+  { C::slice_bytes(n, n) } -> std::convertible_to<std::size_t>;
+};
+template <class C>
+concept compressor = states_blocks<C> || states_stages<C>;
 
 template <class C>
 concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info, wire_block out) {
@@ -62,15 +72,24 @@ concept decodes_blocks = requires(C const& c, int count, wire_block_view in, det
 
 /// Independent blocks: fuses into both sweeps.
 template <class C>
-concept block_compressor = compressor<C> && encodes_blocks<C> && decodes_blocks<C>;
+concept block_compressor = states_blocks<C> && encodes_blocks<C> && decodes_blocks<C>;
 
 /// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and its product with
 /// any element stay finite with room to spare.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
-/// Bits per parameter of a full block.
+/// Bytes beside the codes of a block.
 template <compressor C>
-inline constexpr double wire_bits = 8.0 * static_cast<double>(C::code_bytes(C::block) + C::side_bytes) /
+inline constexpr std::size_t block_side_bytes = [] {
+  if constexpr (states_blocks<C>)
+    return std::size_t{C::side_bytes};
+  else
+    return std::size_t{0};
+}();
+
+/// Bits per parameter of a full block; what a staged compressor sends once for a tensor is not in it.
+template <compressor C>
+inline constexpr double wire_bits = 8.0 * static_cast<double>(C::code_bytes(C::block) + block_side_bytes<C>) /
                                     static_cast<double>(C::block);
 
 }  // namespace v0

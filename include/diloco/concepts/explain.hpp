@@ -7,6 +7,7 @@
 #include <diloco/concepts/feedback.hpp>
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/concepts/schedule.hpp>
+#include <diloco/concepts/staged.hpp>
 #include <diloco/concepts/transport.hpp>
 
 namespace diloco {
@@ -71,7 +72,16 @@ consteval bool explain_compressor() {
   static_assert(compressor<C>,
                 "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
                 "side_bytes and code_bytes(n)");
-  if constexpr (compressor<C>) {
+  if constexpr (states_stages<C>) {
+    static_assert(encodes_stages<C>,
+                  "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
+                  "std::size_t chunk) const");
+    if constexpr (encodes_stages<C>) {
+      static_assert(decodes_chunks<C>,
+                    "diloco: compressor: cannot be decoded; add template <lanes L> void decode(L, slice_view const&, "
+                    "std::size_t chunk, float c, float* g) const");
+    }
+  } else if constexpr (compressor<C>) {
     static_assert(encodes_blocks<C>,
                   "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, "
                   "block_info, wire_block) const");
@@ -105,9 +115,10 @@ struct explained {
   static_assert(explain_inner<Inner>());
   static_assert(explain_outer<Outer>());
   static_assert(explain_compressor<Compressor>());
-  static_assert(feedback<Feedback>,
-                "diloco: feedback: needs name, remembers, float want(float delta, float residual) const and float "
-                "keep(float wanted, float sent) const");
+  static_assert(
+      feedback<Feedback>,
+      "diloco: feedback: needs name, stateful and at(round), which returns a value with float want(float delta, "
+      "float residual) const and float keep(float wanted, float sent, float residual) const");
   static_assert(
       linear_combine<Combine>,
       "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");

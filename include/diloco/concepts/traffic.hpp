@@ -4,6 +4,7 @@
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/concepts/feedback.hpp>
 #include <diloco/concepts/optimizer.hpp>
+#include <diloco/concepts/staged.hpp>
 
 namespace diloco {
 inline namespace v0 {
@@ -16,7 +17,24 @@ inline constexpr double wire_bytes_per_parameter = wire_bits<C> / 8;
 
 /// A residual is carried where something can be lost and the feedback wants it back.
 template <compressor C, feedback F>
-inline constexpr bool carries_residual = F::remembers && !C::lossless;
+inline constexpr bool carries_residual = F::stateful && !C::lossless;
+
+/// Read and written once.
+template <compressor C, feedback F>
+inline constexpr double residual_traffic = carries_residual<C, F> ? 2.0 * residual_bits<F> / 8 : 0.0;
+
+/// A staged compressor that looks again at what it was given reads it once more for each stage, and once for the residual.
+/// Where the residual cannot be its workbench, that is written and read as well.
+template <compressor C, feedback F>
+inline constexpr double stages_traffic = [] {
+  if constexpr (states_stages<C>) {
+    double sum = carries_residual<C, F> && residual_bits<F> == 32 ? 0.0 : 8.0;
+    for (stage s : C::stages) sum += s == stage::chunks ? 4.0 : 0.0;
+    return sum + (C::stages.size() > 1 ? 8.0 : 0.0);
+  } else {
+    return 0.0;
+  }
+}();
 
 /// Inner step: p and every slot read and written, g read.
 template <element_optimizer O>
@@ -24,20 +42,29 @@ inline constexpr double inner_step_bytes = 4.0 * (2 + 1 + 2 * static_cast<double
 
 /// Sweep A: θ̄ and θ read, the residual read and written, the wire written.
 template <compressor C, feedback F>
-inline constexpr double encode_bytes = 8.0 + (carries_residual<C, F> ? 8.0 : 0.0) + wire_bytes_per_parameter<C>;
+inline constexpr double encode_bytes =
+    8.0 + residual_traffic<C, F> + stages_traffic<C, F> + wire_bytes_per_parameter<C>;
 
-/// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written.
-template <compressor C, element_optimizer Outer>
+/// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written; what staged compressors add up, written and
+/// read; the feedback's common column, or its residual, read and written.
+template <compressor C, element_optimizer Outer, class F = void>
 constexpr double apply_outer_bytes(double wires) {
-  return 12.0 + 8.0 * static_cast<double>(slot_count<Outer>) + wires * wire_bytes_per_parameter<C>;
+  double bytes = 12.0 + 8.0 * static_cast<double>(slot_count<Outer>) + wires * wire_bytes_per_parameter<C>;
+  if constexpr (states_stages<C>) bytes += 8.0;
+  if constexpr (feedback<F>) {
+    if constexpr (carries_residual<C, F> && (keeps_common<F> || mean_residual<F>)) bytes += 8.0;
+  }
+  return bytes;
 }
 
 /// The owner's part of scatter–gather, per parameter of the whole model: each of the 1/K shards reads K wires, carries
 /// its own residual and writes one wire.
 template <compressor C, feedback F>
 constexpr double combine_bytes(int ranks) {
+  using owner = owner_feedback<F>;
   return wire_bytes_per_parameter<C> +
-         ((carries_residual<C, F> ? 8.0 : 0.0) + wire_bytes_per_parameter<C>) / static_cast<double>(ranks);
+         (residual_traffic<C, owner> + stages_traffic<C, owner> + wire_bytes_per_parameter<C>) /
+             static_cast<double>(ranks);
 }
 
 }  // namespace v0

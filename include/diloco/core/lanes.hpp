@@ -20,9 +20,11 @@ concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p
   { L::rank() } -> std::same_as<int>;
   { L::max(x) } -> std::same_as<std::uint32_t>;
   { L::sum(x) } -> std::same_as<std::uint32_t>;
+  { L::before(x) } -> std::same_as<std::uint32_t>;              // sum over the lanes of lower rank
   { L::template max_of<1>(x) } -> std::same_as<std::uint32_t>;  // over each aligned group of that many lanes
   { L::partner(1.0f, 1) } -> std::same_as<float>;               // what lane rank() ^ mask holds
   L::atomic_min(p, x);
+  L::atomic_add(p, x);
   L::sync();
 };
 
@@ -32,6 +34,7 @@ struct solo {
   DILOCO_HD static constexpr int rank() { return 0; }
   DILOCO_HD static constexpr std::uint32_t max(std::uint32_t x) { return x; }
   DILOCO_HD static constexpr std::uint32_t sum(std::uint32_t x) { return x; }
+  DILOCO_HD static constexpr std::uint32_t before(std::uint32_t) { return 0; }
   template <int>
   DILOCO_HD static constexpr std::uint32_t max_of(std::uint32_t x) {
     return x;
@@ -44,6 +47,7 @@ struct solo {
     }
 #endif
   }
+  DILOCO_HD static void atomic_add(std::uint32_t* p, std::uint32_t x) { *p += x; }  // memory of this lane group only
   DILOCO_HD static constexpr void sync() {}
 };
 

@@ -36,6 +36,18 @@ struct warp {
     return x;
 #endif
   }
+  DILOCO_HD static std::uint32_t before([[maybe_unused]] std::uint32_t x) {
+#if DILOCO_ON_DEVICE
+    std::uint32_t sum = x;
+    for (unsigned step = 1; step < 32; step *= 2) {
+      std::uint32_t const lower = __shfl_up_sync(0xffffffffu, sum, step);
+      if (threadIdx.x % 32 >= step) sum += lower;
+    }
+    return sum - x;
+#else
+    return 0;
+#endif
+  }
   template <int Lanes>
   DILOCO_HD static std::uint32_t max_of(std::uint32_t x) {
 #if DILOCO_ON_DEVICE
@@ -56,6 +68,11 @@ struct warp {
   DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
 #if DILOCO_ON_DEVICE
     atomicMin_system(p, x);
+#endif
+  }
+  DILOCO_HD static void atomic_add([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
+#if DILOCO_ON_DEVICE
+    atomicAdd(p, x);
 #endif
   }
   DILOCO_HD static void sync() {

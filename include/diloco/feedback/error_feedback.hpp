@@ -2,7 +2,6 @@
 #pragma once
 
 #include <diloco/concepts/feedback.hpp>
-#include <diloco/core/config.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/fma.hpp>
 
@@ -17,9 +16,13 @@ struct error_feedback {
   float decay = 1.0f;
 
   static constexpr std::string_view name = "error_feedback";
-  static constexpr bool remembers = true;
-  [[nodiscard]] DILOCO_HD float want(float delta, float residual) const { return fma(decay, residual, delta); }
-  [[nodiscard]] DILOCO_HD float keep(float wanted, float sent) const { return wanted - sent; }
+  static constexpr bool stateful = true;
+  struct step {
+    float decay;
+    [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(decay, e, delta); }
+    [[nodiscard]] DILOCO_HD float keep(float wanted, float sent, float) const { return wanted - sent; }
+  };
+  [[nodiscard]] constexpr step at(std::uint64_t) const { return {decay}; }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -31,10 +34,35 @@ struct error_feedback {
 /// What the compressor loses is lost.
 struct no_feedback {
   static constexpr std::string_view name = "no_feedback";
-  static constexpr bool remembers = false;
+  static constexpr bool stateful = false;
   [[nodiscard]] DILOCO_HD float want(float delta, float) const { return delta; }
-  [[nodiscard]] DILOCO_HD float keep(float, float) const { return 0.0f; }
+  [[nodiscard]] DILOCO_HD float keep(float, float, float) const { return 0.0f; }
+  [[nodiscard]] constexpr no_feedback at(std::uint64_t) const { return {}; }
   friend bool operator==(no_feedback const&, no_feedback const&) = default;
+};
+
+/// Error feedback against what was agreed (PyTorch's PowerSGD hook): x = Δ + decay·e, e ← x − ĝ, where ĝ is the decoded
+/// mean. The mean of all residuals is then what the mean still lacks, so the second quantization of scatter–gather is in it
+/// and its owner keeps nothing. With unequal data the residuals also carry what the workers disagree on, and are larger.
+struct mean_error_feedback {
+  float decay = 1.0f;
+
+  static constexpr std::string_view name = "mean_error_feedback";
+  static constexpr bool stateful = true;
+  static constexpr bool mean_residual = true;
+  struct step {
+    float decay;
+    [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(decay, e, delta); }
+    [[nodiscard]] DILOCO_HD float keep(float wanted, float, float) const { return wanted; }
+  };
+  [[nodiscard]] constexpr step at(std::uint64_t) const { return {decay}; }
+  [[nodiscard]] constexpr no_feedback owner() const { return {}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("decay", decay, zero_to_one);
+  }
+  friend bool operator==(mean_error_feedback const&, mean_error_feedback const&) = default;
 };
 
 }  // namespace v0

@@ -36,10 +36,10 @@ struct tile {
   std::uint32_t row;
   std::uint32_t count;  ///< elements, at most tile_elements
   std::uint32_t shard;  ///< which rank owns it under scatter–gather
-  std::uint32_t unused;
-  std::size_t begin;   ///< first element within the row
-  std::size_t column;  ///< first element within our own padded columns
-  std::size_t wire;    ///< first byte within its shard's payload
+  std::uint32_t slice;  ///< which of the plan's slices it belongs to; for staged compressors
+  std::size_t begin;    ///< first element within the row
+  std::size_t column;   ///< first element within our own padded columns
+  std::size_t wire;     ///< first byte within its shard's payload
 };
 
 /// Rows and how they are cut. Our columns pad each row to whole blocks, so a block never spans two tensors and a scale is
@@ -54,12 +54,14 @@ class layout {
     std::size_t column;
   };
 
-  /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing name.
+  /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing name. Columns pad
+  /// each row to whole blocks, of which a tile has many; where a padding is given, to that, and a tile is one block.
   template <class Parameters>
-  static result<layout> of(Parameters const& parameters, int block) {
+  static result<layout> of(Parameters const& parameters, int block, int padding = 0) {
     layout l;
-    l.block_ = static_cast<std::size_t>(block);
-    l.tile_elements_ = l.block_ < target_tile_elements ? target_tile_elements / l.block_ * l.block_ : l.block_;
+    auto const b = static_cast<std::size_t>(block);
+    l.padding_ = padding == 0 ? b : static_cast<std::size_t>(padding);
+    l.tile_elements_ = b < target_tile_elements && padding == 0 ? target_tile_elements / b * b : b;
     for (tensor const& t : parameters) {
       std::string complaint = l.complaint_about(t);
       if (!complaint.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
@@ -76,6 +78,8 @@ class layout {
   [[nodiscard]] std::size_t parameters() const { return parameters_; }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
+  /// n elements with their padding.
+  [[nodiscard]] std::size_t padded(std::size_t n) const { return (n + padding_ - 1) / padding_ * padding_; }
 
   /// Fingerprint of a row's name and shape.
   [[nodiscard]] std::uint64_t fingerprint(std::size_t index) const {
@@ -131,13 +135,13 @@ class layout {
                         begin, column_ + begin, 0});
     }
     rows_.push_back({t.name, t.shape, t.data, size, column_});
-    column_ += (size + block_ - 1) / block_ * block_;
+    column_ += padded(size);
     parameters_ += size;
   }
 
   std::vector<row> rows_;
   std::vector<tile> tiles_;
-  std::size_t block_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
+  std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
 };
 
 }  // namespace v0

@@ -24,22 +24,25 @@ struct footprint {
   }
 };
 
-/// What the kernels look things up in: one allocation, cut in pieces.
+/// What the kernels look things up in: one allocation, cut in slices.
 class index_memory {
  public:
   template <executor E>
-  index_memory(E const& where, layout const& l, int ranks)
+  index_memory(E const& where, layout const& l, wire_plan const& plan, int ranks)
       : tiles_(l.tiles().size()),
+        slices_(plan.slices().size()),
         rows_(l.rows().size()),
         ranks_(static_cast<std::size_t>(ranks)),
-        memory_(where.allocate_wire(bytes_for(tiles_, rows_, ranks_))) {
+        memory_(where.allocate_wire(bytes_for(tiles_, slices_, rows_, ranks_))) {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
+    if (slices_ != 0) std::memcpy(slices(), plan.slices().data(), slices_ * sizeof(slice_record));
     for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
   }
 
   [[nodiscard]] tile* tiles() const { return memory_.as<tile>(); }
   [[nodiscard]] std::size_t tile_count() const { return tiles_; }
-  [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(tiles() + tiles_); }
+  [[nodiscard]] slice_record* slices() const { return reinterpret_cast<slice_record*>(tiles() + tiles_); }
+  [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
   [[nodiscard]] float const** gradients() const { return const_cast<float const**>(theta() + rows_); }
   [[nodiscard]] std::byte const** wires() const { return reinterpret_cast<std::byte const**>(gradients() + rows_); }
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
@@ -48,11 +51,11 @@ class index_memory {
   [[nodiscard]] std::size_t bytes() const { return memory_.size(); }
 
  private:
-  static std::size_t bytes_for(std::size_t tiles, std::size_t rows, std::size_t ranks) {
-    return tiles * sizeof(tile) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) +
+  static std::size_t bytes_for(std::size_t tiles, std::size_t slices, std::size_t rows, std::size_t ranks) {
+    return tiles * sizeof(tile) + slices * sizeof(slice_record) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) +
            (ranks + 1) / 2 * 2 * sizeof(float) + ranks * sizeof(double) + sizeof(std::uint64_t);
   }
-  std::size_t tiles_, rows_, ranks_;
+  std::size_t tiles_, slices_, rows_, ranks_;
   buffer memory_;
 };
 

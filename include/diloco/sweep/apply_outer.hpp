@@ -12,12 +12,20 @@ inline namespace v0 {
 
 /// What was received: `voices` wires, each a slot with every tile of the shard in question.
 template <compressor C>
-struct received_wires {
+struct received_wires;
+
+template <block_compressor C>
+struct received_wires<C> {
+  static constexpr int block = C::block;
+
   C compressor;
   std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
   float const* coefficient;      // (voices)
   int voices;
   bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
+
+  template <lanes L>
+  DILOCO_HD void prepare(L, tile const&) const {}
 
   /// g = Σ c_k · decode(wire_k), in roster order, one fma each.
   template <lanes L>
@@ -43,6 +51,8 @@ struct received_wires {
 /// while the round was under way. The anchor is never mixed.
 template <compressor C, class Step, std::size_t Slots>
 struct apply_outer_kernel {
+  static constexpr int block = received_wires<C>::block;
+
   received_wires<C> wires;
   Step step;
   float mix;
@@ -50,33 +60,41 @@ struct apply_outer_kernel {
   float* const* theta;                   // (rows)
   float* anchor;                         // padded column
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
+  float* common = nullptr;               // padded column: g is added to it, and the step is by the sum
+  float* owed = nullptr;                 // padded column: g is subtracted from it
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    for_each_block<C::block>(
+    wires.prepare(l, t);
+    for_each_block<block>(
         t, [&](int offset, auto count) { one_block(l, t, offset, count, std::make_index_sequence<Slots>{}); });
   }
 
  private:
   template <lanes L, std::size_t... I>
   DILOCO_HD void one_block(L l, tile const& t, int offset, int count, std::index_sequence<I...>) const {
-    int const first = first_element<L, C::block>(l);
+    int const first = first_element<L, block>(l), mine = owned_elements<L, block>(l, count);
     std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
-    auto const g = wires.combine(l, t, offset, count);
-    update(owned_elements<L, C::block>(l, count), g, theta[t.row] + t.begin + offset + first, anchor + column,
-           (slots[I] + column)...);
+    auto g = wires.combine(l, t, offset, count);
+    if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
+    if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
+    update<L>(mine, g, theta[t.row] + t.begin + offset + first, anchor + column, (slots[I] + column)...);
+  }
+  template <lanes L, class F>
+  DILOCO_HD static void settle(int n, float* DILOCO_RESTRICT column, F&& f) {
+    for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
   }
   template <lanes L, class... Slot>
-  DILOCO_HD void update(int n, fragment<L, C::block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
+  DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
                         Slot* DILOCO_RESTRICT... slot) const {
     if (mix == 0.0f) {
-      for_first<L, lane_elements<L, C::block>>(n, [&](int i) {
+      for_first<L, lane_elements<L, block>>(n, [&](int i) {
         step(p[i], g.v[i], slot[i]...);
         local[i] = p[i];
       });
     } else {
-      for_first<L, lane_elements<L, C::block>>(n, [&](int i) {
+      for_first<L, lane_elements<L, block>>(n, [&](int i) {
         step(p[i], g.v[i], slot[i]...);
         local[i] = fma(mix, local[i] - p[i], p[i]);
       });
@@ -86,15 +104,14 @@ struct apply_outer_kernel {
 
 /// The owner's part of scatter–gather: combines every rank's version of this shard, adds the owner's own residual, and
 /// encodes the result once. Everybody, the owner included, then decodes these bytes.
-template <compressor C, feedback F>
+template <block_compressor C, feedback F>
 struct combine_shard_kernel {
   received_wires<C> wires;
-  F feedback;
-  tile const* tiles;      // of this shard
-  std::size_t column;     // where the shard starts in the padded columns
-  float const* residual;  // (shard elements), or null
-  float* next_residual;   // (shard elements), or null
-  std::byte* slot;        // (slot_bytes) what this rank gathers to everybody
+  feedback_step<F> step;
+  tile const* tiles;                                      // of this shard
+  std::size_t column;                                     // where the shard starts in the padded columns
+  residual_columns<residual_bits<F>, C::block> residual;  // (shard elements)
+  std::byte* slot;                                        // (slot_bytes) what this rank gathers to everybody
   std::uint32_t* bad_row;
   draw who;
 
@@ -103,21 +120,25 @@ struct combine_shard_kernel {
     tile const t = tiles[index];
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
-      int const mine = owned_elements<L, C::block>(l, count);
+      int const first = first_element<L, C::block>(l), mine = owned_elements<L, C::block>(l, count);
       auto x = wires.combine(l, t, offset, count);
-      float const* DILOCO_RESTRICT e = residual == nullptr ? nullptr : residual + local + first_element<L, C::block>(l);
       std::uint32_t magnitude = 0;
-      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        if (e != nullptr) x.v[i] = feedback.want(x.v[i], e[i]);
-        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-      });
+      if (residual.none()) {
+        for_first<L, lane_elements<L, C::block>>(mine,
+                                                 [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
+      } else {
+        auto const e = residual.block(local);
+        for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
+          x.v[i] = step.want(x.v[i], e(first + i));
+          magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+        });
+      }
       if (count != C::block) {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
-      encode_block(l, wires.compressor, feedback, x,
+      encode_block(l, wires.compressor, step, x,
                    block_info{count, 0.0f, t.column + static_cast<std::size_t>(offset), who}, magnitude,
-                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset),
-                   next_residual == nullptr ? nullptr : next_residual + local, bad_row, t.row);
+                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row, t.row);
     });
   }
 };

@@ -26,5 +26,22 @@ struct copy_to_anchor_kernel {
   }
 };
 
+/// column ← 0.
+struct zero_kernel {
+  static constexpr int block = 256;
+
+  float* column;
+  std::size_t elements;
+  [[nodiscard]] std::size_t tiles() const { return (elements + block - 1) / block; }
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    std::size_t const begin = index * block, left = elements - begin;
+    int const count = static_cast<int>(left < block ? left : block);
+    float* const to = column + begin + first_element<L, block>(l);
+    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { to[i] = 0.0f; });
+  }
+};
+
 }  // namespace v0
 }  // namespace diloco

@@ -7,18 +7,17 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire)). The pseudo-gradient never exists in memory.
-/// The new residual goes beside the old one and becomes current when the round commits.
-template <compressor C, feedback F>
+/// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never exists in
+/// memory. The new residual goes beside the old one and becomes current when the round commits.
+template <block_compressor C, feedback F>
 struct encode_kernel {
   C compressor;
-  F feedback;
+  feedback_step<F> step;
   tile const* tiles;
-  float* const* theta;    // (rows)
-  float const* anchor;    // padded column
-  float const* residual;  // padded column, or null
-  float* next_residual;   // padded column, or null
-  std::byte* slots;       // (shards, slot_bytes)
+  float* const* theta;  // (rows)
+  float const* anchor;  // padded column
+  residual_columns<residual_bits<F>, C::block> residual;
+  std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
   draw who;
@@ -31,30 +30,30 @@ struct encode_kernel {
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       fragment<L, C::block> x;
-      std::uint32_t const magnitude =
-          measure(l, x, count, p + offset, anchor + column, residual == nullptr ? nullptr : residual + column);
-      encode_block(l, compressor, feedback, x, block_info{count, 0.0f, column, who}, magnitude,
-                   block_at<C>(bytes, t, offset), next_residual == nullptr ? nullptr : next_residual + column, bad_row,
-                   t.row);
+      std::uint32_t const magnitude = measure(l, x, count, p + offset, column);
+      encode_block(l, compressor, step, x, block_info{count, 0.0f, column, who}, magnitude,
+                   block_at<C>(bytes, t, offset), residual, column, bad_row, t.row);
     });
   }
 
  private:
   template <lanes L>
   DILOCO_HD std::uint32_t measure(L l, fragment<L, C::block>& x, int count, float const* DILOCO_RESTRICT p,
-                                  float const* DILOCO_RESTRICT from, float const* DILOCO_RESTRICT e) const {
+                                  std::size_t column) const {
     int const first = first_element<L, C::block>(l);
     int const mine = owned_elements<L, C::block>(l, count);
+    float const* DILOCO_RESTRICT from = anchor + column;
     std::uint32_t magnitude = 0;
     if (count != C::block) x = {};
-    if (e == nullptr) {
+    if (residual.none()) {
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
         x.v[i] = from[first + i] - p[first + i];
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     } else {
+      auto const e = residual.block(column);
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = feedback.want(from[first + i] - p[first + i], e[first + i]);
+        x.v[i] = step.want(from[first + i] - p[first + i], e(first + i));
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     }

@@ -4,6 +4,7 @@
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/core/lanes.hpp>
 #include <diloco/state/layout.hpp>
+#include <diloco/sweep/residual.hpp>
 #include <diloco/wire/plan.hpp>
 
 #include <cstddef>
@@ -40,11 +41,13 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
 }
 
 /// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire and, where
-/// asked, e ← keep(x, own decoded bytes). A block that cannot be sent is marked by its row and written as zeros.
-template <compressor C, class Feedback, lanes L>
-DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& feedback, fragment<L, C::block>& x,
+/// there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent is marked by its row and written as
+/// zeros. `column`: where the block begins in the residual's columns.
+template <block_compressor C, class Step, int Bits, lanes L>
+DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, fragment<L, C::block>& x,
                                    block_info info, std::uint32_t magnitude, wire_block out,
-                                   float* DILOCO_RESTRICT residual, std::uint32_t* bad_row, std::uint32_t row) {
+                                   residual_columns<Bits, C::block> const& residual, std::size_t column,
+                                   std::uint32_t* bad_row, std::uint32_t row) {
   magnitude = L::max(magnitude);
   if (magnitude > bits_of(C::largest)) {
     if (L::rank() == 0) L::atomic_min(bad_row, row);
@@ -54,18 +57,27 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Feedback const& fee
   info.amax = float_of(magnitude);
   int const count = info.count;
   compressor.encode(l, x, info, out);
-  if (residual == nullptr) return;
+  if (residual.none()) return;
   L::sync();
-  float* DILOCO_RESTRICT e = residual + first_element<L, C::block>(l);
-  int const mine = owned_elements<L, C::block>(l, count);
-  if (count == C::block) {
-    compressor.decode(l, count, wire_block_view{out.code, out.side},
-                      [&](int i, float y) { e[i] = feedback.keep(x.v[i], y); });
-  } else {
-    // A byte of codes may reach past the tail.
-    compressor.decode(l, count, wire_block_view{out.code, out.side}, [&](int i, float y) {
-      if (i < mine) e[i] = feedback.keep(x.v[i], y);
+  int const first = first_element<L, C::block>(l), mine = owned_elements<L, C::block>(l, count);
+  auto const before = residual.block(column);
+  wire_block_view const in{out.code, out.side};
+  if constexpr (Bits == 8) {
+    fragment<L, C::block> e = {};
+    compressor.decode(l, count, in, [&](int i, float y) {
+      if (count == C::block || i < mine) e.v[i] = step.keep(x.v[i], y, before(first + i));
     });
+    residual.store(l, column, count, e);
+  } else {
+    float* DILOCO_RESTRICT e = residual.to + column + first;
+    if (count == C::block) {
+      compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(first + i)); });
+    } else {
+      // A byte of codes may reach past the tail.
+      compressor.decode(l, count, in, [&](int i, float y) {
+        if (i < mine) e[i] = step.keep(x.v[i], y, before(first + i));
+      });
+    }
   }
 }
 

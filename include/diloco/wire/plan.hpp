@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/compressor.hpp>
+#include <diloco/concepts/staged.hpp>
 #include <diloco/state/layout.hpp>
 #include <diloco/wire/frame.hpp>
 
@@ -20,8 +20,22 @@ DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
 template <compressor C>
 DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   std::size_t const blocks = (count + C::block - 1) / C::block;
-  return code_plane_bytes<C>(count) + (blocks * C::side_bytes + 15) / 16 * 16;
+  return code_plane_bytes<C>(count) + (blocks * block_side_bytes<C> + 15) / 16 * 16;
 }
+
+/// Where a staged compressor's slice lies: consecutive tiles of one row that go into one slot. On the wire, what is sent for
+/// all of it, padded to 16 bytes, and then its chunks.
+struct slice_record {
+  std::size_t elements = 0, columns = 0;
+  std::size_t column = 0;  ///< first element within our own padded columns
+  std::size_t tiles = 0;
+  std::size_t wire = 0;     ///< first byte within its shard's payload
+  std::size_t codes = 0;    ///< likewise, of its first chunk
+  std::size_t scratch = 0;  ///< first byte
+  std::size_t memory = 0;   ///< first element
+  std::uint32_t shard = 0;
+  std::uint32_t unused = 0;
+};
 
 /// How the payload lies in slots. `shards` is 1 for gather (a slot carries everything) and K for scatter–gather (slot r
 /// carries what rank r combines). All slots have one size, so counts never need to be exchanged.
@@ -36,13 +50,14 @@ class wire_plan {
     std::vector<tile>& tiles = l.tiles();
     for (std::size_t i = 0; i < tiles.size(); ++i) {
       tile& t = tiles[i];
-      t.shard = static_cast<std::uint32_t>(t.column / share);
+      t.shard = static_cast<std::uint32_t>((wants_whole_tensors<C> ? t.column - t.begin : t.column) / share);
       shard& s = plan.shards_[t.shard];
-      if (s.tiles == 0) s = {i, 0, t.column, 0, 0};
+      if (s.tiles == 0) s = {i, 0, t.column, 0, 0, plan.slices_.size(), 0};
+      if constexpr (states_stages<C>) plan.add_to_slices<C>(l, i, s);
       t.wire = s.payload_bytes;
       s.tiles += 1;
       s.payload_bytes += tile_wire_bytes<C>(t.count);
-      s.elements = t.column + (t.count + C::block - 1) / C::block * C::block - s.column;
+      s.elements = t.column + l.padded(t.count) - s.column;
     }
     std::size_t largest = 0;
     for (shard const& s : plan.shards_) largest = s.payload_bytes > largest ? s.payload_bytes : largest;
@@ -54,13 +69,58 @@ class wire_plan {
     std::size_t first_tile = 0, tiles = 0;
     std::size_t column = 0, elements = 0;  ///< its part of the padded columns
     std::size_t payload_bytes = 0;
+    std::size_t first_slice = 0, slices = 0;
   };
   [[nodiscard]] shard const& operator[](int s) const { return shards_[static_cast<std::size_t>(s)]; }
   [[nodiscard]] int shards() const { return static_cast<int>(shards_.size()); }
   [[nodiscard]] std::size_t slot_bytes() const { return slot_bytes_; }
+  [[nodiscard]] std::vector<slice_record> const& slices() const { return slices_; }
+  [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
+  [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
+  /// Of all shards, without frames and without the padding to the largest.
+  [[nodiscard]] std::size_t payload_bytes() const {
+    std::size_t sum = 0;
+    for (shard const& s : shards_) sum += s.payload_bytes;
+    return sum;
+  }
 
  private:
+  /// Tile i begins a slice where it begins a tensor or a shard: then the slice is measured and gets its place.
+  template <compressor C>
+  void add_to_slices(layout& l, std::size_t i, shard& s) {
+    std::vector<tile>& tiles = l.tiles();
+    tile& t = tiles[i];
+    if (t.begin == 0 || s.tiles == 0) {
+      layout::row const& r = l.rows()[t.row];
+      std::size_t const columns = r.shape.size() < 2 ? 1 : r.size / r.shape[0];
+      std::size_t const share = shards_.size() == 1 || wants_whole_tensors<C> ? r.size : elements_in_shard(l, i);
+      std::size_t const elements = share < r.size - t.begin ? share : r.size - t.begin;
+      std::size_t const side = (C::slice_bytes(elements, columns) + 15) / 16 * 16;
+      slices_.push_back({elements, columns, t.column, 0, s.payload_bytes, s.payload_bytes + side, scratch_bytes_,
+                         memory_elements_, t.shard, 0});
+      s.payload_bytes += side;
+      s.slices += 1;
+      scratch_bytes_ += (scratch_bytes_of<C>(elements, columns) + 15) / 16 * 16;
+      memory_elements_ += memory_elements_of<C>(elements, columns);
+    }
+    t.slice = static_cast<std::uint32_t>(slices_.size() - 1);
+    slices_.back().tiles += 1;
+  }
+  /// Elements of the row of tile i, from there on, that lie in the same shard; tiles are given out by where they begin.
+  [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const {
+    std::vector<tile> const& tiles = l.tiles();
+    std::size_t const share = (l.column_elements() + shards_.size() - 1) / shards_.size();
+    std::size_t sum = 0;
+    for (std::size_t k = i; k < tiles.size() && tiles[k].row == tiles[i].row; ++k) {
+      if (tiles[k].column / share != tiles[i].column / share) break;
+      sum += tiles[k].count;
+    }
+    return sum;
+  }
+
   std::vector<shard> shards_;
+  std::vector<slice_record> slices_;
+  std::size_t scratch_bytes_ = 0, memory_elements_ = 0;
   std::size_t slot_bytes_ = 0;
 };
 

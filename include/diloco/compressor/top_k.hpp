@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/compressor/detail/sparse.hpp>
+#include <diloco/concepts/staged.hpp>
+#include <diloco/core/float_formats.hpp>
+#include <diloco/core/fma.hpp>
+#include <diloco/core/ordered_sum.hpp>
+#include <diloco/core/text.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// How the elements that are kept are said: as binary16, or in two bits, which are a sign and whether the magnitude is above
+/// the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes for each tensor.
+enum class kept_as { f16, two_bits };
+
+/// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices (SparseLoCo, Sarfi et al.
+/// 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits, 0.219 at 64 of 4096. NMSE 0.88 on Gaussian
+/// data at 64, 0.80 at 128: wants error feedback, of decay about 0.95. Chunks are cut from the flat tensor; of a shorter last
+/// one the same share is kept, rounded up.
+template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
+struct top_k {
+  static_assert(0 < K && K <= Chunk && Chunk <= 4096 && Chunk % 256 == 0,
+                "diloco: top_k: K is in [1, Chunk], and Chunk a multiple of 256 of at most 4096");
+  static constexpr auto label = join(std::string_view("top_k"), unsigned(K), std::string_view("/"), unsigned(Chunk),
+                                     std::string_view(As == kept_as::f16 ? "+f16" : "+2bit"));
+  static constexpr std::string_view name = label.view();
+  static constexpr int block = Chunk;
+  static constexpr bool lossless = false;
+  static constexpr float largest = As == kept_as::f16 ? 65504.0f : 0x1p96f;  // 2³¹ such numbers have a finite sum
+  static constexpr bool coded = As == kept_as::two_bits;
+
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {
+    int const k = kept(n);
+    std::size_t const values = static_cast<std::size_t>(k);
+    return detail::index_bytes(k) + (coded ? (values + 3) / 4 : 2 * values);
+  }
+  static constexpr std::size_t slice_bytes(std::size_t, std::size_t) { return coded ? 4 * sizeof(float) : 0; }
+  static constexpr std::size_t scratch_bytes(std::size_t elements, std::size_t) {
+    return (elements + Chunk - 1) / Chunk * sizeof(workspace);
+  }
+  static constexpr auto stages = [] {
+    if constexpr (coded)
+      return std::array{stage::fused, stage::whole, stage::chunks, stage::whole};
+    else
+      return std::array{stage::fused};
+  }();
+
+  template <int Stage, lanes L>
+  DILOCO_HD void encode(L l, slice const& s, std::size_t j) const {
+    if constexpr (Stage == 0) choose(l, s, j);
+    if constexpr (Stage == 1) write_mean(l, s);
+    if constexpr (Stage == 2) sort_into_groups(l, s, j);
+    if constexpr (Stage == 3) write_groups(l, s);
+  }
+
+  template <lanes L>
+  DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* g) const {
+    int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
+    std::byte const* const code = s.code(j);
+    if (!detail::indices_rise(l, code, k, n)) return;
+    std::byte const* const values = code + detail::index_bytes(k);
+    for (int p = L::rank(); p < k; p += L::width) {
+      int const i = detail::index_at(code, p);
+      g[i] = fma(c, value_at(s, values, p), g[i]);
+    }
+  }
+  friend bool operator==(top_k const&, top_k const&) { return true; }
+
+ private:
+  /// Of one chunk: what was chosen, and its part of the tensor's sums.
+  struct alignas(16) workspace {
+    std::uint16_t index[(K + 1) / 2 * 2];
+    float mean;
+    float sum[4];
+    std::uint32_t count[4];
+  };
+  DILOCO_HD static constexpr int kept(std::size_t n) { return detail::kept_of<K, Chunk>(n); }
+  DILOCO_HD static workspace& of(slice const& s, std::size_t j) { return reinterpret_cast<workspace*>(s.scratch)[j]; }
+
+  template <lanes L>
+  DILOCO_HD static void choose(L l, slice const& s, std::size_t j) {
+    int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
+    float const* const x = s.chunk_x(j);
+    workspace& w = of(s, j);
+    detail::select_largest(l, x, n, k, [&](int p, int i) { w.index[p] = static_cast<std::uint16_t>(i); });
+    L::sync();
+    detail::pack_indices(l, s.code(j), w.index, k);
+    if constexpr (coded) {
+      float const inverse = 1.0f / static_cast<float>(k);
+      float const sum =
+          ordered_sum(l, static_cast<std::size_t>(k), [&](std::size_t p) { return std::fabs(x[w.index[p]]); });
+      if (L::rank() == 0) w.mean = product(sum, inverse);
+    } else {
+      std::byte* const values = s.code(j) + detail::index_bytes(k);
+      for (int p = L::rank(); p < k; p += L::width) {
+        std::uint16_t const h = f16_from_float(x[w.index[p]]);
+        values[2 * p] = static_cast<std::byte>(h & 0xffu);
+        values[2 * p + 1] = static_cast<std::byte>(h >> 8);
+      }
+    }
+  }
+  /// The mean magnitude of what was kept, over the chunks.
+  template <lanes L>
+  DILOCO_HD static void write_mean(L l, slice const& s) {
+    std::size_t const chunks = s.chunks();
+    float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).mean; });
+    if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = sum / static_cast<float>(chunks);
+  }
+  template <lanes L>
+  DILOCO_HD static void sort_into_groups(L l, slice const& s, std::size_t j) {
+    int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
+    float const* const x = s.chunk_x(j);
+    workspace& w = of(s, j);
+    float const mean = *reinterpret_cast<float const*>(s.side);
+    auto const group = [&](int p) {
+      float const v = x[w.index[p]];
+      return (v < 0.0f ? 2u : 0u) | (std::fabs(v) > mean ? 1u : 0u);
+    };
+    std::byte* const values = s.code(j) + detail::index_bytes(k);
+    for (int b = L::rank(); 4 * b < k; b += L::width) {
+      unsigned byte = 0;
+      for (int p = 4 * b; p < 4 * b + 4 && p < k; ++p) byte |= group(p) << (2 * (p % 4));
+      values[b] = static_cast<std::byte>(byte);
+    }
+    for (unsigned q = 0; q < 4; ++q) {
+      std::uint32_t mine = 0;
+      for (int p = L::rank(); p < k; p += L::width) mine += group(p) == q ? 1u : 0u;
+      std::uint32_t const count = L::sum(mine);
+      float const sum = ordered_sum(l, static_cast<std::size_t>(k), [&](std::size_t p) {
+        return group(static_cast<int>(p)) == q ? x[w.index[p]] : 0.0f;
+      });
+      if (L::rank() == 0) {
+        w.count[q] = count;
+        w.sum[q] = sum;
+      }
+    }
+  }
+  template <lanes L>
+  DILOCO_HD static void write_groups(L l, slice const& s) {
+    std::size_t const chunks = s.chunks();
+    for (unsigned q = 0; q < 4; ++q) {
+      float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).sum[q]; });
+      float const count = ordered_sum(l, chunks, [&](std::size_t j) { return static_cast<float>(of(s, j).count[q]); });
+      if (L::rank() == 0) reinterpret_cast<float*>(s.side)[q] = count > 0.0f ? sum / count : 0.0f;
+    }
+  }
+  DILOCO_HD static float value_at(slice_view const& s, std::byte const* values, int p) {
+    if constexpr (coded) {
+      float const y =
+          reinterpret_cast<float const*>(s.side)[static_cast<unsigned>(values[p / 4]) >> (2 * (p % 4)) & 3u];
+      return magnitude_bits(y) <= bits_of(largest) ? y : 0.0f;
+    } else {
+      auto const h = static_cast<unsigned>(values[2 * p]) | static_cast<unsigned>(values[2 * p + 1]) << 8;
+      return finite_or_zero(float_from_f16(static_cast<std::uint16_t>(h)));
+    }
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/feedback.hpp>
+#include <diloco/feedback/error_feedback.hpp>
+
+#include <string_view>
+
+namespace diloco {
+inline namespace v0 {
+
+/// EF21 (Richtárik et al. 2021): each worker keeps an estimate h of its own Δ and sends y = C(Δ − h), h ← h + y; everybody keeps
+/// the mean of all estimates, adds the mean of what was sent, and steps by it. Suits a Δ that changes slowly over rounds, and
+/// keeps no residual in units of a learning rate. The common column is the mean of the h only while the workers' weights
+/// stay the same from round to round. Under scatter–gather the owner's quantization has exact error feedback.
+struct ef21 {
+  static constexpr std::string_view name = "ef21";
+  static constexpr bool stateful = true;
+  static constexpr bool common = true;
+  [[nodiscard]] DILOCO_HD float want(float delta, float h) const { return delta - h; }
+  [[nodiscard]] DILOCO_HD float keep(float, float sent, float h) const { return h + sent; }
+  [[nodiscard]] constexpr ef21 at(std::uint64_t) const { return {}; }
+  [[nodiscard]] constexpr error_feedback owner() const { return {}; }
+  friend bool operator==(ef21 const&, ef21 const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/executor.hpp>
+#include <diloco/sweep/apply_outer.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+// The path of compressors that need more than a block at a time. A tile is one chunk of one slice. Sweep A writes x to a
+// workbench (the new residual's own column, where that is plain floats), lets the compressor's stages read it, and then
+// turns it into the residual by decoding the own wire over it. Sweep B adds up what was received in a column that is free
+// by then, chunk by chunk, and steps by it while it is in cache.
+
+template <staged_compressor C>
+DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who) {
+  return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block)};
+}
+
+/// What the stages of one encoding work on.
+template <staged_compressor C>
+struct stage_work {
+  C compressor;
+  tile const* tiles;           // those of `slots`' shards
+  slice_record const* slices;  // (all)
+  float* x;                    // workbench, from element `column` of our padded columns on
+  std::size_t column;
+  std::byte* slots;  // (shards, slot_bytes)
+  std::size_t slot_bytes;
+  std::byte* scratch;
+  float const* memory;
+  float* next_memory;
+  draw who;
+
+  DILOCO_HD slice slice_of(std::uint32_t index) const {
+    slice_record const& r = slices[index];
+    slice p;
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who);
+    std::byte* const payload = slots + r.shard * slot_bytes + sizeof(frame);
+    p.x = x + (r.column - column);
+    p.side = payload + r.wire;
+    p.codes = payload + r.codes;
+    p.scratch = scratch + r.scratch;
+    p.memory = memory + r.memory;
+    p.next_memory = next_memory + r.memory;
+    return p;
+  }
+  DILOCO_HD float* x_of(tile const& t) const { return x + (t.column - column); }
+  DILOCO_HD std::size_t chunk_of(tile const& t) const { return (t.column - slices[t.slice].column) / C::block; }
+};
+
+/// One element after another of a tile, by all lanes.
+template <lanes L, class F>
+DILOCO_HD inline void for_each_element(L, tile const& t, F&& f) {
+  for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width)) f(i);
+}
+
+/// e of one element of a tile, whose `column` is the residual's; 0 where there is none.
+template <int Bits, int Block>
+DILOCO_HD inline float residual_at(residual_columns<Bits, Block> const& residual, std::size_t column, std::size_t i) {
+  if (residual.none()) return 0.0f;
+  if constexpr (Bits == 32) {
+    return residual.from[column + i];
+  } else {
+    std::size_t const within = i % Block;
+    return residual.block(column + i - within)(static_cast<int>(within));
+  }
+}
+
+/// x = want(θ̄ − θ, e).
+template <feedback F, int Block>
+struct local_delta {
+  feedback_step<F> step;
+  float* const* theta;  // (rows)
+  float const* anchor;  // padded column
+  residual_columns<residual_bits<F>, Block> residual;
+
+  template <lanes L>
+  DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
+    float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
+    float const* DILOCO_RESTRICT from = anchor + t.column;
+    if (residual.none())
+      for_each_element(l, t, [&](std::size_t i) { x[i] = from[i] - p[i]; });
+    else
+      for_each_element(l, t,
+                       [&](std::size_t i) { x[i] = step.want(from[i] - p[i], residual_at(residual, t.column, i)); });
+  }
+};
+
+/// x = want(Σ c_k · decode(wire_k), e): what the owner of a shard sends on.
+template <staged_compressor C, feedback F, int Block>
+struct combined_delta {
+  received_wires<C> wires;
+  feedback_step<F> step;
+  std::size_t column;  // where the shard, and so the residual, starts in the padded columns
+  residual_columns<residual_bits<F>, Block> residual;
+
+  template <lanes L>
+  DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
+    wires.add_up(l, t, x);
+    if (!residual.none())
+      for_each_element(l, t,
+                       [&](std::size_t i) { x[i] = step.want(x[i], residual_at(residual, t.column - column, i)); });
+  }
+};
+
+/// The residual of one tile: e ← keep(x, y, e). Linear in y, so x becomes keep(x, 0, e), and the own wire is decoded over
+/// it times keep(0, 1, 0).
+template <class Step, int Bits, int Block>
+struct keeper {
+  Step step;
+  std::size_t column;  // where the residual starts in the padded columns
+  residual_columns<Bits, Block> residual;
+
+  template <lanes L, staged_compressor C>
+  DILOCO_HD void operator()(L l, stage_work<C> const& work, tile const& t) const {
+    if (residual.none()) return;
+    float* const x = work.x_of(t);
+    std::size_t const local = t.column - column;
+    for_each_element(l, t, [&](std::size_t i) { x[i] = step.keep(x[i], 0.0f, residual_at(residual, local, i)); });
+    L::sync();
+    float const factor = step.keep(0.0f, 1.0f, 0.0f);
+    if (factor != 0.0f) work.compressor.decode(l, work.slice_of(t.slice).view(), work.chunk_of(t), factor, x);
+    if constexpr (Bits == 8) {
+      L::sync();
+      for_each_block<Block>(t, [&](int offset, auto count) {
+        fragment<L, Block> e = {};
+        int const first = first_element<L, Block>(l);
+        for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),
+                                              [&](int i) { e.v[i] = x[offset + first + i]; });
+        residual.store(l, local + static_cast<std::size_t>(offset), count, e);
+      });
+    }
+  }
+};
+
+/// The first stage: fills the workbench, finds what cannot be sent, and goes on with a fused stage. Where that is the only
+/// one, the residual follows at once.
+template <staged_compressor C, class Source, class Keep>
+struct first_stage_kernel {
+  stage_work<C> work;
+  Source source;
+  Keep keep;
+  std::uint32_t* bad_row;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = work.tiles[index];
+    float* const x = work.x_of(t);
+    source.fill(l, t, x);
+    std::uint32_t magnitude = 0;
+    for_each_element(l, t, [&](std::size_t i) { magnitude = larger(magnitude, magnitude_bits(x[i])); });
+    magnitude = L::max(magnitude);
+    if (magnitude > bits_of(C::largest)) {
+      if (L::rank() == 0) L::atomic_min(bad_row, t.row);
+      for_each_element(l, t, [&](std::size_t i) { x[i] = 0.0f; });
+    }
+    if constexpr (C::stages[0] == stage::fused) {
+      L::sync();
+      work.compressor.template encode<0>(l, work.slice_of(t.slice), work.chunk_of(t));
+      if constexpr (C::stages.size() == 1) {
+        L::sync();
+        keep(l, work, t);
+      }
+    }
+  }
+};
+
+/// A later stage, on each chunk or on each slice.
+template <staged_compressor C, int Stage>
+struct stage_kernel {
+  stage_work<C> work;
+  std::uint32_t first_slice;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    if constexpr (C::stages[Stage] == stage::whole) {
+      work.compressor.template encode<Stage>(l, work.slice_of(first_slice + static_cast<std::uint32_t>(index)), 0);
+    } else {
+      tile const t = work.tiles[index];
+      work.compressor.template encode<Stage>(l, work.slice_of(t.slice), work.chunk_of(t));
+    }
+  }
+};
+
+template <staged_compressor C, class Keep>
+struct keep_kernel {
+  stage_work<C> work;
+  Keep keep;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    keep(l, work, work.tiles[index]);
+  }
+};
+
+/// What was received, for staged compressors: added up chunk by chunk in a column, and taken from there.
+template <staged_compressor C>
+struct received_wires<C> {
+  static constexpr int block = padding_of<C>;
+
+  C compressor;
+  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
+  float const* coefficient;      // (voices)
+  int voices;
+  bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
+  slice_record const* slices = nullptr;
+  float* sums = nullptr;  // padded column, free to write
+  draw who = {};
+
+  template <lanes L>
+  DILOCO_HD void prepare(L l, tile const& t) const {
+    add_up(l, t, sums + t.column);
+  }
+  template <lanes L>
+  DILOCO_HD fragment<L, block> combine(L l, tile const& t, int offset, int count) const {
+    fragment<L, block> g;
+    float const* const from = sums + t.column + offset + first_element<L, block>(l);
+    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { g.v[i] = from[i]; });
+    return g;
+  }
+  /// g = Σ c_k · decode(wire_k) over one tile, in roster order.
+  template <lanes L>
+  DILOCO_HD void add_up(L l, tile const& t, float* g) const {
+    for_each_element(l, t, [&](std::size_t i) { g[i] = 0.0f; });
+    slice_record const& r = slices[t.slice];
+    slice_view p;
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who);
+    std::size_t const chunk = (t.column - r.column) / C::block;
+    for (int k = 0; k < (sharded ? 1 : voices); ++k) {
+      std::byte const* const payload = wire[sharded ? t.shard : static_cast<std::uint32_t>(k)] + sizeof(frame);
+      p.side = payload + r.wire;
+      p.codes = payload + r.codes;
+      L::sync();
+      compressor.decode(l, p, chunk, sharded ? 1.0f : coefficient[k], g);
+    }
+    L::sync();
+  }
+};
+
+/// Of `tiles` tiles and `slices` slices, those from work.tiles and first_slice on.
+struct stage_extent {
+  std::size_t tiles, first_slice, slices;
+};
+
+/// All stages in order, and then the residual. Enqueues.
+template <executor E, staged_compressor C, class Source, class Keep>
+void run_stages(E const& where, stage_work<C> const& work, stage_extent const& extent, Source const& source,
+                Keep const& keep, std::uint32_t* bad_row) {
+  where.for_each(extent.tiles, first_stage_kernel<C, Source, Keep>{work, source, keep, bad_row});
+  auto const run = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
+    if constexpr (C::stages[S] != stage::fused) {
+      where.for_each(C::stages[S] == stage::whole ? extent.slices : extent.tiles,
+                     stage_kernel<C, static_cast<int>(S)>{work, static_cast<std::uint32_t>(extent.first_slice)});
+    }
+  };
+  [&]<std::size_t... S>(std::index_sequence<S...>) { (run(std::integral_constant<std::size_t, S>{}), ...); }
+  (std::make_index_sequence<C::stages.size()>{});
+  if (C::stages.size() > 1 || C::stages[0] != stage::fused)
+    where.for_each(extent.tiles, keep_kernel<C, Keep>{work, keep});
+}
+
+}  // namespace v0
+}  // namespace diloco
