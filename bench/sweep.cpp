@@ -55,8 +55,10 @@ auto encoder(plane<Executor, C>& p, std::byte* wire, std::uint32_t* bad) {
   float* const residual = C::lossless ? nullptr : p.column("residual");
   float* const next = C::lossless ? nullptr : p.column("residual.next");
   if (residual != nullptr) std::fill_n(residual, n, 0.0f);
-  return encode_kernel<C, error_feedback>{
-      {}, {}, p.l.tiles().data(), p.rows, p.column("anchor"), residual, next, wire, p.plan.slot_bytes(), bad, {}};
+  return encode_kernel<C, error_feedback>{{},     error_feedback{}.at(0), p.l.tiles().data(),
+                                          p.rows, p.column("anchor"),     {residual, next, n},
+                                          wire,   p.plan.slot_bytes(),    bad,
+                                          {}};
 }
 
 template <class Executor, compressor C>

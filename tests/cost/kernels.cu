@@ -35,6 +35,26 @@ void round_kernels() {
   outer_kernel<Compressor, adamw>();
 }
 
+/// A residual in 8 bits, and one that waits for the mean.
+template <class Compressor>
+void feedback_kernels() {
+  cuda_stream{}.for_each(1, encode_kernel<Compressor, averaged_error>{});
+  cuda_stream{}.for_each(1, encode_kernel<Compressor, ef21>{});
+  cuda_stream{}.for_each(1, encode_kernel<Compressor, mean_error_feedback>{});
+}
+
+/// Every stage of an encoding, from θ and from what was received, and the decoder in sweep B.
+template <class Compressor, class Feedback>
+void staged_kernels() {
+  constexpr int padding = padding_of<Compressor>;
+  using keep = keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>;
+  stage_work<Compressor> const work{};
+  run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, local_delta<Feedback, padding>{}, keep{}, nullptr);
+  run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, combined_delta<Compressor, Feedback, padding>{}, keep{},
+             nullptr);
+  outer_kernel<Compressor, nesterov>();
+}
+
 }  // namespace
 
 void every_kernel() {
@@ -71,6 +91,15 @@ void every_kernel() {
   codec_kernels<qsgd<4>>();
   codec_kernels<qsgd<8, 128, qsgd_norm::l2>>();
   codec_kernels<hadamard<32, absmax<4, 128>>>();
+  feedback_kernels<absmax<4>>();
+  staged_kernels<top_k<64>, error_feedback>();
+  staged_kernels<top_k<64, kept_as::f16>, averaged_error>();
+  staged_kernels<random_k<64>, error_feedback>();
+  staged_kernels<statistical<4>, error_feedback>();
+  staged_kernels<statistical<16>, error_feedback>();
+  staged_kernels<statistical<256>, error_feedback>();
+  staged_kernels<low_rank<4>, mean_error_feedback>();
+  cuda_stream{}.for_each(1, zero_kernel{});
   cuda_stream{}.for_each(1, find_non_finite_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
 }

@@ -28,6 +28,12 @@ void make(std::vector<diloco::tensor> const& parameters) {
   trainer.sync();
 }
 
+void make_staged(std::vector<diloco::tensor> const& parameters) {
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_compressor(archetype::staged<>{}).with_transport(diloco::alone{}),
+                         parameters);
+  trainer.sync();
+}
+
 using steps_inside = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, diloco::alone>;
 using steps_outside = diloco::DiLoCo<diloco::external, diloco::nesterov, diloco::f32, diloco::alone>;
 

@@ -34,9 +34,18 @@ static_assert(compressor<archetype::compressor<without::decode>> &&
 static_assert(!block_compressor<archetype::compressor<without::encode>>);
 static_assert(!block_compressor<archetype::compressor<without::decode>>);
 
+static_assert(staged_compressor<archetype::staged<>> && !block_compressor<archetype::staged<>>);
+static_assert(!compressor<archetype::staged<without::name>> && !compressor<archetype::staged<without::block>>);
+static_assert(!compressor<archetype::staged<without::lossless>> && !compressor<archetype::staged<without::largest>>);
+static_assert(!compressor<archetype::staged<without::code_bytes>> &&
+              !compressor<archetype::staged<without::slice_bytes>>);
+static_assert(compressor<archetype::staged<without::encode>> && !staged_compressor<archetype::staged<without::encode>>);
+static_assert(compressor<archetype::staged<without::decode>> && !staged_compressor<archetype::staged<without::decode>>);
+
 static_assert(feedback<archetype::feedback<>>);
 static_assert(!feedback<archetype::feedback<without::name>>);
-static_assert(!feedback<archetype::feedback<without::remembers>>);
+static_assert(!feedback<archetype::feedback<without::stateful>>);
+static_assert(!feedback<archetype::feedback<without::at>>);
 static_assert(!feedback<archetype::feedback<without::want>>);
 static_assert(!feedback<archetype::feedback<without::keep>>);
 

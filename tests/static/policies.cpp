@@ -38,12 +38,26 @@ constexpr bool all_compressors(types<Cs...>) {
   // Whoever has numbers lists them: ranks compare them.
   return ((value<Cs> && block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) && ...);
 }
+using staged_compressors = types<top_k<64>, top_k<128, kept_as::f16>, random_k<64>, statistical<4>, statistical<16>,
+                                 statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>>;
+template <class... Cs>
+constexpr bool all_staged(types<Cs...>) {
+  return ((value<Cs> && staged_compressor<Cs> && !block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) &&
+          ...);
+}
+static_assert(all_staged(staged_compressors{}));
 static_assert(all_optimizers(element_optimizers{}));
 static_assert(all_compressors(compressors{}));
 
 static_assert(value<external> && external_optimizer<external> && !element_optimizer<external> && !replicated<external>);
 static_assert(value<error_feedback> && feedback<error_feedback> && has_fields<error_feedback>);
 static_assert(value<no_feedback> && feedback<no_feedback>);
+static_assert(value<averaged_error> && feedback<averaged_error> && has_fields<averaged_error>);
+static_assert(value<mean_error_feedback> && feedback<mean_error_feedback> && has_fields<mean_error_feedback>);
+static_assert(value<ef21> && feedback<ef21>);
+static_assert(std::is_same_v<owner_feedback<ef21>, error_feedback> &&
+              std::is_same_v<owner_feedback<mean_error_feedback>, no_feedback> &&
+              std::is_same_v<owner_feedback<averaged_error>, averaged_error>);
 static_assert(value<weighted_mean> && linear_combine<weighted_mean>);
 static_assert(value<gather> && value<scatter_gather> && value<automatic>);
 static_assert(value<every> && schedule<every> && has_fields<every>);
@@ -57,7 +71,8 @@ static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_fee
 
 // Which policies drop what they could not say.
 static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless && !sign<>::lossless);
-static_assert(error_feedback::remembers && !no_feedback::remembers);
+static_assert(error_feedback::stateful && !no_feedback::stateful && averaged_error::stateful &&
+              mean_error_feedback::stateful && ef21::stateful);
 
 // Names are what describe() and the contract print; templates carry their numbers.
 static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" &&

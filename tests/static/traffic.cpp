@@ -20,6 +20,12 @@ static_assert(wire_bits<sign<256, sign_scale::vote>> == 1 && wire_bits<sign<256,
 static_assert(wire_bits<hadamard<32, absmax<4, 128>>> == wire_bits<absmax<4, 128>>);
 static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 
+// Sparse: 12 bits of index and 2 or 16 of value for each that is kept.
+static_assert(wire_bits<top_k<64>> == 0.21875 && wire_bits<top_k<128>> == 0.4375);
+static_assert(wire_bits<top_k<64, kept_as::f16>> == 0.4375 && wire_bits<random_k<64>> == 0.5);
+static_assert(wire_bits<statistical<16>> == 4 && wire_bits<low_rank<4>> == 0, "tables and factors are the tensor's");
+static_assert(tile_wire_bytes<top_k<64>>(4096) == 112 && tile_wire_bytes<top_k<128>>(4096) == 224);
+
 // Inner step: g read, p and each slot read and written.
 static_assert(inner_step_bytes<adamw> == 28);
 static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 && inner_step_bytes<nesterov> == 20);
@@ -37,15 +43,26 @@ static_assert(encode_bytes<f32, error_feedback> == 12, "lossless: there is nothi
 static_assert(carries_residual<absmax<4>, error_feedback> && !carries_residual<absmax<4>, no_feedback>);
 static_assert(!carries_residual<f32, error_feedback>);
 
+static_assert(encode_bytes<absmax<4>, averaged_error> == 10 + w<absmax<4>>, "the residual in 8 bits");
+static_assert(encode_bytes<absmax<4>, ef21> == 16 + w<absmax<4>>);
+static_assert(encode_bytes<top_k<64, kept_as::f16>, error_feedback> == 16 + w<top_k<64, kept_as::f16>>);
+static_assert(encode_bytes<top_k<64>, error_feedback> == 16 + 4 + 8 + w<top_k<64>>);
+static_assert(encode_bytes<random_k<64>, no_feedback> == 8 + 8 + w<random_k<64>>);
+
 // Sweep B: 20 + K·w with Nesterov; each slot of the outer optimizer costs 8.
 static_assert(apply_outer_bytes<f32, nesterov>(2) == 20 + 2 * 4);
 static_assert(apply_outer_bytes<absmax<4>, nesterov>(8) == 20 + 8 * w<absmax<4>>);
 static_assert(apply_outer_bytes<sign<>, nesterov>(1) == 20 + w<sign<>>);
 static_assert(apply_outer_bytes<f32, plain_sgd>(1) == 12 + 4 && apply_outer_bytes<f32, adamw>(1) == 28 + 4);
 
+static_assert(apply_outer_bytes<absmax<4>, nesterov, ef21>(2) == 28 + 2 * w<absmax<4>>);
+static_assert(apply_outer_bytes<absmax<4>, nesterov, mean_error_feedback>(2) == 28 + 2 * w<absmax<4>>);
+static_assert(apply_outer_bytes<random_k<64>, nesterov>(2) == 28 + 2 * w<random_k<64>>);
+
 // The owner's part of scatter–gather does not grow with K.
 static_assert(combine_bytes<f32, error_feedback>(4) == 4 + 4.0 / 4);
 static_assert(combine_bytes<absmax<8>, error_feedback>(4) == w<absmax<8>> + (8 + w<absmax<8>>) / 4);
+static_assert(combine_bytes<absmax<8>, mean_error_feedback>(4) == combine_bytes<absmax<8>, no_feedback>(4));
 static_assert(combine_bytes<absmax<8>, no_feedback>(2) == w<absmax<8>> * 1.5);
 
 // What a rank puts on the network: nobody sends to itself.

@@ -25,8 +25,9 @@ enum class without {
   side_bytes,
   code_bytes,
   encode,
-  decode,  // compressor
-  remembers,
+  decode,
+  slice_bytes,  // compressor
+  stateful,
   want,
   keep,  // feedback
   coefficients,
@@ -78,8 +79,8 @@ struct has_side_bytes {
 struct has_code_bytes {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
 };
-struct has_remembers {
-  static constexpr bool remembers = true;
+struct has_stateful {
+  static constexpr bool stateful = true;
 };
 struct has_columns_on_host {
   static constexpr bool columns_on_host = true;
@@ -145,12 +146,39 @@ struct compressor : part<Missing, without::name, has_name>,
   }
 };
 
+/// Every element as it is, in chunks.
 template <without Missing = without::nothing>
-struct feedback : part<Missing, without::name, has_name>, part<Missing, without::remembers, has_remembers> {
+struct staged : part<Missing, without::name, has_name>,
+                part<Missing, without::block, has_block>,
+                part<Missing, without::lossless, has_lossless>,
+                part<Missing, without::largest, has_largest>,
+                part<Missing, without::code_bytes, has_code_bytes> {
+  static constexpr std::array stages{diloco::stage::fused};
+  static constexpr std::size_t slice_bytes(std::size_t, std::size_t) requires(Missing != without::slice_bytes) {
+    return 0;
+  }
+  template <int, diloco::lanes L>
+  DILOCO_HD void encode(L, diloco::slice const& s, std::size_t j) const requires(Missing != without::encode) {
+    auto* const out = reinterpret_cast<float*>(s.code(j));
+    for (int i = L::rank(); i < s.count(j); i += L::width) out[i] = s.chunk_x(j)[i];
+  }
+  template <diloco::lanes L>
+  DILOCO_HD void decode(L, diloco::slice_view const& s, std::size_t j, float c, float* g) const
+      requires(Missing != without::decode) {
+    auto const* const in = reinterpret_cast<float const*>(s.code(j));
+    for (int i = L::rank(); i < s.count(j); i += L::width) g[i] = diloco::fma(c, in[i], g[i]);
+  }
+};
+
+template <without Missing = without::nothing>
+struct feedback : part<Missing, without::name, has_name>, part<Missing, without::stateful, has_stateful> {
+  feedback at(std::uint64_t) const requires(Missing != without::at) { return *this; }
   DILOCO_HD float want(float delta, float residual) const requires(Missing != without::want) {
     return delta + residual;
   }
-  DILOCO_HD float keep(float wanted, float sent) const requires(Missing != without::keep) { return wanted - sent; }
+  DILOCO_HD float keep(float wanted, float sent, float) const requires(Missing != without::keep) {
+    return wanted - sent;
+  }
 };
 
 template <without Missing = without::nothing>

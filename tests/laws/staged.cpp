@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every staged compressor × every law, by itself and inside a round.
+#include "staged.hpp"
+
+#include <random>
+
+namespace {
+
+using namespace laws;
+
+using top64 = top_k<64>;
+using top128 = top_k<128>;
+using top64_f16 = top_k<64, kept_as::f16>;
+using top_small = top_k<5, kept_as::two_bits, 256>;
+using random64 = random_k<64>;
+using symmetric4 = statistical<4, buckets::symmetric>;
+
+std::vector<std::vector<std::size_t>> const shapes{{1},    {2},    {64},      {255},      {256},      {257},  {4095},
+                                                   {4096}, {4097}, {100, 90}, {64, 1, 5}, {3, 20000}, {20001}};
+
+/// The digest of the payload of a fixed input: the wire must never change by accident.
+template <class C>
+inline constexpr std::uint64_t pinned = 0;
+template <>
+inline constexpr std::uint64_t pinned<top64> = 2793917102337825678ull;
+template <>
+inline constexpr std::uint64_t pinned<top128> = 7719664141476447373ull;
+template <>
+inline constexpr std::uint64_t pinned<top64_f16> = 8195210155274875071ull;
+template <>
+inline constexpr std::uint64_t pinned<top_small> = 16181951402031234591ull;
+template <>
+inline constexpr std::uint64_t pinned<random64> = 15531759872411375423ull;
+template <>
+inline constexpr std::uint64_t pinned<statistical<4>> = 6513288301595650238ull;
+template <>
+inline constexpr std::uint64_t pinned<symmetric4> = 3465781175387525002ull;
+template <>
+inline constexpr std::uint64_t pinned<statistical<16>> = 8292864661961817034ull;
+template <>
+inline constexpr std::uint64_t pinned<statistical<256>> = 10805607352032927113ull;
+template <>
+inline constexpr std::uint64_t pinned<low_rank<1>> = 13924236707790687108ull;
+template <>
+inline constexpr std::uint64_t pinned<low_rank<4>> = 1775769824801562149ull;
+
+bool all_finite(std::vector<std::vector<float>> const& tensors) {
+  for (auto const& v : tensors) {
+    for (float y : v) {
+      if (!std::isfinite(y)) return false;
+    }
+  }
+  return true;
+}
+
+template <class C>
+void fill(staged_wire<C>& w, int seed, float scale) {
+  numbers source(static_cast<std::uint64_t>(seed));
+  for (auto& v : w.values) {
+    for (float& each : v) each = scale * source.bell();
+  }
+}
+
+TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
+  SUBCASE("zero becomes +0") {
+    staged_wire<C> w{shapes};
+    for (auto& v : w.values) std::fill(v.begin(), v.end(), -0.0f);
+    CHECK(w.encode() == frame::no_row);
+    for (auto const& v : w.decode()) {
+      for (float y : v) REQUIRE(bits_of(y) == 0u);
+    }
+  }
+  SUBCASE("what is decoded lies no further from x than x from 0, tensor by tensor") {
+    staged_wire<C> w{shapes};
+    for (float scale : {1.0f, 1e-3f, 1e-8f, 2e4f}) {
+      fill(w, 3, scale / 3);
+      CHECK(w.encode() == frame::no_row);
+      auto const y = w.decode();
+      for (std::size_t t = 0; t < y.size(); ++t) {
+        double lost = 0, all = 0;
+        for (std::size_t i = 0; i < y[t].size(); ++i) {
+          lost += std::pow(double(w.values[t][i]) - double(y[t][i]), 2);
+          all += std::pow(double(w.values[t][i]), 2);
+        }
+        CAPTURE(t);
+        CHECK(lost <= all * 1.0001);
+      }
+    }
+  }
+  SUBCASE("one byte layout for every compiler and backend") {
+    staged_wire<C> w{shapes};
+    fill(w, 4, 0.02f);
+    CHECK(w.encode() == frame::no_row);
+    hash64 h;
+    h.add(std::string_view(reinterpret_cast<char const*>(w.payload().data()), w.payload().size()));
+    CHECK(h.value() == pinned<C>);
+  }
+  SUBCASE("any bytes decode to finite numbers, and touch only their tensor") {
+    staged_wire<C> w{shapes};
+    std::mt19937 bits(5);
+    for (int trial = 0; trial < 50; ++trial) {
+      for (std::byte& b : w.payload()) b = static_cast<std::byte>(trial == 0 ? 0xffu : bits());
+      if (trial % 2 == 1) {  // a few flipped bits in what an encoder wrote
+        fill(w, trial, 0.1f);
+        CHECK(w.encode() == frame::no_row);
+        for (int flips = 0; flips < 64; ++flips) {
+          w.payload()[bits() % w.payload().size()] ^= static_cast<std::byte>(1u << bits() % 8);
+        }
+      }
+      CHECK(all_finite(w.decode()));
+    }
+  }
+  SUBCASE("what is not finite is reported with its tensor") {
+    for (float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+      staged_wire<C> w{shapes};
+      fill(w, 6, 1.0f);
+      w.values[9][7] = bad;
+      w.values[11][30000] = -bad;
+      CHECK(w.encode() == 9u);
+      CHECK(all_finite(w.decode()));
+    }
+  }
+  SUBCASE("in a round every element moves by what was decoded, and the residual is the rest, bit for bit") {
+    for (std::size_t length :
+         {std::size_t{1}, std::size_t{256}, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
+      laws::on_each_executor([&](auto executor) {
+        std::vector<float> theta(length);
+        laws::trainer_of<external, plain_sgd, C, alone, decltype(executor)> trainer(
+            {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor}, laws::one_tensor(theta));
+        staged_wire<C> w{{{length}}};
+        fill(w, 7, 1e-2f);
+        for (std::size_t i = 0; i < length; ++i) theta[i] = -w.values[0][i];  // θ̄ = 0, so Δ = x exactly
+        trainer.after_step();
+        trainer.sync();
+        CHECK(w.encode() == frame::no_row);
+        auto const y = w.decode();
+        auto const e = trainer.cell("w", "residual");
+        REQUIRE(e.size() == length);
+        CAPTURE(length);
+        for (std::size_t i = 0; i < length; ++i) {
+          REQUIRE(theta[i] == -y[0][i]);
+          REQUIRE(e[i] == w.values[0][i] - y[0][i]);
+        }
+      });
+    }
+  }
+}
+TEST_CASE_TEMPLATE_INVOKE(staged_laws, top64, top128, top64_f16, top_small, random64, statistical<4>, symmetric4,
+                          statistical<16>, statistical<256>, low_rank<1>, low_rank<4>);
+
+TEST_CASE("top_k keeps the largest, of equals the first, and says so in 14 bits each") {
+  static_assert(wire_bits<top64> == 0.21875 && wire_bits<top128> == 0.4375);
+  staged_wire<top64_f16> w{{{4096}, {1000}}};
+  for (std::size_t i = 0; i < 4096; ++i) w.values[0][i] = i % 64 == 5 ? -2.0f : 1.0f / float(i + 2);
+  for (std::size_t i = 0; i < 1000; ++i) w.values[1][i] = i % 3 == 0 ? 0.5f : 0.25f;
+  CHECK(w.encode() == frame::no_row);
+  auto const y = w.decode();
+  for (std::size_t i = 0; i < 4096; ++i) REQUIRE(y[0][i] == (i % 64 == 5 ? -2.0f : 0.0f));
+  int kept = 0;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    bool const first = i % 3 == 0 && i < 48;  // 16 of 1000, the share of 64 of 4096 rounded up
+    REQUIRE(y[1][i] == (first ? 0.5f : 0.0f));
+    kept += first;
+  }
+  CHECK(kept == 16);
+}
+
+TEST_CASE("indices that do not rise, or leave the chunk, make it say nothing") {
+  staged_wire<top_small> w{{{256}, {100}}};
+  for (auto& v : w.values) std::fill(v.begin(), v.end(), 1.0f);
+  CHECK(w.encode() == frame::no_row);
+  slice_record const& r = w.plan.slices()[0];
+  auto* const index = w.slot.data() + sizeof(frame) + r.codes;
+  auto const heard = [&](std::size_t t) {
+    float sum = 0;
+    auto const y = w.decode();
+    for (float v : y[t]) sum += v;
+    return sum;
+  };
+  CHECK(heard(0) == 5.0f);
+  std::byte const kept = index[0];
+  index[0] = std::byte{1};  // 1, 1, 2, …: twice the same
+  CHECK(heard(0) == 0.0f);
+  index[0] = kept;
+  CHECK(heard(0) == 5.0f);
+  auto* const second = w.slot.data() + sizeof(frame) + w.plan.slices()[1].codes;
+  second[0] = std::byte{0};
+  second[1] = static_cast<std::byte>(0x40);  // 0 and 100 + … : beyond the hundred that there are
+  second[2] = std::byte{0x10};
+  CHECK(heard(1) == 0.0f);
+}
+
+TEST_CASE("random_k draws the same places on every rank, others in the next round, and adds up") {
+  staged_wire<random64> a{{{5000}}}, b{{{5000}}};
+  fill(a, 1, 1.0f);
+  fill(b, 2, 1.0f);
+  std::vector<int> drawn(5000);
+  for (std::uint64_t round = 0; round < 400; ++round) {
+    CHECK(a.encode(round) == frame::no_row);
+    CHECK(b.encode(round) == frame::no_row);
+    auto const y = a.decode(round), z = b.decode(round);
+    int kept = 0;
+    for (std::size_t i = 0; i < 5000; ++i) {
+      REQUIRE((y[0][i] != 0.0f) == (z[0][i] != 0.0f));
+      if (y[0][i] != 0.0f) REQUIRE(y[0][i] == a.values[0][i]);
+      kept += y[0][i] != 0.0f;
+      drawn[i] += y[0][i] != 0.0f;
+    }
+    REQUIRE(kept == 64 + 15);
+  }
+  // 400 rounds of 1 in 64: mean 6.25, deviation 2.5.
+  for (int n : drawn) CHECK((n >= 0 && n <= 21));
+  double first = 0, second = 0;
+  for (std::size_t i = 0; i < 2048; ++i) first += drawn[i], second += drawn[i + 2048];
+  CHECK(first == second);  // every run of 64 is drawn from once a round
+}
+
+TEST_CASE("random_k, unbiased: the mean over many rounds is x") {
+  staged_wire<random64> w{{{4096}}, {.seed = 3, .unbiased = true}};
+  for (float& v : w.values[0]) v = 1.0f;
+  std::vector<double> sum(4096);
+  constexpr int rounds = 2000;
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    CHECK(w.encode(round) == frame::no_row);
+    auto const y = w.decode(round);
+    for (std::size_t i = 0; i < 4096; ++i) sum[i] += double(y[0][i]) / rounds;
+  }
+  // Each is 64 times a binomial of 2000 rounds at 1/64: deviation √(63/2000) = 0.18.
+  for (double mean : sum) CHECK(mean == doctest::Approx(1.0).epsilon(0.9));
+}
+
+TEST_CASE("statistical: a constant tensor is sent as it is, and an outlier spoils only its own bucket") {
+  staged_wire<statistical<16>> w{{{10000}, {10000}}};
+  std::fill(w.values[0].begin(), w.values[0].end(), 0.375f);
+  fill(w, 8, 1.0f);
+  std::fill(w.values[0].begin(), w.values[0].end(), 0.375f);
+  w.values[1][17] = 1e6f;
+  CHECK(w.encode() == frame::no_row);
+  auto const y = w.decode();
+  for (float v : y[0]) REQUIRE(v == doctest::Approx(0.375f).epsilon(1e-6));
+  CHECK(y[1][17] == doctest::Approx(1e6f).epsilon(1e-4));
+}
+
+TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading directions of another") {
+  constexpr std::size_t rows = 90, columns = 70;
+  staged_wire<low_rank<2>> w{{{rows, columns}}};
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < columns; ++j) {
+      w.values[0][i * columns + j] =
+          0.3f * std::sin(float(i)) * std::cos(2 * float(j)) + 0.1f * std::cos(3 * float(i)) * std::sin(float(j) + 1);
+    }
+  }
+  auto const error = [&](std::uint64_t round) {
+    CHECK(w.encode(round) == frame::no_row);
+    w.memory.swap(w.next_memory);
+    double lost = 0, all = 0;
+    auto const y = w.decode();
+    for (std::size_t e = 0; e < rows * columns; ++e) {
+      lost += std::pow(double(w.values[0][e] - y[0][e]), 2);
+      all += std::pow(double(w.values[0][e]), 2);
+    }
+    return lost / all;
+  };
+  CHECK(error(0) < 1e-10);
+  CHECK(error(1) < 1e-12);
+  numbers source(9);
+  for (float& v : w.values[0]) v += 0.01f * source.bell();
+  double const once = error(2);
+  double later = once;
+  for (std::uint64_t round = 3; round < 10; ++round) later = error(round);
+  CHECK(later <= once * 1.0001);
+  CHECK(later < 0.05);
+}
+
+}  // namespace

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// A staged compressor by itself: one encoding of some tensors, its bytes, and what they decode to.
+#pragma once
+
+#include "support.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace laws {
+
+using namespace diloco;
+
+/// Tensors of given shapes as the engine lays them out for C, over one slot.
+template <staged_compressor C>
+struct staged_wire {
+  std::vector<std::vector<std::size_t>> shapes;
+  C compressor{};
+  std::vector<std::vector<float>> values{};
+  layout l = lay_out();
+  wire_plan plan = wire_plan::of<C>(l, 1);
+  std::vector<float> x = std::vector<float>(l.column_elements() + 1);
+  std::vector<float> memory = std::vector<float>(plan.memory_elements() + 1), next_memory = memory;
+  std::vector<std::uint64_t> scratch = std::vector<std::uint64_t>(plan.scratch_bytes() / 8 + 2);
+  buffer slot = cpp{}.allocate(plan.slot_bytes());
+
+  layout lay_out() {
+    std::vector<tensor> tensors;
+    for (auto const& shape : shapes) {
+      std::size_t n = 1;
+      for (std::size_t extent : shape) n *= extent;
+      values.emplace_back(n);
+    }
+    for (std::size_t t = 0; t < shapes.size(); ++t) tensors.push_back({std::to_string(t), shapes[t], values[t].data()});
+    return *layout::of(tensors, C::block, staged_padding);
+  }
+  stage_work<C> work(std::uint64_t round) {
+    // 16-byte alignment is what an executor gives.
+    auto* const aligned =
+        reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(scratch.data()) + 15) / 16 * 16);
+    return {compressor, l.tiles().data(), plan.slices().data(), x.data(),         0, slot.data(), plan.slot_bytes(),
+            aligned,    memory.data(),    next_memory.data(),   draw{round, 0, 0}};
+  }
+
+  struct given {
+    std::vector<std::vector<float>> const* values;
+    template <lanes L>
+    void fill(L, tile const& t, float* to) const {
+      std::copy_n((*values)[t.row].data() + t.begin, t.count, to);
+    }
+  };
+  struct nothing {
+    template <lanes L>
+    void operator()(L, stage_work<C> const&, tile const&) const {}
+  };
+  /// Row of the first value that cannot be sent, or frame::no_row.
+  std::uint32_t encode(std::uint64_t round = 0) {
+    std::uint32_t bad = frame::no_row;
+    run_stages(cpp{}, work(round), stage_extent{l.tiles().size(), 0, plan.slices().size()}, given{&values}, nothing{},
+               &bad);
+    return bad;
+  }
+  /// Σ over nothing but this wire, as sweep B adds it up.
+  std::vector<std::vector<float>> decode(std::uint64_t round = 0) {
+    std::vector<float> sums(l.column_elements(), -77.0f);
+    std::byte const* const wire = slot.data();
+    float const one = 1.0f;
+    received_wires<C> const received{compressor,       &wire, &one, 1, false, plan.slices().data(), sums.data(),
+                                     draw{round, 0, 0}};
+    for (tile const& t : l.tiles()) received.prepare(solo{}, t);
+    std::vector<std::vector<float>> out;
+    for (layout::row const& r : l.rows())
+      out.emplace_back(sums.begin() + long(r.column), sums.begin() + long(r.column + r.size));
+    return out;
+  }
+  std::span<std::byte> payload() const { return slot.bytes().subspan(sizeof(frame), plan.payload_bytes()); }
+};
+
+}  // namespace laws

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/lanes.hpp>
+
+#include <barrier>
+#include <thread>
+#include <vector>
+
+/// 32 threads that own one block together as a warp does on a device: the same collective calls, so that kernels written
+/// against lanes can be shown to give one thread's bits without a GPU. One group at a time in a process.
+struct thread_lanes {
+  static constexpr int width = 32;
+  static int rank() { return own; }
+  static std::uint32_t max(std::uint32_t x) { return max_of<32>(x); }
+  static std::uint32_t sum(std::uint32_t x) {
+    return exchange(x, [](std::uint32_t const* all) {
+      std::uint32_t s = 0;
+      for (int r = 0; r < 32; ++r) s += all[r];
+      return s;
+    });
+  }
+  static std::uint32_t before(std::uint32_t x) {
+    return exchange(x, [](std::uint32_t const* all) {
+      std::uint32_t s = 0;
+      for (int r = 0; r < own; ++r) s += all[r];
+      return s;
+    });
+  }
+  template <int Lanes>
+  static std::uint32_t max_of(std::uint32_t x) {
+    return exchange(x, [](std::uint32_t const* all) {
+      std::uint32_t most = 0;
+      for (int r = own / Lanes * Lanes; r < own / Lanes * Lanes + Lanes; ++r) most = diloco::larger(most, all[r]);
+      return most;
+    });
+  }
+  static float partner(float x, int mask) {
+    return diloco::float_of(exchange(diloco::bits_of(x), [mask](std::uint32_t const* all) { return all[own ^ mask]; }));
+  }
+  static void atomic_min(std::uint32_t* p, std::uint32_t x) { diloco::solo::atomic_min(p, x); }
+  static void atomic_add(std::uint32_t* p, std::uint32_t x) { __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }
+  static void sync() { meeting.arrive_and_wait(); }
+
+ private:
+  template <class F>
+  static std::uint32_t exchange(std::uint32_t x, F&& f) {
+    words[own] = x;
+    sync();
+    std::uint32_t const result = f(words);
+    sync();  // before the next exchange overwrites them
+    return result;
+  }
+  static inline thread_local int own = 0;
+  static inline std::uint32_t words[32];
+  static inline std::barrier<> meeting{32};
+  friend struct lane_threads;
+};
+static_assert(diloco::lanes<thread_lanes>);
+
+/// An executor of thread_lanes, tile after tile.
+struct lane_threads {
+  static constexpr std::string_view name = "lane_threads";
+  static constexpr bool columns_on_host = true;
+  [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
+  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
+  template <class Kernel>
+  void for_each(std::size_t n, Kernel const& kernel) const {
+    std::vector<std::jthread> threads;
+    for (int r = 0; r < 32; ++r) {
+      threads.emplace_back([&kernel, n, r] {
+        thread_lanes::own = r;
+        for (std::size_t tile = 0; tile < n; ++tile) kernel(thread_lanes{}, tile);
+      });
+    }
+  }
+  void wait() const {}
+};
