@@ -19,7 +19,8 @@ constexpr std::size_t n = std::size_t{1} << 24;
 template <class Executor, compressor C>
 struct plane {
   std::vector<float> theta = std::vector<float>(n, 0.5f);
-  layout l = *layout::of(std::vector<tensor>{{"flat", {n}, theta.data()}}, C::block);
+  layout l = *layout::of(std::vector<tensor>{{"flat", {4096, n / 4096}, theta.data()}}, C::block,
+                         states_stages<C> ? staged_padding : 0);
   wire_plan plan = wire_plan::of<C>(l, 1);
   float* rows[1] = {theta.data()};
   table t;
@@ -28,9 +29,16 @@ struct plane {
 
   float* column(char const* name) {
     float* c = t.add(executor, name, n);
-    for (std::size_t i = 0; i < n; ++i) c[i] = 0.5f + 1e-3f * std::sin(static_cast<float>(i) * 0.7f);
+    // Bell-shaped around ½, as pseudo-gradients are around 0: what top_k must look at depends on it.
+    for (std::size_t i = 0; i < n; ++i) {
+      std::uint64_t const h = mix64(i, 1);
+      float sum = 0;
+      for (int byte = 0; byte < 64; byte += 8) sum += static_cast<float>(h >> byte & 0xffu) - 127.5f;
+      c[i] = 0.5f + 5e-6f * sum;
+    }
     return c;
   }
+  float* zeros(std::size_t elements) { return t.add(executor, "zeros", elements); }
   std::byte* wire() {
     wires.push_back(executor.allocate_wire(plan.slot_bytes()));
     return wires.back().data();
@@ -50,45 +58,79 @@ void inner_step(benchmark::State& state) {
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
 }
 
-template <class Executor, compressor C>
-auto encoder(plane<Executor, C>& p, std::byte* wire, std::uint32_t* bad) {
-  float* const residual = C::lossless ? nullptr : p.column("residual");
-  float* const next = C::lossless ? nullptr : p.column("residual.next");
-  if (residual != nullptr) std::fill_n(residual, n, 0.0f);
-  return encode_kernel<C, error_feedback>{{},     error_feedback{}.at(0), p.l.tiles().data(),
-                                          p.rows, p.column("anchor"),     {residual, next, n},
-                                          wire,   p.plan.slot_bytes(),    bad,
-                                          {}};
-}
+/// Sweep A with all that it reads and writes; called, it runs once.
+template <class Executor, compressor C, feedback F>
+struct encoding {
+  static constexpr bool remembers = carries_residual<C, F>;
+  static constexpr int padding = padding_of<C>;
+  plane<Executor, C>& p;
+  std::byte* wire;
+  residual_columns<residual_bits<F>, padding> residual{p.zeros(remembers ? residual.floats(n) : 0),
+                                                       p.zeros(remembers ? residual.floats(n) : 0), n};
+  float* anchor = p.column("anchor");
+  float* workbench = p.zeros(states_stages<C> && !(remembers && residual_bits<F> == 32) ? n : 0);
+  float* scratch = p.zeros(p.plan.scratch_bytes() / sizeof(float));
+  float *memory = p.zeros(p.plan.memory_elements()), *next_memory = p.zeros(p.plan.memory_elements());
+  std::uint32_t bad = frame::no_row;
 
-template <class Executor, compressor C>
+  void operator()() {
+    run();
+    std::swap(memory, next_memory);
+  }
+
+ private:
+  void run() {
+    auto const step = F{}.at(1);
+    std::size_t const tiles = p.l.tiles().size();
+    if constexpr (states_stages<C>) {
+      stage_work<C> const work{{},
+                               p.l.tiles().data(),
+                               p.plan.slices().data(),
+                               workbench == nullptr ? residual.to : workbench,
+                               0,
+                               wire,
+                               p.plan.slot_bytes(),
+                               reinterpret_cast<std::byte*>(scratch),
+                               memory,
+                               next_memory,
+                               {}};
+      run_stages(p.executor, work, stage_extent{tiles, 0, 1}, local_delta<F, padding>{step, p.rows, anchor, residual},
+                 keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual}, &bad);
+    } else {
+      p.executor.for_each(
+          tiles, encode_kernel<C, F>{
+                     {}, step, p.l.tiles().data(), p.rows, anchor, residual, wire, p.plan.slot_bytes(), &bad, {}});
+    }
+  }
+};
+
+template <class Executor, compressor C, feedback F>
 void sweep_a(benchmark::State& state) {
   plane<Executor, C> p;
-  std::uint32_t bad = frame::no_row;
-  auto const kernel = encoder(p, p.wire(), &bad);
-  bench::against_triad<Executor>(state, n, encode_bytes<C, error_feedback>,
-                                 [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
+  encoding<Executor, C, F> encode{p, p.wire()};
+  bench::against_triad<Executor>(state, n, encode_bytes<C, F>, encode);
 }
 
 template <class Executor, compressor C>
 void sweep_b(benchmark::State& state) {
   plane<Executor, C> p;
   int const voices = static_cast<int>(state.range(0));
-  std::uint32_t bad = frame::no_row;
   std::vector<std::byte const*> wires;
   for (int k = 0; k < voices; ++k) wires.push_back(p.wire());
-  auto const fill = encoder(p, p.wires[0].data(), &bad);
-  p.executor.for_each(p.l.tiles().size(), fill);
+  encoding<Executor, C, no_feedback>{p, p.wires[0].data()}();
   for (auto& w : p.wires) std::memcpy(w.data(), p.wires[0].data(), w.size());
   std::vector<float> const coefficients(wires.size(), 1e-3f);
   auto const step = nesterov{}.at({1, 1.0f});
-  apply_outer_kernel<C, nesterov::step, 1> kernel{{{}, wires.data(), coefficients.data(), voices, false},
-                                                  step,
-                                                  0.0f,
-                                                  p.l.tiles().data(),
-                                                  p.rows,
-                                                  p.column("anchor"),
-                                                  {p.column("momentum")}};
+  received_wires<C> received{};
+  received.wire = wires.data();
+  received.coefficient = coefficients.data();
+  received.voices = voices;
+  if constexpr (states_stages<C>) {
+    received.slices = p.plan.slices().data();
+    received.sums = p.zeros(n);
+  }
+  apply_outer_kernel<C, nesterov::step, 1> kernel{
+      received, step, 0.0f, p.l.tiles().data(), p.rows, p.column("anchor"), {p.column("momentum")}};
   bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices),
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
 }
@@ -106,7 +148,7 @@ void register_all(std::string const& on) {
   add("inner_step/lion", inner_step<Executor, lion>);
   auto const both = [&]<class C>(C) {
     std::string const name(C::name);
-    add("sweep_a/" + name, sweep_a<Executor, C>);
+    add("sweep_a/" + name, sweep_a<Executor, C, error_feedback>);
     add("sweep_b/" + name + "/K", sweep_b<Executor, C>)->Arg(2)->Arg(8);
   };
   both(f32{});
@@ -132,6 +174,16 @@ void register_all(std::string const& on) {
   both(lloyd_max<2>{});
   both(sign<>{});
   both(natural<>{});
+  both(top_k<64>{});
+  both(top_k<128>{});
+  both(top_k<64, kept_as::f16>{});
+  both(random_k<64>{});
+  both(statistical<4>{});
+  both(statistical<16>{});
+  both(statistical<256>{});
+  both(low_rank<4>{});
+  add("sweep_a/absmax4/256+averaged_error", sweep_a<Executor, absmax<4>, averaged_error>);
+  add("sweep_a/absmax4/256+ef21", sweep_a<Executor, absmax<4>, ef21>);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/absmax.hpp
     include/diloco/compressor/detail/block_sums.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
+    include/diloco/compressor/detail/sparse.hpp
     include/diloco/compressor/dynamic8.hpp
     include/diloco/compressor/f32.hpp
     include/diloco/compressor/fp4.hpp
@@ -12,12 +13,16 @@ set(DILOCO_HEADERS
     include/diloco/compressor/hadamard.hpp
     include/diloco/compressor/half.hpp
     include/diloco/compressor/lloyd_max.hpp
+    include/diloco/compressor/low_rank.hpp
     include/diloco/compressor/min_max.hpp
     include/diloco/compressor/mx.hpp
     include/diloco/compressor/natural.hpp
     include/diloco/compressor/qsgd.hpp
+    include/diloco/compressor/random_k.hpp
     include/diloco/compressor/scaled_f16.hpp
     include/diloco/compressor/sign.hpp
+    include/diloco/compressor/statistical.hpp
+    include/diloco/compressor/top_k.hpp
     include/diloco/concepts/combine.hpp
     include/diloco/concepts/compressor.hpp
     include/diloco/concepts/executor.hpp
@@ -26,6 +31,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/optimizer.hpp
     include/diloco/concepts/probe.hpp
     include/diloco/concepts/schedule.hpp
+    include/diloco/concepts/staged.hpp
     include/diloco/concepts/traffic.hpp
     include/diloco/concepts/transport.hpp
     include/diloco/core/buffer.hpp
@@ -37,6 +43,7 @@ set(DILOCO_HEADERS
     include/diloco/core/hash.hpp
     include/diloco/core/lanes.hpp
     include/diloco/core/minifloat.hpp
+    include/diloco/core/ordered_sum.hpp
     include/diloco/core/pack.hpp
     include/diloco/core/rng.hpp
     include/diloco/core/text.hpp
@@ -48,6 +55,8 @@ set(DILOCO_HEADERS
     include/diloco/executor/host.hpp
     include/diloco/executor/omp.hpp
     include/diloco/executor/tbb.hpp
+    include/diloco/feedback/averaged_error.hpp
+    include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
     include/diloco/optimizer/adamw.hpp
     include/diloco/optimizer/external.hpp
@@ -69,6 +78,8 @@ set(DILOCO_HEADERS
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
     include/diloco/sweep/inner_step.hpp
+    include/diloco/sweep/residual.hpp
+    include/diloco/sweep/staged.hpp
     include/diloco/sweep/tiles.hpp
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/thread_exchange.hpp

@@ -66,13 +66,14 @@ struct low_rank {
     for (std::size_t i = begin / columns; i * columns < end; ++i) {
       std::size_t const from = i * columns < begin ? begin : i * columns;
       std::size_t const to = (i + 1) * columns < end ? (i + 1) * columns : end;
-      for (std::size_t e = from + lane; e < to; e += step) {
+      float const* const q = side + R * rows + (from - i * columns);
+      float* const to_g = g + (from - begin);
+      float p[R];
+      for (int r = 0; r < R; ++r) p[r] = number(side[static_cast<std::size_t>(r) * rows + i]);
+      for (std::size_t e = lane; e < to - from; e += step) {
         float y = 0.0f;
-        for (int r = 0; r < R; ++r) {
-          y = fma(number(side[static_cast<std::size_t>(r) * rows + i]),
-                  number(side[R * rows + static_cast<std::size_t>(r) * columns + (e - i * columns)]), y);
-        }
-        g[e - begin] = fma(c, y, g[e - begin]);
+        for (int r = 0; r < R; ++r) y = fma(p[r], number(q[static_cast<std::size_t>(r) * columns + e]), y);
+        to_g[e] = fma(c, y, to_g[e]);
       }
     }
   }
@@ -107,18 +108,21 @@ struct low_rank {
       bool const fresh = is_zero(l, q, columns);
       for (std::size_t i = rows * j / chunks; i < rows * (j + 1) / chunks; ++i) {
         float const* const x = s.x + i * columns;
-        float const sum =
-            ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], fresh ? drawn(s, r, k) : q[k]); });
+        float const sum = fresh ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, r, k)); })
+                                : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
         if (L::rank() == 0) p_of(s, r)[i] = sum;
       }
     }
   }
   template <lanes L>
   DILOCO_HD static bool is_zero(L, float const* q, std::size_t columns) {
-    std::uint32_t any = 0;
-    for (auto k = static_cast<std::size_t>(L::rank()); k < columns; k += static_cast<std::size_t>(L::width))
-      any |= magnitude_bits(q[k]);
-    return L::max(any) == 0;
+    for (std::size_t first = 0; first < columns; first += 32) {  // the first 32 tell, as a rule
+      std::uint32_t any = 0;
+      for (auto k = first + static_cast<std::size_t>(L::rank()); k < first + 32 && k < columns; k += L::width)
+        any |= magnitude_bits(q[k]);
+      if (L::max(any) != 0) return false;
+    }
+    return true;
   }
   /// In (−½, ½), the same on all ranks.
   DILOCO_HD float drawn(slice const& s, int r, std::size_t k) const {
@@ -160,9 +164,10 @@ struct low_rank {
         float sum[panel / L::width] = {};
         for (std::size_t i = 0; i < rows; ++i) {
           float const* const x = s.x + i * columns + first;
+          float const pi = p[i];
           for (std::size_t v = 0; v < panel / L::width; ++v) {
             std::size_t const k = v * L::width + static_cast<std::size_t>(L::rank());
-            if (k < n) sum[v] = fma(x[k], p[i], sum[v]);
+            if (n == panel || k < n) sum[v] = fma(x[k], pi, sum[v]);
           }
         }
         for (std::size_t v = 0; v < panel / L::width; ++v) {

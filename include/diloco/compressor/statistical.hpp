@@ -65,11 +65,18 @@ struct statistical {
         g[i] = fma(c, number(numbers[j * block + static_cast<std::size_t>(i)]), g[i]);
       return;
     }
+    // One thread reads a table of its own; 32 lanes would have to keep it on the stack.
+    float table[L::width == 1 ? N : 1];
+    if constexpr (L::width == 1) {
+      for (int b = 0; b < N; ++b) table[b] = number(numbers[b]);
+    }
     for (int from = 0; from < n; from += part) {
       int const count = n - from < part ? n - from : part, first = from + first_element<L, part>(l);
       int const mine = owned_elements<L, part>(l, count);
       unpack<bits, part>(l, count, s.code(j) + from * bits / 8, [&](int i, std::uint32_t top) {
-        if (i < mine) g[first + i] = fma(c, number(numbers[top >> (32 - bits)]), g[first + i]);
+        std::uint32_t const b = top >> (32 - bits);
+        float const y = L::width == 1 ? table[L::width == 1 ? b : 0] : number(numbers[b]);
+        if (count == part || i < mine) g[first + i] = fma(c, y, g[first + i]);
       });
     }
   }

@@ -73,6 +73,8 @@ struct top_k {
  private:
   /// Of one chunk: what was chosen, and its part of the tensor's sums.
   struct alignas(16) workspace {
+    detail::selection<K, Chunk> selection;
+    float value[K];
     std::uint16_t index[(K + 1) / 2 * 2];
     float mean;
     float sum[4];
@@ -86,18 +88,20 @@ struct top_k {
     int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
     float const* const x = s.chunk_x(j);
     workspace& w = of(s, j);
-    detail::select_largest(l, x, n, k, [&](int p, int i) { w.index[p] = static_cast<std::uint16_t>(i); });
+    detail::select_largest(l, x, n, k, w.selection, [&](int p, int i) {
+      w.index[p] = static_cast<std::uint16_t>(i);
+      w.value[p] = x[i];
+    });
     L::sync();
     detail::pack_indices(l, s.code(j), w.index, k);
     if constexpr (coded) {
-      float const inverse = 1.0f / static_cast<float>(k);
-      float const sum =
-          ordered_sum(l, static_cast<std::size_t>(k), [&](std::size_t p) { return std::fabs(x[w.index[p]]); });
-      if (L::rank() == 0) w.mean = product(sum, inverse);
+      float const* const v = w.value;
+      float const sum = ordered_sum(l, static_cast<std::size_t>(k), [=](std::size_t p) { return std::fabs(v[p]); });
+      if (L::rank() == 0) w.mean = sum / static_cast<float>(k);
     } else {
       std::byte* const values = s.code(j) + detail::index_bytes(k);
       for (int p = L::rank(); p < k; p += L::width) {
-        std::uint16_t const h = f16_from_float(x[w.index[p]]);
+        std::uint16_t const h = f16_from_float(w.value[p]);
         values[2 * p] = static_cast<std::byte>(h & 0xffu);
         values[2 * p + 1] = static_cast<std::byte>(h >> 8);
       }
@@ -110,29 +114,28 @@ struct top_k {
     float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).mean; });
     if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = sum / static_cast<float>(chunks);
   }
+  /// Negative or not, and above the mean or not.
+  DILOCO_HD static std::uint32_t group_of(float v, float mean) {
+    return bits_of(v) >> 31 << 1 | at_least(magnitude_bits(v), bits_of(mean) + 1u);
+  }
   template <lanes L>
   DILOCO_HD static void sort_into_groups(L l, slice const& s, std::size_t j) {
-    int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
-    float const* const x = s.chunk_x(j);
+    int const k = kept(static_cast<std::size_t>(s.count(j)));
     workspace& w = of(s, j);
     float const mean = *reinterpret_cast<float const*>(s.side);
-    auto const group = [&](int p) {
-      float const v = x[w.index[p]];
-      return (v < 0.0f ? 2u : 0u) | (std::fabs(v) > mean ? 1u : 0u);
-    };
+    float const* const v = w.value;
     std::byte* const values = s.code(j) + detail::index_bytes(k);
     for (int b = L::rank(); 4 * b < k; b += L::width) {
-      unsigned byte = 0;
-      for (int p = 4 * b; p < 4 * b + 4 && p < k; ++p) byte |= group(p) << (2 * (p % 4));
+      std::uint32_t byte = 0;
+      for (int p = 4 * b; p < 4 * b + 4 && p < k; ++p) byte |= group_of(v[p], mean) << (2 * (p % 4));
       values[b] = static_cast<std::byte>(byte);
     }
-    for (unsigned q = 0; q < 4; ++q) {
+    for (std::uint32_t q = 0; q < 4; ++q) {
       std::uint32_t mine = 0;
-      for (int p = L::rank(); p < k; p += L::width) mine += group(p) == q ? 1u : 0u;
+      for (int p = L::rank(); p < k; p += L::width) mine += group_of(v[p], mean) == q ? 1u : 0u;
       std::uint32_t const count = L::sum(mine);
-      float const sum = ordered_sum(l, static_cast<std::size_t>(k), [&](std::size_t p) {
-        return group(static_cast<int>(p)) == q ? x[w.index[p]] : 0.0f;
-      });
+      float const sum = ordered_sum(l, static_cast<std::size_t>(k),
+                                    [=](std::size_t p) { return group_of(v[p], mean) == q ? v[p] : 0.0f; });
       if (L::rank() == 0) {
         w.count[q] = count;
         w.sum[q] = sum;

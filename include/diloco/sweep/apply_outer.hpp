@@ -120,16 +120,16 @@ struct combine_shard_kernel {
     tile const t = tiles[index];
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
-      int const first = first_element<L, C::block>(l), mine = owned_elements<L, C::block>(l, count);
+      int const mine = owned_elements<L, C::block>(l, count);
       auto x = wires.combine(l, t, offset, count);
       std::uint32_t magnitude = 0;
       if (residual.none()) {
         for_first<L, lane_elements<L, C::block>>(mine,
                                                  [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
       } else {
-        auto const e = residual.block(local);
+        auto const e = residual.block(l, local, count);
         for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-          x.v[i] = step.want(x.v[i], e(first + i));
+          x.v[i] = step.want(x.v[i], e(i));
           magnitude = larger(magnitude, magnitude_bits(x.v[i]));
         });
       }

@@ -51,9 +51,9 @@ struct encode_kernel {
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     } else {
-      auto const e = residual.block(column);
+      auto const e = residual.block(l, column, count);
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = step.want(from[first + i] - p[first + i], e(first + i));
+        x.v[i] = step.want(from[first + i] - p[first + i], e(i));
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     }

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/core/fma.hpp>
+#include <diloco/core/pack.hpp>
 
 #include <cstddef>
 
@@ -24,13 +25,19 @@ struct residual_columns {
   static constexpr std::size_t floats(std::size_t n) { return Bits == 32 ? n : n / 4 + n / Block; }
   DILOCO_HD bool none() const { return to == nullptr; }
 
-  /// e of the block that begins at `column`, as a function of the element within the block.
-  DILOCO_HD auto block(std::size_t column) const {
+  /// What lane l holds of the block that begins at `column`: e(i) for its i-th element. 8 bits are widened first, because a
+  /// loop that also loads bytes does not vectorize (1.4 ns per element in place of 0.3).
+  template <lanes L>
+  DILOCO_HD auto block(L l, std::size_t column, int count) const {
     if constexpr (Bits == 32) {
-      return floats_of_block{from + column};
+      return floats_of_block{from + column + first_element<L, Block>(l)};
     } else {
-      return integers_of_block{reinterpret_cast<signed char const*>(from) + column,
-                               from[elements / 4 + column / Block]};
+      auto const* DILOCO_RESTRICT q = reinterpret_cast<signed char const*>(from) + column + first_element<L, Block>(l);
+      float const unit = from[elements / 4 + column / Block];
+      widened<L> w = {};
+      for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),
+                                            [&](int i) { w.e.v[i] = product(static_cast<float>(q[i]), unit); });
+      return w;
     }
   }
   /// Stores a block in 8 bits: q = rne(e·127/amax), read back as q·(amax/127).
@@ -43,10 +50,8 @@ struct residual_columns {
     float const amax = float_of(L::max(magnitude));
     bool const zero = amax < smallest_block_magnitude;
     float const scale = zero ? 0.0f : 127.0f / amax;
-    auto* DILOCO_RESTRICT code = reinterpret_cast<signed char*>(to) + column + first_element<L, Block>(l);
-    for_first<L, lane_elements<L, Block>>(mine, [&](int i) {
-      code[i] = static_cast<signed char>(bits_of(fma(e.v[i], scale, 12582912.0f)));  // 1.5·2²³: the FPU rounds
-    });
+    pack<8, Block>(l, count, reinterpret_cast<std::byte*>(to) + column,
+                   [&](int i) { return bits_of(fma(e.v[i], scale, 12582912.0f)) & 0xffu; });  // 1.5·2²³: the FPU rounds
     if (L::rank() == 0) to[elements / 4 + column / Block] = zero ? 0.0f : amax * (1.0f / 127.0f);
   }
 
@@ -55,10 +60,10 @@ struct residual_columns {
     float const* DILOCO_RESTRICT e;
     DILOCO_HD float operator()(int i) const { return e[i]; }
   };
-  struct integers_of_block {
-    signed char const* DILOCO_RESTRICT q;
-    float unit;
-    DILOCO_HD float operator()(int i) const { return product(static_cast<float>(q[i]), unit); }
+  template <lanes L>
+  struct widened {
+    fragment<L, Block> e;
+    DILOCO_HD float operator()(int i) const { return e.v[i]; }
   };
 };
 

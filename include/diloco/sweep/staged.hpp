@@ -55,16 +55,19 @@ DILOCO_HD inline void for_each_element(L, tile const& t, F&& f) {
   for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width)) f(i);
 }
 
-/// e of one element of a tile, whose `column` is the residual's; 0 where there is none.
-template <int Bits, int Block>
-DILOCO_HD inline float residual_at(residual_columns<Bits, Block> const& residual, std::size_t column, std::size_t i) {
-  if (residual.none()) return 0.0f;
-  if constexpr (Bits == 32) {
-    return residual.from[column + i];
-  } else {
-    std::size_t const within = i % Block;
-    return residual.block(column + i - within)(static_cast<int>(within));
-  }
+/// f(i, e) for each element of a tile that `column` begins in the residual's columns; e is 0 where there is none.
+template <int Bits, int Block, lanes L, class F>
+DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bits, Block> const& residual,
+                                        std::size_t column, F&& f) {
+  for_each_block<Block>(t, [&](int offset, auto count) {
+    int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
+    if (residual.none()) {
+      for_first<L, lane_elements<L, Block>>(mine, [&](int i) { f(first + i, 0.0f); });
+    } else {
+      auto const e = residual.block(l, column + static_cast<std::size_t>(offset), count);
+      for_first<L, lane_elements<L, Block>>(mine, [&](int i) { f(first + i, e(i)); });
+    }
+  });
 }
 
 /// x = want(θ̄ − θ, e).
@@ -79,11 +82,7 @@ struct local_delta {
   DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
     float const* DILOCO_RESTRICT from = anchor + t.column;
-    if (residual.none())
-      for_each_element(l, t, [&](std::size_t i) { x[i] = from[i] - p[i]; });
-    else
-      for_each_element(l, t,
-                       [&](std::size_t i) { x[i] = step.want(from[i] - p[i], residual_at(residual, t.column, i)); });
+    for_each_residual(l, t, residual, t.column, [&](int i, float e) { x[i] = step.want(from[i] - p[i], e); });
   }
 };
 
@@ -99,8 +98,7 @@ struct combined_delta {
   DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     wires.add_up(l, t, x);
     if (!residual.none())
-      for_each_element(l, t,
-                       [&](std::size_t i) { x[i] = step.want(x[i], residual_at(residual, t.column - column, i)); });
+      for_each_residual(l, t, residual, t.column - column, [&](int i, float e) { x[i] = step.want(x[i], e); });
   }
 };
 
@@ -117,7 +115,7 @@ struct keeper {
     if (residual.none()) return;
     float* const x = work.x_of(t);
     std::size_t const local = t.column - column;
-    for_each_element(l, t, [&](std::size_t i) { x[i] = step.keep(x[i], 0.0f, residual_at(residual, local, i)); });
+    for_each_residual(l, t, residual, local, [&](int i, float e) { x[i] = step.keep(x[i], 0.0f, e); });
     L::sync();
     float const factor = step.keep(0.0f, 1.0f, 0.0f);
     if (factor != 0.0f) work.compressor.decode(l, work.slice_of(t.slice).view(), work.chunk_of(t), factor, x);

@@ -59,23 +59,23 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
   compressor.encode(l, x, info, out);
   if (residual.none()) return;
   L::sync();
-  int const first = first_element<L, C::block>(l), mine = owned_elements<L, C::block>(l, count);
-  auto const before = residual.block(column);
+  int const mine = owned_elements<L, C::block>(l, count);
+  auto const before = residual.block(l, column, count);
   wire_block_view const in{out.code, out.side};
   if constexpr (Bits == 8) {
     fragment<L, C::block> e = {};
     compressor.decode(l, count, in, [&](int i, float y) {
-      if (count == C::block || i < mine) e.v[i] = step.keep(x.v[i], y, before(first + i));
+      if (count == C::block || i < mine) e.v[i] = step.keep(x.v[i], y, before(i));
     });
     residual.store(l, column, count, e);
   } else {
-    float* DILOCO_RESTRICT e = residual.to + column + first;
+    float* DILOCO_RESTRICT e = residual.to + column + first_element<L, C::block>(l);
     if (count == C::block) {
-      compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(first + i)); });
+      compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(i)); });
     } else {
       // A byte of codes may reach past the tail.
       compressor.decode(l, count, in, [&](int i, float y) {
-        if (i < mine) e[i] = step.keep(x.v[i], y, before(first + i));
+        if (i < mine) e[i] = step.keep(x.v[i], y, before(i));
       });
     }
   }
