@@ -39,6 +39,14 @@ struct plane {
     return c;
   }
   float* zeros(std::size_t elements) { return t.add(executor, "zeros", elements); }
+  float const* constants() {
+    static buffer const b = [] {
+      buffer to = Executor{}.allocate_wire((constant_elements_of<C> + 1) * sizeof(float));
+      if constexpr (constant_elements_of<C> != 0) C::write_constants(to.template as<float>());
+      return to;
+    }();
+    return b.template as<float>();
+  }
   std::byte* wire() {
     wires.push_back(executor.allocate_wire(plan.slot_bytes()));
     return wires.back().data();
@@ -91,6 +99,7 @@ struct encoding {
                                wire,
                                p.plan.slot_bytes(),
                                reinterpret_cast<std::byte*>(scratch),
+                               p.constants(),
                                memory,
                                next_memory,
                                {}};
@@ -127,6 +136,7 @@ void sweep_b(benchmark::State& state) {
   received.voices = voices;
   if constexpr (states_stages<C>) {
     received.slices = p.plan.slices().data();
+    received.constants = p.constants();
     received.sums = p.zeros(n);
   }
   apply_outer_kernel<C, nesterov::step, 1> kernel{
@@ -177,6 +187,7 @@ void register_all(std::string const& on) {
   both(top_k<64>{});
   both(top_k<128>{});
   both(top_k<64, kept_as::f16>{});
+  both(dct_top_k<32>{});
   both(random_k<64>{});
   both(statistical<4>{});
   both(statistical<16>{});

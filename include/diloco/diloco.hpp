@@ -6,6 +6,7 @@
 
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/absmax.hpp>
+#include <diloco/compressor/dct_top_k.hpp>
 #include <diloco/compressor/dynamic8.hpp>
 #include <diloco/compressor/f32.hpp>
 #include <diloco/compressor/fp4.hpp>

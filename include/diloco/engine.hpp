@@ -174,7 +174,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   /// Exactly what was asked for.
   [[nodiscard]] struct footprint footprint() const {
-    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes()};
+    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.size()};
   }
 
   /// Bytes that this rank sends in one round, frames and padding included: what a transport counts.
@@ -292,6 +292,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   float* common_ = nullptr;
   float* workbench_ = nullptr;  // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
+  buffer constants_;  // of a staged compressor; the host writes them once
   memory_pair memory_, owner_memory_;
   float* inner_state_[inner_slots + 1] = {};
   float* outer_state_[outer_slots + 1] = {};

@@ -47,6 +47,10 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
   if constexpr (is_staged) {
     if (!residual_is_workbench || (owns && !owner_is_workbench)) workbench_ = column("workbench", n);
     scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
+    if constexpr (constexpr std::size_t c = constant_elements_of<Compressor>; c != 0) {
+      constants_ = recipe_.executor.allocate_wire(c * sizeof(float));
+      Compressor::write_constants(constants_.template as<float>());
+    }
     std::size_t const m = plan_.memory_elements();
     memory_ = {column("memory", m), column("memory.next", m)};
     if (owns) owner_memory_ = {column("owner_memory", m), column("owner_memory.next", m)};

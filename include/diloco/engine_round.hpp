@@ -132,11 +132,17 @@ DILOCO_ENGINE
 template <class C>
 stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                     std::uint32_t phase) const {
-  return {recipe_.compressor, index_.tiles() + s.first_tile,
-          index_.slices(),    x,
-          s.column,           slots,
-          plan_.slot_bytes(), scratch_,
-          memory.now,         memory.next,
+  return {recipe_.compressor,
+          index_.tiles() + s.first_tile,
+          index_.slices(),
+          x,
+          s.column,
+          slots,
+          plan_.slot_bytes(),
+          scratch_,
+          constants_.template as<float>(),
+          memory.now,
+          memory.next,
           who(phase)};
 }
 
@@ -258,6 +264,7 @@ received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sh
   received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
   if constexpr (is_staged) {
     r.slices = index_.slices();
+    r.constants = constants_.template as<float>();
     r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
     r.who = who(0);
   }

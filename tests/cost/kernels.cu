@@ -94,6 +94,7 @@ void every_kernel() {
   feedback_kernels<absmax<4>>();
   staged_kernels<top_k<64>, error_feedback>();
   staged_kernels<top_k<64, kept_as::f16>, averaged_error>();
+  staged_kernels<dct_top_k<32>, error_feedback>();
   staged_kernels<random_k<64>, error_feedback>();
   staged_kernels<statistical<4>, error_feedback>();
   staged_kernels<statistical<16>, error_feedback>();

@@ -71,8 +71,8 @@ TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<stochastic, exact>, pair<qsgd<4>, exa
                           pair<few_a_lane, exact>, pair<rotated, exact>);
 using halves = top_k<64, kept_as::f16>;
 using symmetric = statistical<4, buckets::symmetric>;
-TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<top_k<64>, exact>, pair<halves, averaged_error>, pair<random_k<64>, exact>,
-                          pair<statistical<16>, exact>, pair<statistical<256>, ef21>, pair<symmetric, exact>,
-                          pair<low_rank<2>, mean_error_feedback>);
+TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<top_k<64>, exact>, pair<halves, averaged_error>, pair<dct_top_k<32>, exact>,
+                          pair<random_k<64>, exact>, pair<statistical<16>, exact>, pair<statistical<256>, ef21>,
+                          pair<symmetric, exact>, pair<low_rank<2>, mean_error_feedback>);
 
 }  // namespace

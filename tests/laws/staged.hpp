@@ -22,7 +22,14 @@ struct staged_wire {
   std::vector<float> x = std::vector<float>(l.column_elements() + 1);
   std::vector<float> memory = std::vector<float>(plan.memory_elements() + 1), next_memory = memory;
   std::vector<std::uint64_t> scratch = std::vector<std::uint64_t>(plan.scratch_bytes() / 8 + 2);
+  std::vector<float> constants = write_constants();
   buffer slot = cpp{}.allocate(plan.slot_bytes());
+
+  static std::vector<float> write_constants() {
+    std::vector<float> c(constant_elements_of<C> + 1);
+    if constexpr (constant_elements_of<C> != 0) C::write_constants(c.data());
+    return c;
+  }
 
   layout lay_out() {
     std::vector<tensor> tensors;
@@ -38,8 +45,18 @@ struct staged_wire {
     // 16-byte alignment is what an executor gives.
     auto* const aligned =
         reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(scratch.data()) + 15) / 16 * 16);
-    return {compressor, l.tiles().data(), plan.slices().data(), x.data(),         0, slot.data(), plan.slot_bytes(),
-            aligned,    memory.data(),    next_memory.data(),   draw{round, 0, 0}};
+    return {compressor,
+            l.tiles().data(),
+            plan.slices().data(),
+            x.data(),
+            0,
+            slot.data(),
+            plan.slot_bytes(),
+            aligned,
+            constants.data(),
+            memory.data(),
+            next_memory.data(),
+            draw{round, 0, 0}};
   }
 
   struct given {
@@ -65,8 +82,8 @@ struct staged_wire {
     std::vector<float> sums(l.column_elements(), -77.0f);
     std::byte const* const wire = slot.data();
     float const one = 1.0f;
-    received_wires<C> const received{compressor,       &wire, &one, 1, false, plan.slices().data(), sums.data(),
-                                     draw{round, 0, 0}};
+    received_wires<C> const received{
+        compressor, &wire, &one, 1, false, plan.slices().data(), constants.data(), sums.data(), draw{round, 0, 0}};
     for (tile const& t : l.tiles()) received.prepare(solo{}, t);
     std::vector<std::vector<float>> out;
     for (layout::row const& r : l.rows())

@@ -38,8 +38,8 @@ constexpr bool all_compressors(types<Cs...>) {
   // Whoever has numbers lists them: ranks compare them.
   return ((value<Cs> && block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) && ...);
 }
-using staged_compressors = types<top_k<64>, top_k<128, kept_as::f16>, random_k<64>, statistical<4>, statistical<16>,
-                                 statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>>;
+using staged_compressors = types<top_k<64>, dct_top_k<32>, top_k<128, kept_as::f16>, random_k<64>, statistical<4>,
+                                 statistical<16>, statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>>;
 template <class... Cs>
 constexpr bool all_staged(types<Cs...>) {
   return ((value<Cs> && staged_compressor<Cs> && !block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) &&

@@ -17,30 +17,54 @@ inline namespace v0 {
 /// the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes for each tensor.
 enum class kept_as { f16, two_bits };
 
-/// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices (SparseLoCo, Sarfi et al.
-/// 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits, 0.219 at 64 of 4096. NMSE 0.88 on Gaussian
-/// data at 64, 0.80 at 128: wants error feedback, of decay about 0.95. Chunks are cut from the flat tensor; of a shorter last
-/// one the same share is kept, rounded up.
-template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
-struct top_k {
+namespace detail {
+
+/// What is selected from, and what is kept of it goes back to: the elements themselves.
+struct element_domain {
+  static constexpr std::string_view prefix = "top_k";
+  static constexpr std::size_t constant_elements = 0;
+  DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t) { return 0; }
+  DILOCO_HD static int size(int count) { return count; }
+
+  template <lanes L>
+  DILOCO_HD static float const* forward(L, slice const& s, std::size_t j) {
+    return s.chunk_x(j);
+  }
+  /// g[i] ← fma(c, value(p), g[i]) for the p-th kept, i = index(p).
+  template <lanes L, class Index, class Value>
+  DILOCO_HD static void back(L, slice_view const&, int, int k, Index&& index, Value&& value, float c, float* g) {
+    for (int p = L::rank(); p < k; p += L::width) {
+      int const i = index(p);
+      g[i] = fma(c, value(p), g[i]);
+    }
+  }
+};
+
+/// The K of largest magnitude of each chunk of a domain.
+template <int K, kept_as As, int Chunk, class Domain>
+struct sparse {
   static_assert(0 < K && K <= Chunk && Chunk <= 4096 && Chunk % 256 == 0,
                 "diloco: top_k: K is in [1, Chunk], and Chunk a multiple of 256 of at most 4096");
-  static constexpr auto label = join(std::string_view("top_k"), unsigned(K), std::string_view("/"), unsigned(Chunk),
+  static constexpr auto label = join(Domain::prefix, unsigned(K), std::string_view("/"), unsigned(Chunk),
                                      std::string_view(As == kept_as::f16 ? "+f16" : "+2bit"));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Chunk;
   static constexpr bool lossless = false;
-  static constexpr float largest = As == kept_as::f16 ? 65504.0f : 0x1p96f;  // 2³¹ such numbers have a finite sum
   static constexpr bool coded = As == kept_as::two_bits;
+  /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
+  static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
+  static constexpr std::size_t constant_elements = Domain::constant_elements;
+  static void write_constants(float* to) requires(constant_elements != 0) { Domain::write_constants(to); }
 
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {
     int const k = kept(n);
     std::size_t const values = static_cast<std::size_t>(k);
-    return detail::index_bytes(k) + (coded ? (values + 3) / 4 : 2 * values);
+    return index_bytes(k) + (coded ? (values + 3) / 4 : 2 * values);
   }
   static constexpr std::size_t slice_bytes(std::size_t, std::size_t) { return coded ? 4 * sizeof(float) : 0; }
   static constexpr std::size_t scratch_bytes(std::size_t elements, std::size_t) {
-    return (elements + Chunk - 1) / Chunk * sizeof(workspace);
+    std::size_t const chunks = (elements + Chunk - 1) / Chunk;
+    return chunks * sizeof(workspace) + Domain::scratch_bytes(chunks);
   }
   static constexpr auto stages = [] {
     if constexpr (coded)
@@ -61,45 +85,45 @@ struct top_k {
   DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* g) const {
     int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
     std::byte const* const code = s.code(j);
-    if (!detail::indices_rise(l, code, k, n)) return;
-    std::byte const* const values = code + detail::index_bytes(k);
-    for (int p = L::rank(); p < k; p += L::width) {
-      int const i = detail::index_at(code, p);
-      g[i] = fma(c, value_at(s, values, p), g[i]);
-    }
+    if (!indices_rise(l, code, k, Domain::size(n))) return;
+    std::byte const* const values = code + index_bytes(k);
+    Domain::back(
+        l, s, n, k, [=](int p) { return index_at(code, p); }, [&](int p) { return value_at(s, values, p); }, c, g);
   }
-  friend bool operator==(top_k const&, top_k const&) { return true; }
+  friend bool operator==(sparse const&, sparse const&) { return true; }
 
  private:
   /// Of one chunk: what was chosen, and its part of the tensor's sums.
   struct alignas(16) workspace {
-    detail::selection<K, Chunk> selection;
+    selection<K, Chunk> choice;
     float value[K];
     std::uint16_t index[(K + 1) / 2 * 2];
     float mean;
     float sum[4];
     std::uint32_t count[4];
   };
-  DILOCO_HD static constexpr int kept(std::size_t n) { return detail::kept_of<K, Chunk>(n); }
-  DILOCO_HD static workspace& of(slice const& s, std::size_t j) { return reinterpret_cast<workspace*>(s.scratch)[j]; }
+  DILOCO_HD static constexpr int kept(std::size_t n) { return kept_of<K, Chunk>(n); }
+  DILOCO_HD static workspace& of(slice const& s, std::size_t j) {
+    return reinterpret_cast<workspace*>(s.scratch + Domain::scratch_bytes(s.chunks()))[j];
+  }
 
   template <lanes L>
   DILOCO_HD static void choose(L l, slice const& s, std::size_t j) {
     int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
-    float const* const x = s.chunk_x(j);
+    float const* const x = Domain::forward(l, s, j);
     workspace& w = of(s, j);
-    detail::select_largest(l, x, n, k, w.selection, [&](int p, int i) {
+    select_largest(l, x, Domain::size(n), k, w.choice, [&](int p, int i) {
       w.index[p] = static_cast<std::uint16_t>(i);
       w.value[p] = x[i];
     });
     L::sync();
-    detail::pack_indices(l, s.code(j), w.index, k);
+    pack_indices(l, s.code(j), w.index, k);
     if constexpr (coded) {
       float const* const v = w.value;
       float const sum = ordered_sum(l, static_cast<std::size_t>(k), [=](std::size_t p) { return std::fabs(v[p]); });
       if (L::rank() == 0) w.mean = sum / static_cast<float>(k);
     } else {
-      std::byte* const values = s.code(j) + detail::index_bytes(k);
+      std::byte* const values = s.code(j) + index_bytes(k);
       for (int p = L::rank(); p < k; p += L::width) {
         std::uint16_t const h = f16_from_float(w.value[p]);
         values[2 * p] = static_cast<std::byte>(h & 0xffu);
@@ -124,7 +148,7 @@ struct top_k {
     workspace& w = of(s, j);
     float const mean = *reinterpret_cast<float const*>(s.side);
     float const* const v = w.value;
-    std::byte* const values = s.code(j) + detail::index_bytes(k);
+    std::byte* const values = s.code(j) + index_bytes(k);
     for (int b = L::rank(); 4 * b < k; b += L::width) {
       std::uint32_t byte = 0;
       for (int p = 4 * b; p < 4 * b + 4 && p < k; ++p) byte |= group_of(v[p], mean) << (2 * (p % 4));
@@ -162,6 +186,15 @@ struct top_k {
     }
   }
 };
+
+}  // namespace detail
+
+/// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices (SparseLoCo, Sarfi et al.
+/// 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits, 0.219 at 64 of 4096. NMSE 0.88 on Gaussian
+/// data at 64, 0.80 at 128: wants error feedback, of decay about 0.95. Chunks are cut from the flat tensor; of a shorter last
+/// one the same share is kept, rounded up.
+template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
+struct top_k : detail::sparse<K, As, Chunk, detail::element_domain> {};
 
 }  // namespace v0
 }  // namespace diloco

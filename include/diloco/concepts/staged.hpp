@@ -22,6 +22,7 @@ struct slice_shape {
   draw who = {};            ///< likewise: round, rank and phase
   std::size_t chunk = 0;    ///< elements of a full chunk
   std::size_t stride = 0;   ///< bytes from one chunk's code to the next
+  float const* constants = nullptr;  ///< what the compressor's write_constants wrote
   [[nodiscard]] DILOCO_HD std::size_t chunks() const { return (elements + chunk - 1) / chunk; }
   [[nodiscard]] DILOCO_HD int count(std::size_t j) const {
     std::size_t const left = elements - j * chunk;
@@ -77,6 +78,13 @@ constexpr std::size_t memory_elements_of([[maybe_unused]] std::size_t elements, 
   else
     return 0;
 }
+template <class C>
+inline constexpr std::size_t constant_elements_of = [] {
+  if constexpr (requires { C::constant_elements; })
+    return std::size_t{C::constant_elements};
+  else
+    return std::size_t{0};
+}();
 template <class C>
 inline constexpr bool wants_whole_tensors = requires {
   C::whole_tensors;

@@ -14,7 +14,8 @@ inline namespace v0 {
 
 template <staged_compressor C>
 DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who) {
-  return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block)};
+  return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
+          nullptr};
 }
 
 /// What the stages of one encoding work on.
@@ -28,6 +29,7 @@ struct stage_work {
   std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::byte* scratch;
+  float const* constants;
   float const* memory;
   float* next_memory;
   draw who;
@@ -41,6 +43,7 @@ struct stage_work {
     p.side = payload + r.wire;
     p.codes = payload + r.codes;
     p.scratch = scratch + r.scratch;
+    p.constants = constants;
     p.memory = memory + r.memory;
     p.next_memory = next_memory + r.memory;
     return p;
@@ -203,6 +206,7 @@ struct received_wires<C> {
   int voices;
   bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
   slice_record const* slices = nullptr;
+  float const* constants = nullptr;
   float* sums = nullptr;  // padded column, free to write
   draw who = {};
 
@@ -224,6 +228,7 @@ struct received_wires<C> {
     slice_record const& r = slices[t.slice];
     slice_view p;
     static_cast<slice_shape&>(p) = shape_of<C>(r, who);
+    p.constants = constants;
     std::size_t const chunk = (t.column - r.column) / C::block;
     for (int k = 0; k < (sharded ? 1 : voices); ++k) {
       std::byte const* const payload = wire[sharded ? t.shard : static_cast<std::uint32_t>(k)] + sizeof(frame);
