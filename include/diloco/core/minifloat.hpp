@@ -13,23 +13,24 @@ struct minifloat {
   static constexpr int bits = 1 + Exponent + Mantissa;
   static constexpr std::uint32_t largest_code = LargestCode;
 
-  /// |x| above the largest number becomes the largest; −0 becomes +0. Finite x only.
+  /// |x| above the largest number becomes the largest; −0 and what rounds to it become +0. Finite x only.
   DILOCO_HD static constexpr std::uint32_t narrow(float x) {
-    std::uint32_t const u = bits_of(x), a = u & 0x7fffffffu;
-    std::uint32_t const normal = (a - rebias + half_below + ((a >> dropped) & 1u)) >> dropped;
-    // Below the smallest normal number a float's own rounding does it: the sum's last place is the unit.
-    std::uint32_t const small = bits_of(float_of(a) + float_of(unit_in_last_place)) - unit_in_last_place;
-    std::uint32_t const rounded = a < smallest_normal ? small : normal;
-    std::uint32_t const code = rounded < largest_code ? rounded : largest_code;
-    return code | (code != 0 ? u >> 31 << (bits - 1) : 0u);
+    std::uint32_t const u = bits_of(x) & 0x7fffffffu, a = u < bits_of(largest) ? u : bits_of(largest);
+    std::uint32_t const e = a & 0x7f800000u, exponent = e > smallest_normal ? e : smallest_normal;
+    std::uint32_t const lowest = x < -half_unit ? offset + (1u << (bits - 1)) : offset;
+    // The last place of the sum is the format's at this exponent, so the FPU rounds, subnormals too; what the second number
+    // has in its lowest bits makes the code of the count of units. The sum comes last, because g++ would pack terms that come
+    // later to bytes one by one (e4m3, sweep A: 0.7 ns per element for 0.57).
+    float const sum = float_of(a) + float_of(exponent + (exponent >> dropped) + lowest);
+    return bits_of(sum) & ((1u << bits) - 1u);
   }
   /// The number of a code that stands in the low bits.
   DILOCO_HD static constexpr float widen(std::uint32_t code) {
-    std::uint32_t const magnitude = code & ((1u << (bits - 1)) - 1u);
-    std::uint32_t const sign = code >> (bits - 1) << 31;
-    float const normal = float_of((magnitude << dropped) + rebias);
-    float const small = float_of((magnitude << dropped) + smallest_normal) - float_of(smallest_normal);
-    return float_of(bits_of(magnitude < (1u << Mantissa) ? small : normal) | sign);
+    std::uint32_t const magnitude = (code & ((1u << (bits - 1)) - 1u)) << dropped;
+    std::uint32_t const normal = magnitude + rebias;
+    // The lesser is right: below the smallest normal number the second, which has no leading 1.
+    std::uint32_t const small = bits_of(float_of(magnitude + smallest_normal) - float_of(smallest_normal));
+    return float_of((normal < small ? normal : small) | code >> (bits - 1) << 31);
   }
   static constexpr float largest = float_of((LargestCode << (23 - Mantissa)) + ((127u - Bias) << 23));
 
@@ -37,8 +38,9 @@ struct minifloat {
   static constexpr int dropped = 23 - Mantissa;
   static constexpr std::uint32_t rebias = (127u - Bias) << 23;
   static constexpr std::uint32_t smallest_normal = (128u - Bias) << 23;
-  static constexpr std::uint32_t half_below = (1u << (dropped - 1)) - 1u;
-  static constexpr std::uint32_t unit_in_last_place = (127u + 24u - Bias - Mantissa) << 23;
+  static constexpr std::uint32_t offset =
+      (std::uint32_t{dropped} << 23) + ((0u - (smallest_normal >> dropped)) & 0xffu);
+  static constexpr float half_unit = float_of((127u - Bias - Mantissa) << 23);
 };
 
 /// OCP formats; the codes of Inf and NaN are never written.
