@@ -40,7 +40,7 @@ struct scaled_f16 {
     // Codes above 2 come from no encoder: read without Inf and NaN, and never beyond the largest float.
     for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count), [&](int i) {
       std::uint16_t const c = static_cast<std::uint16_t>(code[i] & 0x7fffu) <= 0x4000u ? code[i] : 0;
-      sink(i, product(float_from_f16(c), scale));
+      sink(i, product(float_from_finite_f16(c), scale));
     });
   }
   friend bool operator==(scaled_f16 const&, scaled_f16 const&) { return true; }

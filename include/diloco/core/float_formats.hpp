@@ -23,23 +23,26 @@ DILOCO_HD inline float float_from_bf16(std::uint16_t b) { return float_of(static
 /// binary32 → binary16, round to nearest even, subnormals kept; |x| ≤ 65504 only.
 DILOCO_HD inline std::uint16_t f16_from_float(float x) {
   std::uint32_t const u = bits_of(x);
-  std::uint32_t const sign = (u >> 16) & 0x8000u;
-  std::uint32_t const a = u & 0x7fffffffu;
-  // Normal result: move the exponent bias from 127 to 15 and round the 13 bits that drop off.
-  std::uint32_t const normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
-  // Below 2⁻¹⁴: adding 0.5 puts the unit 2⁻²⁴ in the last place, so the FPU rounds to nearest even.
-  std::uint32_t const small = bits_of(float_of(a) + 0.5f) - 0x3f000000u;
-  return static_cast<std::uint16_t>(sign | (a < 0x38800000u ? small : normal));
+  std::uint32_t const e = u & 0x7f800000u, exponent = e > 0x38800000u ? e : 0x38800000u;
+  // The last place of the sum is binary16's at this exponent, 13 above the float's, so the FPU rounds, subnormals too; what
+  // the second number has in its lowest bits makes the code of the count of units.
+  std::uint32_t const lowest = (13u << 23) + (0x10000u - (0x38800000u >> 13) % 0x10000u) + ((u >> 16) & 0x8000u);
+  return static_cast<std::uint16_t>(
+      bits_of(float_of(u & 0x7fffffffu) + float_of(exponent + (exponent >> 13) + lowest)));
 }
 
-DILOCO_HD inline float float_from_f16(std::uint16_t h) {
+/// binary16 → binary32 of finite numbers.
+DILOCO_HD inline float float_from_finite_f16(std::uint16_t h) {
   std::uint32_t const sign = (static_cast<std::uint32_t>(h) & 0x8000u) << 16;
-  std::uint32_t const a = h & 0x7fffu;
-  // Exponent 31 becomes 255 (Inf and NaN stay what they are).
-  std::uint32_t const normal = (a << 13) + (a >= 0x7c00u ? 0x70000000u : 0x38000000u);
-  // Subnormal: a·2⁻²⁴, exact; built as (0.5 + a·2⁻²⁴) − 0.5.
-  std::uint32_t const small = bits_of(float_of(a + 0x3f000000u) - 0.5f);
-  return float_of(sign | (a < 0x0400u ? small : normal));
+  std::uint32_t const a = (h & 0x7fffu) << 13, normal = a + 0x38000000u;
+  // The lesser is right: below the smallest normal number the second, a·2⁻²⁴, which has no leading 1.
+  std::uint32_t const small = bits_of(float_of(a + 0x38800000u) - 0x1p-14f);
+  return float_of(sign | (normal < small ? normal : small));
+}
+
+/// Of any: exponent 31 becomes 255 (Inf and NaN stay what they are).
+DILOCO_HD inline float float_from_f16(std::uint16_t h) {
+  return float_of(bits_of(float_from_finite_f16(h)) | ((h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u));
 }
 
 }  // namespace v0
