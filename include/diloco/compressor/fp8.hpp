@@ -17,7 +17,7 @@ struct floating {
   static constexpr int bits = Float::bits;
   static constexpr float levels = Float::largest;
   DILOCO_HD static std::uint32_t code(float x, float scale) { return Float::narrow(product(x, scale)); }
-  DILOCO_HD static float value(std::uint32_t top) { return Float::widen(top >> (32 - bits)); }
+  DILOCO_HD static float value(std::uint32_t top) { return Float::widen_top(top); }
 };
 
 }  // namespace detail

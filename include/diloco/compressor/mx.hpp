@@ -25,7 +25,14 @@ struct group_magnitudes {
   DILOCO_HD explicit group_magnitudes(fragment<L, Block> const& x) {
     for (int g = 0; g < groups; ++g) {
       std::uint32_t most = 0;
-      for (int i = 0; i < size; ++i) most = larger(most, magnitude_bits(x.v[g * size + i]));
+      auto const hear = [&](int i) { most = larger(most, magnitude_bits(x.v[g * size + i])); };
+      if constexpr (size > 16) {
+        for (int i = 0; i < size; ++i) hear(i);
+      } else {
+        // A loop this short g++ unrolls, and makes a transposition of all groups (nvfp4, sweep A: 0.98 ns for 0.69).
+        DILOCO_ONE_VECTOR
+        for (int i = 0; i < size; ++i) hear(i);
+      }
       of[g] = L::template max_of<Group / size>(most);
     }
   }
@@ -48,17 +55,20 @@ struct microscaled {
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     using magnitudes = group_magnitudes<group, block, L>;
     magnitudes const m(x);
-    std::uint8_t q[lane_elements<L, block>];
+    float inverse[magnitudes::groups];
     for (int g = 0; g < magnitudes::groups; ++g) {
       std::uint32_t const exponent = m.of[g] >> 23;
       bool const zero = exponent <= LargestExponent || info.amax < smallest_block_magnitude;
       std::uint32_t const byte = zero ? 0u : exponent - LargestExponent;
-      float const inverse = zero ? 0.0f : float_of((254u - byte) << 23);
+      inverse[g] = zero ? 0.0f : float_of((254u - byte) << 23);
+      if (magnitudes::leads(l)) out.side[magnitudes::first(l) + g] = static_cast<std::byte>(byte);
+    }
+    std::uint8_t q[lane_elements<L, block>];
+    for (int g = 0; g < magnitudes::groups; ++g) {
       for (int i = 0; i < magnitudes::size; ++i) {
         int const at = g * magnitudes::size + i;
-        q[at] = static_cast<std::uint8_t>(Float::narrow(product(x.v[at], inverse)));
+        q[at] = static_cast<std::uint8_t>(Float::narrow(product(x.v[at], inverse[g])));
       }
-      if (magnitudes::leads(l)) out.side[magnitudes::first(l) + g] = static_cast<std::byte>(byte);
     }
     pack_planes<bits, block>(l, info.count, out.code, q);
   }
@@ -66,16 +76,14 @@ struct microscaled {
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     using magnitudes = group_magnitudes<group, block, L>;
-    std::uint8_t q[lane_elements<L, block>] = {};
-    unpack_planes<bits, block>(l, count, in.code, q);
+    float scale[magnitudes::groups];
     for (int g = 0; g < magnitudes::groups; ++g) {
       auto const byte = static_cast<std::uint32_t>(in.side[magnitudes::first(l) + g]);
-      float const scale = float_of(byte > 253u - LargestExponent ? 0u : byte << 23);
-      for (int i = 0; i < magnitudes::size; ++i) {
-        int const at = g * magnitudes::size + i;
-        sink(at, product(Float::widen(q[at]), scale));
-      }
+      scale[g] = float_of(byte > 253u - LargestExponent ? 0u : byte << 23);
     }
+    unpack_groups<bits, block, group>(l, count, in.code, [&](int g) {
+      return [&sink, unit = scale[g]](int i, std::uint32_t top) { sink(i, product(Float::widen_top(top), unit)); };
+    });
   }
 };
 
@@ -119,16 +127,24 @@ struct nvfp4 {
     bool const zero = info.amax < smallest_block_magnitude;
     float const unit = zero ? 0.0f : info.amax * (1.0f / 2688.0f), inverse_unit = zero ? 0.0f : 1.0f / unit;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = unit;
-    std::uint8_t q[lane_elements<L, block>];
+    float inverse[magnitudes::groups];
+    std::uint8_t scale[magnitudes::groups];
     for (int g = 0; g < magnitudes::groups; ++g) {
-      std::uint32_t const scale = float_e4m3::narrow(product(float_of(m.of[g]) * (1.0f / 6.0f), inverse_unit));
-      float const inverse = scale == 0 ? 0.0f : 1.0f / product(float_e4m3::widen(scale), unit);
-      for (int i = 0; i < magnitudes::size; ++i) {
-        int const at = g * magnitudes::size + i;
-        q[at] = static_cast<std::uint8_t>(float_e2m1::narrow(product(x.v[at], inverse)));
-      }
-      if (magnitudes::leads(l)) out.side[4 + magnitudes::first(l) + g] = static_cast<std::byte>(scale);
+      std::uint32_t const code = float_e4m3::narrow(product(float_of(m.of[g]) * (1.0f / 6.0f), inverse_unit));
+      inverse[g] = code == 0 ? 0.0f : 1.0f / product(float_e4m3::widen(code), unit);
+      scale[g] = static_cast<std::uint8_t>(code);
     }
+    for (int g = 0; g < magnitudes::groups; ++g) {
+      if (magnitudes::leads(l)) out.side[4 + magnitudes::first(l) + g] = static_cast<std::byte>(scale[g]);
+    }
+    // Apart from the codes: a group of bytes is half a vector.
+    float y[lane_elements<L, block>];
+    for (int g = 0; g < magnitudes::groups; ++g) {
+      DILOCO_ONE_VECTOR
+      for (int i = g * magnitudes::size; i < (g + 1) * magnitudes::size; ++i) y[i] = product(x.v[i], inverse[g]);
+    }
+    std::uint8_t q[lane_elements<L, block>];
+    for (int i = 0; i < x.size; ++i) q[i] = static_cast<std::uint8_t>(float_e2m1::narrow(y[i]));
     pack_planes<4, block>(l, info.count, out.code, q);
   }
 
@@ -138,16 +154,14 @@ struct nvfp4 {
     std::uint32_t const bits_of_unit = bits_of(*reinterpret_cast<float const*>(in.side));
     // What no encoder writes reads as zero: amax/2688 of the largest amax is below 2¹¹⁶.
     float const unit = bits_of_unit < 0x79800000u ? float_of(bits_of_unit) : 0.0f;
-    std::uint8_t q[lane_elements<L, block>] = {};
-    unpack_planes<4, block>(l, count, in.code, q);
+    float scale[magnitudes::groups];
     for (int g = 0; g < magnitudes::groups; ++g) {
-      float const scale =
-          product(float_e4m3::widen(static_cast<std::uint32_t>(in.side[4 + magnitudes::first(l) + g]) & 0x7fu), unit);
-      for (int i = 0; i < magnitudes::size; ++i) {
-        int const at = g * magnitudes::size + i;
-        sink(at, product(float_e2m1::widen(q[at]), scale));
-      }
+      auto const code = static_cast<std::uint32_t>(in.side[4 + magnitudes::first(l) + g]);
+      scale[g] = product(float_e4m3::widen(code & 0x7fu), unit);
     }
+    unpack_groups<bits, block, group>(l, count, in.code, [&](int g) {
+      return [&sink, u = scale[g]](int i, std::uint32_t top) { sink(i, product(float_e2m1::widen_top(top), u)); };
+    });
   }
 };
 

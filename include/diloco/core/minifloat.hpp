@@ -24,14 +24,15 @@ struct minifloat {
     float const sum = float_of(a) + float_of(exponent + (exponent >> dropped) + lowest);
     return bits_of(sum) & ((1u << bits) - 1u);
   }
-  /// The number of a code that stands in the low bits.
-  DILOCO_HD static constexpr float widen(std::uint32_t code) {
-    std::uint32_t const magnitude = (code & ((1u << (bits - 1)) - 1u)) << dropped;
+  /// The number of a code that stands in the top bits; what is below is noise.
+  DILOCO_HD static constexpr float widen_top(std::uint32_t top) {
+    std::uint32_t const magnitude = (top >> (8 - Exponent)) & (((1u << (bits - 1)) - 1u) << dropped);
     std::uint32_t const normal = magnitude + rebias;
     // The lesser is right: below the smallest normal number the second, which has no leading 1.
     std::uint32_t const small = bits_of(float_of(magnitude + smallest_normal) - float_of(smallest_normal));
-    return float_of((normal < small ? normal : small) | code >> (bits - 1) << 31);
+    return float_of((normal < small ? normal : small) | (top & 0x80000000u));
   }
+  DILOCO_HD static constexpr float widen(std::uint32_t code) { return widen_top(code << (32 - bits)); }
   static constexpr float largest = float_of((LargestCode << (23 - Mantissa)) + ((127u - Bias) << 23));
 
  private:

@@ -19,6 +19,19 @@ DILOCO_HD constexpr std::size_t packed_bytes(std::size_t n) {
   return (n * Bits + 7) / 8;
 }
 
+/// Other widths are two planes: 3 bits one of 2 and one of 1, 6 bits one of 4 and one of 2. The second plane of a whole block
+/// is aligned where Block is a power of two; that of a tail is read by bytes.
+template <int Bits>
+inline constexpr int low_plane = Bits == 6   ? 4
+                                 : Bits == 3 ? 2
+                                             : Bits;
+
+template <int Bits>
+DILOCO_HD constexpr std::size_t planes_bytes(std::size_t n) {
+  constexpr int low = low_plane<Bits>;
+  return packed_bytes<low>(n) + (low < Bits ? packed_bytes<Bits - low>(n) : 0);
+}
+
 namespace detail {
 
 /// The 8/Bits codes at `q`, one per byte, in one byte. On the host in a word's lanes, which become a vector's; a byte-wise
@@ -55,6 +68,33 @@ template <int Bytes>
 using word_of_bytes =
     std::conditional_t<Bytes == 1, std::uint8_t, std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
 
+/// The codes of this lane's elements in a whole block, a word's at a time.
+template <lanes L, int Bits, int Block>
+struct words {
+  static constexpr int low = low_plane<Bits>, high = Bits - low, run = word_elements<L, Block, low>;
+  std::byte const *low_codes, *high_codes;
+
+  DILOCO_HD words(L l, std::byte const* in)
+      : low_codes(in + first_element<L, Block>(l) * low / 8),
+        high_codes(in + Block * low / 8 + first_element<L, Block>(l) * high / 8) {}
+  /// sink(i, top) for the elements of word w.
+  template <class Sink>
+  DILOCO_HD void each(int w, Sink&& sink) const {
+    std::uint32_t const c = reinterpret_cast<word_of_bytes<run * low / 8> const*>(low_codes)[w];
+    if constexpr (high == 0) {
+      DILOCO_ONE_VECTOR
+      for (int i = 0; i < run; ++i) sink(w * run + i, c << (32 - low - low * i));
+    } else {
+      std::uint32_t const h = reinterpret_cast<word_of_bytes<run * high / 8> const*>(high_codes)[w];
+      DILOCO_ONE_VECTOR
+      for (int i = 0; i < run; ++i) {
+        std::uint32_t const above = (h << (32 - high - high * i)) & ~(0xffffffffu >> high);
+        sink(w * run + i, above | c << (32 - low - low * i) >> high);
+      }
+    }
+  }
+};
+
 }  // namespace detail
 
 /// Writes code_of(i) of this lane's elements; of `count` elements of the block exactly packed_bytes(count) bytes.
@@ -78,39 +118,22 @@ requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* ou
 /// noise. A byte of a tail may hold codes past `count`; they reach the sink too.
 template <int Bits, int Block, lanes L, class Sink>
 requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte const* in, Sink&& sink) {
-  constexpr int n = lane_elements<L, Block>, run = detail::word_elements<L, Block, Bits>;
-  auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
-  if constexpr (Bits == 8) {
-    for_first<L, n>(owned_elements<L, Block>(l, count),
-                    [&](int i) { sink(i, static_cast<std::uint32_t>(code[i]) << 24); });
-  } else if (count == Block) {
-    for (int w = 0; w < n / run; ++w) {
-      std::uint32_t const c = reinterpret_cast<detail::word_of_bytes<run * Bits / 8> const*>(code)[w];
-      DILOCO_ONE_VECTOR
-      for (int i = 0; i < run; ++i) sink(w * run + i, c << (32 - Bits - Bits * i));
-    }
-  } else {
+  constexpr int n = lane_elements<L, Block>;
+  if (Bits == 8 || count != Block) {
+    auto const* DILOCO_RESTRICT code =
+        reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
     int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
     for_first<L, n * Bits / 8>(mine, [&](int j) {
       std::uint32_t const c = code[j];
       for (int i = 0; i < 8 / Bits; ++i) sink(8 / Bits * j + i, c << (32 - Bits - Bits * i));
     });
+  } else {
+    detail::words<L, Bits, Block> const words(l, in);
+    for (int w = 0; w < n / words.run; ++w) words.each(w, sink);
   }
 }
 
-/// Any width from arrays of codes, one per byte: 3 bits are a plane of 2 and a plane of 1, 6 bits one of 4 and one of 2. The
-/// second plane of a whole block is aligned where Block is a power of two; that of a tail is read by bytes.
-template <int Bits>
-inline constexpr int low_plane = Bits == 6   ? 4
-                                 : Bits == 3 ? 2
-                                             : Bits;
-
-template <int Bits>
-DILOCO_HD constexpr std::size_t planes_bytes(std::size_t n) {
-  constexpr int low = low_plane<Bits>;
-  return packed_bytes<low>(n) + (low < Bits ? packed_bytes<Bits - low>(n) : 0);
-}
-
+/// Any width from arrays of codes, one per byte, and back.
 template <int Bits, int Block, lanes L>
 DILOCO_HD inline void pack_planes(L l, int count, std::byte* out, std::uint8_t const (&q)[lane_elements<L, Block>]) {
   constexpr int low = low_plane<Bits>;
@@ -130,6 +153,26 @@ DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in, std::ui
     unpack<Bits - low, Block>(
         l, count, in + packed_bytes<low>(static_cast<std::size_t>(count)),
         [&](int i, std::uint32_t top) { q[i] = static_cast<std::uint8_t>(q[i] | (top >> (32 - Bits + low) << low)); });
+  }
+}
+
+/// Any width in groups of `Group` elements: sink_of(g) gives the sink for this lane's part of the g-th of its groups.
+template <int Bits, int Block, int Group, lanes L, class SinkOf>
+DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&& sink_of) {
+  constexpr int n = lane_elements<L, Block>, size = n < Group ? n : Group;
+  if (Bits == 8 || count != Block) {
+    std::uint8_t q[n] = {};
+    unpack_planes<Bits, Block>(l, count, in, q);
+    for (int g = 0; g < n / size; ++g) {
+      auto const sink = sink_of(g);
+      for (int i = g * size; i < (g + 1) * size; ++i) sink(i, static_cast<std::uint32_t>(q[i]) << (32 - Bits));
+    }
+  } else if constexpr (Bits != 8) {
+    detail::words<L, Bits, Block> const words(l, in);
+    for (int g = 0; g < n / size; ++g) {
+      auto const sink = sink_of(g);
+      for (int w = 0; w < size / words.run; ++w) words.each(g * (size / words.run) + w, sink);
+    }
   }
 }
 
