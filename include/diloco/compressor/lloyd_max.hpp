@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/compressor/detail/block_sums.hpp>
+#include <diloco/compressor/detail/pick.hpp>
 #include <diloco/compressor/detail/scaled_codes.hpp>
 #include <diloco/core/text.hpp>
 
@@ -69,8 +70,9 @@ struct lloyd_max {
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const written = detail::scale_on_wire(in.side), rms = written <= largest ? written : 0.0f;
+    auto const scaled = [&](int k) { return product(rms, detail::lloyd_max_number<Bits>(k)); };
     auto const number = [&](int i, std::uint32_t top) {
-      float const y = number_of<0, numbers>(top << 1, rms);
+      float const y = detail::pick<0, 1 << (Bits - 1)>(top << 1, scaled);
       sink(i, float_of(rms == 0.0f ? 0u : bits_of(y) | (top & 0x80000000u)));
     };
     unpack_groups<Bits, Block, Block>(l, count, in.code, [&](int) { return number; });
@@ -78,25 +80,12 @@ struct lloyd_max {
   friend bool operator==(lloyd_max const&, lloyd_max const&) { return true; }
 
  private:
-  static constexpr int numbers = 1 << (Bits - 1);
   /// 0 … 2^(Bits−1) − 2: spelled out, because g++ vectorizes around no inner loop.
   using others = std::make_integer_sequence<int, (1 << (Bits - 1)) - 1>;
   template <int... K>
   DILOCO_HD static std::uint32_t index_of([[maybe_unused]] float magnitude, [[maybe_unused]] float rms,
                                           std::integer_sequence<int, K...>) {
     return (0u + ... + (magnitude >= product(rms, detail::lloyd_max_threshold<Bits>(K + 1)) ? 1u : 0u));
-  }
-  /// The number whose index among `Count` stands in the top bits, by halves: a chain of comparisons takes twice as many
-  /// instructions.
-  template <int First, int Count>
-  DILOCO_HD static float number_of(std::uint32_t index, float rms) {
-    if constexpr (Count == 1) {
-      return product(rms, detail::lloyd_max_number<Bits>(First));
-    } else {
-      float const low = number_of<First, Count / 2>(index << 1, rms);
-      float const high = number_of<First + Count / 2, Count / 2>(index << 1, rms);
-      return index >> 31 != 0 ? high : low;
-    }
   }
 };
 

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/config.hpp>
+
+#include <cstdint>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// number(First + k), where the top log₂ Count bits of `index` are k and what is below is noise. By halves, because a chain of
+/// comparisons with every k takes twice as many instructions (lloyd_max<4>, sweep B: 1.3 ns per element for 0.8).
+template <int First, int Count, class Number>
+DILOCO_HD inline float pick(std::uint32_t index, Number const& number) {
+  if constexpr (Count == 1) {
+    return number(First);
+  } else {
+    float const low = pick<First, Count / 2>(index << 1, number);
+    float const high = pick<First + Count / 2, Count / 2>(index << 1, number);
+    return index >> 31 != 0 ? high : low;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace diloco
