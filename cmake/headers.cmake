@@ -5,6 +5,8 @@ set(DILOCO_HEADERS
     include/diloco/compressor/absmax.hpp
     include/diloco/compressor/dct_top_k.hpp
     include/diloco/compressor/detail/block_sums.hpp
+    include/diloco/compressor/detail/floating.hpp
+    include/diloco/compressor/detail/integer.hpp
     include/diloco/compressor/detail/pick.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
     include/diloco/compressor/detail/sparse.hpp

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/compressor/fp8.hpp>
+#include <diloco/compressor/detail/floating.hpp>
+#include <diloco/compressor/detail/scaled_codes.hpp>
+#include <diloco/core/text.hpp>
+
+#include <string_view>
 
 namespace diloco {
 inline namespace v0 {

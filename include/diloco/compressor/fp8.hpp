@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/compressor/detail/floating.hpp>
 #include <diloco/compressor/detail/scaled_codes.hpp>
-#include <diloco/core/minifloat.hpp>
 #include <diloco/core/text.hpp>
 
 #include <string_view>
 
 namespace diloco {
 inline namespace v0 {
-namespace detail {
-
-/// A minifloat whose largest number is the block's largest magnitude.
-template <class Float>
-struct floating {
-  static constexpr int bits = Float::bits;
-  static constexpr float levels = Float::largest;
-  DILOCO_HD static std::uint32_t code(float x, float scale) { return Float::narrow(product(x, scale)); }
-  DILOCO_HD static float value(std::uint32_t top) { return Float::widen_top(top); }
-};
-
-}  // namespace detail
 
 /// OCP E4M3 with an fp32 scale per block, nearest even: amax becomes 448. NMSE 6.8e-4 on Gaussian data, and nearly the same on
 /// heavy tails; int8 is 14 times better on the former, decoding is free on hardware that has the format (torchft).

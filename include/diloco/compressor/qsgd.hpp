@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/compressor/absmax.hpp>
 #include <diloco/compressor/detail/block_sums.hpp>
+#include <diloco/compressor/detail/integer.hpp>
+#include <diloco/compressor/detail/scaled_codes.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/core/text.hpp>
+
+#include <string_view>
 
 namespace diloco {
 inline namespace v0 {
