@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 namespace laws {
 
@@ -56,12 +57,13 @@ struct promise<min_max<Bits>> : promises<Bits == 8   ? 7133890506200197265ull
                                                      : 8281733387945966762ull> {
   static double error(double, double amax) { return amax / ((1 << Bits) - 1) * roundings; }
 };
+// Of equal magnitudes the root mean square may be one place below: their squares were scaled by 1/amax.
 template <int Block, sign_scale Scale>
 struct promise<sign<Block, Scale>>
     : promises<Scale == sign_scale::mean  ? (Block == 256 ? 6496070535484641760ull : 16243668606115894512ull)
                : Scale == sign_scale::rms ? 10321395043570401978ull
                                           : 16870387793083005759ull,
-               Scale != sign_scale::two_means> {
+               Scale == sign_scale::mean || Scale == sign_scale::vote> {
   static double error(double, double amax) { return amax; }
 };
 // Minifloats: half a unit in the last place, relative, or half the subnormal unit.
@@ -144,6 +146,14 @@ struct promise<hadamard<N, Inner>> : promises<11405360697138044282ull, false> {
   // N errors of the inner compressor, each up to its bound at √N·amax, add up with weight N^−½.
   static double error(double, double amax) { return N * promise<Inner>::error(amax, amax) * roundings; }
 };
+
+/// Every block compressor, for the laws and for tests/fuzz. A new one goes to the end, with its promise above.
+using block_compressors =
+    std::tuple<f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, absmax<2, 128>,
+               min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, sign<>,
+               sign<512>, sign<256, sign_scale::rms>, sign<256, sign_scale::two_means>, lloyd_max<1>, lloyd_max<2>,
+               lloyd_max<3>, lloyd_max<4>, dynamic8<>, natural<>, natural<natural_rounding::stochastic>,
+               qsgd<8, 128, qsgd_norm::l2>, qsgd<4>, qsgd<2>, hadamard<32, absmax<4, 128>>>;
 
 template <class C>
 struct coded {
