@@ -6,7 +6,7 @@ option(DILOCO_EXAMPLES "Build the examples" ON)
 option(DILOCO_BENCH "Build the benches" ON)
 set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
 set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;cuda" CACHE STRING "Optional parts that are built where their package is found")
-set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts"
+set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_TEST_PRESETS "" CACHE STRING "Presets that are configured, built and run as tests of this one")
 

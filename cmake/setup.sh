@@ -36,8 +36,13 @@ missing() {
   fi
   if command -v clang++ >/dev/null 2>&1; then # clang brings its own omp.h; g++ has one built in
     printf '#include <omp.h>\n' | clang++ -fopenmp -fsyntax-only -x c++ - 2>/dev/null || echo libomp-dev
+    # The runtimes of its sanitizers and of libFuzzer are a package of their own, which Debian's clang does not ask for.
+    scratch=$(mktemp)
+    printf 'extern "C" int LLVMFuzzerTestOneInput(unsigned char const*, unsigned long) { return 0; }' |
+      clang++ -fsanitize=fuzzer,address,undefined -x c++ -o "$scratch" - 2>/dev/null || echo libclang-rt-dev
+    rm -f "$scratch"
   else
-    echo libomp-dev
+    echo libomp-dev libclang-rt-dev
   fi
   for pair in $modules; do # Debian's own interpreter: that is where its packages go
     /usr/bin/python3 -c "import importlib.util as u, sys; sys.exit(u.find_spec('${pair%%:*}') is None)" 2>/dev/null ||

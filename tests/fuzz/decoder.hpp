@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// What decoders promise for any bytes at all. A kind of decoder is a function of the input that ends the program, with one
+// sentence, where a promise is broken, and one that makes an input to begin with; decoders.cpp lists them.
+#pragma once
+
+#define DOCTEST_CONFIG_DISABLE  // of the laws only the promises are wanted
+#include "laws/codec.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <span>
+
+namespace fuzz {
+
+using namespace diloco;
+using bytes = std::span<std::byte const>;
+
+struct decoder {
+  std::string_view name;
+  void (*check)(bytes input);
+  std::vector<std::byte> (*seed)(bool whole);  // a whole block, or the end of a tensor
+};
+
+[[noreturn]] inline void broken(std::string_view name, std::string const& what) {
+  std::fprintf(stderr, "%.*s: %s\n", static_cast<int>(name.size()), name.data(), what.c_str());
+  std::abort();
+}
+
+inline bytes after(bytes input, std::size_t n) { return input.subspan(std::min(n, input.size())); }
+
+/// Bytes on the heap, aligned as on a wire and no better, and not one more than was asked for: AddressSanitizer sees the
+/// first that is touched beyond them.
+class exact {
+ public:
+  exact(std::size_t size, std::size_t alignment, std::byte fill)
+      : before_(alignment % 16), size_(size), storage_(new std::byte[before_ + size]) {
+    std::memset(data(), std::to_integer<int>(fill), size);
+  }
+  /// An input that is too short is repeated, so that a few bytes already fill a block.
+  exact(std::size_t size, std::size_t alignment, bytes input) : exact(size, alignment, std::byte{0}) {
+    for (std::size_t i = 0; i < size && !input.empty(); ++i) data()[i] = input[i % input.size()];
+  }
+  [[nodiscard]] std::byte* data() const { return storage_.get() + before_; }
+  friend bool operator==(exact const& a, exact const& b) {
+    return a.size_ == b.size_ && std::memcmp(a.data(), b.data(), a.size_) == 0;
+  }
+
+ private:
+  std::size_t before_, size_;
+  std::unique_ptr<std::byte[]> storage_;
+};
+
+/// What stands on the wire for one block.
+template <class C>
+struct wire {
+  exact side, code;
+
+  wire(int count, std::byte fill)
+      : side(C::side_bytes, 4, fill), code(C::code_bytes(static_cast<std::size_t>(count)), 16, fill) {}
+  wire(int count, bytes input)
+      : side(C::side_bytes, 4, input),
+        code(C::code_bytes(static_cast<std::size_t>(count)), 16, after(input, C::side_bytes)) {}
+  friend bool operator==(wire const&, wire const&) = default;
+};
+
+inline float magnitude(std::vector<float> const& x) {
+  float most = 0;
+  for (float v : x) most = std::max(most, std::fabs(v));
+  return most;
+}
+
+template <class C>
+std::vector<float> decode(wire<C> const& w, int count) {
+  std::vector<float> y(static_cast<std::size_t>(count), std::numeric_limits<float>::quiet_NaN());
+  C{}.decode(solo{}, count, wire_block_view{w.code.data(), w.side.data()}, [&](int i, float v) {
+    if (i < 0 || i >= C::block) broken(C::name, say({"element ", i, " was handed over, beyond the block"}));
+    if (i < count) y[static_cast<std::size_t>(i)] = v;
+  });
+  for (int i = 0; i < count; ++i) {
+    float const v = y[static_cast<std::size_t>(i)];
+    if (!std::isfinite(v)) broken(C::name, say({"element ", i, " of ", count, " decodes to ", v, " or not at all"}));
+  }
+  return y;
+}
+
+template <class C>
+wire<C> encode(std::vector<float> const& x) {
+  fragment<solo, C::block> f{};
+  std::copy(x.begin(), x.end(), f.v);
+  int const count = static_cast<int>(x.size());
+  wire<C> zeros(count, std::byte{0}), ones(count, std::byte{0xff});
+  for (wire<C>* w : {&zeros, &ones}) {
+    C{}.encode(solo{}, f, block_info{count, magnitude(x)}, wire_block{w->code.data(), w->side.data()});
+  }
+  if (zeros != ones) broken(C::name, say({"of the wire of ", count, " elements some bytes were never written"}));
+  return zeros;
+}
+
+/// The same bytes again. The law is about ordinary blocks; here come a range below the last place of its numbers, and a
+/// largest element that rounds up to the next power of two, which is another scale.
+template <class C>
+inline constexpr bool canonical = laws::promise<C>::canonical;
+template <int Bits, int Block>
+inline constexpr bool canonical<min_max<Bits, Block>> = false;
+template <int Block>
+inline constexpr bool canonical<scaled_f16<Block>> = false;
+
+/// What came out of a decoder goes through once more, to finite numbers, and to the same bytes where that is promised; or
+/// to bytes that mean the same: `sign` keeps signs beside a scale of 0.
+template <class C>
+void check_again(std::vector<float> const& x) {
+  if (magnitude(x) > C::largest) return;
+  wire<C> const once = encode<C>(x);
+  std::vector<float> const y = decode(once, static_cast<int>(x.size()));
+  if (!canonical<C> || magnitude(y) > C::largest) return;
+  wire<C> const twice = encode<C>(y);
+  if (once != twice && y != decode(twice, static_cast<int>(x.size()))) {
+    broken(C::name, "encoding what was decoded gives other bytes, and they decode to other numbers");
+  }
+}
+
+/// The input as numbers that the compressor must take: of more than the largest magnitude, that magnitude.
+template <class C>
+std::vector<float> numbers_of(bytes input, int count) {
+  std::vector<float> x(static_cast<std::size_t>(count));
+  exact const raw(4 * x.size(), 16, input);
+  std::memcpy(x.data(), raw.data(), 4 * x.size());
+  for (float& v : x) v = std::fabs(v) <= C::largest ? v : std::copysign(C::largest, v);
+  return x;
+}
+
+/// Any block compressor. Two bytes say how many elements; the rest is read twice, as side information and codes and as
+/// numbers.
+template <class C>
+struct any_block {
+  static void check(bytes input) {
+    unsigned word = 0;
+    for (std::byte b : input.first(std::min<std::size_t>(2, input.size())))
+      word = word << 8 | std::to_integer<unsigned>(b);
+    int const count = 1 + static_cast<int>(word % static_cast<unsigned>(C::block));
+    bytes const rest = after(input, 2);
+    check_again<C>(decode(wire<C>(count, rest), count));
+    check_again<C>(decode(encode<C>(numbers_of<C>(rest, count)), count));
+  }
+  static std::vector<std::byte> seed(bool whole) {
+    int const count = whole ? C::block : C::block / 4 + 1;
+    auto const w = encode<C>(laws::numbers(23).many(static_cast<std::size_t>(count), 0.01f));
+    std::vector<std::byte> input{std::byte(static_cast<unsigned>(count - 1) >> 8), std::byte(count - 1)};
+    input.insert(input.end(), w.side.data(), w.side.data() + C::side_bytes);
+    input.insert(input.end(), w.code.data(), w.code.data() + C::code_bytes(static_cast<std::size_t>(count)));
+    return input;
+  }
+};
+
+/// The head of every slot: a complaint is a sentence about the sender, and what is accepted differs from what was expected
+/// only in what a rank may say for itself.
+struct any_frame {
+  static constexpr int from = 3;
+  static frame expected() { return {.phase = 1, .round = 7, .payload_bytes = 4096, .rank = from}; }
+
+  static void check(bytes input) {
+    exact const slot(sizeof(frame), 16, input), back(sizeof(frame), 16, std::byte{0});
+    frame const got = read_frame(slot.data());
+    write_frame(back.data(), got);
+    if (back != slot) broken("frame", "writing what was read gives other bytes");
+
+    frame same = expected();
+    same.weight = got.weight;
+    same.bad_row = got.bad_row;
+    same.unused = got.unused;
+    std::copy(std::begin(got.reserved), std::end(got.reserved), same.reserved);
+    bool const fits = std::memcmp(&same, &got, sizeof same) == 0;
+    std::string const complaint = frame_complaint(got, expected(), from);
+    if (complaint.empty() != fits)
+      broken("frame", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");
+    if (!fits && !complaint.starts_with("rank 3 ")) broken("frame", "names no sender: " + complaint);
+  }
+  static std::vector<std::byte> seed(bool whole) {
+    frame f = expected();
+    f.refused = whole ? 0 : 1;
+    f.weight = 1024;
+    std::vector<std::byte> input(sizeof f);
+    write_frame(input.data(), f);
+    return input;
+  }
+};
+
+}  // namespace fuzz
