@@ -57,13 +57,12 @@ struct promise<min_max<Bits>> : promises<Bits == 8   ? 7133890506200197265ull
                                                      : 8281733387945966762ull> {
   static double error(double, double amax) { return amax / ((1 << Bits) - 1) * roundings; }
 };
-// Of equal magnitudes the root mean square may be one place below: their squares were scaled by 1/amax.
 template <int Block, sign_scale Scale>
 struct promise<sign<Block, Scale>>
     : promises<Scale == sign_scale::mean  ? (Block == 256 ? 6496070535484641760ull : 16243668606115894512ull)
                : Scale == sign_scale::rms ? 10321395043570401978ull
                                           : 16870387793083005759ull,
-               Scale == sign_scale::mean || Scale == sign_scale::vote> {
+               Scale != sign_scale::two_means> {
   static double error(double, double amax) { return amax; }
 };
 // Minifloats: half a unit in the last place, relative, or half the subnormal unit.
