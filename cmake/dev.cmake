@@ -8,6 +8,8 @@ set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
 set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;cuda" CACHE STRING "Optional parts that are built where their package is found")
 set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
+set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
+set(DILOCO_TEST_ONE_EXECUTOR "" CACHE STRING "Tests that run over the executor cpp only")
 set(DILOCO_TEST_PRESETS "" CACHE STRING "Presets that are configured, built and run as tests of this one")
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
