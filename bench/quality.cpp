@@ -17,7 +17,7 @@ using namespace diloco;
 constexpr std::size_t size = std::size_t{1} << 20;
 
 struct loss {
-  double error, cosine;
+  double bits, error, cosine;
 };
 
 /// Through a world of one: with θ̄ = 0 and θ = −x the round leaves θ̄ = −decoded.
@@ -43,7 +43,9 @@ loss measure(std::vector<float> const& x) {
     all += a * a;
     along += a * y;
   }
-  return {lost / all, along / std::sqrt(all * sent)};
+  // One slot; what a staged compressor sends for the whole tensor counts too.
+  double const bits = 8 * static_cast<double>(trainer.footprint().wire_bytes - sizeof(frame)) / size;
+  return {bits, lost / all, along / std::sqrt(all * sent)};
 }
 
 /// Gaussian; Laplace; and a mixture with heavy tails: a scale exp(1.5 N) for each 512 elements, and one element of a
@@ -75,8 +77,9 @@ void row(distributions const& d, double gauss, double laplace) {
     else
       std::printf(" |");
   };
-  std::printf("| `%s` | %.4g |", std::string(C::name).c_str(), wire_bits<C>);
-  cell(measure<C>(d.gauss), gauss);
+  loss const first = measure<C>(d.gauss);
+  std::printf("| `%s` | %.4g |", std::string(C::name).c_str(), first.bits);
+  cell(first, gauss);
   cell(measure<C>(d.laplace), laplace);
   loss const heavy = measure<C>(d.heavy);
   std::printf(" %.3e | %.4f |\n", heavy.error, heavy.cosine);

@@ -143,6 +143,18 @@ void sweep_b(benchmark::State& state) {
       received, step, 0.0f, p.l.tiles().data(), p.rows, p.column("anchor"), {p.column("momentum")}};
   bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices),
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
+  // The compute roofline: the same kernel over four tiles again and again, which stay in L2.
+  std::size_t const resident = 4, elements = resident * p.l.tiles()[0].count;
+  int const times = 64;
+  double least = 1;
+  for (int trial = 0; trial < 5; ++trial) {
+    double const seconds = bench::seconds_of([&] {
+      for (int k = 0; k < times; ++k) p.executor.for_each(resident, kernel);
+    });
+    least = std::min(least, seconds / times / static_cast<double>(elements));
+  }
+  state.counters["%compute"] =
+      benchmark::Counter(100.0 * least * static_cast<double>(n), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <class Executor>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host bits = device bits: the same inner steps and rounds on a CUDA stream and on the host, for every compressor.
+// Host bits = device bits: the same inner steps and rounds on a CUDA stream and on the host, for every compressor and
+// feedback: the anchor after each step, and every byte that goes out.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 
@@ -11,7 +12,7 @@ namespace {
 
 using namespace diloco;
 
-constexpr std::size_t sizes[] = {1, 255, 256, 257, 4096, 9001};
+constexpr std::size_t sizes[] = {1, 33, 100, 255, 256, 257, 4096, 9001, 20000};
 
 float number(std::size_t i, int salt) {
   auto const h = mix64(static_cast<std::uint64_t>(salt) + 1, i + 1);
@@ -28,7 +29,8 @@ struct model {
 
   model() {
     for (std::size_t n : sizes) {
-      parameters.push_back({"t" + std::to_string(n), {n}, filled(n, 1)});
+      std::size_t const rows = n % 100 == 0 ? n / 100 : 1;
+      parameters.push_back({"t" + std::to_string(n), {rows, n / rows}, filled(n, 1)});
       gradients.emplace_back(filled(n, 2), n);
     }
   }
@@ -44,13 +46,37 @@ struct model {
   }
 };
 
-template <class Executor, class Inner, class Outer, class Compressor>
+/// A world of one that remembers what was sent.
+class listened {
+ public:
+  static constexpr std::string_view name = "listened";
+  static constexpr bool receives_in_place = alone::receives_in_place;
+  explicit listened(std::vector<std::uint64_t>& heard) : heard_(&heard) {}
+  [[nodiscard]] int rank() const { return 0; }
+  [[nodiscard]] int size() const { return 1; }
+  [[nodiscard]] auto all_gather(wires w, exchange_tag tag) { return inner_.all_gather(hear(std::move(w)), tag); }
+  [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) { return inner_.all_to_all(hear(std::move(w)), tag); }
+
+ private:
+  wires hear(wires w) {
+    hash64 h;
+    h.add(std::string_view(reinterpret_cast<char const*>(w.send.data()), w.send.size()));
+    heard_->push_back(h.value());
+    return w;
+  }
+  alone inner_;
+  std::vector<std::uint64_t>* heard_;
+};
+
+/// Scatter–gather in a world of one: the worker's part and the owner's part both run.
+template <class Executor, class Inner, class Outer, class Compressor, class Feedback = error_feedback>
 std::vector<std::uint64_t> digests() {
   model<Executor> m;
   using trainer_type =
-      DiLoCo<Inner, Outer, Compressor, alone, error_feedback, weighted_mean, automatic, every, Executor, silent>;
-  trainer_type trainer({.schedule = every(2), .executor = m.executor}, m.parameters);
-  std::vector<std::uint64_t> all{trainer.digest()};
+      DiLoCo<Inner, Outer, Compressor, listened, Feedback, weighted_mean, scatter_gather, every, Executor, silent>;
+  std::vector<std::uint64_t> all;
+  trainer_type trainer({.transport = listened(all), .schedule = every(2), .executor = m.executor}, m.parameters);
+  all.push_back(trainer.digest());
   for (int step = 0; step < 8; ++step) {
     trainer.step(m.gradients);
     all.push_back(trainer.digest());
@@ -58,10 +84,36 @@ std::vector<std::uint64_t> digests() {
   return all;
 }
 
-TEST_CASE_TEMPLATE_DEFINE("the device gives the host's bits", C, compressor_bits) {
-  CHECK(digests<cuda_stream, adamw, nesterov, C>() == digests<cpp, adamw, nesterov, C>());
+template <class C, class F = error_feedback>
+struct with {
+  using compressor = C;
+  using feedback = F;
+};
+
+TEST_CASE_TEMPLATE_DEFINE("the device gives the host's bits and bytes", W, compressor_bits) {
+  using C = typename W::compressor;
+  using F = typename W::feedback;
+  CHECK(digests<cuda_stream, adamw, nesterov, C, F>() == digests<cpp, adamw, nesterov, C, F>());
 }
-TEST_CASE_TEMPLATE_INVOKE(compressor_bits, f32, f16, bf16, absmax<8>, absmax<4>, absmax<4, 128>, sign<>);
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<f32>, with<f16>, with<bf16>, with<scaled_f16<>>, with<absmax<8>>,
+                          with<absmax<4>>, with<absmax<4, 128>>, with<absmax<2>>, with<min_max<4>>, with<sign<>>);
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<e4m3<>>, with<e5m2<>>, with<e2m1<>>, with<e3m0<>>, with<mxfp8>,
+                          with<mxfp6>, with<mxfp4>, with<nvfp4>, with<lloyd_max<3>>, with<lloyd_max<4>>,
+                          with<dynamic8<>>);
+using rotated = hadamard<64, absmax<4, 128>>;
+using stochastic = natural<natural_rounding::stochastic>;
+using by_length = qsgd<8, 128, qsgd_norm::l2>;
+using few_a_lane = qsgd<8, 64>;
+using two_means = sign<256, sign_scale::two_means>;
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<rotated>, with<natural<>>, with<stochastic>, with<qsgd<4>>,
+                          with<by_length>, with<few_a_lane>, with<two_means>);
+using halves = top_k<64, kept_as::f16>;
+using symmetric = statistical<4, buckets::symmetric>;
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<top_k<64>>, with<halves, averaged_error>, with<dct_top_k<32>>,
+                          with<random_k<64>>, with<statistical<16>>, with<statistical<256>, ef21>, with<symmetric>,
+                          with<low_rank<2>, mean_error_feedback>);
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<absmax<4>, averaged_error>, with<absmax<8, 96>, ef21>,
+                          with<absmax<2>, mean_error_feedback>, with<absmax<4>, no_feedback>);
 
 TEST_CASE_TEMPLATE_DEFINE("every optimizer in both roles", O, optimizer_bits) {
   CHECK(digests<cuda_stream, O, O, f32>() == digests<cpp, O, O, f32>());

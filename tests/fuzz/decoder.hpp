@@ -170,7 +170,7 @@ struct any_frame {
     same.bad_row = got.bad_row;
     same.unused = got.unused;
     std::copy(std::begin(got.reserved), std::end(got.reserved), same.reserved);
-    bool const fits = std::memcmp(&same, &got, sizeof same) == 0;
+    bool const fits = std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
     std::string const complaint = frame_complaint(got, expected(), from);
     if (complaint.empty() != fits)
       broken("frame", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");

@@ -4,7 +4,7 @@
 //   fuzz.decoders [-max_total_time=SECONDS] NEW_FINDS tests/fuzz/corpus
 //   fuzz.decoders CRASH_FILE              once, to see what broke
 //   fuzz.decoders --seeds tests/fuzz/corpus     writes the corpus: two inputs for each decoder
-#include "decoder.hpp"
+#include "staged.hpp"
 
 #include <array>
 #include <fstream>
@@ -27,12 +27,34 @@ constexpr auto list(std::tuple<C...>*) {
 }
 constexpr auto decoders = list(static_cast<laws::block_compressors*>(nullptr));
 
+/// Likewise, and at the end; 128 and more in the first byte.
+constexpr auto staged_decoders = [] {
+  using halves = top_k<64, kept_as::f16>;
+  using small = top_k<5, kept_as::two_bits, 256>;
+  using symmetric = statistical<4, buckets::symmetric>;
+  return std::array{entry<any_staged<top_k<64>>>(top_k<64>::name),
+                    entry<any_staged<halves>>(halves::name),
+                    entry<any_staged<small>>(small::name),
+                    entry<any_staged<random_k<64>>>(random_k<64>::name),
+                    entry<any_staged<statistical<16>>>(statistical<16>::name),
+                    entry<any_staged<statistical<256>>>(statistical<256>::name),
+                    entry<any_staged<symmetric>>(symmetric::name),
+                    entry<any_staged<low_rank<2>>>(low_rank<2>::name),
+                    entry<any_staged<dct_top_k<32>>>(dct_top_k<32>::name)};
+}();
+
+decoder const& decoder_of(std::byte first) {
+  auto const i = std::to_integer<std::size_t>(first);
+  return i < 128 ? decoders[i % decoders.size()] : staged_decoders[(i - 128) % staged_decoders.size()];
+}
+
 void write_seeds(std::string const& folder) {
-  for (std::size_t i = 0; i < decoders.size(); ++i) {
-    std::string name(decoders[i].name);
+  for (std::size_t i = 0; i < 128 + staged_decoders.size(); i = i + 1 == decoders.size() ? 128 : i + 1) {
+    decoder const& d = decoder_of(static_cast<std::byte>(i));
+    std::string name(d.name);
     std::replace(name.begin(), name.end(), '/', '_');
     for (bool whole : {true, false}) {
-      auto const seed = decoders[i].seed(whole);
+      auto const seed = d.seed(whole);
       std::ofstream out(folder + "/" + name + (whole ? ".whole" : ".tail"), std::ios::binary);
       out.put(static_cast<char>(i));
       out.write(reinterpret_cast<char const*>(seed.data()), static_cast<std::streamsize>(seed.size()));
@@ -51,6 +73,6 @@ extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments) {
 
 extern "C" int LLVMFuzzerTestOneInput(std::uint8_t const* data, std::size_t size) {
   bytes const input(reinterpret_cast<std::byte const*>(data), size);
-  if (!input.empty()) decoders[std::to_integer<std::size_t>(input[0]) % decoders.size()].check(input.subspan(1));
+  if (!input.empty()) decoder_of(input[0]).check(input.subspan(1));
   return 0;
 }

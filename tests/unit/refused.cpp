@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <limits>
 
 using namespace diloco;
 
@@ -64,6 +65,15 @@ class flipping {
   [[nodiscard]] bool spoils(exchange_tag tag) const { return rank() == 0 && tag == exchange_tag{1, 0}; }
   threads inner_;
 };
+
+TEST_CASE("a frame whose weight is no number of tokens") {
+  for (double weight : {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    frame sent;
+    sent.rank = 3;
+    sent.weight = weight;
+    CHECK(frame_complaint(sent, frame{}, 3) == say({"rank 3 sent the weight ", weight, ", which counts nothing"}));
+  }
+}
 
 TEST_CASE("scatter-gather: what one rank refuses, no rank commits") {
   auto const seen = toy::on_each_rank(3, [&](threads transport) {

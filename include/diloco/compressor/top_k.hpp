@@ -31,7 +31,7 @@ struct element_domain {
     return s.chunk_x(j);
   }
   /// g[i] ← fma(c, value(p), g[i]) for the p-th kept, i = index(p).
-  template <lanes L, class Index, class Value>
+  template <int K, lanes L, class Index, class Value>
   DILOCO_HD static void back(L, slice_view const&, int, int k, Index&& index, Value&& value, float c, float* g) {
     for (int p = L::rank(); p < k; p += L::width) {
       int const i = index(p);
@@ -87,7 +87,7 @@ struct sparse {
     std::byte const* const code = s.code(j);
     if (!indices_rise(l, code, k, Domain::size(n))) return;
     std::byte const* const values = code + index_bytes(k);
-    Domain::back(
+    Domain::template back<K>(
         l, s, n, k, [=](int p) { return index_at(code, p); }, [&](int p) { return value_at(s, values, p); }, c, g);
   }
   friend bool operator==(sparse const&, sparse const&) { return true; }

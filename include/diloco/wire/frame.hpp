@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/error.hpp>
+#include <diloco/core/field.hpp>
 #include <diloco/core/text.hpp>
 
 #include <cstdint>
@@ -52,6 +53,7 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   if (got.payload_bytes != expected.payload_bytes) {
     return say({who, " sent ", got.payload_bytes, " payload bytes, expected ", expected.payload_bytes});
   }
+  if (!non_negative.holds(got.weight)) return say({who, " sent the weight ", got.weight, ", which counts nothing"});
   if (got.refused != 0) return say({who, " refused the round"});
   return {};
 }
