@@ -192,7 +192,7 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
   if (!contributions) return abort(std::move(contributions).error());
   int const own = pattern_ == pattern::gather ? 0 : recipe_.transport.rank();
   auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own));
-  if (verdict) verdict = weigh(*contributions);
+  if (verdict) static_cast<void>(verdict = weigh(*contributions));  // nvcc takes the assignment for a dropped result
 
   if (pattern_ == pattern::gather) {
     if (verdict) apply(*contributions, false, o.mix);
@@ -204,7 +204,7 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
     last_contribution_.emplace(std::move(*contributions));
     if (!shares) return abort(std::move(shares).error());
     auto second = read_frames(*shares, 1, 0);
-    if (verdict) verdict = std::move(second);
+    if (verdict) static_cast<void>(verdict = std::move(second));
     if (verdict) apply(*shares, true, o.mix);
     shares->done();
     last_share_.emplace(std::move(*shares));

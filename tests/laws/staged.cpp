@@ -295,4 +295,41 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
   CHECK(later < 0.05);
 }
 
+TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {
+  numbers source(19);
+  std::vector<float> gauss(std::size_t{1} << 19);
+  for (float& v : gauss) {  // Box and Muller
+    double const u = (double(source.next()) + 1) / 2 + 1e-9, t = double(source.next());
+    v = static_cast<float>(1e-3 * std::sqrt(-2 * std::log(u)) * std::cos(3.14159265358979 * t));
+  }
+  auto const expect = [&]<class C>(C, double error) {
+    CAPTURE(std::string(C::name));
+    staged_wire<C> w{{{gauss.size()}}};
+    w.values[0] = gauss;
+    CHECK(w.encode() == frame::no_row);
+    auto const y = w.decode();
+    double lost = 0, all = 0;
+    for (std::size_t i = 0; i < gauss.size(); ++i) {
+      lost += std::pow(double(gauss[i]) - double(y[0][i]), 2);
+      all += std::pow(double(gauss[i]), 2);
+    }
+    CHECK(lost / all == doctest::Approx(error).epsilon(0.03));
+    // What top_k leaves is nearly all there is: what it takes must agree as well.
+    CHECK(1 - lost / all == doctest::Approx(1 - error).epsilon(0.03));
+  };
+  expect(statistical<256>{}, 2.574e-4);
+  expect(statistical<16>{}, 1.233e-2);
+  expect(statistical<4>{}, 1.789e-1);
+  expect(top64_f16{}, 8.806e-1);
+  expect(top64{}, 8.821e-1);
+  expect(top_k<128, kept_as::f16>{}, 7.998e-1);
+  expect(top128{}, 8.032e-1);
+  expect(top_k<32, kept_as::f16>{}, 9.305e-1);
+  // The tail's second moment: of a Gaussian's largest quarter.
+  expect(top_k<1024, kept_as::f16>{}, 2.759e-1);
+  expect(random64{}, 1 - 64.0 / 4096);
+  // An orthonormal transform of white noise is white noise.
+  expect(dct_top_k<128>{}, 7.998e-1);
+}
+
 }  // namespace
