@@ -7,6 +7,7 @@ file(GLOB sources CONFIGURE_DEPENDS cuda/*.cu)
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM stem)
   diloco_add_test_program(cuda.${stem} ${source} diloco_cuda_test_main cuda)
+  target_compile_options(cuda.${stem} PRIVATE -Xcompiler=-O1) # host bits do not depend on it, and -O3 takes minutes
   add_test(NAME cuda.${stem} COMMAND cuda.${stem})
   set_tests_properties(cuda.${stem} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
 endforeach()

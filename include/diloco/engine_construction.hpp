@@ -45,7 +45,8 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     if (owns) residual(owner_residual_, "owner_residual", own);
   }
   if constexpr (is_staged) {
-    if (!residual_is_workbench || (owns && !owner_is_workbench)) workbench_ = column("workbench", n);
+    if (!residual_is_workbench || !owner_is_workbench)
+      workbench_ = column("workbench", residual_is_workbench ? own : n);
     scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
     if constexpr (constexpr std::size_t c = constant_elements_of<Compressor>; c != 0) {
       constants_ = recipe_.executor.allocate_wire(c * sizeof(float));
@@ -128,6 +129,11 @@ std::string DILOCO_CLASS::describe() const {
   double const wires = pattern_ == pattern::gather ? k : 1;
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  if constexpr (is_staged) {  // what is sent once for a tensor is in no constant of the type
+    double const more = static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
+                        wire_bytes_per_parameter<Compressor>;
+    round += more * (1 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0.0));
+  }
   double const bits = is_staged
                           ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
                           : wire_bits<Compressor>;

@@ -266,7 +266,7 @@ received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sh
     r.slices = index_.slices();
     r.constants = constants_.template as<float>();
     r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
-    r.who = who(0);
+    r.who = draw{rounds_, 0, 0};
   }
   return r;
 }
@@ -292,7 +292,7 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
   std::byte* const slot = wires_.share.send.data();
   auto const step = owner_of(recipe_.feedback).at(rounds_);
   if constexpr (is_staged) {
-    float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + own.column;
+    float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + (residual_is_workbench ? 0 : own.column);
     auto work = work_on(x, own, slot, owner_memory_, 1);
     work.slot_bytes = 0;  // one slot, whatever the shard
     run_stages(recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
@@ -321,14 +321,14 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
 
 DILOCO_ENGINE
 void DILOCO_CLASS::commit() {
-  auto const swap = [&](auto& now, auto& next, std::string const& name) {
+  auto const swap = [&](auto& now, auto& next, std::string_view name, std::string_view other) {
     std::swap(now, next);
-    table_.swap(name, name + ".next");
+    table_.swap(name, other);
   };
-  swap(residual_.from, residual_.to, "residual");
-  swap(owner_residual_.from, owner_residual_.to, "owner_residual");
-  swap(memory_.now, memory_.next, "memory");
-  swap(owner_memory_.now, owner_memory_.next, "owner_memory");
+  swap(residual_.from, residual_.to, "residual", "residual.next");
+  swap(owner_residual_.from, owner_residual_.to, "owner_residual", "owner_residual.next");
+  swap(memory_.now, memory_.next, "memory", "memory.next");
+  swap(owner_memory_.now, owner_memory_.next, "owner_memory", "owner_memory.next");
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)
     recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});

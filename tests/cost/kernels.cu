@@ -35,12 +35,11 @@ void round_kernels() {
   outer_kernel<Compressor, adamw>();
 }
 
-/// A residual in 8 bits, and one that waits for the mean.
+/// A residual in 8 bits, and an estimate.
 template <class Compressor>
 void feedback_kernels() {
   cuda_stream{}.for_each(1, encode_kernel<Compressor, averaged_error>{});
   cuda_stream{}.for_each(1, encode_kernel<Compressor, ef21>{});
-  cuda_stream{}.for_each(1, encode_kernel<Compressor, mean_error_feedback>{});
 }
 
 /// Every stage of an encoding, from θ and from what was received, and the decoder in sweep B.
@@ -95,11 +94,11 @@ void every_kernel() {
   staged_kernels<top_k<64>, error_feedback>();
   staged_kernels<top_k<64, kept_as::f16>, averaged_error>();
   staged_kernels<dct_top_k<32>, error_feedback>();
-  staged_kernels<random_k<64>, error_feedback>();
+  staged_kernels<random_k<64>, mean_error_feedback>();
   staged_kernels<statistical<4>, error_feedback>();
   staged_kernels<statistical<16>, error_feedback>();
   staged_kernels<statistical<256>, error_feedback>();
-  staged_kernels<low_rank<4>, mean_error_feedback>();
+  staged_kernels<low_rank<4>, error_feedback>();
   cuda_stream{}.for_each(1, zero_kernel{});
   cuda_stream{}.for_each(1, find_non_finite_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});

@@ -69,6 +69,9 @@ static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} !
 static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} && lion{.beta2 = 0.5f} != lion{});
 static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
 
+static_assert(linear_wires<random_k<64>> && linear_wires<f32> && !linear_wires<absmax<4>> &&
+              !linear_wires<low_rank<1>>);
+
 // Which policies drop what they could not say.
 static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless && !sign<>::lossless);
 static_assert(error_feedback::stateful && !no_feedback::stateful && averaged_error::stateful &&

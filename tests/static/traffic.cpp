@@ -46,7 +46,8 @@ static_assert(!carries_residual<f32, error_feedback>);
 static_assert(encode_bytes<absmax<4>, averaged_error> == 10 + w<absmax<4>>, "the residual in 8 bits");
 static_assert(encode_bytes<absmax<4>, ef21> == 16 + w<absmax<4>>);
 static_assert(encode_bytes<top_k<64, kept_as::f16>, error_feedback> == 16 + w<top_k<64, kept_as::f16>>);
-static_assert(encode_bytes<top_k<64>, error_feedback> == 16 + 4 + 8 + w<top_k<64>>);
+static_assert(encode_bytes<top_k<64>, error_feedback> == 16 + 8 + w<top_k<64>>);
+static_assert(encode_bytes<statistical<16>, error_feedback> == 16 + 4 + 8 + 0.5);
 static_assert(encode_bytes<random_k<64>, no_feedback> == 8 + 8 + w<random_k<64>>);
 
 // Sweep B: 20 + K·w with Nesterov; each slot of the outer optimizer costs 8.
@@ -56,7 +57,7 @@ static_assert(apply_outer_bytes<sign<>, nesterov>(1) == 20 + w<sign<>>);
 static_assert(apply_outer_bytes<f32, plain_sgd>(1) == 12 + 4 && apply_outer_bytes<f32, adamw>(1) == 28 + 4);
 
 static_assert(apply_outer_bytes<absmax<4>, nesterov, ef21>(2) == 28 + 2 * w<absmax<4>>);
-static_assert(apply_outer_bytes<absmax<4>, nesterov, mean_error_feedback>(2) == 28 + 2 * w<absmax<4>>);
+static_assert(apply_outer_bytes<random_k<64>, nesterov, mean_error_feedback>(2) == 36 + 2 * w<random_k<64>>);
 static_assert(apply_outer_bytes<random_k<64>, nesterov>(2) == 28 + 2 * w<random_k<64>>);
 
 // The owner's part of scatter–gather does not grow with K.

@@ -14,11 +14,11 @@ inline namespace v0 {
 
 /// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019): P = orthonormal(X·Q), Q = Xᵀ·P, with
 /// the Q of the last round to start from, so that one multiplication each way a round follows the leading directions.
-/// Orthonormal by the modified Gram–Schmidt process, columns in order; a column that is left with less than 1e-6 of its length
+/// Orthonormal by the modified Gram–Schmidt process, twice, columns in order; a column that is left with less than 1e-6 of its length
 /// is set to zero. Each worker sends its own pair, R·(rows + columns) float32, in one exchange, and the mean of the products is
 /// taken: its rank may reach R·K, and no worker waits for a common P. Vectors, and matrices that would not become shorter,
-/// are sent as they are. With `error_feedback` the residual is against the own product, with `mean_error_feedback` against the
-/// mean's. 4·R multiply-adds for each parameter.
+/// are sent as they are. The residual is against the own product; one against the
+/// mean's needs a common P, which a round of one exchange has not. 4·R multiply-adds for each parameter.
 template <int R>
 struct low_rank {
   static_assert(R >= 1 && R <= 64, "diloco: low_rank: R is in [1, 64]");
@@ -139,15 +139,26 @@ struct low_rank {
     };
     for (int r = 0; r < R; ++r) {
       float* const p = p_of(s, r);
+      // By a power of two near its largest element first: X·Q is of the order of X², and squares of that leave the range.
+      std::uint32_t most = 0;
+      for (std::size_t i = lane; i < rows; i += step) most = larger(most, magnitude_bits(p[i]));
+      most = L::max(most);
+      if (most < 0x00800000u || most >= 0x7e800000u) most = 0;  // nothing, or too much to turn over
+      float const unit = most == 0 ? 0.0f : float_of(0x7f000000u - (most & 0x7f800000u));
+      for (std::size_t i = lane; i < rows; i += step) p[i] = most == 0 ? 0.0f : product(p[i], unit);
+      L::sync();
       float const before = dot(p, p);
-      for (int t = 0; t < r; ++t) {
-        float const* const earlier = p_of(s, t);
-        float const along = dot(p, earlier);
-        for (std::size_t i = lane; i < rows; i += step) p[i] = fma(-along, earlier[i], p[i]);
-        L::sync();
+      for (int pass = 0; pass < 2; ++pass) {  // once is not orthogonal in float where one direction dominates
+        for (int t = 0; t < r; ++t) {
+          float const* const earlier = p_of(s, t);
+          float const along = dot(p, earlier);
+          for (std::size_t i = lane; i < rows; i += step) p[i] = fma(-along, earlier[i], p[i]);
+          L::sync();
+        }
       }
       float const after = dot(p, p);
       float const scale = after > before * 1e-12f ? 1.0f / std::sqrt(after) : 0.0f;
+      L::sync();
       for (std::size_t i = lane; i < rows; i += step) p[i] = scale == 0.0f ? 0.0f : product(p[i], scale);
       L::sync();
     }

@@ -18,7 +18,7 @@ enum class buckets { published, symmetric };
 
 /// N buckets of width 6σ/N around the tensor's mean, and the mean of each bucket's members as its number (hivemind's
 /// uniform8 and PRIME at 256; MuLoCo at 4 and 16): log₂N bits, and 4·N bytes for each tensor. Clips beyond about 3σ. NMSE on
-/// Gaussian data 2.6e-4, 1.2e-2 and 0.18 (0.12 symmetric). A tensor that is no shorter this way is sent as it is.
+/// Gaussian data 2.6e-4, 1.2e-2 and 0.18 (0.12 symmetric). A tensor of at most N elements is sent as it is.
 template <int N, buckets Where = buckets::published>
 struct statistical {
   static_assert(N == 4 || N == 16 || N == 256, "diloco: statistical: N is 4, 16 or 256");
@@ -31,9 +31,7 @@ struct statistical {
   static constexpr float largest = 0x1p48f;  // squares of 2³¹ such numbers have a finite sum
   static constexpr std::array stages{stage::fused, stage::whole, stage::chunks, stage::whole};
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<bits>(n); }
-  DILOCO_HD static constexpr bool raw(std::size_t elements) {
-    return 4 * elements <= packed_bytes<bits>(elements) + sizeof(float) * N;
-  }
+  DILOCO_HD static constexpr bool raw(std::size_t elements) { return elements <= N; }
   static constexpr std::size_t slice_bytes(std::size_t elements, std::size_t) {
     return raw(elements) ? sizeof(float) * elements : sizeof(float) * N;
   }
@@ -88,7 +86,7 @@ struct statistical {
   struct alignas(16) moments {
     float mean, squares;
   };
-  /// Of one chunk: its moments; then of each bucket the members and the sum of their places within the bucket, in 2⁻²⁰ of
+  /// Of one chunk: its moments; then of each bucket the members and the sum of their places within the bucket, in 2⁻¹⁹ of
   /// its width, as integers, which add up in any order. The outer two are open, so theirs are sums of numbers.
   struct alignas(16) workspace {
     moments m;
@@ -100,7 +98,8 @@ struct statistical {
   DILOCO_HD static workspace& of(slice const& s, std::size_t j) {
     return reinterpret_cast<workspace*>(s.scratch + sizeof(moments))[j];
   }
-  DILOCO_HD static float number(float y) { return magnitude_bits(y) <= bits_of(largest) ? y : 0.0f; }
+  /// What no encoder writes reads as 0; a mean of numbers of at most `largest` may round up.
+  DILOCO_HD static float number(float y) { return magnitude_bits(y) <= bits_of(0x1p60f) ? y : 0.0f; }
 
   template <lanes L>
   DILOCO_HD static void measure(L l, slice const& s, std::size_t j) {
@@ -154,7 +153,7 @@ struct statistical {
       std::uint32_t const b = bucket(x[i]);
       float const centre = static_cast<float>(static_cast<int>(b) - N / 2);
       L::atomic_add(&w.count[b], 1u);
-      L::atomic_add(&w.place[b], bits_of(fma(place(x[i]) - centre, 1048576.0f, 12582912.0f)) - 0x4B400000u);
+      L::atomic_add(&w.place[b], bits_of(fma(place(x[i]) - centre, 524288.0f, 12582912.0f)) - 0x4B400000u);
     }
     for (std::uint32_t end = 0; end < 2; ++end) {
       std::uint32_t const b = end == 0 ? 0u : N - 1u;
@@ -176,7 +175,7 @@ struct statistical {
       });
       float const centre = fma(static_cast<float>(static_cast<int>(b) - N / 2) + shift, width, mean);
       float const inverse = count > 0.0f ? 1.0f / count : 0.0f;
-      float const off = open ? product(sum, inverse) : product(product(sum, inverse), product(width, 0x1p-20f));
+      float const off = open ? product(sum, inverse) : product(product(sum, inverse), product(width, 0x1p-19f));
       if (L::rank() == 0)
         reinterpret_cast<float*>(s.side)[b] = count == 0.0f ? centre : open ? mean + off : centre + off;
     }

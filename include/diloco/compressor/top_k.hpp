@@ -22,6 +22,7 @@ namespace detail {
 /// What is selected from, and what is kept of it goes back to: the elements themselves.
 struct element_domain {
   static constexpr std::string_view prefix = "top_k";
+  static constexpr float gain = 1.0f;  // the largest coefficient over the largest element
   static constexpr std::size_t constant_elements = 0;
   DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t) { return 0; }
   DILOCO_HD static int size(int count) { return count; }
@@ -54,6 +55,7 @@ struct sparse {
   /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
   static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
   static constexpr std::size_t constant_elements = Domain::constant_elements;
+  static constexpr double rereads = 0;  // later stages look at what was kept
   static void write_constants(float* to) requires(constant_elements != 0) { Domain::write_constants(to); }
 
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {
@@ -179,7 +181,7 @@ struct sparse {
     if constexpr (coded) {
       float const y =
           reinterpret_cast<float const*>(s.side)[static_cast<unsigned>(values[p / 4]) >> (2 * (p % 4)) & 3u];
-      return magnitude_bits(y) <= bits_of(largest) ? y : 0.0f;
+      return magnitude_bits(y) <= bits_of(Domain::gain * largest) ? y : 0.0f;
     } else {
       auto const h = static_cast<unsigned>(values[2 * p]) | static_cast<unsigned>(values[2 * p + 1]) << 8;
       return finite_or_zero(float_from_f16(static_cast<std::uint16_t>(h)));

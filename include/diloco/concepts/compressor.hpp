@@ -78,6 +78,17 @@ concept block_compressor = states_blocks<C> && encodes_blocks<C> && decodes_bloc
 /// any element stay finite with room to spare.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
+/// Decoding the mean of wires is the mean of decoding them: `linear = true`, and lossless ones.
+template <class C>
+inline constexpr bool linear_wires = [] {
+  if constexpr (requires { C::linear; })
+    return C::linear || C::lossless;
+  else if constexpr (requires { C::lossless; })
+    return C::lossless;
+  else
+    return false;
+}();
+
 /// Bytes beside the codes of a block.
 template <compressor C>
 inline constexpr std::size_t block_side_bytes = [] {

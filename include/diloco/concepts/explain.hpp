@@ -73,6 +73,7 @@ consteval bool explain_compressor() {
                 "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
                 "side_bytes and code_bytes(n)");
   if constexpr (states_stages<C>) {
+    static_assert(orders_stages<C>(), "diloco: compressor: has no stage, or a fused one that is not the first");
     static_assert(encodes_stages<C>,
                   "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
                   "std::size_t chunk) const");
@@ -119,6 +120,10 @@ struct explained {
       feedback<Feedback>,
       "diloco: feedback: needs name, stateful and at(round), which returns a value with float want(float delta, "
       "float residual) const and float keep(float wanted, float sent, float residual) const");
+  static_assert(
+      !mean_residual<Feedback> || linear_wires<Compressor>,
+      "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such as random_k; with "
+      "any other, what the workers disagree on piles up in it");
   static_assert(
       linear_combine<Combine>,
       "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");

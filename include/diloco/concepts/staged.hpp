@@ -19,7 +19,7 @@ struct slice_shape {
   std::size_t elements = 0;
   std::size_t columns = 0;  ///< of the matrix that the tensor is: elements over its first extent; 1 for a vector
   std::uint64_t first = 0;  ///< its first element among all of the trainer's, for compressors that draw
-  draw who = {};            ///< likewise: round, rank and phase
+  draw who = {};            ///< likewise: round, rank and phase; to decode the round alone
   std::size_t chunk = 0;    ///< elements of a full chunk
   std::size_t stride = 0;   ///< bytes from one chunk's code to the next
   float const* constants = nullptr;  ///< what the compressor's write_constants wrote
@@ -43,7 +43,11 @@ struct slice : slice_shape {
   float* next_memory = nullptr;   ///< likewise of this round
   [[nodiscard]] DILOCO_HD std::byte* code(std::size_t j) const { return codes + j * stride; }
   [[nodiscard]] DILOCO_HD float* chunk_x(std::size_t j) const { return x + j * chunk; }
-  [[nodiscard]] DILOCO_HD slice_view view() const { return {*this, side, codes}; }
+  [[nodiscard]] DILOCO_HD slice_view view() const {
+    slice_view v{*this, side, codes};
+    v.who = draw{who.round, 0, 0};
+    return v;
+  }
 };
 
 /// Needs more than a block at a time, and says in which stages:
@@ -51,8 +55,22 @@ struct slice : slice_shape {
 ///   template <int Stage, lanes L> void encode(L, slice const&, std::size_t chunk) const;   writes codes and side
 ///   template <lanes L> void decode(L, slice_view const&, std::size_t chunk, float c, float* g) const;
 ///                                     g[i] ← fma(c, y[i], g[i]) for each element of the chunk that was sent; adds c·y
-/// Only finite numbers may come out of any bytes. Optional: scratch_bytes and memory_elements (elements, columns), and
+/// Only finite numbers may come out of any bytes. Optional: scratch_bytes, memory_elements (elements, columns), rereads, and
 /// whole_tensors = true for one that cannot work on a part of a tensor.
+/// Of device code too, which may not call a member of std::array.
+template <class C>
+inline constexpr std::size_t stage_count = C::stages.size();
+template <class C, std::size_t Stage>
+inline constexpr stage stage_at = C::stages[Stage];
+
+/// At least one stage, and only the first of them fused.
+template <class C>
+consteval bool orders_stages() {
+  for (std::size_t i = 1; i < C::stages.size(); ++i) {
+    if (C::stages[i] == stage::fused) return false;
+  }
+  return C::stages.size() != 0;
+}
 template <class C>
 concept encodes_stages = requires(C const& c, slice const& p) {
   c.template encode<0>(solo{}, p, std::size_t{});
@@ -86,9 +104,12 @@ inline constexpr std::size_t constant_elements_of = [] {
     return std::size_t{0};
 }();
 template <class C>
-inline constexpr bool wants_whole_tensors = requires {
-  C::whole_tensors;
-};
+inline constexpr bool wants_whole_tensors = [] {
+  if constexpr (requires { C::whole_tensors; })
+    return C::whole_tensors;
+  else
+    return false;
+}();
 
 /// Our own columns pad each tensor to this many elements: a block, so that no block spans two tensors; a staged compressor
 /// works in memory and masks the end itself.

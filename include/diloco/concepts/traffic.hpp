@@ -23,13 +23,17 @@ inline constexpr bool carries_residual = F::stateful && !C::lossless;
 template <compressor C, feedback F>
 inline constexpr double residual_traffic = carries_residual<C, F> ? 2.0 * residual_bits<F> / 8 : 0.0;
 
-/// A staged compressor that looks again at what it was given reads it once more for each stage, and once for the residual.
-/// Where the residual cannot be its workbench, that is written and read as well.
+/// What a staged compressor moves beside: x again for each stage that reads it (`rereads`, or one for each stage over chunks),
+/// twice for a residual that waits for the last stage, and a workbench where the residual cannot be it.
 template <compressor C, feedback F>
 inline constexpr double stages_traffic = [] {
   if constexpr (states_stages<C>) {
     double sum = carries_residual<C, F> && residual_bits<F> == 32 ? 0.0 : 8.0;
-    for (stage s : C::stages) sum += s == stage::chunks ? 4.0 : 0.0;
+    if constexpr (requires { C::rereads; }) {
+      sum += 4.0 * C::rereads;
+    } else {
+      for (stage s : C::stages) sum += s == stage::chunks ? 4.0 : 0.0;
+    }
     return sum + (C::stages.size() > 1 ? 8.0 : 0.0);
   } else {
     return 0.0;

@@ -149,6 +149,7 @@ struct first_stage_kernel {
     tile const t = work.tiles[index];
     float* const x = work.x_of(t);
     source.fill(l, t, x);
+    L::sync();  // a block's elements lie in rows of lanes, here they are taken in turn
     std::uint32_t magnitude = 0;
     for_each_element(l, t, [&](std::size_t i) { magnitude = larger(magnitude, magnitude_bits(x[i])); });
     magnitude = L::max(magnitude);
@@ -156,10 +157,10 @@ struct first_stage_kernel {
       if (L::rank() == 0) L::atomic_min(bad_row, t.row);
       for_each_element(l, t, [&](std::size_t i) { x[i] = 0.0f; });
     }
-    if constexpr (C::stages[0] == stage::fused) {
+    if constexpr (stage_at<C, 0> == stage::fused) {
       L::sync();
       work.compressor.template encode<0>(l, work.slice_of(t.slice), work.chunk_of(t));
-      if constexpr (C::stages.size() == 1) {
+      if constexpr (stage_count<C> == 1) {
         L::sync();
         keep(l, work, t);
       }
@@ -175,7 +176,7 @@ struct stage_kernel {
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
-    if constexpr (C::stages[Stage] == stage::whole) {
+    if constexpr (stage_at<C, Stage> == stage::whole) {
       work.compressor.template encode<Stage>(l, work.slice_of(first_slice + static_cast<std::uint32_t>(index)), 0);
     } else {
       tile const t = work.tiles[index];
@@ -252,14 +253,14 @@ void run_stages(E const& where, stage_work<C> const& work, stage_extent const& e
                 Keep const& keep, std::uint32_t* bad_row) {
   where.for_each(extent.tiles, first_stage_kernel<C, Source, Keep>{work, source, keep, bad_row});
   auto const run = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
-    if constexpr (C::stages[S] != stage::fused) {
-      where.for_each(C::stages[S] == stage::whole ? extent.slices : extent.tiles,
+    if constexpr (stage_at<C, S> != stage::fused) {
+      where.for_each(stage_at<C, S> == stage::whole ? extent.slices : extent.tiles,
                      stage_kernel<C, static_cast<int>(S)>{work, static_cast<std::uint32_t>(extent.first_slice)});
     }
   };
   [&]<std::size_t... S>(std::index_sequence<S...>) { (run(std::integral_constant<std::size_t, S>{}), ...); }
-  (std::make_index_sequence<C::stages.size()>{});
-  if (C::stages.size() > 1 || C::stages[0] != stage::fused)
+  (std::make_index_sequence<stage_count<C>>{});
+  if (stage_count < C >> 1 || stage_at<C, 0> != stage::fused)
     where.for_each(extent.tiles, keep_kernel<C, Keep>{work, keep});
 }
 
