@@ -15,11 +15,10 @@ struct tensor_sign {
   static constexpr bool lossless = false;    // so a residual is carried
   static constexpr float largest = 0x1p96f;  // a larger magnitude is an error; sums of these are finite
   static constexpr std::array stages{diloco::stage::fused, diloco::stage::whole};
-  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }      // of a chunk
-  static constexpr std::size_t slice_bytes(std::size_t, std::size_t) { return sizeof(float); }  // of a tensor
-  static constexpr std::size_t scratch_bytes(std::size_t n, std::size_t) {
-    return n / block * 4 + 4;
-  }  // between stages
+  // Bytes of a chunk's codes, bytes for all of a tensor, and bytes to work in between stages.
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }
+  static constexpr std::size_t slice_bytes(std::size_t, std::size_t) { return sizeof(float); }
+  static constexpr std::size_t scratch_bytes(std::size_t n, std::size_t) { return n / block * 4 + 4; }
 
   template <int Stage, diloco::lanes L>
   DILOCO_HD void encode(L l, diloco::slice const& s, std::size_t chunk) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/engine.hpp>
+#include <diloco/sweep/copy.hpp>
 
 // Members of DiLoCo that run again and again: the inner step, and the round from launch to commit.
 
