@@ -129,7 +129,14 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
   SUBCASE("in a round every element moves by what was decoded, and the residual is the rest, bit for bit") {
     for (std::size_t length :
          {std::size_t{1}, std::size_t{256}, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
-      laws::on_each_executor([&](auto executor) {
+      // One compressor on all executors: the sweeps are the same for the others.
+      auto const on_executors = [](auto&& f) {
+        if constexpr (std::is_same_v<C, top64>)
+          laws::on_each_executor(f);
+        else
+          f(cpp{});
+      };
+      on_executors([&](auto executor) {
         std::vector<float> theta(length);
         laws::trainer_of<external, plain_sgd, C, alone, decltype(executor)> trainer(
             {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor}, laws::one_tensor(theta));
