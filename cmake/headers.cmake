@@ -8,6 +8,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/detail/floating.hpp
     include/diloco/compressor/detail/integer.hpp
     include/diloco/compressor/detail/pick.hpp
+    include/diloco/compressor/detail/raw.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
     include/diloco/compressor/detail/sparse.hpp
     include/diloco/compressor/dynamic8.hpp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/compressor/detail/raw.hpp>
 #include <diloco/concepts/staged.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/fma.hpp>
@@ -14,11 +15,11 @@ inline namespace v0 {
 
 /// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019): P = orthonormal(X·Q), Q = Xᵀ·P, with
 /// the Q of the last round to start from, so that one multiplication each way a round follows the leading directions.
-/// Orthonormal by the modified Gram–Schmidt process, twice, columns in order; a column that is left with less than 1e-6 of its length
-/// is set to zero. Each worker sends its own pair, R·(rows + columns) float32, in one exchange, and the mean of the products is
+/// Orthonormal by the modified Gram–Schmidt process, twice, columns in order; a column that is
+/// left with less than 1e-6 of its length is set to zero. Each worker sends its own pair, R·(rows + columns) float32, in one exchange, and the mean of the products is
 /// taken: its rank may reach R·K, and no worker waits for a common P. Vectors, and matrices that would not become shorter,
-/// are sent as they are. The residual is against the own product; one against the
-/// mean's needs a common P, which a round of one exchange has not. 4·R multiply-adds for each parameter.
+/// are sent as they are. The residual is against the own product; one against the mean's
+/// needs a common P, which a round of one exchange has not. 4·R multiply-adds for each parameter.
 template <int R>
 struct low_rank {
   static_assert(R >= 1 && R <= 64, "diloco: low_rank: R is in [1, 64]");
@@ -45,7 +46,7 @@ struct low_rank {
   template <int Stage, lanes L>
   DILOCO_HD void encode(L l, slice const& s, std::size_t j) const {
     if (raw(s.elements, s.columns)) {
-      if constexpr (Stage == 0) copy(l, s, j);
+      if constexpr (Stage == 0) detail::send_raw(l, s, j);
       return;
     }
     if constexpr (Stage == 0) multiply_rows(l, s, j);
@@ -54,14 +55,11 @@ struct low_rank {
   }
 
   template <lanes L>
-  DILOCO_HD void decode(L, slice_view const& s, std::size_t j, float c, float* DILOCO_RESTRICT g) const {
+  DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* DILOCO_RESTRICT g) const {
+    if (raw(s.elements, s.columns)) return detail::add_raw(l, s, j, c, g);
     std::size_t const begin = j * block, end = begin + static_cast<std::size_t>(s.count(j));
     auto const* const side = reinterpret_cast<float const*>(s.side);
     auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
-    if (raw(s.elements, s.columns)) {
-      for (std::size_t i = begin + lane; i < end; i += step) g[i - begin] = fma(c, number(side[i]), g[i - begin]);
-      return;
-    }
     std::size_t const columns = s.columns, rows = s.elements / columns;
     for (std::size_t i = begin / columns; i * columns < end; ++i) {
       std::size_t const from = i * columns < begin ? begin : i * columns;
@@ -69,10 +67,11 @@ struct low_rank {
       float const* const q = side + R * rows + (from - i * columns);
       float* const to_g = g + (from - begin);
       float p[R];
-      for (int r = 0; r < R; ++r) p[r] = number(side[static_cast<std::size_t>(r) * rows + i]);
+      for (int r = 0; r < R; ++r) p[r] = detail::number_on_wire(side[static_cast<std::size_t>(r) * rows + i]);
       for (std::size_t e = lane; e < to - from; e += step) {
         float y = 0.0f;
-        for (int r = 0; r < R; ++r) y = fma(p[r], number(q[static_cast<std::size_t>(r) * columns + e]), y);
+        for (int r = 0; r < R; ++r)
+          y = fma(p[r], detail::number_on_wire(q[static_cast<std::size_t>(r) * columns + e]), y);
         to_g[e] = fma(c, y, to_g[e]);
       }
     }
@@ -84,8 +83,6 @@ struct low_rank {
   friend bool operator==(low_rank const&, low_rank const&) = default;
 
  private:
-  /// A factor on a wire; the products of two of them, R at a time, are finite.
-  DILOCO_HD static float number(float y) { return magnitude_bits(y) <= bits_of(0x1p60f) ? y : 0.0f; }
   /// P's columns one after another, then Q's.
   DILOCO_HD static float* p_of(slice const& s, int r) {
     return reinterpret_cast<float*>(s.side) + static_cast<std::size_t>(r) * (s.elements / s.columns);
@@ -94,11 +91,6 @@ struct low_rank {
     return reinterpret_cast<float*>(s.side) + R * (s.elements / s.columns) + static_cast<std::size_t>(r) * s.columns;
   }
 
-  template <lanes L>
-  DILOCO_HD static void copy(L, slice const& s, std::size_t j) {
-    auto* const out = reinterpret_cast<float*>(s.side) + j * block;
-    for (int i = L::rank(); i < s.count(j); i += L::width) out[i] = s.chunk_x(j)[i];
-  }
   /// The j-th share of P = X·Q: as many matrix rows as there are chunks to share them.
   template <lanes L>
   DILOCO_HD void multiply_rows(L l, slice const& s, std::size_t j) const {

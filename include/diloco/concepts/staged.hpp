@@ -50,18 +50,15 @@ struct slice : slice_shape {
   }
 };
 
-/// Needs more than a block at a time, and says in which stages:
-///   static constexpr std::array stages{stage::fused};
-///   template <int Stage, lanes L> void encode(L, slice const&, std::size_t chunk) const;   writes codes and side
-///   template <lanes L> void decode(L, slice_view const&, std::size_t chunk, float c, float* g) const;
-///                                     g[i] ← fma(c, y[i], g[i]) for each element of the chunk that was sent; adds c·y
-/// Only finite numbers may come out of any bytes. Optional: scratch_bytes, memory_elements (elements, columns), rereads, and
-/// whole_tensors = true for one that cannot work on a part of a tensor.
-/// Of device code too, which may not call a member of std::array.
+/// For device code, which may not call a member of std::array.
 template <class C>
 inline constexpr std::size_t stage_count = C::stages.size();
 template <class C, std::size_t Stage>
 inline constexpr stage stage_at = C::stages[Stage];
+
+/// One stage, fused: then the residual follows at once, too.
+template <class C>
+inline constexpr bool one_fused_stage = stage_count<C> == 1 && stage_at<C, 0> == stage::fused;
 
 /// At least one stage, and only the first of them fused.
 template <class C>
@@ -79,6 +76,13 @@ template <class C>
 concept decodes_chunks = requires(C const& c, slice_view const& p, float* g) {
   c.decode(solo{}, p, std::size_t{}, 1.0f, g);
 };
+/// Needs more than a block at a time, and says in which stages:
+///   static constexpr std::array stages{stage::fused};
+///   template <int Stage, lanes L> void encode(L, slice const&, std::size_t chunk) const;   writes codes and side
+///   template <lanes L> void decode(L, slice_view const&, std::size_t chunk, float c, float* g) const;
+///                                     g[i] ← fma(c, y[i], g[i]) for each element of the chunk that was sent; adds c·y
+/// Only finite numbers may come out of any bytes. Optional: scratch_bytes, memory_elements (elements, columns), rereads, and
+/// whole_tensors = true for one that cannot work on a part of a tensor.
 template <class C>
 concept staged_compressor = states_stages<C> && encodes_stages<C> && decodes_chunks<C>;
 

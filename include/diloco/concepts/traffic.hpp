@@ -34,7 +34,7 @@ inline constexpr double stages_traffic = [] {
     } else {
       for (stage s : C::stages) sum += s == stage::chunks ? 4.0 : 0.0;
     }
-    return sum + (C::stages.size() > 1 ? 8.0 : 0.0);
+    return sum + (one_fused_stage<C> ? 0.0 : 8.0);
   } else {
     return 0.0;
   }

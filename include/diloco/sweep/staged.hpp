@@ -13,9 +13,9 @@ inline namespace v0 {
 // by then, chunk by chunk, and steps by it while it is in cache.
 
 template <staged_compressor C>
-DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who) {
+DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who, float const* constants) {
   return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
-          nullptr};
+          constants};
 }
 
 /// What the stages of one encoding work on.
@@ -37,13 +37,12 @@ struct stage_work {
   DILOCO_HD slice slice_of(std::uint32_t index) const {
     slice_record const& r = slices[index];
     slice p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who);
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants);
     std::byte* const payload = slots + r.shard * slot_bytes + sizeof(frame);
     p.x = x + (r.column - column);
     p.side = payload + r.wire;
     p.codes = payload + r.codes;
     p.scratch = scratch + r.scratch;
-    p.constants = constants;
     p.memory = memory + r.memory;
     p.next_memory = next_memory + r.memory;
     return p;
@@ -160,7 +159,7 @@ struct first_stage_kernel {
     if constexpr (stage_at<C, 0> == stage::fused) {
       L::sync();
       work.compressor.template encode<0>(l, work.slice_of(t.slice), work.chunk_of(t));
-      if constexpr (stage_count<C> == 1) {
+      if constexpr (one_fused_stage<C>) {
         L::sync();
         keep(l, work, t);
       }
@@ -228,8 +227,7 @@ struct received_wires<C> {
     for_each_element(l, t, [&](std::size_t i) { g[i] = 0.0f; });
     slice_record const& r = slices[t.slice];
     slice_view p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who);
-    p.constants = constants;
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants);
     std::size_t const chunk = (t.column - r.column) / C::block;
     for (int k = 0; k < (sharded ? 1 : voices); ++k) {
       std::byte const* const payload = wire[sharded ? t.shard : static_cast<std::uint32_t>(k)] + sizeof(frame);
@@ -260,8 +258,7 @@ void run_stages(E const& where, stage_work<C> const& work, stage_extent const& e
   };
   [&]<std::size_t... S>(std::index_sequence<S...>) { (run(std::integral_constant<std::size_t, S>{}), ...); }
   (std::make_index_sequence<stage_count<C>>{});
-  if (stage_count < C >> 1 || stage_at<C, 0> != stage::fused)
-    where.for_each(extent.tiles, keep_kernel<C, Keep>{work, keep});
+  if constexpr (!one_fused_stage<C>) where.for_each(extent.tiles, keep_kernel<C, Keep>{work, keep});
 }
 
 }  // namespace v0

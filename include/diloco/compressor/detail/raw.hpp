@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/staged.hpp>
+#include <diloco/core/fma.hpp>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+// A tensor that is sent as it is, in place of what a staged compressor would make of it: its elements, in `side`.
+
+/// A number that stands on a wire for all of a tensor. What no encoder writes reads as 0; a sum of 64 products of two such
+/// numbers is finite.
+DILOCO_HD inline float number_on_wire(float y) { return magnitude_bits(y) <= bits_of(0x1p60f) ? y : 0.0f; }
+
+template <lanes L>
+DILOCO_HD inline void send_raw(L, slice const& s, std::size_t j) {
+  float* const out = reinterpret_cast<float*>(s.side) + j * s.chunk;
+  for (int i = L::rank(); i < s.count(j); i += L::width) out[i] = s.chunk_x(j)[i];
+}
+template <lanes L>
+DILOCO_HD inline void add_raw(L, slice_view const& s, std::size_t j, float c, float* DILOCO_RESTRICT g) {
+  float const* const in = reinterpret_cast<float const*>(s.side) + j * s.chunk;
+  for (int i = L::rank(); i < s.count(j); i += L::width) g[i] = fma(c, number_on_wire(in[i]), g[i]);
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace diloco
