@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/executor.hpp>
 #include <diloco/core/config.hpp>
 #include <diloco/core/fma.hpp>
 
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -51,6 +53,62 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
 } && std::is_trivially_copyable_v<decltype(std::declval<O const&>().at(step_context{}))> &&
     detail::steps_with<decltype(std::declval<O const&>().at(step_context{})),
                        std::make_index_sequence<O::slots.size()>>::value;
+
+/// One tensor as an optimizer finds it that needs more than an element: row-major, first extent × the rest. Everything but
+/// the table itself lies where the executor's columns lie.
+template <std::size_t Slots>
+struct tensor_step {
+  std::size_t rows = 0, columns = 0;          ///< a vector has columns = 1
+  float* p = nullptr;                         ///< (rows, columns)
+  float const* g = nullptr;                   ///< (rows, columns)
+  float const* grad_scale = nullptr;          ///< (1) multiplies every gradient
+  float* slots[Slots == 0 ? 1 : Slots] = {};  ///< (rows, columns) each; zeros at first
+  float* memory = nullptr;                    ///< memory_elements(rows, columns); zeros at first; kept between steps
+  float* scratch = nullptr;                   ///< scratch_elements(rows, columns); any content; 64-byte aligned
+  step_context context;
+};
+
+namespace detail {
+/// An executor for concepts to ask with; nothing runs on it.
+struct executor_archetype {
+  static constexpr std::string_view name = "archetype";
+  static constexpr bool columns_on_host = true;
+  buffer allocate(std::size_t) const { return {}; }
+  buffer allocate_wire(std::size_t) const { return {}; }
+  template <class Kernel>
+  void for_each(std::size_t, Kernel const&) const {}
+  void wait() const {}
+};
+static_assert(executor<executor_archetype>);
+}  // namespace detail
+
+/// Needs a whole tensor at a time: `step(where, tensor)` enqueues kernels on the executor and never waits.
+///   static constexpr std::array<std::string_view, N> slots{…};                              columns of state, as above
+///   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns);   floats, shared by all tensors
+/// Optional: `memory_elements` likewise, floats of each tensor's own; and
+///   static constexpr std::string_view complaint_about(std::span<std::size_t const> shape);  empty, or why it cannot step it
+template <class O>
+concept tensor_optimizer = optimizer<O> && requires(O const& o, std::size_t n, detail::executor_archetype where) {
+  { O::slots.size() } -> std::convertible_to<std::size_t>;
+  { O::scratch_elements(n, n) } -> std::same_as<std::size_t>;
+  o.step(where, tensor_step<O::slots.size()>{});
+};
+
+template <tensor_optimizer O>
+constexpr std::size_t memory_elements_of([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t columns) {
+  if constexpr (requires { O::memory_elements(rows, columns); })
+    return O::memory_elements(rows, columns);
+  else
+    return 0;
+}
+/// Empty where this optimizer can step a tensor of that shape, otherwise why not: "needs a matrix".
+template <tensor_optimizer O>
+constexpr std::string_view shape_complaint_of([[maybe_unused]] std::span<std::size_t const> shape) {
+  if constexpr (requires { O::complaint_about(shape); })
+    return O::complaint_about(shape);
+  else
+    return {};
+}
 
 /// The framework steps its own parameters and only counts here (`after_step`).
 template <class O>
