@@ -16,7 +16,7 @@ FLOOR_OF_FILE = {
     "recipe.hpp": 5, "diloco.hpp": 7,
 }
 FLOOR_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "recipes": 6}
-POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe"}
+POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe", "rate"}
 POLICY_SEES = 2  # the highest floor a policy may include
 # Outside headers that have one room each: pattern of the include, who may say it (pattern of the path), why.
 ROOMS = [

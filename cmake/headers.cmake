@@ -33,6 +33,8 @@ set(DILOCO_HEADERS
     include/diloco/concepts/executor.hpp
     include/diloco/concepts/explain.hpp
     include/diloco/concepts/feedback.hpp
+    include/diloco/concepts/groups.hpp
+    include/diloco/concepts/learning_rate.hpp
     include/diloco/concepts/optimizer.hpp
     include/diloco/concepts/probe.hpp
     include/diloco/concepts/schedule.hpp
@@ -56,6 +58,7 @@ set(DILOCO_HEADERS
     include/diloco/engine.hpp
     include/diloco/engine_construction.hpp
     include/diloco/engine_round.hpp
+    include/diloco/engine_step.hpp
     include/diloco/executor/cuda.cuh
     include/diloco/executor/host.hpp
     include/diloco/executor/omp.hpp
@@ -65,6 +68,7 @@ set(DILOCO_HEADERS
     include/diloco/feedback/error_feedback.hpp
     include/diloco/optimizer/adamw.hpp
     include/diloco/optimizer/external.hpp
+    include/diloco/optimizer/groups.hpp
     include/diloco/optimizer/lion.hpp
     include/diloco/optimizer/nesterov.hpp
     include/diloco/optimizer/sgd.hpp
@@ -72,6 +76,10 @@ set(DILOCO_HEADERS
     include/diloco/probe/counters.hpp
     include/diloco/probe/jsonl.hpp
     include/diloco/probe/silent.hpp
+    include/diloco/rate/constant_rate.hpp
+    include/diloco/rate/inverse_square_root.hpp
+    include/diloco/rate/warmup_cosine.hpp
+    include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp
     include/diloco/schedule/every.hpp
     include/diloco/state/digest.hpp
@@ -79,9 +87,12 @@ set(DILOCO_HEADERS
     include/diloco/state/memory.hpp
     include/diloco/state/table.hpp
     include/diloco/sweep/apply_outer.hpp
+    include/diloco/sweep/carry.hpp
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
+    include/diloco/sweep/gradient.hpp
+    include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
     include/diloco/sweep/residual.hpp
     include/diloco/sweep/staged.hpp

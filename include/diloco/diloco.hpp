@@ -31,6 +31,7 @@
 #include <diloco/feedback/error_feedback.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/external.hpp>
+#include <diloco/optimizer/groups.hpp>
 #include <diloco/optimizer/lion.hpp>
 #include <diloco/optimizer/nesterov.hpp>
 #include <diloco/optimizer/sgd.hpp>
@@ -38,6 +39,10 @@
 #include <diloco/probe/counters.hpp>
 #include <diloco/probe/jsonl.hpp>
 #include <diloco/probe/silent.hpp>
+#include <diloco/rate/constant_rate.hpp>
+#include <diloco/rate/inverse_square_root.hpp>
+#include <diloco/rate/warmup_cosine.hpp>
+#include <diloco/rate/warmup_stable_decay.hpp>
 #include <diloco/recipe.hpp>
 #include <diloco/schedule/every.hpp>
 #include <diloco/transport/alone.hpp>

@@ -10,8 +10,9 @@
 #include <diloco/state/memory.hpp>
 #include <diloco/state/table.hpp>
 #include <diloco/sweep/apply_outer.hpp>
+#include <diloco/sweep/carry.hpp>
 #include <diloco/sweep/encode.hpp>
-#include <diloco/sweep/inner_step.hpp>
+#include <diloco/sweep/inner_state.hpp>
 #include <diloco/sweep/staged.hpp>
 #include <diloco/wire/contract.hpp>
 
@@ -22,8 +23,8 @@ namespace diloco {
 inline namespace v0 {
 
 struct step_options {
-  float lr_scale = 1.0f;    ///< the learning-rate schedule's factor
-  float grad_scale = 1.0f;  ///< multiplies every gradient: clipping, loss scaling, accumulation
+  float lr_scale = 1.0f;    ///< scales the inner learning rate in this step, on top of the recipe's `rate`
+  float grad_scale = 1.0f;  ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
   double tokens = 1.0;      ///< what this step adds to the worker's weight in the next mean
 };
 
@@ -40,11 +41,12 @@ struct land_options {
 /// θ̄, the residual and the outer slots as they were (the inner step before it stands, and is counted). A trainer steps and
 /// rounds in the memory that it took at construction.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
-          class Schedule, class Executor, class Probe>
-class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor> {
+          class Schedule, class Executor, class Probe, class Rate>
+class DiLoCo
+    : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Rate> {
  public:
   using recipe_type =
-      recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>;
+      recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe, Rate>;
 
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool is_staged = staged_compressor<Compressor>;
@@ -96,16 +98,21 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     if (auto complaint = settings_complaint(r); !complaint.empty()) {
       return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
     }
-    auto l = layout::of(parameters, Compressor::block, is_staged ? staged_padding : 0);
+    auto l = layout::of(parameters, Compressor::block, is_staged ? staged_padding : 0, group_count_of<Inner>,
+                        group_roles<Inner>{r.inner});
     if (!l) return error{l.error().what, r.transport.rank(), 0, l.error().message};
+    if (auto complaint = inner_state<Inner>::complaint(r.inner, *l); !complaint.empty()) {
+      return error{cause::bad_layout, r.transport.rank(), 0, std::move(complaint)};
+    }
     DiLoCo trainer(std::move(r), std::move(*l), 0);
     if (auto fine = trainer.start(); !fine) return std::move(fine).error();
     return trainer;
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>`, in the order and of the sizes of the parameters. Reads 4 B/param more under
-  /// DILOCO_CHECKS_NORMAL, to find a non-finite gradient before anything is written.
+  /// `std::span<float const>`, in the order and of the sizes of the parameters; those of frozen tensors are not looked at.
+  /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite gradient before
+  /// anything is written; one sweep does both.
   template <class Gradients>
   result<> try_step(Gradients const& gradients, step_options o = {}) {
     static_assert(
@@ -159,6 +166,10 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   void sync() { try_sync().value(); }
 
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
+  /// What the recipe's `rate` makes of the learning rate in the next inner step.
+  [[nodiscard]] float rate_factor() const { return recipe_.rate.factor(steps_ + 1); }
+  /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the executor.
+  [[nodiscard]] float gradient_norm() const;
   [[nodiscard]] std::uint64_t rounds() const { return rounds_; }
   [[nodiscard]] Transport& transport() { return recipe_.transport; }
   [[nodiscard]] Probe& probe() { return recipe_.probe; }
@@ -191,6 +202,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     for (layout::row const& r : layout_.rows()) {
       if (r.name != row) continue;
       if (column == "theta") return {r.data, r.size};
+      if (r.frozen) return {};
+      if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));
       auto const whole = table_[column];
       if (whole.size() != layout_.column_elements()) return {};
       return whole.subspan(r.column, r.size);
@@ -202,12 +215,6 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] std::uint64_t digest() const { return digest_of_anchor(0, layout_.column_elements()); }
 
  private:
-  static constexpr std::size_t inner_slots = [] {
-    if constexpr (steps_inside)
-      return slot_count<Inner>;
-    else
-      return std::size_t{0};
-  }();
   static constexpr std::size_t outer_slots = slot_count<Outer>;
   static constexpr int padding = padding_of<Compressor>;
   using owner_type = owner_feedback<Feedback>;
@@ -230,6 +237,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
   [[nodiscard]] result<> find_non_finite(float const* const* rows, std::string_view what);
+  [[nodiscard]] result<> complaint_about_bad_row(std::string_view what);
+  [[nodiscard]] result<> measure_gradients(float grad_scale);
+  [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
   result<> count_step(double tokens) {
     steps_ += 1;
@@ -238,13 +248,17 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     return recipe_.schedule.due(steps_) ? try_sync() : result<>{};
   }
 
-  /// Of anchor elements [first, first + n); through a staging copy where the host cannot read the columns.
+  /// Of anchor elements [first, first + n).
   [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
+    return digest_of_column(anchor_ + first, n);
+  }
+  /// Through a staging copy where the host cannot read the columns.
+  [[nodiscard]] std::uint64_t digest_of_column(float const* from, std::size_t n) const {
     if constexpr (Executor::columns_on_host) {
-      return digest_of(anchor_ + first, n);
+      return digest_of(from, n);
     } else {
       buffer const staging = recipe_.executor.allocate_wire(n * sizeof(float));
-      recipe_.executor.copy_to_host(staging.data(), anchor_ + first, n * sizeof(float));
+      recipe_.executor.copy_to_host(staging.data(), from, n * sizeof(float));
       recipe_.executor.wait();
       return digest_of(staging.template as<float>(), n);
     }
@@ -252,8 +266,16 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
+  [[nodiscard]] static std::size_t carried_by(recipe_type const& r) {
+    return r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0;
+  }
+  [[nodiscard]] carried_planes carried(std::size_t first_tile) const {
+    return {index_.tiles() + first_tile, index_.carried(),      index_.shard_columns(), plan_.carried(),
+            plan_.carried_offset(),      plan_.carried_stride()};
+  }
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
+  void average_inner_state(arrival_type const& a, bool sharded, std::byte* to_slot);
   template <class C = Compressor>
   [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                       std::uint32_t phase) const;
@@ -294,10 +316,13 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   std::byte* scratch_ = nullptr;
   buffer constants_;  // of a staged compressor; the host writes them once
   memory_pair memory_, owner_memory_;
-  float* inner_state_[inner_slots + 1] = {};
+  inner_state<Inner> inner_;
+  gradient_factor* factor_ = nullptr;  // where the inner sweep reads it and not an argument
+  double* norm_partials_ = nullptr;    // (tiles)
   float* outer_state_[outer_slots + 1] = {};
 
   std::uint64_t steps_ = 0, rounds_ = 0;
+  std::uint64_t steps_taken_ = 0;  // since the inner state was zeros: what bias corrections go by
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
   bool in_flight_ = false;
   std::shared_ptr<watch> watch_ = std::make_shared<watch>();
@@ -311,5 +336,13 @@ DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
 }  // namespace v0
 }  // namespace diloco
 
+// Before each member that is defined outside the class, and for its name.
+#define DILOCO_ENGINE                                                                                   \
+  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, \
+            class Exchange, class Schedule, class Executor, class Probe, class Rate>
+#define DILOCO_CLASS \
+  DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe, Rate>
+
 #include <diloco/engine_construction.hpp>
 #include <diloco/engine_round.hpp>
+#include <diloco/engine_step.hpp>

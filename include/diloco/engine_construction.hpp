@@ -9,17 +9,13 @@
 namespace diloco {
 inline namespace v0 {
 
-#define DILOCO_ENGINE                                                                                   \
-  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, \
-            class Exchange, class Schedule, class Executor, class Probe>
-#define DILOCO_CLASS DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
-
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     : recipe_(std::move(r)),
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
-      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size())),
+      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size(),
+                                      carried_by(recipe_))),
       index_(recipe_.executor, layout_, plan_, recipe_.transport.size()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size(),
                                               pattern_ == pattern::scatter_gather)),
@@ -57,8 +53,13 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     if (owns) owner_memory_ = {column("owner_memory", m), column("owner_memory.next", m)};
   }
   for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
-  if constexpr (steps_inside) {
-    for (std::size_t s = 0; s < inner_slots; ++s) inner_state_[s] = column("inner." + std::string(Inner::slots[s]), n);
+  inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
+  if (plan_.carried() != 0) inner_.list(layout_, index_.carried());
+  if (inner_state<Inner>::has_tensor_steps || clips())
+    factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
+  if (clips()) {
+    std::size_t const floats = index_.tile_count() * sizeof(double) / sizeof(float);
+    norm_partials_ = reinterpret_cast<double*>(column("norm_partials", floats));
   }
 }
 
@@ -74,6 +75,13 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   check("feedback", r.feedback);
   check("combine", r.combine);
   check("schedule", r.schedule);
+  check("rate", r.rate);
+  if (complaint.empty() && !positive.holds(static_cast<double>(r.clip_norm))) {
+    complaint = say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
+  }
+  if (complaint.empty() && inner_state<Inner>::planes == 0 && r.inner_at_sync != at_sync::keep) {
+    complaint = say({"diloco: inner_at_sync: ", Inner::name, " keeps no state here; say at_sync::keep"});
+  }
   if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
     complaint = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
   }
@@ -105,6 +113,10 @@ result<> DILOCO_CLASS::compare_with_peers() {
   term("combine rule", recipe_.combine);
   term("exchange", recipe_.exchange);
   term("schedule", recipe_.schedule);
+  term("learning rate", recipe_.rate);
+  auto const what = static_cast<std::uint64_t>(recipe_.inner_at_sync);
+  terms.push_back({"clip_norm and inner_at_sync", mix64(bits_of(recipe_.clip_norm), what),
+                   say({"clip_norm ", recipe_.clip_norm, ", inner_at_sync ", what})});
   std::size_t const rows = layout_.rows().size();
   terms.push_back({"tensors", mix64(rows, layout_.parameters()),
                    say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
@@ -114,10 +126,10 @@ result<> DILOCO_CLASS::compare_with_peers() {
   // As many tensors everywhere: now each can be named.
   terms.clear();
   for (std::size_t r = 0; r < rows; ++r) {
-    terms.push_back({say({"name or shape of tensor ", r}), layout_.fingerprint(r), layout_.text(r)});
+    terms.push_back({say({"name, shape or group of tensor ", r}), layout_.fingerprint(r), layout_.text(r)});
   }
   for (layout::row const& r : layout_.rows()) {
-    std::uint64_t const digest = digest_of_anchor(r.column, r.size);
+    std::uint64_t const digest = digest_of_column(r.data, r.size);
     terms.push_back({say({"initial values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
   }
   return agree(recipe_.transport, recipe_.executor, terms, 11, limit);
@@ -129,6 +141,9 @@ std::string DILOCO_CLASS::describe() const {
   double const wires = pattern_ == pattern::gather ? k : 1;
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  // Slots that travel: written and read at either end, and once more by their owner.
+  round += 4.0 * static_cast<double>(plan_.carried()) *
+           (3 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0));
   if constexpr (is_staged) {  // what is sent once for a tensor is in no constant of the type
     double const more = static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
                         wire_bytes_per_parameter<Compressor>;
@@ -147,6 +162,7 @@ std::string DILOCO_CLASS::describe() const {
               three_digits(bits),
               " bit)",
               feedback,
+              plan_.carried() == 0 ? "" : " + inner state (32 bit each)",
               " · ",
               pattern_ == pattern::gather ? gather::name : scatter_gather::name,
               " over ",
@@ -161,9 +177,6 @@ std::string DILOCO_CLASS::describe() const {
               three_digits(round),
               " B/param"});
 }
-
-#undef DILOCO_ENGINE
-#undef DILOCO_CLASS
 
 }  // namespace v0
 }  // namespace diloco

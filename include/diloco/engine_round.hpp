@@ -4,85 +4,10 @@
 #include <diloco/engine.hpp>
 #include <diloco/sweep/copy.hpp>
 
-// Members of DiLoCo that run again and again: the inner step, and the round from launch to commit.
+// Members of DiLoCo that make a round, from launch to commit.
 
 namespace diloco {
 inline namespace v0 {
-
-#define DILOCO_ENGINE                                                                                   \
-  template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, \
-            class Exchange, class Schedule, class Executor, class Probe>
-#define DILOCO_CLASS DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe>
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::usable(step_options const& o) const {
-  if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
-  if (watch_->dropped) {
-    return fail(cause::wrong_state,
-                say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
-  }
-  auto const check = [](std::string_view name, double x) {
-    return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
-  };
-  std::string complaint = check("lr_scale", static_cast<double>(o.lr_scale));
-  if (complaint.empty()) complaint = check("grad_scale", static_cast<double>(o.grad_scale));
-  if (complaint.empty()) complaint = check("tokens", o.tokens);
-  if (!complaint.empty()) return fail(cause::bad_setting, say({"step: ", complaint}));
-  return {};
-}
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
-  if (auto fine = usable(o); !fine) return fine;
-  if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
-  return fail(cause::wrong_state,
-              say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
-}
-
-DILOCO_ENGINE
-template <class Gradients>
-result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
-  if (auto fine = room_for_a_step(o); !fine) return fine;
-  auto const& rows = layout_.rows();
-  if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
-    return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
-  }
-  std::size_t r = 0;
-  for (auto const& each : gradients) {
-    std::span<float const> const g(each);
-    if (g.size() != rows[r].size) {
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
-                                          " elements, the parameter ", rows[r].size}));
-    }
-    if (g.data() == nullptr)
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
-    // An asynchronous executor may still read the pointers of the step before.
-    if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
-    index_.gradients()[r++] = g.data();
-  }
-  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL)
-    return find_non_finite(index_.gradients(), "step: the gradient of");
-  return {};
-}
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_view what) {
-  *index_.bad_row() = frame::no_row;
-  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
-  recipe_.executor.wait();
-  if (*index_.bad_row() == frame::no_row) return {};
-  return fail(cause::not_finite,
-              say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
-}
-
-DILOCO_ENGINE
-void DILOCO_CLASS::inner_sweep(step_options const& o) {
-  auto const step = recipe_.inner.at(step_context{steps_ + 1, o.lr_scale});
-  inner_step_kernel<std::remove_const_t<decltype(step)>, inner_slots> kernel{
-      step, o.grad_scale, index_.tiles(), index_.theta(), index_.gradients(), {}};
-  for (std::size_t s = 0; s < inner_slots; ++s) kernel.slots[s] = inner_state_[s];
-  recipe_.executor.for_each(index_.tile_count(), kernel);
-}
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::take_wires_back() {
@@ -126,6 +51,10 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
         index_.tile_count(),
         encode_kernel<Compressor, Feedback>{recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_,
                                             residual_, slots, plan_.slot_bytes(), index_.bad_row(), who(0)});
+  }
+  if (plan_.carried() != 0) {
+    recipe_.executor.for_each(index_.tile_count(),
+                              carry_out_kernel{carried(0), slots, plan_.slot_bytes(), index_.bad_row()});
   }
 }
 
@@ -238,8 +167,9 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
     return fail(cause::not_finite,
                 say({"round ", rounds_, ": rank ", roster[k], ": ",
-                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), " of '", row,
-                     "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name,
+                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"),
+                     (plan_.carried() == 0 ? "" : " or the inner state"), " of '", row, "' is not finite or beyond ",
+                     Compressor::largest, ", the largest magnitude of ", Compressor::name,
                      "; the round is dropped on every rank and nothing was changed"}));
   }
   return {};
@@ -306,6 +236,17 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
                                              received(contributions, false), step, index_.tiles() + own.first_tile,
                                              own.column, owner_residual_, slot, index_.bad_row(), who(1)});
   }
+  average_inner_state(contributions, false, slot);
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::average_inner_state(arrival_type const& a, bool sharded, std::byte* to_slot) {
+  if (plan_.carried() == 0) return;
+  int const voices = static_cast<int>(a.roster().size());
+  std::size_t const first = to_slot == nullptr ? 0 : plan_[recipe_.transport.rank()].first_tile;
+  std::size_t const tiles = to_slot == nullptr ? index_.tile_count() : plan_[recipe_.transport.rank()].tiles;
+  recipe_.executor.for_each(
+      tiles, carry_mean_kernel{carried(first), index_.wires(), index_.coefficients(), voices, sharded, to_slot});
 }
 
 DILOCO_ENGINE
@@ -317,6 +258,7 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   recipe_.executor.for_each(index_.tile_count(), kernel);
+  average_inner_state(a, sharded, nullptr);
   recipe_.executor.wait();
 }
 
@@ -330,6 +272,10 @@ void DILOCO_CLASS::commit() {
   swap(owner_residual_.from, owner_residual_.to, "owner_residual", "owner_residual.next");
   swap(memory_.now, memory_.next, "memory", "memory.next");
   swap(owner_memory_.now, owner_memory_.next, "owner_memory", "owner_memory.next");
+  if (recipe_.inner_at_sync == at_sync::reset) {
+    inner_.reset(recipe_.executor);
+    steps_taken_ = 0;
+  }
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)
     recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});
@@ -354,7 +300,7 @@ result<> DILOCO_CLASS::try_reset_feedback() {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
-  for (layout::row const& r : layout_.rows()) digests.push_back(digest_of_anchor(r.column, r.size));
+  for (layout::row const& r : layout_.rows()) digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
   auto found = first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
                                 {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
   if (!found) return broken_by(std::move(found).error());
@@ -364,9 +310,6 @@ result<> DILOCO_CLASS::compare_anchors() {
                         say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '",
                              layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
 }
-
-#undef DILOCO_ENGINE
-#undef DILOCO_CLASS
 
 }  // namespace v0
 }  // namespace diloco

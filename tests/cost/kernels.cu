@@ -101,6 +101,11 @@ void every_kernel() {
   staged_kernels<low_rank<4>, error_feedback>();
   cuda_stream{}.for_each(1, zero_kernel{});
   cuda_stream{}.for_each(1, find_non_finite_kernel{});
+  cuda_stream{}.for_each(1, norm_partials_kernel{});
+  cuda_stream{}.for_each(1, clip_factor_kernel{});
+  cuda_stream{}.for_each(1, plain_factor_kernel{});
+  cuda_stream{}.for_each(1, carry_out_kernel{});
+  cuda_stream{}.for_each(1, carry_mean_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
 }
 

@@ -96,7 +96,7 @@ TEST_CASE("contract: number, names and shapes of the tensors") {
         "2 tensors of 305 elements in all", "2 tensors of 304 elements in all");
   check(with_change(2, [](auto&, toy::model& m) { m.parameters().pop_back(); }), 2, "tensors",
         "2 tensors of 305 elements in all", "1 tensors of 5 elements in all");
-  std::string const second = "name or shape of tensor 1";
+  std::string const second = "name, shape or group of tensor 1";
   check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second, "'t1' (300)",
         "'other' (300)");
   check(with_change(1,
@@ -105,7 +105,7 @@ TEST_CASE("contract: number, names and shapes of the tensors") {
                     }),
         1, second, "'t1' (300)", "'t1' (3, 100)");
   check(with_change(1, [](auto&, toy::model& m) { std::swap(m.parameters()[0], m.parameters()[1]); }), 1,
-        "name or shape of tensor 0", "'t0' (5)", "'t1' (300)");
+        "name, shape or group of tensor 0", "'t0' (5)", "'t1' (300)");
 }
 
 TEST_CASE("contract: one bit of the initial parameters") {

@@ -5,6 +5,8 @@
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/concepts/executor.hpp>
 #include <diloco/concepts/feedback.hpp>
+#include <diloco/concepts/groups.hpp>
+#include <diloco/concepts/learning_rate.hpp>
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/concepts/schedule.hpp>
 #include <diloco/concepts/staged.hpp>
@@ -33,10 +35,22 @@ concept picks_pattern = has_name<X> && requires(X const& x, int ranks) {
 };
 
 template <class O>
+consteval bool explain_inner();
+
+template <class O, std::size_t... I>
+consteval bool explain_groups(std::index_sequence<I...>) {
+  static_assert((!external_optimizer<group_optimizer_of<O, I>> && ...),
+                "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
+  return (explain_inner<group_optimizer_of<O, I>>() && ...);
+}
+
+template <class O>
 consteval bool explain_inner() {
   static_assert(std::copyable<O>, "diloco: inner: cannot be copied; a policy is a value of named numbers");
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
-  if constexpr (has_name<O> && !external_optimizer<O>) {
+  if constexpr (grouped_optimizer<O>) {
+    return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
+  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> && !tensor_optimizer<O>) {
     static_assert(
         has_slots<O>,
         "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
@@ -110,7 +124,7 @@ consteval bool explain_transport() {
 
 /// One static assertion per role: the first that fails is the first line of the compiler's output.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
-          class Schedule, class Executor>
+          class Schedule, class Executor, class Rate>
 struct explained {
   static_assert(explain_transport<Transport>());
   static_assert(explain_inner<Inner>());
@@ -130,6 +144,7 @@ struct explained {
   static_assert(picks_pattern<Exchange>,
                 "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
+  static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
                 "kernel) and wait()");

@@ -23,6 +23,7 @@ concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p
   { L::before(x) } -> std::same_as<std::uint32_t>;              // sum over the lanes of lower rank
   { L::template max_of<1>(x) } -> std::same_as<std::uint32_t>;  // over each aligned group of that many lanes
   { L::partner(1.0f, 1) } -> std::same_as<float>;               // what lane rank() ^ mask holds
+  { L::partner(1.0, 1) } -> std::same_as<double>;
   L::atomic_min(p, x);
   L::atomic_add(p, x);
   L::sync();
@@ -39,7 +40,10 @@ struct solo {
   DILOCO_HD static constexpr std::uint32_t max_of(std::uint32_t x) {
     return x;
   }
-  DILOCO_HD static constexpr float partner(float x, int) { return x; }
+  template <class T>
+  DILOCO_HD static constexpr T partner(T x, int) {
+    return x;
+  }
   DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
 #if !DILOCO_ON_DEVICE
     auto seen = __atomic_load_n(p, __ATOMIC_RELAXED);

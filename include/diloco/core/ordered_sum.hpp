@@ -8,12 +8,12 @@ inline namespace v0 {
 
 /// Σ f(i) for i in [0, n), in one order for every number of lanes: 32 partial sums over i ≡ 0 … 31 (mod 32), then a tree by
 /// halves. One thread keeps all 32, which vectorizes; 32 lanes keep one each and exchange. f returns what is added as it
-/// is: an inexact product goes through `product`. Every lane gets the sum.
-template <lanes L, class F>
-DILOCO_HD inline float ordered_sum(L, std::size_t n, F&& f) {
+/// is: an inexact product goes through `product`. Every lane gets the sum. In `T`, float or double.
+template <class T = float, lanes L, class F>
+DILOCO_HD inline T ordered_sum(L, std::size_t n, F&& f) {
   static_assert(L::width == 1 || L::width == 32, "diloco: sums are ordered for 1 and for 32 lanes");
   if constexpr (L::width == 1) {
-    float part[32] = {};
+    T part[32] = {};
     std::size_t i = 0;
     for (; i + 32 <= n; i += 32) {
       for (std::size_t v = 0; v < 32; ++v) part[v] += f(i + v);
@@ -24,7 +24,7 @@ DILOCO_HD inline float ordered_sum(L, std::size_t n, F&& f) {
     }
     return part[0];
   } else {
-    float part = 0;
+    T part = 0;
     for (auto i = static_cast<std::size_t>(L::rank()); i < n; i += 32) part += f(i);
     for (int half = 16; half > 0; half /= 2) part += L::partner(part, half);
     return part;

@@ -58,7 +58,8 @@ struct warp {
 #endif
     return x;
   }
-  DILOCO_HD static float partner(float x, [[maybe_unused]] int mask) {
+  template <class T>
+  DILOCO_HD static T partner(T x, [[maybe_unused]] int mask) {
 #if DILOCO_ON_DEVICE
     return __shfl_xor_sync(0xffffffffu, x, mask);
 #else

@@ -31,6 +31,13 @@ struct tensor {
   }
 };
 
+/// (256, 128)
+inline std::string shape_text(std::vector<std::size_t> const& shape) {
+  std::string extents;
+  for (std::size_t extent : shape) extents += say({extents.empty() ? "" : ", ", extent});
+  return "(" + extents + ")";
+}
+
 /// A run of elements of one row: the unit of work of every sweep, and the unit that shards are made of.
 struct tile {
   std::uint32_t row;
@@ -51,49 +58,77 @@ class layout {
     std::vector<std::size_t> shape;
     float* data;
     std::size_t size;
-    std::size_t column;
+    std::size_t column;        ///< first element within our own padded columns
+    std::size_t group = 0;     ///< of the inner optimizer
+    std::size_t group_column;  ///< first element within the group's padded columns
+    bool frozen = false;       ///< then it has no tiles and no place in any column
+    /// As a matrix: first extent × the rest; a vector is one column.
+    [[nodiscard]] std::size_t columns() const { return shape.size() < 2 ? 1 : size / shape[0]; }
+  };
+  /// What the inner optimizer's groups hold.
+  struct group {
+    std::size_t rows = 0, tiles = 0;
+    std::size_t elements = 0;  ///< padded
+  };
+  /// Into which group a tensor goes, or why it cannot.
+  struct role {
+    std::size_t group = 0;
+    bool frozen = false;
+    std::string complaint = {};
+  };
+  struct everything {
+    [[nodiscard]] role operator()(tensor const&) const { return {}; }
   };
 
   /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing name. Columns pad
   /// each row to whole blocks, of which a tile has many; where a padding is given, to that, and a tile is one block.
-  template <class Parameters>
-  static result<layout> of(Parameters const& parameters, int block, int padding = 0) {
+  /// `assign(tensor)` gives each tensor's role.
+  template <class Parameters, class Assign = everything>
+  static result<layout> of(Parameters const& parameters, int block, int padding = 0, std::size_t groups = 1,
+                           Assign const& assign = {}) {
     layout l;
+    l.groups_.resize(groups);
     auto const b = static_cast<std::size_t>(block);
     l.padding_ = padding == 0 ? b : static_cast<std::size_t>(padding);
     l.tile_elements_ = b < target_tile_elements && padding == 0 ? target_tile_elements / b * b : b;
     for (tensor const& t : parameters) {
       std::string complaint = l.complaint_about(t);
       if (!complaint.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
-      l.append(t);
+      role r = assign(t);
+      if (!r.complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(r.complaint)};
+      l.append(t, r);
     }
     if (auto complaint = l.overlap(); !complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(complaint)};
     if (l.rows_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
+    if (l.tiles_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: every tensor is frozen"};
     return l;
   }
 
   [[nodiscard]] std::vector<row> const& rows() const { return rows_; }
   [[nodiscard]] std::vector<tile> const& tiles() const { return tiles_; }
   [[nodiscard]] std::vector<tile>& tiles() { return tiles_; }
+  /// Elements of the tensors that are trained.
   [[nodiscard]] std::size_t parameters() const { return parameters_; }
+  [[nodiscard]] std::vector<group> const& groups() const { return groups_; }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
   /// n elements with their padding.
   [[nodiscard]] std::size_t padded(std::size_t n) const { return (n + padding_ - 1) / padding_ * padding_; }
 
-  /// Fingerprint of a row's name and shape.
+  /// Fingerprint of a row's name, shape and group.
   [[nodiscard]] std::uint64_t fingerprint(std::size_t index) const {
     row const& r = rows_[index];
     hash64 h;
     h.add(r.name);
     for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
+    h.add(static_cast<std::uint64_t>(r.group));
     return h.value();
   }
   /// 'wte' (256, 128)
   [[nodiscard]] std::string text(std::size_t index) const {
-    std::string extents;
-    for (std::size_t extent : rows_[index].shape) extents += say({extents.empty() ? "" : ", ", extent});
-    return say({"'", rows_[index].name, "' (", extents, ")"});
+    row const& r = rows_[index];
+    return say(
+        {"'", r.name, "' ", shape_text(r.shape), groups_.size() == 1 ? std::string{} : say({" in group ", r.group})});
   }
 
  private:
@@ -127,20 +162,26 @@ class layout {
     return {};
   }
 
-  void append(tensor const& t) {
+  void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
+    group& g = groups_[r.group];
+    rows_.push_back({t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen});
+    g.rows += 1;
+    if (r.frozen) return;
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
-      tiles_.push_back({static_cast<std::uint32_t>(rows_.size()),
+      tiles_.push_back({static_cast<std::uint32_t>(rows_.size() - 1),
                         static_cast<std::uint32_t>(size - begin < tile_elements_ ? size - begin : tile_elements_), 0, 0,
                         begin, column_ + begin, 0});
+      g.tiles += 1;
     }
-    rows_.push_back({t.name, t.shape, t.data, size, column_});
     column_ += padded(size);
+    g.elements += padded(size);
     parameters_ += size;
   }
 
   std::vector<row> rows_;
   std::vector<tile> tiles_;
+  std::vector<group> groups_;
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
 };
 

@@ -30,32 +30,56 @@ class index_memory {
   template <executor E>
   index_memory(E const& where, layout const& l, wire_plan const& plan, int ranks)
       : tiles_(l.tiles().size()),
+        group_tiles_(l.groups().size() > 1 ? tiles_ : 0),
         slices_(plan.slices().size()),
         rows_(l.rows().size()),
         ranks_(static_cast<std::size_t>(ranks)),
-        memory_(where.allocate_wire(bytes_for(tiles_, slices_, rows_, ranks_))) {
+        shards_(plan.carried() == 0 ? 0 : static_cast<std::size_t>(plan.shards())),
+        carried_(rows_ * plan.carried()),
+        memory_(where.allocate_wire(bytes())) {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
+    if (group_tiles_ != 0) write_group_tiles(l);
     if (slices_ != 0) std::memcpy(slices(), plan.slices().data(), slices_ * sizeof(slice_record));
     for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
+    for (std::size_t s = 0; s < shards_; ++s) shard_columns()[s] = plan[static_cast<int>(s)].column;
   }
 
   [[nodiscard]] tile* tiles() const { return memory_.as<tile>(); }
   [[nodiscard]] std::size_t tile_count() const { return tiles_; }
-  [[nodiscard]] slice_record* slices() const { return reinterpret_cast<slice_record*>(tiles() + tiles_); }
+  /// The same tiles group after group, each with its place in the group's columns.
+  [[nodiscard]] tile* group_tiles() const { return tiles() + group_tiles_; }
+  [[nodiscard]] slice_record* slices() const {
+    return reinterpret_cast<slice_record*>(tiles() + tiles_ + group_tiles_);
+  }
   [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
   [[nodiscard]] float const** gradients() const { return const_cast<float const**>(theta() + rows_); }
   [[nodiscard]] std::byte const** wires() const { return reinterpret_cast<std::byte const**>(gradients() + rows_); }
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
   [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(coefficients() + (ranks_ + 1) / 2 * 2); }
   [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
-  [[nodiscard]] std::size_t bytes() const { return memory_.size(); }
+  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie.
+  [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
+  [[nodiscard]] float** carried() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
+  [[nodiscard]] std::size_t bytes() const {
+    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 2 * rows_ * sizeof(void*) +
+           ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
+           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
+  }
 
  private:
-  static std::size_t bytes_for(std::size_t tiles, std::size_t slices, std::size_t rows, std::size_t ranks) {
-    return tiles * sizeof(tile) + slices * sizeof(slice_record) + 2 * rows * sizeof(void*) + ranks * sizeof(void*) +
-           (ranks + 1) / 2 * 2 * sizeof(float) + ranks * sizeof(double) + sizeof(std::uint64_t);
+  void write_group_tiles(layout const& l) {
+    tile* next = group_tiles();
+    for (std::size_t g = 0; g < l.groups().size(); ++g) {
+      for (tile t : l.tiles()) {
+        layout::row const& r = l.rows()[t.row];
+        if (r.group != g) continue;
+        t.column = r.group_column + t.begin;
+        *next++ = t;
+      }
+    }
   }
-  std::size_t tiles_, slices_, rows_, ranks_;
+
+  std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, shards_, carried_;
   buffer memory_;
 };
 

@@ -38,11 +38,12 @@ struct slice_record {
 };
 
 /// How the payload lies in slots. `shards` is 1 for gather (a slot carries everything) and K for scatter–gather (slot r
-/// carries what rank r combines). All slots have one size, so counts never need to be exchanged.
+/// carries what rank r combines). All slots have one size, so counts never need to be exchanged. `carried` planes of plain
+/// float32 follow the payloads, at one offset in every slot.
 class wire_plan {
  public:
   template <compressor C>
-  static wire_plan of(layout& l, int shards) {
+  static wire_plan of(layout& l, int shards, std::size_t carried = 0) {
     wire_plan plan;
     plan.shards_.resize(static_cast<std::size_t>(shards));
     std::size_t const share =
@@ -60,8 +61,14 @@ class wire_plan {
       s.elements = t.column + l.padded(t.count) - s.column;
     }
     std::size_t largest = 0;
-    for (shard const& s : plan.shards_) largest = s.payload_bytes > largest ? s.payload_bytes : largest;
-    plan.slot_bytes_ = sizeof(frame) + largest;
+    for (shard const& s : plan.shards_) {
+      largest = s.payload_bytes > largest ? s.payload_bytes : largest;
+      plan.carried_stride_ = s.elements > plan.carried_stride_ ? s.elements : plan.carried_stride_;
+    }
+    plan.carried_offset_ = sizeof(frame) + (largest + 15) / 16 * 16;
+    plan.carried_ = carried;
+    plan.slot_bytes_ =
+        carried == 0 ? sizeof(frame) + largest : plan.carried_offset_ + carried * plan.carried_stride_ * sizeof(float);
     return plan;
   }
 
@@ -75,6 +82,9 @@ class wire_plan {
   [[nodiscard]] int shards() const { return static_cast<int>(shards_.size()); }
   [[nodiscard]] std::size_t slot_bytes() const { return slot_bytes_; }
   [[nodiscard]] std::vector<slice_record> const& slices() const { return slices_; }
+  [[nodiscard]] std::size_t carried() const { return carried_; }
+  [[nodiscard]] std::size_t carried_offset() const { return carried_offset_; }  ///< bytes, from a slot's first
+  [[nodiscard]] std::size_t carried_stride() const { return carried_stride_; }  ///< elements of one plane
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
   [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
   /// Of all shards, without frames and without the padding to the largest.
@@ -92,7 +102,7 @@ class wire_plan {
     tile& t = tiles[i];
     if (t.begin == 0 || s.tiles == 0) {
       layout::row const& r = l.rows()[t.row];
-      std::size_t const columns = r.shape.size() < 2 ? 1 : r.size / r.shape[0];
+      std::size_t const columns = r.columns();
       std::size_t const share = shards_.size() == 1 || wants_whole_tensors<C> ? r.size : elements_in_shard(l, i);
       std::size_t const elements = share < r.size - t.begin ? share : r.size - t.begin;
       std::size_t const side = (C::slice_bytes(elements, columns) + 15) / 16 * 16;
@@ -122,6 +132,7 @@ class wire_plan {
   std::vector<slice_record> slices_;
   std::size_t scratch_bytes_ = 0, memory_elements_ = 0;
   std::size_t slot_bytes_ = 0;
+  std::size_t carried_ = 0, carried_offset_ = 0, carried_stride_ = 0;
 };
 
 }  // namespace v0

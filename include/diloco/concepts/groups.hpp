@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+
+#include <span>
+#include <string>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Which of an inner optimizer's groups a tensor belongs to: the first that wants it, and the second, if there is one.
+struct group_choice {
+  static constexpr int none = -1;
+  int first = none, second = none;
+};
+
+/// Several optimizers, each for some of the tensors, chosen once by name and shape at construction.
+template <class O>
+concept grouped_optimizer = optimizer<O> &&
+    requires(O const& o, std::string_view name, std::span<std::size_t const> shape) {
+  { O::group_count } -> std::convertible_to<std::size_t>;
+  o.template optimizer_of<0>();
+  { o.choose(name, shape) } -> std::same_as<group_choice>;
+};
+
+/// Tensors that are not trained: their gradients are not read, and no round carries them.
+template <class O>
+concept freezing_optimizer = optimizer<O> && O::freezes;
+
+/// A single optimizer is a group of all tensors.
+template <class O>
+inline constexpr std::size_t group_count_of = [] {
+  if constexpr (grouped_optimizer<O>)
+    return std::size_t{O::group_count};
+  else
+    return std::size_t{1};
+}();
+template <std::size_t I, class O>
+constexpr auto const& group_optimizer(O const& o) {
+  if constexpr (grouped_optimizer<O>)
+    return o.template optimizer_of<I>();
+  else
+    return o;
+}
+template <class O, std::size_t I>
+using group_optimizer_of = std::remove_cvref_t<decltype(group_optimizer<I>(std::declval<O const&>()))>;
+
+/// Calls f(optimizer, std::integral_constant<std::size_t, I>) for each group in order.
+template <class O, class F>
+constexpr void for_each_group(O const& o, F&& f) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    (f(group_optimizer<I>(o), std::integral_constant<std::size_t, I>{}), ...);
+  }
+  (std::make_index_sequence<group_count_of<O>>{});
+}
+
+/// State columns of one group.
+template <class O>
+inline constexpr std::size_t slot_count_of = [] {
+  if constexpr (requires { O::slots.size(); })
+    return std::size_t{O::slots.size()};
+  else
+    return std::size_t{0};
+}();
+
+}  // namespace v0
+}  // namespace diloco

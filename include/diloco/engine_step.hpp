@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine.hpp>
+
+// Members of DiLoCo that make one inner step: is it allowed, are the gradients what they should be, the sweep.
+
+namespace diloco {
+inline namespace v0 {
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::usable(step_options const& o) const {
+  if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
+  if (watch_->dropped) {
+    return fail(cause::wrong_state,
+                say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
+  }
+  auto const check = [](std::string_view name, double x) {
+    return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
+  };
+  std::string complaint = check("lr_scale", static_cast<double>(o.lr_scale));
+  if (complaint.empty()) complaint = check("grad_scale", static_cast<double>(o.grad_scale));
+  if (complaint.empty()) complaint = check("tokens", o.tokens);
+  if (!complaint.empty()) return fail(cause::bad_setting, say({"step: ", complaint}));
+  return {};
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
+  if (auto fine = usable(o); !fine) return fine;
+  if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
+  return fail(cause::wrong_state,
+              say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
+}
+
+DILOCO_ENGINE
+template <class Gradients>
+result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
+  if (auto fine = room_for_a_step(o); !fine) return fine;
+  auto const& rows = layout_.rows();
+  if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
+    return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
+  }
+  std::size_t r = 0;
+  for (auto const& each : gradients) {
+    std::span<float const> const g(each);
+    if (rows[r].frozen) {
+      ++r;
+      continue;
+    }
+    if (g.size() != rows[r].size) {
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
+                                          " elements, the parameter ", rows[r].size}));
+    }
+    if (g.data() == nullptr)
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
+    // An asynchronous executor may still read the pointers of the step before.
+    if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
+    index_.gradients()[r++] = g.data();
+  }
+  return measure_gradients(o.grad_scale);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::measure_gradients(float grad_scale) {
+  constexpr bool checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL;
+  char const* const what = "step: the gradient of";
+  if (!clips()) {
+    if constexpr (checks) return find_non_finite(index_.gradients(), what);
+    return {};
+  }
+  Executor const& where = recipe_.executor;
+  std::size_t const tiles = index_.tile_count();
+  if constexpr (checks) *index_.bad_row() = frame::no_row;
+  where.for_each(tiles, norm_partials_kernel{index_.tiles(), index_.gradients(), norm_partials_, index_.bad_row()});
+  where.for_each(1, clip_factor_kernel{norm_partials_, tiles, grad_scale, recipe_.clip_norm, factor_});
+  if constexpr (checks) return complaint_about_bad_row(what);
+  return {};
+}
+
+DILOCO_ENGINE
+float DILOCO_CLASS::gradient_norm() const {
+  if (!clips()) return 0.0f;
+  recipe_.executor.wait();
+  if constexpr (Executor::columns_on_host) {
+    return factor_->norm;
+  } else {
+    buffer const staging = recipe_.executor.allocate_wire(sizeof(gradient_factor));
+    recipe_.executor.copy_to_host(staging.data(), factor_, sizeof(gradient_factor));
+    recipe_.executor.wait();
+    return staging.template as<gradient_factor>()->norm;
+  }
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_view what) {
+  *index_.bad_row() = frame::no_row;
+  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
+  return complaint_about_bad_row(what);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
+  recipe_.executor.wait();
+  if (*index_.bad_row() == frame::no_row) return {};
+  return fail(cause::not_finite,
+              say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::inner_sweep(step_options const& o) {
+  if (factor_ != nullptr && !clips()) recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
+  step_context const context{++steps_taken_, product(o.lr_scale, recipe_.rate.factor(steps_ + 1))};
+  inner_.step(recipe_.executor, recipe_.inner, layout_, index_, context, o.grad_scale,
+              factor_ == nullptr ? nullptr : &factor_->factor);
+}
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/learning_rate.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// The factor is 1, always.
+struct constant_rate {
+  static constexpr std::string_view name = "constant_rate";
+  [[nodiscard]] float factor(std::uint64_t) const { return 1.0f; }
+
+  friend bool operator==(constant_rate const&, constant_rate const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco

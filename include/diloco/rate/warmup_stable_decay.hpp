@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/learning_rate.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to `last` at step
+/// `total` (Hu et al. 2024; Hägele et al. 2024). In double.
+struct warmup_stable_decay {
+  std::uint64_t warmup = 0, decay = 1, total = 1;
+  float last = 0.0f;
+
+  static constexpr std::string_view name = "warmup_stable_decay";
+  [[nodiscard]] float factor(std::uint64_t step) const {
+    double const t = static_cast<double>(step), down = static_cast<double>(decay), end = static_cast<double>(total);
+    if (step < warmup) return static_cast<float>(t / static_cast<double>(warmup));
+    if (step >= total) return last;
+    if (t <= end - down) return 1.0f;
+    return static_cast<float>(static_cast<double>(last) + (1.0 - static_cast<double>(last)) * ((end - t) / down));
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("warmup", warmup, range{0, 9007199254740992.0});  // 2⁵³: doubles count that far
+    f("decay", decay, range{1, 9007199254740992.0});
+    f("total", total, range{static_cast<double>(warmup) + static_cast<double>(decay), 9007199254740992.0});
+    f("last", last, zero_to_one);
+  }
+  friend bool operator==(warmup_stable_decay const&, warmup_stable_decay const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco

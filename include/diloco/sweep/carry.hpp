@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/sweep/tiles.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a shard's payload.
+struct carried_planes {
+  tile const* tiles;
+  float* const* columns;             // (rows, planes): where each row's elements lie; null where it has none
+  std::size_t const* shard_columns;  // (shards): first padded element
+  std::size_t planes;
+  std::size_t offset, stride;  // bytes into a slot; elements from one plane to the next
+
+  template <class Byte>
+  DILOCO_HD auto* on_wire(Byte* slot, tile const& t, std::size_t plane) const {
+    using number = std::conditional_t<std::is_const_v<Byte>, float const, float>;
+    return reinterpret_cast<number*>(slot + offset) + plane * stride + (t.column - shard_columns[t.shard]);
+  }
+  DILOCO_HD float* column(tile const& t, std::size_t plane) const {
+    float* const row = columns[t.row * planes + plane];
+    return row == nullptr ? nullptr : row + t.begin;
+  }
+};
+
+/// Writes the columns into the slots, and marks rows that are not finite.
+struct carry_out_kernel {
+  static constexpr int block = 256;
+
+  carried_planes planes;
+  std::byte* slots;  // (shards, slot_bytes)
+  std::size_t slot_bytes;
+  std::uint32_t* bad_row;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = planes.tiles[index];
+    std::uint32_t largest = 0;
+    for (std::size_t plane = 0; plane < planes.planes; ++plane) {
+      float const* const from = planes.column(t, plane);
+      if (from == nullptr) continue;
+      float* const to = planes.on_wire(slots + t.shard * slot_bytes, t, plane);
+      for_each_block<block>(t, [&](int offset, auto count) {
+        int const first = offset + first_element<L, block>(l);
+        float const* DILOCO_RESTRICT x = from + first;
+        float* DILOCO_RESTRICT y = to + first;
+        for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
+          largest = larger(largest, magnitude_bits(x[i]));
+          y[i] = x[i];
+        });
+      });
+    }
+    largest = L::max(largest);
+    if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
+  }
+};
+
+/// Σ c_k · wire_k in roster order, into the columns or, for the owner of a shard, into the slot that it sends on.
+struct carry_mean_kernel {
+  static constexpr int block = 256;
+
+  carried_planes planes;
+  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
+  float const* coefficient;      // (voices)
+  int voices;
+  bool sharded;        // true: the one voice for tile t is wire[t.shard], coefficient 1
+  std::byte* to_slot;  // null: into the columns
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = planes.tiles[index];
+    for (std::size_t plane = 0; plane < planes.planes; ++plane) {
+      float* const column = planes.column(t, plane);
+      if (column == nullptr) continue;
+      float* const to = to_slot == nullptr ? column : planes.on_wire(to_slot, t, plane);
+      for_each_block<block>(t, [&](int offset, auto count) {
+        int const first = offset + first_element<L, block>(l);
+        int const mine = owned_elements<L, block>(l, count);
+        fragment<L, block> sum;
+        for (int k = 0; k < (sharded ? 1 : voices); ++k) {
+          float const c = sharded ? 1.0f : coefficient[k];
+          float const* DILOCO_RESTRICT y = planes.on_wire(wire[sharded ? t.shard : k], t, plane) + first;
+          for_first<L, lane_elements<L, block>>(
+              mine, [&](int i) { sum.v[i] = fma(c, finite_or_zero(y[i]), k == 0 ? 0.0f : sum.v[i]); });
+        }
+        float* DILOCO_RESTRICT out = to + first;
+        for_first<L, lane_elements<L, block>>(mine, [&](int i) { out[i] = sum.v[i]; });
+      });
+    }
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/ordered_sum.hpp>
+#include <diloco/sweep/tiles.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Marks the first row that holds a value which is not finite. Reads 4 B/param, writes nothing else.
+struct find_non_finite_kernel {
+  static constexpr int block = 256;
+
+  tile const* tiles;
+  float const* const* rows;
+  std::uint32_t* bad_row;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    float const* p = rows[t.row] + t.begin;
+    std::uint32_t largest = 0;
+    for_each_block<block>(t, [&](int offset, auto count) {
+      float const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
+      int const mine = owned_elements<L, block>(l, count);
+      for_first<L, lane_elements<L, block>>(mine, [&](int i) { largest = larger(largest, magnitude_bits(x[i])); });
+    });
+    largest = L::max(largest);
+    if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
+  }
+};
+
+/// What a gradient is multiplied with, and what came out of measuring it. Lies where the columns lie.
+struct gradient_factor {
+  float factor = 1.0f;  ///< clipping × grad_scale
+  float norm = 0.0f;    ///< of grad_scale · g over all tensors, before clipping
+};
+
+/// Σ g² of each tile, in double: the square of any float is a double, so nothing overflows, and the sum's order is fixed.
+/// Marks rows that are not finite on the way. Reads 4 B/param.
+struct norm_partials_kernel {
+  tile const* tiles;
+  float const* const* rows;
+  double* partial;  // (tiles)
+  std::uint32_t* bad_row;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    float const* DILOCO_RESTRICT g = rows[t.row] + t.begin;
+    double const sum = ordered_sum<double>(l, t.count, [=](std::size_t i) {
+      double const x = static_cast<double>(g[i]);
+      return x * x;  // exact
+    });
+    if (L::rank() != 0) return;
+    partial[index] = sum;
+    // A sum is finite where its terms are: 2³² of the largest float's squares are far below the largest double.
+    if (!(sum < 1e300)) L::atomic_min(bad_row, t.row);
+  }
+};
+
+/// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip / (norm + 1e-6)).
+/// One index.
+struct clip_factor_kernel {
+  double const* partial;  // (tiles)
+  std::size_t tiles;
+  float grad_scale, clip_norm;
+  gradient_factor* out;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t) const {
+    double const sum = ordered_sum<double>(l, tiles, [this](std::size_t i) { return partial[i]; });
+    if (L::rank() != 0) return;
+    double const scale = static_cast<double>(grad_scale), length = std::sqrt(sum);
+    double const share = static_cast<double>(clip_norm) / std::fma(scale, length, 1e-6);
+    *out = {static_cast<float>(scale * (share < 1.0 ? share : 1.0)), static_cast<float>(scale * length)};
+  }
+};
+
+/// The factor where nothing is clipped. One index.
+struct plain_factor_kernel {
+  float grad_scale;
+  gradient_factor* out;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t) const {
+    if (L::rank() == 0) *out = {grad_scale, 0.0f};
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

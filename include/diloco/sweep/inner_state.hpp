@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/groups.hpp>
+#include <diloco/state/memory.hpp>
+#include <diloco/state/table.hpp>
+#include <diloco/sweep/copy.hpp>
+#include <diloco/sweep/gradient.hpp>
+#include <diloco/sweep/inner_step.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Which group of `inner` a tensor goes into, as layout::of wants to know it.
+template <class Inner>
+struct group_roles {
+  Inner const& inner;
+
+  [[nodiscard]] layout::role operator()(tensor const& t) const {
+    group_choice choice{0, group_choice::none};
+    if constexpr (grouped_optimizer<Inner>) {
+      choice = inner.choose(t.name, t.shape);
+      if (choice.first == group_choice::none) {
+        return {.complaint = say({"diloco: inner: no group wants '", t.name, "' ", shape_text(t.shape),
+                                  "; widen a rule, or add group{the_rest, …}"})};
+      }
+      if (choice.second != group_choice::none) {
+        return {.complaint = say({"diloco: inner: groups ", choice.first, " and ", choice.second, " both want '",
+                                  t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
+      }
+    }
+    layout::role role{static_cast<std::size_t>(choice.first), false, {}};
+    for_each_group(inner, [&](auto const& o, auto index) {
+      using O = std::remove_cvref_t<decltype(o)>;
+      if (index != role.group) return;
+      role.frozen = freezing_optimizer<O>;
+      if constexpr (tensor_optimizer<O>) {
+        std::string_view const why = shape_complaint_of<O>(t.shape);
+        if (!why.empty()) {
+          role.complaint = say({"diloco: inner: ", O::name, ": '", t.name, "' ", shape_text(t.shape), " ", why});
+        }
+      }
+    });
+    return role;
+  }
+};
+
+/// The inner optimizer's columns and scratch, group after group, and the sweep that steps them.
+template <class Inner>
+class inner_state {
+ public:
+  static constexpr std::size_t group_count = group_count_of<Inner>;
+  static constexpr bool has_tensor_steps = []<std::size_t... I>(std::index_sequence<I...>) {
+    return (tensor_optimizer<group_optimizer_of<Inner, I>> || ...);
+  }
+  (std::make_index_sequence<group_count>{});
+
+  /// The sentence about a group without tensors, or an empty string.
+  [[nodiscard]] static std::string complaint(Inner const& inner, layout const& l) {
+    std::string found;
+    for_each_group(inner, [&](auto const& o, auto index) {
+      if (found.empty() && l.groups()[index].rows == 0)
+        found = say({"diloco: inner: group ", std::size_t{index}, " (", o.name, ") wants none of the tensors"});
+    });
+    return found;
+  }
+
+  template <executor E>
+  void allocate(E const& where, table& columns, layout const& l, Inner const& inner) {
+    std::size_t scratch = 0;
+    for_each_group(inner, [&](auto const& o, auto index) {
+      using O = std::remove_cvref_t<decltype(o)>;
+      held& h = groups_[index];
+      h.elements = l.groups()[index].elements;
+      std::string const prefix = group_count == 1 ? "inner." : say({"inner.", std::size_t{index}, "."});
+      for (std::size_t s = 0; s < slot_count_of<O>; ++s) {
+        h.names[s] = O::slots[s];
+        h.slots[s] = columns.add(where, prefix + std::string(O::slots[s]), h.elements);
+      }
+      if constexpr (tensor_optimizer<O>) {
+        for (layout::row const& r : l.rows()) {
+          if (r.group != index) continue;
+          h.memory_elements += memory_elements_of<O>(r.size / r.columns(), r.columns());
+          std::size_t const wanted = O::scratch_elements(r.size / r.columns(), r.columns());
+          scratch = wanted > scratch ? wanted : scratch;
+        }
+        h.memory = columns.add(where, prefix + "memory", h.memory_elements);
+      }
+    });
+    scratch_ = columns.add(where, "inner.scratch", scratch);
+  }
+
+  /// Steps every group; `factor` where the gradient's factor lies, or null: then it is grad_scale.
+  template <executor E>
+  void step(E const& where, Inner const& inner, layout const& l, index_memory const& index, step_context c,
+            float grad_scale, float const* factor) const {
+    std::size_t first_tile = 0;
+    for_each_group(inner, [&](auto const& o, auto group) {
+      using O = std::remove_cvref_t<decltype(o)>;
+      if constexpr (element_optimizer<O>) {
+        step_elements(where, o, groups_[group], index, first_tile, l.groups()[group].tiles, c, grad_scale, factor);
+      } else if constexpr (tensor_optimizer<O>) {
+        step_tensors(where, o, groups_[group], l, group, index, c, factor);
+      }
+      first_tile += l.groups()[group].tiles;
+    });
+  }
+
+  /// One row of a state column; empty where its group has none of that name.
+  [[nodiscard]] std::span<float const> cell(layout::row const& r, std::string_view slot) const {
+    held const& h = groups_[r.group];
+    for (std::size_t s = 0; s < max_slots; ++s) {
+      if (h.slots[s] != nullptr && h.names[s] == slot) return {h.slots[s] + r.group_column, r.size};
+    }
+    return {};
+  }
+
+  /// Planes that all slots together need: as many as the group with most has.
+  static constexpr std::size_t planes = []<std::size_t... I>(std::index_sequence<I...>) {
+    std::size_t most = 0;
+    ((most = slot_count_of<group_optimizer_of<Inner, I>> > most ? slot_count_of<group_optimizer_of<Inner, I>> : most),
+     ...);
+    return most;
+  }
+  (std::make_index_sequence<group_count>{});
+  /// (rows, planes): where each row's slots lie.
+  void list(layout const& l, float** to) const {
+    for (layout::row const& r : l.rows()) {
+      for (std::size_t s = 0; s < planes; ++s) {
+        float* const column = groups_[r.group].slots[s];
+        *to++ = column == nullptr || r.frozen ? nullptr : column + r.group_column;
+      }
+    }
+  }
+
+  /// Zeros all of it.
+  template <executor E>
+  void reset(E const& where) const {
+    auto const zero = [&](float* column, std::size_t elements) {
+      if (column == nullptr) return;
+      zero_kernel const kernel{column, elements};
+      where.for_each(kernel.tiles(), kernel);
+    };
+    for (held const& h : groups_) {
+      for (float* slot : h.slots) zero(slot, h.elements);
+      zero(h.memory, h.memory_elements);
+    }
+  }
+
+ private:
+  static constexpr std::size_t max_slots = planes == 0 ? 1 : planes;
+  struct held {
+    std::size_t elements = 0, memory_elements = 0;
+    float* slots[max_slots] = {};
+    float* memory = nullptr;
+    std::string_view names[max_slots] = {};
+  };
+
+  template <executor E, element_optimizer O>
+  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index,
+                            std::size_t first_tile, std::size_t tiles, step_context c, float grad_scale,
+                            float const* factor) {
+    auto const step = o.at(c);
+    inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
+        step, grad_scale, factor, index.group_tiles() + first_tile, index.theta(), index.gradients(), {}};
+    for (std::size_t s = 0; s < slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
+    where.for_each(tiles, kernel);
+  }
+
+  template <executor E, tensor_optimizer O>
+  void step_tensors(E const& where, O const& o, held const& h, layout const& l, std::size_t group,
+                    index_memory const& index, step_context c, float const* factor) const {
+    float* memory = h.memory;
+    for (std::size_t r = 0; r < l.rows().size(); ++r) {
+      layout::row const& row = l.rows()[r];
+      if (row.group != group) continue;
+      std::size_t const columns = row.columns(), rows = row.size / columns;
+      tensor_step<slot_count_of<O>> t{rows, columns, row.data, index.gradients()[r], factor, {}, memory, scratch_, c};
+      for (std::size_t s = 0; s < slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
+      o.step(where, t);
+      if (memory != nullptr) memory += memory_elements_of<O>(rows, columns);
+    }
+  }
+
+  held groups_[group_count];
+  float* scratch_ = nullptr;
+};
+
+/// The framework's own optimizer leaves nothing to hold.
+template <external_optimizer Inner>
+class inner_state<Inner> {
+ public:
+  static constexpr bool has_tensor_steps = false;
+  static constexpr std::size_t planes = 0;
+  void list(layout const&, float**) const {}
+  [[nodiscard]] static std::string complaint(Inner const&, layout const&) { return {}; }
+  template <executor E>
+  void allocate(E const&, table&, layout const&, Inner const&) {}
+  [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }
+  template <executor E>
+  void reset(E const&) const {}
+};
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes with every inner step: the learning rate's schedule, clipping by the global norm, skipped steps, and what becomes
+// of the state at a sync.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+using namespace diloco;
+
+namespace {
+
+auto recipe_of(auto inner) {
+  return recipe<>{}.with_inner(std::move(inner)).with_transport(alone{}).with_schedule(manual{});
+}
+
+/// The same model before and after; the tensors are uneven on purpose.
+std::vector<std::size_t> const sizes{5, 4097, 300};
+
+}  // namespace
+
+TEST_CASE("rates: values at the corners") {
+  CHECK(constant_rate{}.factor(1) == 1.0f);
+  warmup_cosine const cosine{.warmup = 4, .total = 12, .last = 0.1f};
+  CHECK(cosine.factor(1) == 0.25f);
+  CHECK(cosine.factor(3) == 0.75f);
+  CHECK(cosine.factor(4) == 1.0f);
+  CHECK(cosine.factor(8) == doctest::Approx(0.55));
+  CHECK(cosine.factor(10) == doctest::Approx(0.1 + 0.9 * (1 - std::sqrt(0.5)) / 2));
+  CHECK(cosine.factor(12) == 0.1f);
+  CHECK(cosine.factor(1000) == 0.1f);
+  CHECK(warmup_cosine{.warmup = 0, .total = 10}.factor(5) == doctest::Approx(0.5));
+  warmup_stable_decay const stable{.warmup = 2, .decay = 4, .total = 10, .last = 0.2f};
+  CHECK(stable.factor(1) == 0.5f);
+  CHECK(stable.factor(2) == 1.0f);
+  CHECK(stable.factor(6) == 1.0f);
+  CHECK(stable.factor(8) == doctest::Approx(0.6));
+  CHECK(stable.factor(10) == 0.2f);
+  CHECK(stable.factor(11) == 0.2f);
+  inverse_square_root const root{.warmup = 4};
+  CHECK(root.factor(1) == 0.25f);
+  CHECK(root.factor(4) == 1.0f);
+  CHECK(root.factor(16) == 0.5f);
+}
+
+TEST_CASE("rates: what makes no schedule is refused") {
+  CHECK(field_complaint("rate", warmup_cosine{.warmup = 5, .total = 5}) ==
+        "diloco: rate warmup_cosine: total = 5 must be in (5, 9.007199e+15]");
+  CHECK(field_complaint("rate", warmup_cosine{.last = 2}) == "diloco: rate warmup_cosine: last = 2 must be in [0, 1]");
+  CHECK(field_complaint("rate", warmup_stable_decay{.warmup = 3, .decay = 4, .total = 6}) ==
+        "diloco: rate warmup_stable_decay: total = 6 must be in [7, 9.007199e+15]");
+  CHECK(field_complaint("rate", inverse_square_root{.warmup = 0}) ==
+        "diloco: rate inverse_square_root: warmup = 0 must be in [1, 9.007199e+15]");
+}
+
+TEST_CASE("rates: a recipe's rate is the lr_scale of each step, and multiplies the caller's") {
+  warmup_cosine const rate{.warmup = 2, .total = 6};
+  toy::model a(sizes), b(sizes);
+  DiLoCo driven(recipe_of(adamw{}).with_rate(rate), a.parameters());
+  DiLoCo by_hand(recipe_of(adamw{}), b.parameters());
+  for (int step = 0; step < 6; ++step) {
+    CHECK(driven.rate_factor() == rate.factor(static_cast<std::uint64_t>(step + 1)));
+    driven.step(a.gradients(0, step), {.lr_scale = 0.5f});
+    by_hand.step(b.gradients(0, step), {.lr_scale = 0.5f * rate.factor(static_cast<std::uint64_t>(step + 1))});
+  }
+  CHECK(toy::state_of(driven, a) == toy::state_of(by_hand, b));
+}
+
+TEST_CASE("skip_step: the schedules go on, the bias correction does not") {
+  inverse_square_root const rate{.warmup = 2};
+  toy::model a(sizes), b(sizes);
+  DiLoCo skipping(recipe_of(adamw{}).with_rate(rate), a.parameters());
+  DiLoCo by_hand(recipe_of(adamw{}), b.parameters());
+  skipping.step(a.gradients(0, 0));
+  skipping.skip_step();
+  skipping.step(a.gradients(0, 1));
+  CHECK(skipping.steps() == 3);
+  by_hand.step(b.gradients(0, 0), {.lr_scale = rate.factor(1)});
+  by_hand.step(b.gradients(0, 1), {.lr_scale = rate.factor(3)});
+  CHECK(toy::state_of(skipping, a) == toy::state_of(by_hand, b));
+}
+
+TEST_CASE("clip_norm: gradients are shortened to it over all tensors, as PyTorch does it") {
+  toy::model a(sizes), b(sizes);
+  DiLoCo clipped(recipe_of(sgd{.lr = 0.1f, .momentum = 0.9f}).with_clip_norm(0.5f), a.parameters());
+  DiLoCo by_hand(recipe_of(sgd{.lr = 0.1f, .momentum = 0.9f}), b.parameters());
+  for (int step = 0; step < 4; ++step) {
+    float const scale = step % 2 == 0 ? 1.0f : 1e-3f;  // then nothing is to be shortened
+    auto& gradients = a.gradients(0, step);
+    double sum = 0;
+    for (auto const& g : gradients)
+      for (float x : g) sum += double(x) * double(x);
+    double const norm = double(scale) * std::sqrt(sum);
+    clipped.step(gradients, {.grad_scale = scale});
+    CHECK(double(clipped.gradient_norm()) == doctest::Approx(norm).epsilon(1e-6));
+    CHECK((norm > 0.5) == (step % 2 == 0));
+    by_hand.step(b.gradients(0, step),
+                 {.grad_scale = static_cast<float>(double(scale) * std::min(1.0, 0.5 / (norm + 1e-6)))});
+  }
+  for (std::size_t t = 0; t < sizes.size(); ++t) {
+    for (std::size_t i = 0; i < sizes[t]; ++i) REQUIRE(a[t][i] == doctest::Approx(b[t][i]).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("clip_norm: magnitudes whose squares leave float do no harm") {
+  for (float magnitude : {1e-30f, 1e30f}) {
+    std::vector<float> w(1000, 1.0f), g(1000, magnitude);
+    std::vector<tensor> const parameters{{"w", {1000}, w.data()}};
+    DiLoCo trainer(recipe_of(plain_sgd{.lr = 1}).with_clip_norm(magnitude), parameters);
+    trainer.step(std::vector<std::span<float const>>{g});
+    CHECK(trainer.gradient_norm() == doctest::Approx(double(magnitude) * std::sqrt(1000.0)));
+  }
+}
+
+TEST_CASE("clip_norm: a gradient that is not finite is named, and nothing is written") {
+  toy::model m(sizes);
+  DiLoCo trainer(recipe_of(adamw{}).with_clip_norm(1.0f), m.parameters());
+  trainer.step(m.gradients(0, 0));
+  auto const before = toy::state_of(trainer, m);
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    auto& gradients = m.gradients(0, 1);
+    gradients[1][4096] = bad;
+    CHECK(toy::sentence(toy::outcome_of(trainer.try_step(gradients))) ==
+          "diloco: step: the gradient of 't1' holds a value that is not finite");
+    CHECK(toy::state_of(trainer, m) == before);
+    CHECK(trainer.steps() == 1);
+  }
+  toy::model other(sizes);
+  using type = decltype(trainer);
+  CHECK(toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}).with_clip_norm(0), other.parameters()))) ==
+        "diloco: clip_norm = 0 must be a number above 0");
+}
+
+TEST_CASE("inner_at_sync: reset starts over, keep goes on") {
+  toy::model kept(sizes), reset(sizes);
+  DiLoCo keeps(recipe_of(adamw{}), kept.parameters());
+  DiLoCo resets(recipe_of(adamw{}).with_inner_at_sync(at_sync::reset), reset.parameters());
+  for (int step = 0; step < 3; ++step) {
+    keeps.step(kept.gradients(0, step));
+    resets.step(reset.gradients(0, step));
+  }
+  auto const before = toy::state_of(keeps, kept);
+  keeps.sync();
+  resets.sync();
+  auto const after = toy::state_of(keeps, kept);
+  CHECK(after.at("t1 inner.m") == before.at("t1 inner.m"));
+  for (float x : resets.cell("t1", "inner.m")) REQUIRE(x == 0.0f);
+  for (float x : resets.cell("t2", "inner.v")) REQUIRE(x == 0.0f);
+
+  toy::model fresh(sizes);
+  for (std::size_t t = 0; t < sizes.size(); ++t) fresh[t] = reset[t];
+  DiLoCo starts(recipe_of(adamw{}), fresh.parameters());
+  starts.step(fresh.gradients(0, 7));
+  resets.step(reset.gradients(0, 7));
+  for (std::size_t t = 0; t < sizes.size(); ++t) CHECK(fresh[t] == reset[t]);
+}
+
+TEST_CASE("inner_at_sync: average leaves every rank with the token-weighted mean of the slots") {
+  for (pattern which : toy::patterns) {
+    for (int ranks : {2, 3}) {
+      CAPTURE(ranks);
+      using trainer = DiLoCo<decltype(groups(group{named("t0"), lion{}}, group{the_rest, adamw{}})), nesterov,
+                             absmax<8>, threads, error_feedback, weighted_mean, toy::chosen, manual>;
+      struct seen {
+        toy::bits before, after;
+        std::size_t bytes;
+      };
+      auto const all = toy::on_each_rank(ranks, [&](threads transport) {
+        toy::model m(sizes);
+        int const rank = transport.rank();
+        trainer t({.inner = groups(group{named("t0"), lion{}}, group{the_rest, adamw{}}),
+                   .exchange = {which},
+                   .transport = std::move(transport),
+                   .inner_at_sync = at_sync::average},
+                  m.parameters());
+        for (int step = 0; step < 3; ++step) t.step(m.gradients(rank, step), {.tokens = 1.0 + rank});
+        seen s{toy::state_of(t, m), {}, t.wire_bytes_per_round()};
+        t.sync();
+        s.after = toy::state_of(t, m);
+        return s;
+      });
+      for (char const* cell : {"t0 inner.m", "t1 inner.m", "t1 inner.v", "t2 inner.v"}) {
+        CAPTURE(cell);
+        for (auto const& s : all) CHECK(s.after.at(cell) == all[0].after.at(cell));
+        CHECK(all[0].before.at(cell) != all[0].after.at(cell));
+        for (std::size_t i = 0; i < all[0].after.at(cell).size(); ++i) {
+          double sum = 0, weights = 0;
+          for (std::size_t k = 0; k < all.size(); ++k) {
+            sum += (1.0 + double(k)) * double(float_of(all[k].before.at(cell)[i]));
+            weights += 1.0 + double(k);
+          }
+          REQUIRE(double(float_of(all[0].after.at(cell)[i])) == doctest::Approx(sum / weights).epsilon(1e-5));
+        }
+      }
+      CHECK(all[0].before.count("t0 inner.v") == 0);
+      for (auto const& s : all) CHECK(s.after.at("t1 anchor") == all[0].after.at("t1 anchor"));
+    }
+  }
+}
+
+TEST_CASE(
+    "inner_at_sync: average costs four bytes a slot and parameter on the wire, and nothing where it is not asked for") {
+  toy::model a({4096}), b({4096});
+  using trainer = DiLoCo<adamw, nesterov, absmax<8>, threads, error_feedback, weighted_mean, gather, manual>;
+  auto const bytes = toy::on_each_rank(2, [](threads transport) {
+    toy::model m({4096});
+    int const rank = transport.rank();
+    trainer t({.transport = std::move(transport), .inner_at_sync = rank < 9 ? at_sync::average : at_sync::keep},
+              m.parameters());
+    return t.wire_bytes_per_round();
+  });
+  auto const without = toy::on_each_rank(2, [](threads transport) {
+    toy::model m({4096});
+    return trainer({.transport = std::move(transport)}, m.parameters()).wire_bytes_per_round();
+  });
+  CHECK(bytes[0] == without[0] + 2 * 4 * 4096);
+}
+
+TEST_CASE(
+    "inner_at_sync: a round that falls through leaves the slots, and an inner state that is not finite is named") {
+  using trainer = DiLoCo<sgd, nesterov, f32, threads, error_feedback, weighted_mean, toy::chosen, manual>;
+  for (pattern which : toy::patterns) {
+    auto const all = toy::on_each_rank(2, [&](threads transport) {
+      toy::model m(sizes);
+      int const rank = transport.rank();
+      trainer t({.inner = sgd{.lr = 0, .momentum = 0.9f},
+                 .exchange = {which},
+                 .transport = std::move(transport),
+                 .inner_at_sync = at_sync::average},
+                m.parameters());
+      auto& gradients = m.gradients(rank, 0);
+      if (rank == 1) gradients[2][7] = 3e38f;
+      for (int step = 0; step < 2; ++step) t.step(gradients);  // the buffer overflows, θ does not move
+      auto const before = toy::state_of(t, m);
+      auto const said = toy::sentence(toy::outcome_of(t.try_sync()));
+      return std::pair{said, toy::state_of(t, m) == before};
+    });
+    for (auto const& [said, same] : all) {
+      CHECK(said.find("round 0: rank 1: the pseudo-gradient or the inner state of 't2' is not finite") !=
+            std::string::npos);
+      CHECK(same);
+    }
+  }
+}
+
+TEST_CASE("inner_at_sync: without state there is nothing to reset or average") {
+  toy::model m(sizes);
+  using type = decltype(DiLoCo(recipe_of(external{}), m.parameters()));
+  CHECK(toy::sentence(
+            toy::outcome_of(type::make(recipe_of(external{}).with_inner_at_sync(at_sync::reset), m.parameters()))) ==
+        "diloco: inner_at_sync: external keeps no state here; say at_sync::keep");
+}
