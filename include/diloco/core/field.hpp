@@ -6,6 +6,7 @@
 #include <diloco/core/text.hpp>
 
 #include <cmath>
+#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -46,7 +47,13 @@ inline std::string range_text(range r) {
   return say({"must be in ", r.low_open ? "(" : "[", r.low, ", ", r.high, r.high_open ? ")" : "]"});
 }
 
-/// The sentence about the first field outside its range, or an empty string.
+/// Where one number's range depends on another: `complaint()` returns what is wrong and its remedy, or an empty text.
+template <class P>
+concept has_complaint = requires(P const& p) {
+  { p.complaint() } -> std::convertible_to<std::string_view>;
+};
+
+/// The sentence about the first field outside its range, else about fields that do not go together, or an empty string.
 template <class P>
 std::string field_complaint(std::string_view role, P const& policy) {
   std::string complaint;
@@ -56,6 +63,12 @@ std::string field_complaint(std::string_view role, P const& policy) {
       if (!complaint.empty() || allowed.holds(x)) return;
       complaint = say({"diloco: ", role, " ", P::name, ": ", name, " = ", x, " ", range_text(allowed)});
     });
+  }
+  if constexpr (has_complaint<P>) {
+    auto const together = policy.complaint();
+    if (complaint.empty() && !std::string_view(together).empty()) {
+      complaint = say({"diloco: ", role, " ", P::name, ": ", std::string_view(together)});
+    }
   }
   return complaint;
 }
