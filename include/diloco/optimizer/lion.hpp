@@ -19,8 +19,7 @@ struct lion {
     float lr, keep, beta1, beta2;
     DILOCO_HD void operator()(float& p, float g, float& m) const {
       float const u = fma(beta1, m, (1.0f - beta1) * g);
-      float const sign = static_cast<float>(u > 0.0f) - static_cast<float>(u < 0.0f);
-      p = fma(-lr, sign, keep * p);
+      p = fma(-lr, sign_of(u), keep * p);
       m = fma(beta2, m, (1.0f - beta2) * g);
     }
   };
