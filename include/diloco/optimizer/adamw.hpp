@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/adam.hpp>
 
 namespace diloco {
 inline namespace v0 {
@@ -16,25 +17,16 @@ struct adamw {
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
-    float keep, step_size, root_correction, beta1, beta2, eps;
+    float keep;
+    detail::adam_moments moments;
     DILOCO_HD void operator()(float& p, float g, float& m, float& v) const {
-      m = fma(1.0f - beta1, g - m, m);
-      v = fma((1.0f - beta2) * g, g, beta2 * v);
-      float const denominator = fma(std::sqrt(v), root_correction, eps);
-      p = fma(-step_size, m / denominator, keep * p);
+      p = fma(-moments.step_size, moments(g, m, v), keep * p);
     }
   };
-
   [[nodiscard]] step at(step_context c) const {
     double const rate = static_cast<double>(lr) * static_cast<double>(c.lr_scale);
-    double const correction1 = std::fma(-integer_power(static_cast<double>(beta1), c.step), 1.0, 1.0);
-    double const correction2 = std::fma(-integer_power(static_cast<double>(beta2), c.step), 1.0, 1.0);
     return {static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0)),
-            static_cast<float>(rate / correction1),
-            static_cast<float>(1.0 / std::sqrt(correction2)),
-            beta1,
-            beta2,
-            eps};
+            detail::adam_moments_at(*this, rate, c.step)};
   }
 
   template <class F>

@@ -30,10 +30,11 @@ struct plain_sgd {
   friend bool operator==(plain_sgd const&, plain_sgd const&) = default;
 };
 
-/// SGD, PyTorch's `torch.optim.SGD(momentum, dampening=0, nesterov)`: m ← μ·m + g with lr outside the
-/// buffer; `nesterov` steps along g + μ·m instead of m. 20 B/param; replicated.
+/// SGD on the trajectory of PyTorch's `torch.optim.SGD`: m ← μ·m + (1−dampening)·g, at the first step m ← g, with lr
+/// outside the buffer; `nesterov` steps along g + μ·m instead of m. As in PyTorch it takes no dampening, and a momentum.
+/// 20 B/param; replicated.
 struct sgd {
-  float lr = 1e-2f, momentum = 0.0f;
+  float lr = 1e-2f, momentum = 0.0f, dampening = 0.0f;
   bool nesterov = false;
   float weight_decay = 0.0f;
 
@@ -41,23 +42,34 @@ struct sgd {
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
-    float lr, mu, weight_decay, look_ahead, gradient_share;
+    float lr, mu, gain, weight_decay, look_ahead, gradient_share;
     DILOCO_HD void operator()(float& p, float g, float& m) const {
       float const d = fma(weight_decay, p, g);
-      m = fma(mu, m, d);
+      m = fma(mu, m, gain * d);
       p = fma(-lr, fma(look_ahead, m, gradient_share * d), p);
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const {
-    return {lr * c.lr_scale, momentum, weight_decay, nesterov ? momentum : 1.0f, nesterov ? 1.0f : 0.0f};
+    return {lr * c.lr_scale,
+            momentum,
+            c.step == 1 ? 1.0f : 1.0f - dampening,
+            weight_decay,
+            nesterov ? momentum : 1.0f,
+            nesterov ? 1.0f : 0.0f};
   }
 
   template <class F>
   constexpr void fields(F&& f) const {
     f("lr", lr, non_negative);
     f("momentum", momentum, below_one);
+    f("dampening", dampening, zero_to_one);
     f("nesterov", nesterov, zero_to_one);
     f("weight_decay", weight_decay, non_negative);
+  }
+  [[nodiscard]] constexpr std::string_view complaint() const {
+    if (momentum > 0.0f && !(nesterov && dampening > 0.0f)) return {};
+    if (nesterov) return "nesterov needs a momentum above 0 and a dampening of 0; set both, or nesterov = false";
+    return dampening > 0.0f ? "dampening does nothing without a momentum above 0; set one, or dampening = 0" : "";
   }
   friend bool operator==(sgd const&, sgd const&) = default;
 };
