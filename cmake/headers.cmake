@@ -66,12 +66,21 @@ set(DILOCO_HEADERS
     include/diloco/feedback/averaged_error.hpp
     include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
+    include/diloco/optimizer/adam.hpp
     include/diloco/optimizer/adamw.hpp
+    include/diloco/optimizer/bmuf.hpp
+    include/diloco/optimizer/delayed_nesterov.hpp
     include/diloco/optimizer/external.hpp
+    include/diloco/optimizer/fedopt.hpp
     include/diloco/optimizer/groups.hpp
+    include/diloco/optimizer/heavy_ball.hpp
     include/diloco/optimizer/lion.hpp
+    include/diloco/optimizer/lookahead.hpp
     include/diloco/optimizer/nesterov.hpp
+    include/diloco/optimizer/schedule_free_adamw.hpp
     include/diloco/optimizer/sgd.hpp
+    include/diloco/optimizer/signum.hpp
+    include/diloco/optimizer/slowmo.hpp
     include/diloco/probe/chain.hpp
     include/diloco/probe/counters.hpp
     include/diloco/probe/jsonl.hpp

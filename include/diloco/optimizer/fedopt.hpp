@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+namespace detail {
+/// Reddi et al. 2021, algorithm 2: what the three below share once v is known.
+struct fedopt_move {
+  float lr, beta1, tau;
+  DILOCO_HD void operator()(float& p, float g, float& m, float v) const {
+    m = fma(beta1, m, (1.0f - beta1) * g);
+    p = fma(-lr, m / (std::sqrt(v) + tau), p);
+  }
+};
+}  // namespace detail
+
+// The FedOpt family (Reddi et al. 2021, algorithm 2): m ← β₁·m + (1−β₁)·Δ, p ← p − lr·m/(√v + τ), without bias correction.
+// They differ in v, which starts at 0 (in the paper at τ² or above). |Δ| is about inner rate × H: a τ near it adapts
+// little, one far below it makes the first steps nearly signs.
+
+/// v ← β₂·v + (1−β₂)·Δ². 28 B/param; replicated.
+struct fedadam {
+  float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
+
+  static constexpr std::string_view name = "fedadam";
+  static constexpr std::array<std::string_view, 2> slots{"m", "v"};
+
+  struct step {
+    detail::fedopt_move move;
+    float beta2;
+    DILOCO_HD void operator()(float& p, float g, float& m, float& v) const {
+      v = fma((1.0f - beta2) * g, g, beta2 * v);
+      move(p, g, m, v);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("beta1", beta1, below_one);
+    f("beta2", beta2, below_one);
+    f("tau", tau, positive);
+  }
+  friend bool operator==(fedadam const&, fedadam const&) = default;
+};
+
+/// v ← v − (1−β₂)·Δ²·sign(v − Δ²): after a large Δ, v shrinks by steps of the later Δ² and not by a share of itself.
+/// 28 B/param; replicated.
+struct fedyogi {
+  float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
+
+  static constexpr std::string_view name = "fedyogi";
+  static constexpr std::array<std::string_view, 2> slots{"m", "v"};
+
+  struct step {
+    detail::fedopt_move move;
+    float beta2;
+    DILOCO_HD void operator()(float& p, float g, float& m, float& v) const {
+      float const square = product(g, g);
+      v = fma((beta2 - 1.0f) * sign_of(v - square), square, v);
+      move(p, g, m, v);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("beta1", beta1, below_one);
+    f("beta2", beta2, below_one);
+    f("tau", tau, positive);
+  }
+  friend bool operator==(fedyogi const&, fedyogi const&) = default;
+};
+
+/// v ← v + Δ². 28 B/param, m among them also where β₁ = 0; replicated.
+struct fedadagrad {
+  float lr = 1e-2f, beta1 = 0.0f, tau = 1e-3f;
+
+  static constexpr std::string_view name = "fedadagrad";
+  static constexpr std::array<std::string_view, 2> slots{"m", "v"};
+
+  struct step {
+    detail::fedopt_move move;
+    DILOCO_HD void operator()(float& p, float g, float& m, float& v) const {
+      v = fma(g, g, v);
+      move(p, g, m, v);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("beta1", beta1, below_one);
+    f("tau", tau, positive);
+  }
+  friend bool operator==(fedadagrad const&, fedadagrad const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<fedadam> = true;
+template <>
+inline constexpr bool enable_replicated<fedyogi> = true;
+template <>
+inline constexpr bool enable_replicated<fedadagrad> = true;
+
+}  // namespace v0
+}  // namespace diloco

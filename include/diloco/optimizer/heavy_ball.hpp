@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019), and with lr 1 and
+/// momentum 0 plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one step later. 20 B/param;
+/// replicated.
+struct heavy_ball {
+  float lr = 0.7f, momentum = 0.9f;
+
+  static constexpr std::string_view name = "heavy_ball";
+  static constexpr std::array<std::string_view, 1> slots{"momentum"};
+
+  struct step {
+    float lr, mu;
+    DILOCO_HD void operator()(float& p, float g, float& m) const {
+      m = fma(mu, m, g);
+      p = fma(-lr, m, p);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("momentum", momentum, below_one);
+  }
+  friend bool operator==(heavy_ball const&, heavy_ball const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<heavy_ball> = true;
+
+}  // namespace v0
+}  // namespace diloco

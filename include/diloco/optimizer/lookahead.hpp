@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Lookahead's slow weights (Zhang et al. 2019, algorithm 1): p ← p − α·Δ, which is (1−α)·p + α·θ. One worker, H = 5 or
+/// 6; with more workers it goes towards their mean. 12 B/param; replicated.
+struct lookahead {
+  float alpha = 0.5f;
+
+  static constexpr std::string_view name = "lookahead";
+  static constexpr std::array<std::string_view, 0> slots{};
+
+  struct step {
+    float alpha;
+    DILOCO_HD void operator()(float& p, float g) const { p = fma(-alpha, g, p); }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {alpha * c.lr_scale}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("alpha", alpha, zero_to_one);
+  }
+  friend bool operator==(lookahead const&, lookahead const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<lookahead> = true;
+
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients, so that a
+/// change of the inner rate γ rescales what is remembered, where heavy_ball remembers displacements. γ is the rate that
+/// this Δ was made with, `inner_lr`·`lr_scale`: whoever calls `at` says by lr_scale how γ changes. The engine gives an outer
+/// optimizer lr_scale 1, that is a constant γ, under which this is heavy_ball{α, β} up to rounding. γ = 0 moves nothing
+/// and adds nothing to u. 20 B/param; replicated.
+struct slowmo {
+  float lr = 1.0f, momentum = 0.5f, inner_lr = 1.0f;  // α, β, γ
+
+  static constexpr std::string_view name = "slowmo";
+  static constexpr std::array<std::string_view, 1> slots{"u"};
+
+  struct step {
+    float rate, beta, per_inner_lr;
+    DILOCO_HD void operator()(float& p, float g, float& u) const {
+      u = fma(beta, u, per_inner_lr * g);
+      p = fma(-rate, u, p);
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const {
+    float const gamma = inner_lr * c.lr_scale;
+    return {lr * gamma, momentum, gamma > 0.0f ? 1.0f / gamma : 0.0f};
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("momentum", momentum, below_one);
+    f("inner_lr", inner_lr, positive);
+  }
+  friend bool operator==(slowmo const&, slowmo const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<slowmo> = true;
+
+}  // namespace v0
+}  // namespace diloco
