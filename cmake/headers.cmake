@@ -91,9 +91,13 @@ set(DILOCO_HEADERS
     include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp
     include/diloco/schedule/every.hpp
+    include/diloco/state/detail/json.hpp
+    include/diloco/state/detail/safetensors_reading.hpp
     include/diloco/state/digest.hpp
     include/diloco/state/layout.hpp
     include/diloco/state/memory.hpp
+    include/diloco/state/safetensors.hpp
+    include/diloco/state/safetensors_entry.hpp
     include/diloco/state/table.hpp
     include/diloco/sweep/apply_outer.hpp
     include/diloco/sweep/carry.hpp

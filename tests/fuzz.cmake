@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# fuzz/decoders.cpp: the corpus again, then new inputs until 30 seconds are over. libFuzzer comes with clang only.
+# fuzz/decoders.cpp and fuzz/safetensors.cpp: the corpus again, then new inputs until 30 or 10 seconds are over. libFuzzer
+# comes with clang only.
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer,address,undefined)
 check_cxx_source_compiles(
@@ -11,19 +12,28 @@ if(NOT DILOCO_HAS_LIBFUZZER)
   return()
 endif()
 
-diloco_add_program(fuzz.decoders SOURCES fuzz/decoders.cpp)
-target_link_libraries(fuzz.decoders PRIVATE doctest::doctest)
-target_include_directories(fuzz.decoders PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
-# Of a float that no integer holds, processors make different integers.
-target_compile_options(fuzz.decoders PRIVATE -O1 -g1 -fsanitize=fuzzer,address,undefined,float-cast-overflow
-                                             -fno-sanitize-recover=all)
-target_link_options(fuzz.decoders PRIVATE -fsanitize=fuzzer,address,undefined)
+function(diloco_add_fuzz name corpus seconds)
+  set(program fuzz.${name})
+  diloco_add_program(${program} SOURCES fuzz/${name}.cpp)
+  target_link_libraries(${program} PRIVATE doctest::doctest)
+  target_include_directories(${program} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
+  # Of a float that no integer holds, processors make different integers.
+  target_compile_options(${program} PRIVATE -O1 -g1 -fsanitize=fuzzer,address,undefined,float-cast-overflow
+                                            -fno-sanitize-recover=all)
+  target_link_options(${program} PRIVATE -fsanitize=fuzzer,address,undefined)
 
-# New finds go to the first folder, in the build tree; the committed corpus is only read.
-set(finds "${CMAKE_CURRENT_BINARY_DIR}/fuzz")
-file(MAKE_DIRECTORY "${finds}")
-add_test(NAME fuzz.decoders
-         COMMAND fuzz.decoders -max_total_time=30 -timeout=5 -rss_limit_mb=2048 -max_len=2048 -print_final_stats=1
-                 "-artifact_prefix=${CMAKE_CURRENT_BINARY_DIR}/fuzz.decoders." "${finds}"
-                 "${CMAKE_CURRENT_SOURCE_DIR}/fuzz/corpus")
-set_tests_properties(fuzz.decoders PROPERTIES TIMEOUT 300 LABELS fuzz ENVIRONMENT UBSAN_OPTIONS=print_stacktrace=1)
+  # New finds go to the first folder, in the build tree; the committed corpus is only read.
+  set(finds "${CMAKE_CURRENT_BINARY_DIR}/fuzz")
+  if(NOT name STREQUAL "decoders")
+    string(APPEND finds ".${name}")
+  endif()
+  file(MAKE_DIRECTORY "${finds}")
+  add_test(NAME ${program}
+           COMMAND ${program} -max_total_time=${seconds} -timeout=5 -rss_limit_mb=2048 -print_final_stats=1
+                   "-artifact_prefix=${CMAKE_CURRENT_BINARY_DIR}/${program}." ${ARGN} "${finds}"
+                   "${CMAKE_CURRENT_SOURCE_DIR}/fuzz/${corpus}")
+  set_tests_properties(${program} PROPERTIES TIMEOUT 300 LABELS fuzz ENVIRONMENT UBSAN_OPTIONS=print_stacktrace=1)
+endfunction()
+
+diloco_add_fuzz(decoders corpus 30 -max_len=2048)
+diloco_add_fuzz(safetensors safetensors 10 -max_len=512 "-dict=${CMAKE_CURRENT_SOURCE_DIR}/fuzz/safetensors.dict")

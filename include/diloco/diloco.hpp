@@ -2,7 +2,8 @@
 #pragma once
 
 // Everything that needs no optional dependency. MPI, OpenMP, oneTBB and CUDA have headers of their own:
-// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh.
+// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh; and so has what reads and writes files,
+// state/safetensors.hpp: a second of compile time.
 
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/absmax.hpp>

@@ -2,11 +2,8 @@
 #pragma once
 
 #include <diloco/diloco.hpp>
+#include <diloco/state/safetensors.hpp>
 
-#include <bit>
-#include <charconv>
-#include <cstdint>
-#include <fstream>
 #include <map>
 #include <span>
 #include <stdexcept>
@@ -16,19 +13,14 @@
 
 namespace golden {
 
-/// What a file of fixtures/ holds, by name. make_goldens.py documents the format.
+/// What a file of fixtures/ holds, by name: float32, read by the library's own reader. make_goldens.py says what is in it.
 class fixture {
  public:
-  explicit fixture(std::string const& name) : path_(std::string(DILOCO_GOLDEN_DIR) + "/" + name + ".txt") {
-    std::ifstream in(path_);
-    if (!in) throw std::runtime_error("cannot read the golden fixture " + path_);
-    for (std::string line; std::getline(in, line);) {
-      if (line.starts_with('#')) continue;
-      auto const space = line.find(' ');
-      std::vector<float>& values = entries_[line.substr(0, space)];
-      for (auto count = std::stoul(line.substr(space + 1)); values.size() < count && std::getline(in, line);) {
-        for (std::size_t at = 0; at + 8 <= line.size(); at += 8) values.push_back(word(line, at));
-      }
+  explicit fixture(std::string const& name) : path_(std::string(DILOCO_GOLDEN_DIR) + "/" + name + ".safetensors") {
+    auto const file = diloco::safetensors::load(path_).value();
+    for (auto const& entry : file.holds.entries) {
+      auto const values = entry.as<float>().value();
+      entries_[entry.name].assign(values.begin(), values.end());
     }
   }
 
@@ -40,12 +32,6 @@ class fixture {
   [[nodiscard]] float number(std::string const& name) const { return (*this)[name].at(0); }
 
  private:
-  static float word(std::string_view line, std::size_t at) {
-    std::uint32_t bits = 0;
-    std::from_chars(line.data() + at, line.data() + at + 8, bits, 16);
-    return std::bit_cast<float>(bits);
-  }
-
   std::string path_;
   std::map<std::string, std::vector<float>> entries_;
 };

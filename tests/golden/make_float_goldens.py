@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes fixtures/minifloats.txt: what the small floats of ml_dtypes, on which JAX and NumPy rely, are and how they round.
+"""Writes fixtures/minifloats.safetensors: what the small floats of ml_dtypes, on which JAX and NumPy rely, are and how they round.
 
     pip install ml_dtypes              (0.6.0 wrote the file; needs NumPy)
     python3 make_float_goldens.py      rewrites the file
     python3 make_float_goldens.py --check   fails where ml_dtypes would write another
 
-Apart from make_goldens.py, which needs PyTorch and documents the format. Codes stand there as words too. Entries:
+Apart from make_goldens.py, which needs PyTorch. Codes stand there as the bits of a float32. Entries:
     FORMAT.values               the float32 of every code, those of NaN and Inf included
     FORMAT.inputs, FORMAT.codes float32 numbers, and the code that each rounds to
 The inputs of a format are each of its numbers, each middle between two neighbours, both floats beside the middle, numbers
@@ -21,7 +21,9 @@ import sys
 import ml_dtypes
 import numpy as np
 
-PATH = pathlib.Path(__file__).resolve().parent / "fixtures" / "minifloats.txt"
+from fixture import serialize
+
+PATH = pathlib.Path(__file__).resolve().parent / "fixtures" / "minifloats.safetensors"
 FORMATS = {  # name here -> dtype, bits of a code
     "e4m3": (ml_dtypes.float8_e4m3fn, 8),
     "e5m2": (ml_dtypes.float8_e5m2, 8),
@@ -78,18 +80,14 @@ def entries():
     return result
 
 
-def text():
-    lines = ["# small floats by ml_dtypes; written by make_float_goldens.py, in the format that make_goldens.py documents"]
-    for name, numbers in entries().items():
-        words = [f"{w:08x}" for w in numbers.view(np.uint32)]
-        lines.append(f"{name} {len(words)}")
-        lines += ["".join(words[i:i + 12]) for i in range(0, len(words), 12)]
-    return "\n".join(lines) + "\n"
+def file():
+    return serialize({name: numbers.view(np.float32) for name, numbers in entries().items()},
+                     {"about": "small floats by ml_dtypes; written by make_float_goldens.py"})
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="small floats of ml_dtypes as a golden fixture")
     options.add_argument("--check", action="store_true", help="write nothing, compare with the file")
     if options.parse_args().check:
-        sys.exit(0 if PATH.read_text(encoding="ascii") == text() else f"{PATH.name} is not what ml_dtypes gives")
-    PATH.write_text(text(), encoding="ascii")
+        sys.exit(0 if PATH.read_bytes() == file() else f"{PATH.name} is not what ml_dtypes gives")
+    PATH.write_bytes(file())

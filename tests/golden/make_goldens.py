@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the golden fixtures: what PyTorch (and NumPy where PyTorch has no such optimizer) computes in float32.
 
-    /usr/bin/python3 make_goldens.py           rewrites fixtures/*.txt and prints each distance to a float64 replay
+    /usr/bin/python3 make_goldens.py           rewrites fixtures/ and prints each distance to a float64 replay
     /usr/bin/python3 make_goldens.py --check   replays the recorded gradients; fails when an answer in a file moved
 
 The problem is a two-layer tanh network (4 inputs, 6 hidden, 1 output: 37 parameters in four tensors) on mini-batches
@@ -13,14 +13,11 @@ and does not depend on whose matrix product rounds how; it replays them and must
 Hyper-parameters are rounded to float32 before PyTorch sees them, for that is what the library stores: 1 - 0.9f is
 2.4e-7 away from 1 - 0.9 and 1 - 0.999f is 4.7e-5 away from 1 - 0.999, which is another trajectory, not an error.
 
-Format, bit-exact and line by line:
-    # comment
-    NAME COUNT
-    COUNT words of 8 hexadecimal digits, the bits of a float32, 12 words a line, nothing between them
-Optimizer files: hyper-parameters (count 1), start.T, grad.T (steps x size), after.S.T for S = 1, 10, 100, and the
-slots after the last step as slot.NAME.T. Outer files: start.T, tokens.K and grad.K.T for worker K (one word and one row
-per step), anchor.R.T after R = 1, 2, 8 rounds, momentum.T at the end, exp_avg.K.T at the end. compressors.txt: input.T
-and what each codec gives back for it as CODEC.T.
+The files are safetensors (fixture.py), all of float32 but layout. Optimizer files: hyper-parameters (one number),
+start.T, grad.T (steps x size), after.S.T for S = 1, 10, 100, and the slots after the last step as slot.NAME.T. Outer
+files: start.T, tokens.K and grad.K.T for worker K (one number and one row per step), anchor.R.T after R = 1, 2, 8 rounds,
+momentum.T at the end, exp_avg.K.T at the end. compressors: input.T and what each codec gives back for it as CODEC.T.
+layout: one tensor of each type, for the reader itself.
 """
 import argparse
 import math
@@ -29,6 +26,8 @@ import sys
 
 import numpy as np
 import torch
+
+from fixture import bfloat16, read_fixture, serialize, write_fixture
 
 HERE = pathlib.Path(__file__).resolve().parent / "fixtures"
 SHAPES = {"w1": (6, 4), "b1": (6,), "w2": (1, 6), "b2": (1,)}
@@ -39,31 +38,6 @@ INNER_STEPS, ROUNDS, ROUND_SNAPSHOTS = 5, 8, (1, 2, 8)
 def single(x):
     """The float32 nearest to x, as a Python float."""
     return float(np.float32(x))
-
-
-# ---------------------------------------------------------------------------------------------------- the text format
-def write_fixture(path, about, entries):
-    with open(path, "w", encoding="ascii") as out:
-        out.write(f"# {about}; written by make_goldens.py, which documents the format\n")
-        for name, values in entries.items():
-            flat = np.ravel(np.asarray(values, dtype=np.float32))
-            words = [f"{w:08x}" for w in flat.view(np.uint32)]
-            out.write(f"{name} {len(words)}\n")
-            for i in range(0, len(words), 12):
-                out.write("".join(words[i:i + 12]) + "\n")
-
-
-def read_fixture(path):
-    entries = {}
-    lines = iter([l for l in path.read_text(encoding="ascii").splitlines() if not l.startswith("#")])
-    for head in lines:
-        name, count = head.split()
-        digits = ""
-        while len(digits) < 8 * int(count):
-            digits += next(lines)
-        words = [int(digits[i:i + 8], 16) for i in range(0, len(digits), 8)]
-        entries[name] = np.array(words, dtype=np.uint32).view(np.float32)
-    return entries
 
 
 # --------------------------------------------------------------------------------------------------------- the problem
@@ -276,6 +250,21 @@ def run_codecs():
     return entries
 
 
+# ------------------------------------------------------------------------------------------------- the format by itself
+def layout():
+    """What tests/unit/safetensors.cpp knows by heart."""
+    a = np.array
+    entries = {
+        "matrix": a([[1.5, -2, 0], [3e-45, -0.0, 6]], np.float32), "none": np.zeros((0, 4), np.float32),
+        "scalar": a(-1 / 3, np.float64), "i64": a([-1, -2**63], np.int64), "u64": a([[2**64 - 1]], np.uint64),
+        "i32": a([-7, 8, 9], np.int32), 'θ\u0304 "quoted"\\\n\x01/': a([0xDEADBEEF], np.uint32),
+        "i16": a([-300], np.int16), "u16": a([65535], np.uint16), "f16": a([1, -2, 65504], np.float16),
+        "bf16": bfloat16([0x3F80, 0xFF80]), "u8": a([0, 255, 1], np.uint8), "i8": a([-128, 127], np.int8),
+        "flags": a([True, False, True]),
+    }
+    return serialize(entries, {"about": "every type, 🐍", "z": "last\t"})
+
+
 # --------------------------------------------------------------------------------------------------------------- main
 def distance(entries, reference):
     """Largest |difference| relative to the largest |value| of its tensor, over all answers (not inputs)."""
@@ -312,7 +301,7 @@ def main():
     torch.set_num_threads(1)
     failures = 0
     for name, (about, make, replay) in jobs().items():
-        path = options.fixtures / f"{name}.txt"
+        path = options.fixtures / f"{name}.safetensors"
         if not options.check:
             write_fixture(path, about, make())
         recorded = read_fixture(path)
@@ -320,12 +309,18 @@ def main():
         exact = distance(recorded, replay(recorded, torch.float64))
         failures += not moved <= 2e-7
         print(f"{name:20s} replay moved {moved:.1e}   float32 is {exact:.1e} away from float64")
-    path = options.fixtures / "compressors.txt"
+    path = options.fixtures / "compressors.safetensors"
     if not options.check:
         write_fixture(path, "what each codec gives back; blocks of 256", run_codecs())
     recorded = read_fixture(path)
     moved = [n for n, v in run_codecs().items() if np.asarray(v, np.float32).tobytes() != recorded[n].tobytes()]
     print(f"compressors          {'as recorded' if not moved else 'moved: ' + ' '.join(moved)}")
+    path = options.fixtures / "layout.safetensors"
+    if not options.check:
+        path.write_bytes(layout())
+    if path.read_bytes() != layout():
+        failures += 1
+        print("layout               moved")
     return 1 if failures or moved else 0
 
 

@@ -3,6 +3,7 @@
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
+#include <diloco/state/safetensors.hpp>
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,19 @@ TEST_CASE("without exceptions: errors are values") {
   auto const stepped = made->try_step(gradients);
   CHECK_FALSE(stepped.has_value());
   CHECK(stepped.error().what == cause::not_finite);
+}
+
+TEST_CASE("without exceptions: a file that is none is a value") {
+  auto const loaded = safetensors::load("/nowhere");
+  CHECK_FALSE(loaded.has_value());
+  CHECK(loaded.error().what == cause::bad_file);
+  std::byte const bytes[3]{};
+  auto const read = safetensors::read(bytes, "f");
+  CHECK_FALSE(read.has_value());
+  CHECK(
+      read.error().message ==
+      "diloco: safetensors 'f': its 3 bytes are too few for the length of a header; it was cut short: copy or write it "
+      "again");
 }
 
 TEST_CASE("without exceptions: raise prints the sentence and aborts") {

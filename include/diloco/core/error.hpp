@@ -24,6 +24,7 @@ enum class cause {
   timeout,       ///< the deadline passed
   peer_lost,     ///< a peer left or dropped its part of a round
   transport,     ///< the transport's own library reported an error
+  bad_file,      ///< a file that cannot be read or written, or is not what it should be
 };
 
 /// One failure: the rank that saw it, the round it happened in, and one sentence that names the culprit.

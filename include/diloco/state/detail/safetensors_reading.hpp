@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/state/safetensors_entry.hpp>
+
+#include <cstring>
+#include <initializer_list>
+
+namespace diloco {
+inline namespace v0 {
+namespace safetensors::detail {
+using namespace diloco::detail;
+
+inline constexpr std::string_view notes_key = "__metadata__";
+
+/// An entry whose place is not checked yet.
+struct placed {
+  entry is;
+  std::uint64_t begin = 0, end = 0;
+};
+
+/// One file on its way from bytes to contents. Each step returns false after the first complaint.
+class reading {
+ public:
+  explicit reading(std::span<std::byte const> file) : file_(file) {}
+
+  bool run() { return split() && header() && unique() && place(); }
+  [[nodiscard]] std::string const& complaint() const { return complaint_; }
+  [[nodiscard]] contents take() { return std::move(out_); }
+
+ private:
+  bool fail(std::initializer_list<piece> pieces) {
+    if (complaint_.empty()) complaint_ = say(pieces);
+    return false;
+  }
+  bool fail(entry const& e, std::initializer_list<piece> pieces) {
+    return fail({"tensor '", printable(e.name), "' ", say(pieces)});
+  }
+
+  bool split() {
+    std::uint64_t length = 0;
+    if (file_.size() < sizeof length) {
+      return fail({"its ", file_.size(), " bytes are too few for the length of a header", cut_short});
+    }
+    std::memcpy(&length, file_.data(), sizeof length);
+    data_ = file_.subspan(sizeof length);
+    if (length > header_bytes_limit) {
+      return fail({"its header would have ", length, " bytes and may have ", header_bytes_limit,
+                   "; this is no safetensors file"});
+    }
+    if (length > data_.size()) {
+      return fail({"its header has ", length, " bytes, of which ", data_.size(), " are there", cut_short});
+    }
+    text_ = {reinterpret_cast<char const*>(data_.data()), static_cast<std::size_t>(length)};
+    data_ = data_.subspan(text_.size());
+    return true;
+  }
+
+  bool header() {
+    json_reader json(text_);
+    bool const fits = members(json,
+                              [&](std::string& key) {
+                                return key == notes_key ? read_notes(json) : read_tensor(json, std::move(key));
+                              }) &&
+                      json.expect_end();
+    return fits || fail({"header: ", json.complaint(), write_again});
+  }
+
+  /// { "key": value, … }, of which `value` reads one.
+  template <class Value>
+  static bool members(json_reader& json, Value value) {
+    if (!json.expect('{')) return false;
+    if (json.accept('}')) return true;
+    std::string key;
+    do {
+      if (!json.read(key) || !json.expect(':') || !value(key)) return false;
+    } while (json.accept(','));
+    return json.expect('}');
+  }
+
+  bool read_notes(json_reader& json) {
+    if (has_notes_) return json.fail("'__metadata__' is given twice");
+    has_notes_ = true;
+    return members(json, [&](std::string& key) {
+      std::string value;
+      if (!json.read(value)) return false;
+      out_.notes.emplace_back(std::move(key), std::move(value));
+      return true;
+    });
+  }
+
+  bool read_tensor(json_reader& json, std::string name) {
+    placed& t = tensors_.emplace_back();
+    t.is.name = std::move(name);
+    constexpr std::array<std::string_view, 3> keys{"dtype", "shape", "data_offsets"};
+    unsigned seen = 0;
+    bool const fits = members(json, [&](std::string const& key) {
+      auto const which = static_cast<unsigned>(std::find(keys.begin(), keys.end(), key) - keys.begin());
+      if (which == keys.size()) return json.fail(say({"a tensor has no '", printable(key), "'"}));
+      if ((seen & 1u << which) != 0) return json.fail(say({"'", key, "' is given twice"}));
+      seen |= 1u << which;
+      if (which == 0) return read_type(json, t.is.type);
+      std::vector<std::uint64_t> numbers;
+      if (!read_numbers(json, which == 1 ? dimensions_limit : 2, numbers)) return false;
+      if (which == 1) return t.is.shape.assign(numbers.begin(), numbers.end()), true;
+      if (numbers.size() != 2) return json.fail("data_offsets are two numbers, begin and end");
+      return t.begin = numbers[0], t.end = numbers[1], true;
+    });
+    return fits && (seen == 7 || json.fail(say({"tensor '", printable(t.is.name), "' lacks '",
+                                                keys[static_cast<std::size_t>(std::countr_one(seen))], "'"})));
+  }
+
+  static bool read_type(json_reader& json, dtype& type) {
+    std::string name;
+    if (!json.read(name)) return false;
+    auto const at = std::find(dtype_names.begin(), dtype_names.end(), name);
+    if (at == dtype_names.end()) return json.fail(say({"'", printable(name), "' is no dtype that we know"}));
+    type = static_cast<dtype>(at - dtype_names.begin());
+    return true;
+  }
+
+  static bool read_numbers(json_reader& json, std::size_t most, std::vector<std::uint64_t>& out) {
+    if (!json.expect('[')) return false;
+    if (json.accept(']')) return true;
+    do {
+      if (out.size() == most) return json.fail(say({"a list has more than ", most, " numbers"}));
+      if (!json.read(out.emplace_back())) return false;
+    } while (json.accept(','));
+    return json.expect(']');
+  }
+
+  bool unique() {
+    std::vector<std::string_view> names, keys;
+    for (placed const& t : tensors_) names.push_back(t.is.name);
+    for (auto const& n : out_.notes) keys.push_back(n.first);
+    return unique(names, "the tensor") && unique(keys, "the note");
+  }
+  bool unique(std::vector<std::string_view>& names, std::string_view kind) {
+    std::sort(names.begin(), names.end());
+    auto const twice = std::adjacent_find(names.begin(), names.end());
+    return twice == names.end() || fail({kind, " '", printable(*twice), "' is given twice", write_again});
+  }
+
+  /// Sorted by place, the tensors tile the data: each begins where the one before ends.
+  bool place() {
+    // Stable: those without elements stay in the order of the header.
+    std::stable_sort(tensors_.begin(), tensors_.end(), [](placed const& a, placed const& b) {
+      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+    });
+    std::uint64_t reached = 0;
+    for (placed& t : tensors_) {
+      if (!fits(t)) return false;
+      if (t.begin < reached) {
+        return fail(t.is, {"begins at byte ", t.begin, " of the data, where others reach to ", reached, write_again});
+      }
+      if (t.begin > reached) {
+        return fail({"bytes ", reached, " to ", t.begin, " of its data belong to no tensor", write_again});
+      }
+      reached = t.end;
+      t.is.bytes = data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
+      out_.entries.push_back(std::move(t.is));
+    }
+    return reached == data_.size() ||
+           fail({"bytes ", reached, " to ", data_.size(), " of its data belong to no tensor", write_again});
+  }
+
+  bool fits(placed const& t) {
+    auto const bytes = tensor_bytes(t.is.type, t.is.shape);
+    std::string const what = say({"is ", name_of(t.is.type), " ", shape_text(t.is.shape)});
+    if (!bytes) return fail(t.is, {what, ", more bytes than 64 bits count", write_again});
+    if (t.end < t.begin) return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
+    if (t.end - t.begin != *bytes) {
+      return fail(t.is, {what, ", which takes ", *bytes, " bytes, and was given ", t.end - t.begin, write_again});
+    }
+    if (t.end > data_.size()) {
+      return fail(t.is, {"ends at byte ", t.end, " of the data, of which ", data_.size(), " are there", cut_short});
+    }
+    return true;
+  }
+
+  static constexpr std::string_view cut_short = "; it was cut short: copy or write it again";
+  static constexpr std::string_view write_again = "; write it again";
+
+  std::span<std::byte const> file_, data_;
+  std::string_view text_;
+  std::vector<placed> tensors_;
+  bool has_notes_ = false;
+  contents out_;
+  std::string complaint_;
+};
+
+}  // namespace safetensors::detail
+}  // namespace v0
+}  // namespace diloco
