@@ -16,7 +16,8 @@ FLOOR_OF_FILE = {
     "recipe.hpp": 5, "diloco.hpp": 7,
 }
 FLOOR_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "recipes": 6}
-POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe", "rate"}
+POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe", "rate",
+            "linear_algebra"}
 POLICY_SEES = 2  # the highest floor a policy may include
 # Outside headers that have one room each: pattern of the include, who may say it (pattern of the path), why.
 ROOMS = [
@@ -27,9 +28,11 @@ ROOMS = [
     (r"mpi\.h", r"transport/mpi\.hpp", "MPI belongs in transport/mpi.hpp"),
     (r"omp\.h", r"executor/omp\.hpp", "OpenMP belongs in executor/omp.hpp"),
     (r"(tbb|oneapi)/", r"executor/tbb\.hpp", "oneTBB belongs in executor/tbb.hpp"),
-    (r"(CLI|nlohmann|spdlog|fmt|doctest|benchmark|Eigen)/", r"$^", "tools and tests only: it costs seconds to include"),
+    (r"cublas_v2\.h|cusolver", r"linear_algebra/cublas\.cuh", "cuBLAS belongs in linear_algebra/cublas.cuh"),
+    (r"Eigen/", r"linear_algebra/eigen\.hpp", "Eigen belongs in linear_algebra/eigen.hpp: it costs 2 s per include"),
+    (r"(CLI|nlohmann|spdlog|fmt|doctest|benchmark)/", r"$^", "tools and tests only: it costs seconds to include"),
 ]
-OPTIONAL = re.compile(r".*\.cuh|transport/(mpi|nccl)\.hpp|executor/(omp|tbb)\.hpp")
+OPTIONAL = re.compile(r".*\.cuh|transport/(mpi|nccl)\.hpp|executor/(omp|tbb)\.hpp|linear_algebra/eigen\.hpp")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
 

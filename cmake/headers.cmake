@@ -35,6 +35,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/feedback.hpp
     include/diloco/concepts/groups.hpp
     include/diloco/concepts/learning_rate.hpp
+    include/diloco/concepts/linear_algebra.hpp
     include/diloco/concepts/optimizer.hpp
     include/diloco/concepts/probe.hpp
     include/diloco/concepts/schedule.hpp
@@ -66,16 +67,19 @@ set(DILOCO_HEADERS
     include/diloco/feedback/averaged_error.hpp
     include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
+    include/diloco/linear_algebra/eigen.hpp
     include/diloco/optimizer/adam.hpp
     include/diloco/optimizer/adamw.hpp
     include/diloco/optimizer/bmuf.hpp
     include/diloco/optimizer/delayed_nesterov.hpp
+    include/diloco/optimizer/detail/tensor_tiles.hpp
     include/diloco/optimizer/external.hpp
     include/diloco/optimizer/fedopt.hpp
     include/diloco/optimizer/groups.hpp
     include/diloco/optimizer/heavy_ball.hpp
     include/diloco/optimizer/lion.hpp
     include/diloco/optimizer/lookahead.hpp
+    include/diloco/optimizer/muon.hpp
     include/diloco/optimizer/nesterov.hpp
     include/diloco/optimizer/schedule_free_adamw.hpp
     include/diloco/optimizer/sgd.hpp

@@ -2,8 +2,8 @@
 #pragma once
 
 // Everything that needs no optional dependency. MPI, OpenMP, oneTBB and CUDA have headers of their own:
-// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh; and so has what reads and writes files,
-// state/safetensors.hpp: a second of compile time.
+// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh; so has Eigen, linear_algebra/eigen.hpp, and what
+// reads and writes files, state/safetensors.hpp: a second of compile time.
 
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/absmax.hpp>
@@ -40,6 +40,7 @@
 #include <diloco/optimizer/heavy_ball.hpp>
 #include <diloco/optimizer/lion.hpp>
 #include <diloco/optimizer/lookahead.hpp>
+#include <diloco/optimizer/muon.hpp>
 #include <diloco/optimizer/nesterov.hpp>
 #include <diloco/optimizer/schedule_free_adamw.hpp>
 #include <diloco/optimizer/sgd.hpp>

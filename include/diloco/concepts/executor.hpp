@@ -30,5 +30,19 @@ concept executor = std::copyable<E> && requires(E const& e, std::size_t n, detai
   e.wait();                                             // synchronizes what was enqueued
 };
 
+namespace detail {
+/// An executor for concepts to ask with; nothing runs on it.
+struct executor_archetype {
+  static constexpr std::string_view name = "archetype";
+  static constexpr bool columns_on_host = true;
+  buffer allocate(std::size_t) const { return {}; }
+  buffer allocate_wire(std::size_t) const { return {}; }
+  template <class Kernel>
+  void for_each(std::size_t, Kernel const&) const {}
+  void wait() const {}
+};
+static_assert(executor<executor_archetype>);
+}  // namespace detail
+
 }  // namespace v0
 }  // namespace diloco

@@ -68,20 +68,6 @@ struct tensor_step {
   step_context context;
 };
 
-namespace detail {
-/// An executor for concepts to ask with; nothing runs on it.
-struct executor_archetype {
-  static constexpr std::string_view name = "archetype";
-  static constexpr bool columns_on_host = true;
-  buffer allocate(std::size_t) const { return {}; }
-  buffer allocate_wire(std::size_t) const { return {}; }
-  template <class Kernel>
-  void for_each(std::size_t, Kernel const&) const {}
-  void wait() const {}
-};
-static_assert(executor<executor_archetype>);
-}  // namespace detail
-
 /// Needs a whole tensor at a time: `step(where, tensor)` enqueues kernels on the executor and never waits.
 ///   static constexpr std::array<std::string_view, N> slots{…};                              columns of state, as above
 ///   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns);   floats, shared by all tensors

@@ -11,6 +11,9 @@
 #if defined(DILOCO_HAS_TBB)
 #include <diloco/executor/tbb.hpp>
 #endif
+#if defined(DILOCO_HAS_EIGEN)
+#include <diloco/linear_algebra/eigen.hpp>
+#endif
 
 #include <string>
 #include <vector>

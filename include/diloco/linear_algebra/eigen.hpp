@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/linear_algebra.hpp>
+
+#include <Eigen/Core>
+
+#include <algorithm>
+
+static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "diloco: linear_algebra/eigen.hpp needs Eigen 3.4");
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// C in tiles of up to 192 × 192, as equal as multiples of 8 allow: what two packed factors of 192 × 256 floats need stays in
+/// an L2 of 512 KiB, and the tiles of a symmetric C leave out 3/8 of the work at a side of 768.
+struct eigen_tiling {
+  static constexpr std::size_t side = 192, depth = 256;
+  std::size_t extent = 0, count = 1, size = 0;
+  explicit eigen_tiling(std::size_t n) : extent(n) {
+    if (n == 0) return;
+    std::size_t const least = (n + side - 1) / side;
+    size = ((n + least - 1) / least + 7) / 8 * 8;
+    count = (n + size - 1) / size;
+  }
+  [[nodiscard]] std::size_t begin(std::size_t i) const { return i * size; }
+  [[nodiscard]] std::size_t length(std::size_t i) const { return std::min(size, extent - begin(i)); }
+};
+
+/// The blocks Eigen works in, ours and not by the sizes of the caches that it finds: the order of a sum is then the same on
+/// machines of one instruction set.
+struct eigen_blocking : Eigen::internal::level3_blocking<float, float> {
+  alignas(64) float packed_a[eigen_tiling::side * eigen_tiling::depth];
+  alignas(64) float packed_b[eigen_tiling::side * eigen_tiling::depth];
+  eigen_blocking() {
+    m_mc = m_nc = eigen_tiling::side;
+    m_kc = eigen_tiling::depth;
+    m_blockA = packed_a;
+    m_blockB = packed_b;
+  }
+};
+
+/// One tile of C. Calls below Eigen's operator*, which under -fopenmp would take all threads inside `cpp` and then sum in
+/// another order. 384 KiB of stack.
+template <bool TransposedA, bool TransposedB>
+void eigen_tile(matrix_product const& m, std::size_t i, std::size_t rows, std::size_t j, std::size_t columns) {
+  constexpr int order_a = TransposedA ? Eigen::ColMajor : Eigen::RowMajor;
+  constexpr int order_b = TransposedB ? Eigen::ColMajor : Eigen::RowMajor;
+  float* const c = m.c + i * m.columns + j;
+  for (std::size_t r = 0; r < rows; ++r) {
+    float* const row = c + r * m.columns;
+    if (m.beta == 0.0f)
+      std::fill_n(row, columns, 0.0f);
+    else if (m.beta != 1.0f)
+      for (std::size_t k = 0; k < columns; ++k) row[k] *= m.beta;
+  }
+  if (m.alpha == 0.0f || m.depth == 0) return;
+  eigen_blocking blocking;
+  using index = Eigen::Index;
+  auto const n = [](std::size_t x) { return static_cast<index>(x); };
+  Eigen::internal::general_matrix_matrix_product<index, float, order_a, false, float, order_b, false, Eigen::RowMajor,
+                                                 1>::run(n(rows), n(columns), n(m.depth),
+                                                         m.a.data + (TransposedA ? i : i * m.depth),
+                                                         n(TransposedA ? m.rows : m.depth),
+                                                         m.b.data + (TransposedB ? j * m.depth : j),
+                                                         n(TransposedB ? m.depth : m.columns), c, 1, n(m.columns),
+                                                         m.alpha, blocking, nullptr);
+}
+
+template <bool TransposedA, bool TransposedB>
+struct eigen_product_kernel {
+  matrix_product m;
+  eigen_tiling rows, columns;
+  void operator()(solo, std::size_t tile) const {
+    std::size_t const i = tile / columns.count, j = tile % columns.count;
+    eigen_tile<TransposedA, TransposedB>(m, rows.begin(i), rows.length(i), columns.begin(j), columns.length(j));
+  }
+};
+
+/// A tile on or below the diagonal, and its mirror image above while it is in cache.
+template <bool Transposed>
+struct eigen_gram_kernel {
+  matrix_product m;
+  eigen_tiling side;
+  void operator()(solo, std::size_t tile) const {
+    std::size_t i = 0;
+    while ((i + 1) * (i + 2) / 2 <= tile) ++i;
+    std::size_t const j = tile - i * (i + 1) / 2;
+    std::size_t const top = side.begin(i), left = side.begin(j), n = m.columns;
+    eigen_tile<Transposed, !Transposed>(m, top, side.length(i), left, side.length(j));
+    for (std::size_t r = top; r < top + side.length(i); ++r) {
+      for (std::size_t k = left; k < std::min(r, left + side.length(j)); ++k) m.c[k * n + r] = m.c[r * n + k];
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Products through Eigen 3.4 (optional, hence not in the umbrella: 2 s to include) in float32, tile by tile over the
+/// executor's threads. Bits: the same for any number of threads, but other ones under another instruction set, whose
+/// registers Eigen fills differently: what is computed with it is not replicated.
+struct eigen {
+  static constexpr std::string_view name = "eigen";
+
+  template <executor E>
+  void multiply(E const& where, matrix_product const& m) const {
+    need_host<E>();
+    if (m.rows == 0 || m.columns == 0) return;
+    detail::eigen_tiling const rows(m.rows), columns(m.columns);
+    auto const over_tiles = [&](auto const& kernel) { where.for_each(rows.count * columns.count, kernel); };
+    if (m.a.transposed && m.b.transposed) return over_tiles(detail::eigen_product_kernel<true, true>{m, rows, columns});
+    if (m.a.transposed) return over_tiles(detail::eigen_product_kernel<true, false>{m, rows, columns});
+    if (m.b.transposed) return over_tiles(detail::eigen_product_kernel<false, true>{m, rows, columns});
+    over_tiles(detail::eigen_product_kernel<false, false>{m, rows, columns});
+  }
+
+  template <executor E>
+  void gram(E const& where, gram_product const& s) const {
+    need_host<E>();
+    if (s.side == 0) return;
+    matrix_product const m{s.side, s.side, s.depth, s.a, {s.a.data, !s.a.transposed}, s.c, s.alpha, s.beta};
+    detail::eigen_tiling const side(s.side);
+    std::size_t const tiles = side.count * (side.count + 1) / 2;
+    if (s.a.transposed) return where.for_each(tiles, detail::eigen_gram_kernel<true>{m, side});
+    where.for_each(tiles, detail::eigen_gram_kernel<false>{m, side});
+  }
+  friend bool operator==(eigen const&, eigen const&) = default;
+
+ private:
+  template <executor E>
+  static constexpr void need_host() {
+    static_assert(E::columns_on_host,
+                  "diloco: eigen: computes on the host, and this executor's columns lie on a device; use "
+                  "linear_algebra/cublas.cuh with it");
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco

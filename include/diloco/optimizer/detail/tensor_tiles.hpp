@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/ordered_sum.hpp>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// What the kernels of a tensor optimizer share out among themselves: runs of 4,096 elements of one tensor.
+inline constexpr std::size_t tensor_tile = 4096;
+DILOCO_HD constexpr std::size_t tensor_tiles(std::size_t elements) {
+  return (elements + tensor_tile - 1) / tensor_tile;
+}
+/// Elements rounded up to a cache line, for parts of a scratch that follow each other.
+DILOCO_HD constexpr std::size_t whole_lines(std::size_t elements) { return (elements + 15) / 16 * 16; }
+
+/// First element of a tile, and how many it has.
+struct tile_range {
+  std::size_t begin, count;
+  DILOCO_HD tile_range(std::size_t tile, std::size_t elements)
+      : begin(tile * tensor_tile), count(elements - begin < tensor_tile ? elements - begin : tensor_tile) {}
+};
+
+/// f(i) for i in [0, n), shared out as `ordered_sum` shares: each lane then adds up what it wrote itself.
+template <lanes L, class F>
+DILOCO_HD inline void for_lanes(L, std::size_t n, F&& f) {
+  for (auto i = static_cast<std::size_t>(L::rank()); i < n; i += static_cast<std::size_t>(L::width)) f(i);
+}
+
+/// *sum ← Σ parts, in one order on every executor. One tile.
+struct sum_kernel {
+  float const* parts;
+  std::size_t n;
+  float* sum;
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t) const {
+    float const all = ordered_sum(l, n, [&](std::size_t i) { return parts[i]; });
+    if (L::rank() == 0) *sum = all;
+  }
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/linear_algebra.hpp>
+#include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/tensor_tiles.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// How long Muon's step is; rows are what the layer puts out (PyTorch's layout of a weight).
+enum class muon_scaling {
+  original,   ///< √max(1, rows / columns)
+  match_rms,  ///< 0.2·√max(rows, columns): an element moves as far as under AdamW (Liu et al. 2025)
+  spectral    ///< √(rows / columns)
+};
+/// The five polynomials a·X + b·X·Xᵀ·X + c·(X·Xᵀ)²·X. Both lift small singular values steeply and end near 1, not at 1.
+enum class muon_coefficients {
+  keller,  ///< one for all five: σ/‖X‖ from 0.0015 on ends in [0.68, 1.21]
+  dion     ///< another one each time: σ/‖X‖ from 0.01 on ends in [0.97, 1.15]
+};
+/// m ← m + (1 − μ)·(g − m), or m ← μ·m + g. The direction of the step is the same.
+enum class muon_average { lerp, sum };
+
+namespace detail {
+
+struct cubic {
+  float a, b, c;
+};
+constexpr cubic muon_polynomial(muon_coefficients which, int i) {
+  constexpr cubic dion[] = {{4.0848f, -6.8946f, 2.9270f},
+                            {3.9505f, -6.3029f, 2.6377f},
+                            {3.7418f, -5.5913f, 2.3037f},
+                            {2.8769f, -3.1427f, 1.2046f},
+                            {2.8366f, -3.0525f, 1.2012f}};
+  return which == muon_coefficients::dion ? dion[i] : cubic{3.4445f, -4.7750f, 2.0315f};
+}
+
+/// m and what is to be made orthogonal, X, with Σ X² of each tile.
+struct muon_momentum_kernel {
+  float const *g, *grad_scale;
+  float *m, *x, *parts;
+  std::size_t elements;
+  float momentum;
+  bool nesterov, lerp;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t tile) const {
+    tile_range const r(tile, elements);
+    float const* const from = g + r.begin;
+    float* DILOCO_RESTRICT const mean = m + r.begin;
+    float* DILOCO_RESTRICT const to = x + r.begin;
+    float const scale = *grad_scale;
+    for_lanes(l, r.count, [&](std::size_t i) {
+      float const grad = product(from[i], scale), next = average(mean[i], grad);
+      mean[i] = next;
+      to[i] = nesterov ? average(next, grad) : next;
+    });
+    float const sum = ordered_sum(l, r.count, [&](std::size_t i) { return product(to[i], to[i]); });
+    if (L::rank() == 0) parts[tile] = sum;
+  }
+  [[nodiscard]] DILOCO_HD float average(float mean, float grad) const {
+    return lerp ? fma(1.0f - momentum, grad - mean, mean) : fma(momentum, mean, grad);
+  }
+};
+
+/// X ← X / max(‖X‖, 10⁻⁷)
+struct muon_normalize_kernel {
+  float* x;
+  float const* sum_of_squares;
+  std::size_t elements;
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t tile) const {
+    tile_range const r(tile, elements);
+    float* DILOCO_RESTRICT const to = x + r.begin;
+    float const norm = std::sqrt(*sum_of_squares), divisor = norm > 1e-7f ? norm : 1e-7f;
+    for_lanes(l, r.count, [&](std::size_t i) { to[i] = to[i] / divisor; });
+  }
+};
+
+/// B ← A + shift·I, a row at a time.
+struct muon_shift_kernel {
+  float const* a;
+  float* b;
+  std::size_t side;
+  float shift;
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t row) const {
+    float const* const from = a + row * side;
+    float* DILOCO_RESTRICT const to = b + row * side;
+    for_lanes(l, side, [&](std::size_t i) { to[i] = i == row ? from[i] + shift : from[i]; });
+  }
+};
+
+/// What lies in the scratch of one tensor.
+struct muon_scratch {
+  std::size_t x = 0, other, a, b, parts, sum, size;
+  constexpr muon_scratch(std::size_t rows, std::size_t columns) {
+    std::size_t const side = rows < columns ? rows : columns, square = whole_lines(side * side);
+    other = whole_lines(rows * columns);
+    a = 2 * other;
+    b = a + square;
+    parts = b + square;
+    sum = parts + whole_lines(tensor_tiles(rows * columns));
+    size = sum + 16;
+  }
+};
+
+}  // namespace detail
+
+/// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the momentum or what
+/// Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices: embeddings, heads and vectors
+/// want another optimizer. A tensor of more than two extents is its first × the rest. Inner only: the products come from
+/// `Algebra`, whose bits depend on the machine, so it is not replicated. X is float32, not the bfloat16 of the published
+/// code, which is there for tensor cores and moves X by 1e-2: each step's bits differ, its range of singular values not.
+/// Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` takes one half of a product; beside them two sweeps,
+/// 24 B/param, as a·X and the step itself ride in the products (at 768 × 3072: 1 % to 4 % more time than the products alone).
+template <class Algebra>
+struct muon {
+  static_assert(linear_algebra<Algebra>, "diloco: muon: its algebra needs name, multiply and gram; see diloco::eigen");
+  float lr = 0.02f, momentum = 0.95f;
+  bool nesterov = true;
+  float weight_decay = 0.0f;
+  muon_scaling scaling = muon_scaling::original;
+  muon_coefficients coefficients = muon_coefficients::keller;
+  muon_average average = muon_average::lerp;
+  Algebra algebra{};
+
+  static constexpr std::string_view name = "muon";
+  static constexpr std::array<std::string_view, 1> slots{"momentum"};
+  static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns) {
+    return detail::muon_scratch(rows, columns).size;
+  }
+  static constexpr std::string_view complaint_about(std::span<std::size_t const> shape) {
+    if (shape.size() < 2) return "needs a matrix; give vectors another optimizer, such as adamw";
+    for (std::size_t const extent : shape) {
+      if (extent == 0) return "needs a matrix with elements; leave a tensor without any out";
+    }
+    return {};
+  }
+
+  template <executor E>
+  void step(E const& where, tensor_step<1> const& t) const {
+    detail::muon_scratch const at(t.rows, t.columns);
+    std::size_t const elements = t.rows * t.columns, tiles = detail::tensor_tiles(elements);
+    float *const x = t.scratch + at.x, *const parts = t.scratch + at.parts, *const sum = t.scratch + at.sum;
+    where.for_each(tiles, detail::muon_momentum_kernel{t.g, t.grad_scale, t.slots[0], x, parts, elements, momentum,
+                                                       nesterov, average == muon_average::lerp});
+    where.for_each(1, detail::sum_kernel{parts, tiles, sum});
+    where.for_each(tiles, detail::muon_normalize_kernel{x, sum, elements});
+    orthogonalize(where, t, at);
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("momentum", momentum, below_one);
+    f("nesterov", nesterov, zero_to_one);
+    f("weight_decay", weight_decay, non_negative);
+    f("scaling", static_cast<int>(scaling), range{0, 2});
+    f("coefficients", static_cast<int>(coefficients), zero_to_one);
+    f("average", static_cast<int>(average), zero_to_one);
+  }
+  friend bool operator==(muon const&, muon const&) = default;
+
+  [[nodiscard]] double scale(std::size_t rows, std::size_t columns) const {
+    auto const r = static_cast<double>(rows), c = static_cast<double>(columns);
+    if (scaling == muon_scaling::match_rms) return 0.2 * std::sqrt(r > c ? r : c);
+    return std::sqrt(scaling == muon_scaling::original && r < c ? 1.0 : r / c);
+  }
+
+ private:
+  /// X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ, or the same from the right with A = Xᵀ·X where that is the smaller one. The last
+  /// product writes into the parameters.
+  template <class E>
+  void orthogonalize(E const& where, tensor_step<1> const& t, detail::muon_scratch const& at) const {
+    bool const tall = t.rows > t.columns;
+    std::size_t const side = tall ? t.columns : t.rows, depth = tall ? t.rows : t.columns;
+    float *const a = t.scratch + at.a, *const b = t.scratch + at.b;
+    float *x = t.scratch + at.x, *other = t.scratch + at.other;
+    double const rate = static_cast<double>(lr) * static_cast<double>(t.context.lr_scale);
+    for (int i = 0; i < 5; ++i) {
+      detail::cubic const by = detail::muon_polynomial(coefficients, i);
+      algebra.gram(where, gram_product{side, depth, {x, tall}, a});
+      where.for_each(side, detail::muon_shift_kernel{a, b, side, by.a / by.b});
+      algebra.gram(where, gram_product{side, side, {a}, b, by.c, by.b});
+      matrix_product next{t.rows, t.columns, side, {tall ? x : b}, {tall ? b : x}, other};
+      if (i == 4) {
+        next.c = t.p;
+        next.alpha = static_cast<float>(-rate * scale(t.rows, t.columns));
+        next.beta = static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0));
+      }
+      algebra.multiply(where, next);
+      std::swap(x, other);
+    }
+  }
+};
+
+}  // namespace v0
+}  // namespace diloco
