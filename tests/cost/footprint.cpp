@@ -46,7 +46,7 @@ struct bookkeeping {
 static_assert(executor<bookkeeping>);
 
 /// The contract before round 0: one message of nine terms, then one with two for each tensor; each is given back.
-std::size_t contract_bytes(std::size_t tensors) { return 8 * std::max<std::size_t>(9, 2 * tensors); }
+std::size_t contract_bytes(std::size_t tensors) { return 8 * std::max<std::size_t>(11, 2 * tensors); }
 
 std::size_t padded(std::vector<std::size_t> const& sizes, std::size_t block) {
   std::size_t sum = 0;

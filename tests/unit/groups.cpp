@@ -188,6 +188,8 @@ TEST_CASE("groups: what does not fit is one sentence") {
   CHECK(refusal(groups(group{the_rest, frozen{}}), s) == "diloco: parameters: every tensor is frozen");
   CHECK(refusal(groups(group{matrices, a}, group{the_rest, lion{.beta1 = 2}}), s) ==
         "diloco: inner adamw+lion: lion[1].beta1 = 2 must be in [0, 1)");
+  CHECK(refusal(groups(group{matrices, a}, group{the_rest, sgd{.nesterov = true}}), s) ==
+        "diloco: inner adamw+sgd: sgd[1]: " + std::string(sgd{.nesterov = true}.complaint()));
 }
 
 TEST_CASE("groups: ranks must group alike") {

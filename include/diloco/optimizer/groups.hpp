@@ -173,6 +173,16 @@ class groups {
       }
     });
   }
+  [[nodiscard]] std::string complaint() const {
+    std::string found;
+    for_each_group(*this, [&](auto const& o, auto index) {
+      if constexpr (has_complaint<std::remove_cvref_t<decltype(o)>>) {
+        std::string_view const of_one = o.complaint();
+        if (found.empty() && !of_one.empty()) found = say({o.name, "[", std::size_t{index}, "]: ", of_one});
+      }
+    });
+    return found;
+  }
 
  private:
   std::tuple<Group...> all_;
