@@ -58,9 +58,10 @@ void inner_step(benchmark::State& state) {
   plane<Executor, f32> p;
   O const optimizer{};
   auto const step = optimizer.at({100, 1.0f});
-  float const* gradients[1] = {p.column("gradient")};
+  void const* gradients[1] = {p.column("gradient")};
+  std::uint64_t const is_bf16[1] = {0};
   inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
-      step, 1.0f, nullptr, p.l.tiles().data(), p.rows, gradients, {}};
+      step, 1.0f, nullptr, p.l.tiles().data(), p.rows, {gradients, is_bf16}, {}, {}};
   for (auto& slot : kernel.slots) slot = slot_count<O> == 0 ? nullptr : p.column("slot");
   bench::against_triad<Executor>(state, n, inner_step_bytes<O>,
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });

@@ -11,6 +11,7 @@
 #include <diloco/state/table.hpp>
 #include <diloco/sweep/apply_outer.hpp>
 #include <diloco/sweep/carry.hpp>
+#include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/encode.hpp>
 #include <diloco/sweep/inner_state.hpp>
 #include <diloco/sweep/staged.hpp>
@@ -110,7 +111,7 @@ class DiLoCo
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>`, in the order and of the sizes of the parameters; those of frozen tensors are not looked at.
+  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order and of the sizes of the parameters; those of frozen tensors are not looked at.
   /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite gradient before
   /// anything is written; one sweep does both.
   template <class Gradients>
@@ -201,7 +202,7 @@ class DiLoCo
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     for (layout::row const& r : layout_.rows()) {
       if (r.name != row) continue;
-      if (column == "theta") return {r.data, r.size};
+      if (column == "theta") return {r.data, r.data == nullptr ? 0 : r.size};
       if (r.frozen) return {};
       if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));
       auto const whole = table_[column];
@@ -236,7 +237,14 @@ class DiLoCo
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
-  [[nodiscard]] result<> find_non_finite(float const* const* rows, std::string_view what);
+  void adopt_bf16();
+  [[nodiscard]] gradient_rows gradient_table() const { return {index_.gradients(), index_.gradient_is_bf16()}; }
+  [[nodiscard]] rounded_rows rounded(draw const& by) const {
+    if (layout_.bf16_elements() == 0) return {};
+    return {index_.bf16(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
+  }
+  template <class Rows>
+  [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what);
   [[nodiscard]] result<> complaint_about_bad_row(std::string_view what);
   [[nodiscard]] result<> measure_gradients(float grad_scale);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
@@ -262,6 +270,22 @@ class DiLoCo
       recipe_.executor.wait();
       return digest_of(staging.template as<float>(), n);
     }
+  }
+
+  /// Of a tensor as the caller gave it.
+  [[nodiscard]] std::uint64_t digest_of_start(layout::row const& r) const {
+    if (r.data != nullptr) return digest_of_column(r.data, r.size);
+    std::size_t const bytes = r.size * sizeof(bfloat16);  // frozen bfloat16
+    buffer const staging = recipe_.executor.allocate_wire(bytes);
+    if constexpr (Executor::columns_on_host) {
+      std::memcpy(staging.data(), r.bf16, bytes);
+    } else {
+      recipe_.executor.copy_to_host(staging.data(), r.bf16, bytes);
+      recipe_.executor.wait();
+    }
+    hash64 h;
+    for (std::size_t i = 0; i < r.size; ++i) h.add(std::uint64_t{staging.template as<bfloat16>()[i].bits});
+    return h.value();
   }
 
   using arrival_type = arrival_of<Transport>;

@@ -25,6 +25,8 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     return table_.add(recipe_.executor, std::move(name), elements);
   };
   anchor_ = column("anchor", n);
+  layout_.place_copies(column("theta", layout_.bf16_elements()));
+  index_.place_theta(layout_);
   bool const owns = pattern_ == pattern::scatter_gather;
   std::size_t const own = owns ? plan_[recipe_.transport.rank()].elements : 0;
   auto const residual = [&](auto& which, std::string const& name, std::size_t elements) {
@@ -90,12 +92,19 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::start() {
+  adopt_bf16();
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
-    if (auto fine = find_non_finite(index_.theta(), "the parameter"); !fine) return fine;
+    if (auto fine = find_non_finite(theta_rows{index_.theta()}, "the parameter"); !fine) return fine;
   }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   recipe_.executor.wait();
   return compare_with_peers();
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::adopt_bf16() {
+  if (layout_.bf16_elements() != 0)
+    recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), index_.bf16(), index_.theta()});
 }
 
 DILOCO_ENGINE
@@ -114,9 +123,12 @@ result<> DILOCO_CLASS::compare_with_peers() {
   term("exchange", recipe_.exchange);
   term("schedule", recipe_.schedule);
   term("learning rate", recipe_.rate);
-  auto const what = static_cast<std::uint64_t>(recipe_.inner_at_sync);
-  terms.push_back({"clip_norm and inner_at_sync", mix64(bits_of(recipe_.clip_norm), what),
-                   say({"clip_norm ", recipe_.clip_norm, ", inner_at_sync ", what})});
+  auto const at_sync = static_cast<std::uint64_t>(recipe_.inner_at_sync);
+  auto const rounds = static_cast<std::uint64_t>(recipe_.bf16_rounding);
+  terms.push_back({"clip_norm, inner_at_sync, bf16_rounding and seed",
+                   mix64(mix64(bits_of(recipe_.clip_norm), at_sync), mix64(rounds, recipe_.seed)),
+                   say({"clip_norm ", recipe_.clip_norm, ", inner_at_sync ", at_sync, ", bf16_rounding ", rounds,
+                        ", seed ", recipe_.seed})});
   std::size_t const rows = layout_.rows().size();
   terms.push_back({"tensors", mix64(rows, layout_.parameters()),
                    say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
@@ -129,7 +141,7 @@ result<> DILOCO_CLASS::compare_with_peers() {
     terms.push_back({say({"name, shape or group of tensor ", r}), layout_.fingerprint(r), layout_.text(r)});
   }
   for (layout::row const& r : layout_.rows()) {
-    std::uint64_t const digest = digest_of_column(r.data, r.size);
+    std::uint64_t const digest = digest_of_start(r);
     terms.push_back({say({"initial values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
   }
   return agree(recipe_.transport, recipe_.executor, terms, 11, limit);

@@ -85,6 +85,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
   *index_.bad_row() = frame::no_row;
+  if constexpr (!steps_inside) adopt_bf16();  // the framework stepped those numbers
   encode_contribution(slots);
   recipe_.executor.wait();
   for (int s = 0; s < plan_.shards(); ++s) {
@@ -257,6 +258,7 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
+  kernel.rounded = rounded({rounds_, 0, 3});
   recipe_.executor.for_each(index_.tile_count(), kernel);
   average_inner_state(a, sharded, nullptr);
   recipe_.executor.wait();

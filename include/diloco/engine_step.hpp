@@ -43,11 +43,15 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
   }
   std::size_t r = 0;
   for (auto const& each : gradients) {
-    std::span<float const> const g(each);
+    constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
+    std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
     if (rows[r].frozen) {
       ++r;
       continue;
     }
+    if (narrow && rows[r].bf16 == nullptr)
+      return fail(cause::bad_layout,
+                  say({"step: the gradient of '", rows[r].name, "' is bfloat16 and the parameter float32; widen it"}));
     if (g.size() != rows[r].size) {
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
                                           " elements, the parameter ", rows[r].size}));
@@ -56,6 +60,7 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     // An asynchronous executor may still read the pointers of the step before.
     if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
+    index_.gradient_is_bf16()[r] = narrow ? 1 : 0;
     index_.gradients()[r++] = g.data();
   }
   return measure_gradients(o.grad_scale);
@@ -66,13 +71,13 @@ result<> DILOCO_CLASS::measure_gradients(float grad_scale) {
   constexpr bool checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL;
   char const* const what = "step: the gradient of";
   if (!clips()) {
-    if constexpr (checks) return find_non_finite(index_.gradients(), what);
+    if constexpr (checks) return find_non_finite(gradient_table(), what);
     return {};
   }
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if constexpr (checks) *index_.bad_row() = frame::no_row;
-  where.for_each(tiles, norm_partials_kernel{index_.tiles(), index_.gradients(), norm_partials_, index_.bad_row()});
+  where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_, index_.bad_row()});
   where.for_each(1, clip_factor_kernel{norm_partials_, tiles, grad_scale, recipe_.clip_norm, factor_});
   if constexpr (checks) return complaint_about_bad_row(what);
   return {};
@@ -93,9 +98,10 @@ float DILOCO_CLASS::gradient_norm() const {
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::find_non_finite(float const* const* rows, std::string_view what) {
+template <class Rows>
+result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what) {
   *index_.bad_row() = frame::no_row;
-  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel{index_.tiles(), rows, index_.bad_row()});
+  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel<Rows>{index_.tiles(), rows, index_.bad_row()});
   return complaint_about_bad_row(what);
 }
 
@@ -111,8 +117,9 @@ DILOCO_ENGINE
 void DILOCO_CLASS::inner_sweep(step_options const& o) {
   if (factor_ != nullptr && !clips()) recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
   step_context const context{++steps_taken_, product(o.lr_scale, recipe_.rate.factor(steps_ + 1))};
-  inner_.step(recipe_.executor, recipe_.inner, layout_, index_, context, o.grad_scale,
-              factor_ == nullptr ? nullptr : &factor_->factor);
+  inner_.step(recipe_.executor, recipe_.inner, layout_, index_,
+              {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor,
+               rounded({steps_, static_cast<std::uint32_t>(recipe_.transport.rank()), 2})});
 }
 
 }  // namespace v0

@@ -26,6 +26,9 @@ struct unnamed_transport {};
 /// takes their mean with the same weights: 4 B more for each slot on the wire (FedOpt and SlowMo have it; DiLoCo found no gain).
 enum class at_sync { keep, reset, average };
 
+/// How float32 θ becomes the caller's bfloat16: to nearest even, or up or down by chance with θ as the mean.
+enum class rounding { nearest, stochastic };
+
 /// As clip_norm: gradients are left as long as they are.
 inline constexpr float no_clipping = static_cast<float>(unbounded);
 
@@ -50,6 +53,8 @@ struct recipe {
   double deadline_seconds = 300;  ///< of every wait for peers
   float clip_norm = no_clipping;  ///< gradients longer than this, over all tensors, are shortened to it before the step
   at_sync inner_at_sync = at_sync::keep;
+  rounding bf16_rounding = rounding::nearest;
+  std::uint32_t seed = 0;  ///< of stochastic rounding
 
   template <class P>
   [[nodiscard]] auto with_inner(P p) && {
@@ -103,6 +108,11 @@ struct recipe {
     clip_norm = norm;
     return std::move(*this);
   }
+  [[nodiscard]] recipe with_bf16_rounding(rounding how, std::uint32_t from = 0) && {
+    bf16_rounding = how;
+    seed = from;
+    return std::move(*this);
+  }
   [[nodiscard]] recipe with_inner_at_sync(at_sync what) && {
     inner_at_sync = what;
     return std::move(*this);
@@ -111,9 +121,10 @@ struct recipe {
  private:
   template <class I, class O, class C, class F, class M, class X, class T, class S, class E, class R, class L>
   auto assemble(I i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
-    return recipe<I, O, C, T, F, M, X, S, E, R, L>{
-        std::move(i), std::move(o), std::move(c), std::move(f), std::move(m),     std::move(x), std::move(t),
-        std::move(s), std::move(e), std::move(r), std::move(l), deadline_seconds, clip_norm,    inner_at_sync};
+    return recipe<I, O, C, T, F, M, X, S, E, R, L>{std::move(i), std::move(o),  std::move(c),  std::move(f),
+                                                   std::move(m), std::move(x),  std::move(t),  std::move(s),
+                                                   std::move(e), std::move(r),  std::move(l),  deadline_seconds,
+                                                   clip_norm,    inner_at_sync, bf16_rounding, seed};
   }
   template <std::size_t Which, class P>
   auto replace(P p) {

@@ -100,7 +100,11 @@ void every_kernel() {
   staged_kernels<statistical<256>, error_feedback>();
   staged_kernels<low_rank<4>, error_feedback>();
   cuda_stream{}.for_each(1, zero_kernel{});
-  cuda_stream{}.for_each(1, find_non_finite_kernel{});
+  cuda_stream{}.for_each(1, find_non_finite_kernel<gradient_rows>{});
+  cuda_stream{}.for_each(1, find_non_finite_kernel<theta_rows>{});
+  cuda_stream{}.for_each(1, adopt_kernel{});
+  cuda_stream{}.for_each(1, round_kernel{});
+  cuda_stream{}.for_each(1, widen_kernel{});
   cuda_stream{}.for_each(1, norm_partials_kernel{});
   cuda_stream{}.for_each(1, clip_factor_kernel{});
   cuda_stream{}.for_each(1, plain_factor_kernel{});

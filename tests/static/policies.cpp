@@ -126,7 +126,7 @@ constexpr bool all_kernels(types<Cs...>, types<Os...>) {
          (round_kernels_are_bytes<f32, Os> && ...);
 }
 static_assert(all_kernels(compressors{}, element_optimizers{}));
-static_assert(std::is_trivially_copyable_v<find_non_finite_kernel> &&
+static_assert(std::is_trivially_copyable_v<find_non_finite_kernel<gradient_rows>> &&
               std::is_trivially_copyable_v<norm_partials_kernel> && std::is_trivially_copyable_v<clip_factor_kernel> &&
               std::is_trivially_copyable_v<carry_out_kernel> && std::is_trivially_copyable_v<carry_mean_kernel> &&
               std::is_trivially_copyable_v<copy_to_anchor_kernel>);

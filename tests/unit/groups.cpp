@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Parameter groups: each tensor is stepped by its group's optimizer alone, frozen ones by none, and a grouping that says too
 // little or too much is refused before anything is written.
+#include "support/row_mean.hpp"
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -8,42 +9,6 @@
 using namespace diloco;
 
 namespace {
-
-/// Needs the whole tensor: p ← p − lr · (row mean of all gradients so far). Keeps the sums of rows in its memory.
-struct row_mean {
-  float lr = 0.1f;
-  static constexpr std::string_view name = "row_mean";
-  static constexpr std::array<std::string_view, 1> slots{"last"};
-  static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t) { return rows; }
-  static constexpr std::size_t memory_elements(std::size_t rows, std::size_t) { return rows; }
-  static constexpr std::string_view complaint_about(std::span<std::size_t const> shape) {
-    return shape.size() == 2 ? std::string_view{} : "is no matrix";
-  }
-  struct kernel {
-    tensor_step<1> t;
-    float lr;
-    template <lanes L>
-    DILOCO_HD void operator()(L, std::size_t row) const {
-      if (L::rank() != 0) return;
-      t.scratch[row] = 0;
-      for (std::size_t j = 0; j < t.columns; ++j) t.scratch[row] += *t.grad_scale * t.g[row * t.columns + j];
-      t.memory[row] += t.scratch[row] / static_cast<float>(t.columns);
-      for (std::size_t j = 0; j < t.columns; ++j) {
-        t.p[row * t.columns + j] -= lr * t.context.lr_scale * t.memory[row];
-        t.slots[0][row * t.columns + j] = static_cast<float>(t.context.step);
-      }
-    }
-  };
-  template <executor E>
-  void step(E const& where, tensor_step<1> const& t) const {
-    where.for_each(t.rows, kernel{t, lr});
-  }
-  template <class F>
-  constexpr void fields(F&& f) const {
-    f("lr", lr, non_negative);
-  }
-};
-static_assert(tensor_optimizer<row_mean> && !element_optimizer<row_mean>);
 
 /// Tensors of several shapes with gradients.
 struct shapes {
@@ -157,7 +122,7 @@ TEST_CASE("groups: a frozen tensor needs no gradient, and a missing one of the o
 TEST_CASE("groups: an optimizer over whole tensors gets each as a matrix, with its own memory") {
   shapes s, before;
   DiLoCo trainer(
-      recipe_of(groups(group{matrices, row_mean{}}, group{the_rest, plain_sgd{.lr = 0}})).with_clip_norm(1e6f),
+      recipe_of(groups(group{matrices, toy::row_mean{}}, group{the_rest, plain_sgd{.lr = 0}})).with_clip_norm(1e6f),
       s.tensors);
   for (int i = 0; i < 2; ++i) trainer.step(s.slopes, {.lr_scale = 0.5f, .grad_scale = 2.0f});
   for (std::size_t t : {0u, 2u, 3u}) {
@@ -182,8 +147,8 @@ TEST_CASE("groups: what does not fit is one sentence") {
         "diloco: inner: groups 0 and 1 both want 'h.0.w' (50, 100); narrow one of their rules");
   CHECK(refusal(groups(group{named("nobody"), lion{}}, group{the_rest, a}), s) ==
         "diloco: inner: group 0 (lion) wants none of the tensors");
-  CHECK(refusal(row_mean{}, s) == "diloco: inner: row_mean: 'h.0.ln' (7) is no matrix");
-  CHECK(refusal(groups(group{named("*w*"), a}, group{the_rest, row_mean{}}), s) ==
+  CHECK(refusal(toy::row_mean{}, s) == "diloco: inner: row_mean: 'h.0.ln' (7) is no matrix");
+  CHECK(refusal(groups(group{named("*w*"), a}, group{the_rest, toy::row_mean{}}), s) ==
         "diloco: inner: row_mean: 'h.0.ln' (7) is no matrix");
   CHECK(refusal(groups(group{the_rest, frozen{}}), s) == "diloco: parameters: every tensor is frozen");
   CHECK(refusal(groups(group{matrices, a}, group{the_rest, lion{.beta1 = 2}}), s) ==

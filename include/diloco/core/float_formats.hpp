@@ -20,6 +20,13 @@ DILOCO_HD inline std::uint16_t bf16_from_float(float x) {
 
 DILOCO_HD inline float float_from_bf16(std::uint16_t b) { return float_of(static_cast<std::uint32_t>(b) << 16); }
 
+/// A number of a tensor that is bfloat16; laid out as __nv_bfloat16, at::BFloat16 and std::bfloat16_t are.
+struct bfloat16 {
+  std::uint16_t bits = 0;
+};
+DILOCO_HD inline float as_float(float x) { return x; }
+DILOCO_HD inline float as_float(bfloat16 x) { return float_from_bf16(x.bits); }
+
 /// binary32 → binary16, round to nearest even, subnormals kept; |x| ≤ 65504 only.
 DILOCO_HD inline std::uint16_t f16_from_float(float x) {
   std::uint32_t const u = bits_of(x);

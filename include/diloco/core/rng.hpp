@@ -37,10 +37,10 @@ struct draw {
   std::uint32_t phase = 0;
 };
 
-/// Fills u with numbers of the open interval (−½, ½), multiples of 2⁻¹⁷, for the elements from `element` on: sixteen bits
-/// each, eight elements a generator call. `element` is a multiple of N (of 8 for larger N).
+/// Sixteen random bits for each of the elements from `element` on, eight elements a generator call. `element` is a multiple
+/// of N (of 8 for larger N).
 template <int N>
-DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
+DILOCO_HD inline void draw_sixteen(std::uint32_t (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
   static_assert(N == 1 || N == 2 || N == 4 || N % 8 == 0, "diloco: draws come in eights");
   constexpr int per_call = N < 8 ? N : 8;
   for (int call = 0; call < N / per_call; ++call) {
@@ -51,10 +51,17 @@ DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw co
     int const first = static_cast<int>(at % 8);
     for (int i = 0; i < per_call; ++i) {
       int const k = N < 8 ? first + i : i;
-      std::uint32_t const sixteen = (words.v[k / 2] >> (k % 2 * 16)) & 0xffffu;
-      u[call * per_call + i] = static_cast<float>(static_cast<std::int32_t>(2 * sixteen) - 65535) * 0x1p-17f;
+      u[call * per_call + i] = (words.v[k / 2] >> (k % 2 * 16)) & 0xffffu;
     }
   }
+}
+
+/// Likewise, as numbers of the open interval (−½, ½), multiples of 2⁻¹⁷.
+template <int N>
+DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
+  std::uint32_t bits[N];
+  draw_sixteen(bits, element, who, seed);
+  for (int i = 0; i < N; ++i) u[i] = static_cast<float>(static_cast<std::int32_t>(2 * bits[i]) - 65535) * 0x1p-17f;
 }
 
 }  // namespace v0

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/error.hpp>
+#include <diloco/core/float_formats.hpp>
 #include <diloco/core/hash.hpp>
 #include <diloco/core/text.hpp>
 
@@ -14,11 +15,13 @@
 namespace diloco {
 inline namespace v0 {
 
-/// One of the caller's tensors: contiguous float32, borrowed for the trainer's life, never copied or moved.
+/// One of the caller's tensors: contiguous, borrowed for the trainer's life, never moved. float32 is stepped in place. Of
+/// bfloat16 the trainer keeps a float32 copy (4 B/param), steps that, and writes it rounded after every step and round.
 struct tensor {
   std::string name;
   std::vector<std::size_t> shape;  // a scalar has none
   float* data = nullptr;
+  bfloat16* bf16 = nullptr;  ///< in place of data
 
   static constexpr std::size_t too_large = ~std::size_t{0};
   /// Elements; `too_large` where the product does not fit.
@@ -56,12 +59,13 @@ class layout {
   struct row {
     std::string name;
     std::vector<std::size_t> shape;
-    float* data;
+    float* data;  ///< θ in float32: the caller's, or ours
     std::size_t size;
     std::size_t column;        ///< first element within our own padded columns
     std::size_t group = 0;     ///< of the inner optimizer
     std::size_t group_column;  ///< first element within the group's padded columns
     bool frozen = false;       ///< then it has no tiles and no place in any column
+    bfloat16* bf16 = nullptr;  ///< where θ goes rounded
     /// As a matrix: first extent × the rest; a vector is one column.
     [[nodiscard]] std::size_t columns() const { return shape.size() < 2 ? 1 : size / shape[0]; }
   };
@@ -110,18 +114,33 @@ class layout {
   /// Elements of the tensors that are trained.
   [[nodiscard]] std::size_t parameters() const { return parameters_; }
   [[nodiscard]] std::vector<group> const& groups() const { return groups_; }
+  /// Elements of the bfloat16 tensors that are trained, padded.
+  [[nodiscard]] std::size_t bf16_elements() const {
+    std::size_t sum = 0;
+    for (row const& r : rows_) sum += r.bf16 == nullptr || r.frozen ? 0 : padded(r.size);
+    return sum;
+  }
+  /// Gives them their float32 copies, one after another in a column of bf16_elements().
+  void place_copies(float* column) {
+    for (row& r : rows_) {
+      if (r.bf16 == nullptr || r.frozen) continue;
+      r.data = column;
+      column += padded(r.size);
+    }
+  }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
   /// n elements with their padding.
   [[nodiscard]] std::size_t padded(std::size_t n) const { return (n + padding_ - 1) / padding_ * padding_; }
 
-  /// Fingerprint of a row's name, shape and group.
+  /// Fingerprint of a row's name, shape, group and kind.
   [[nodiscard]] std::uint64_t fingerprint(std::size_t index) const {
     row const& r = rows_[index];
     hash64 h;
     h.add(r.name);
     for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
     h.add(static_cast<std::uint64_t>(r.group));
+    h.add(static_cast<std::uint64_t>(r.bf16 != nullptr));
     return h.value();
   }
   /// 'wte' (256, 128)
@@ -143,21 +162,28 @@ class layout {
     }
     if (t.size() == tensor::too_large) return say({"'", t.name, "' has a shape that no memory can hold"});
     if (t.size() == 0) return say({"'", t.name, "' has no elements"});
-    if (t.data == nullptr) return say({"'", t.name, "' points to nothing"});
+    if (t.data == nullptr && t.bf16 == nullptr) return say({"'", t.name, "' points to nothing"});
+    if (t.data != nullptr && t.bf16 != nullptr) return say({"'", t.name, "' has both data and bf16; give one"});
     return {};
   }
 
   /// Two names for the same memory (tied weights given twice) would be stepped twice.
   [[nodiscard]] std::string overlap() const {
-    std::map<std::uintptr_t, row const*> by_end;  // <algorithm>'s sort would cost every user 0.1 s of compile time
+    struct place {
+      std::uintptr_t begin;
+      row const* who;
+    };
+    std::map<std::uintptr_t, place> by_end;  // <algorithm>'s sort would cost every user 0.1 s of compile time
     for (row const& r : rows_) {
-      auto const begin = reinterpret_cast<std::uintptr_t>(r.data), end = begin + r.size * sizeof(float);
+      auto const begin =
+          r.bf16 == nullptr ? reinterpret_cast<std::uintptr_t>(r.data) : reinterpret_cast<std::uintptr_t>(r.bf16);
+      auto const end = begin + r.size * (r.bf16 == nullptr ? sizeof(float) : sizeof(bfloat16));
       auto const next = by_end.upper_bound(begin);
-      if (next != by_end.end() && reinterpret_cast<std::uintptr_t>(next->second->data) < end) {
-        return say({"diloco: parameters: '", r.name, "' overlaps '", next->second->name,
+      if (next != by_end.end() && next->second.begin < end) {
+        return say({"diloco: parameters: '", r.name, "' overlaps '", next->second.who->name,
                     "'; give memory that is shared once"});
       }
-      by_end.emplace(end, &r);
+      by_end.emplace(end, place{begin, &r});
     }
     return {};
   }
@@ -165,7 +191,7 @@ class layout {
   void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
     group& g = groups_[r.group];
-    rows_.push_back({t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen});
+    rows_.push_back({t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen, t.bf16});
     g.rows += 1;
     if (r.frozen) return;
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {

@@ -40,8 +40,14 @@ class index_memory {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles_ != 0) write_group_tiles(l);
     if (slices_ != 0) std::memcpy(slices(), plan.slices().data(), slices_ * sizeof(slice_record));
-    for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
+    for (std::size_t r = 0; r < rows_; ++r) bf16()[r] = l.rows()[r].bf16;
+    place_theta(l);
     for (std::size_t s = 0; s < shards_; ++s) shard_columns()[s] = plan[static_cast<int>(s)].column;
+  }
+
+  /// Once every row's float32 numbers have their place.
+  void place_theta(layout const& l) const {
+    for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
   }
 
   [[nodiscard]] tile* tiles() const { return memory_.as<tile>(); }
@@ -52,8 +58,17 @@ class index_memory {
     return reinterpret_cast<slice_record*>(tiles() + tiles_ + group_tiles_);
   }
   [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
-  [[nodiscard]] float const** gradients() const { return const_cast<float const**>(theta() + rows_); }
-  [[nodiscard]] std::byte const** wires() const { return reinterpret_cast<std::byte const**>(gradients() + rows_); }
+  [[nodiscard]] bfloat16** bf16() const { return reinterpret_cast<bfloat16**>(theta() + rows_); }
+  /// Of float, or of bfloat16 where the flag beside says so.
+  [[nodiscard]] void const** gradients() const {
+    return const_cast<void const**>(reinterpret_cast<void**>(bf16() + rows_));
+  }
+  [[nodiscard]] std::uint64_t* gradient_is_bf16() const {
+    return reinterpret_cast<std::uint64_t*>(gradients() + rows_);
+  }
+  [[nodiscard]] std::byte const** wires() const {
+    return reinterpret_cast<std::byte const**>(gradient_is_bf16() + rows_);
+  }
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
   [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(coefficients() + (ranks_ + 1) / 2 * 2); }
   [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
@@ -61,7 +76,7 @@ class index_memory {
   [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
   [[nodiscard]] float** carried() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
   [[nodiscard]] std::size_t bytes() const {
-    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 2 * rows_ * sizeof(void*) +
+    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 4 * rows_ * sizeof(void*) +
            ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
            sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
   }

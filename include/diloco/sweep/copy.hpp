@@ -26,6 +26,57 @@ struct copy_to_anchor_kernel {
   }
 };
 
+/// θ in float32 ← the caller's bfloat16 numbers, exactly; other rows stay. 6 B/param.
+struct adopt_kernel {
+  tile const* tiles;
+  bfloat16 const* const* from;  // (rows)
+  float* const* theta;          // (rows)
+
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t index) const {
+    tile const t = tiles[index];
+    if (from[t.row] == nullptr) return;
+    bfloat16 const* DILOCO_RESTRICT x = from[t.row] + t.begin;
+    float* DILOCO_RESTRICT p = theta[t.row] + t.begin;
+    for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
+      p[i] = as_float(x[i]);
+  }
+};
+
+/// The other way round.
+struct round_kernel {
+  static constexpr int block = 256;
+
+  tile const* tiles;
+  float* const* theta;  // (rows)
+  rounded_rows rounded;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    for_each_block<block>(t, [&](int offset, auto count) {
+      rounded.template write<block>(l, t, offset, count, theta[t.row] + t.begin + offset + first_element<L, block>(l));
+    });
+  }
+};
+
+/// A gradient of bfloat16 in float32.
+struct widen_kernel {
+  static constexpr std::size_t share = 4096;
+  bfloat16 const* from;
+  float* to;
+  std::size_t elements;
+  [[nodiscard]] std::size_t tiles() const { return (elements + share - 1) / share; }
+
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t index) const {
+    std::size_t const end = (index + 1) * share < elements ? (index + 1) * share : elements;
+    for (std::size_t i = index * share + static_cast<std::size_t>(L::rank()); i < end;
+         i += static_cast<std::size_t>(L::width))
+      to[i] = as_float(from[i]);
+  }
+};
+
 /// column ← 0.
 struct zero_kernel {
   static constexpr int block = 256;

@@ -7,26 +7,38 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Marks the first row that holds a value which is not finite. Reads 4 B/param, writes nothing else.
+/// Marks the first row that holds a value which is not finite. Reads each number once, writes nothing else.
+template <class Rows>
 struct find_non_finite_kernel {
   static constexpr int block = 256;
 
   tile const* tiles;
-  float const* const* rows;
+  Rows rows;
   std::uint32_t* bad_row;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    float const* p = rows[t.row] + t.begin;
     std::uint32_t largest = 0;
-    for_each_block<block>(t, [&](int offset, auto count) {
-      float const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
-      int const mine = owned_elements<L, block>(l, count);
-      for_first<L, lane_elements<L, block>>(mine, [&](int i) { largest = larger(largest, magnitude_bits(x[i])); });
+    rows.of(t, [&](auto const* p) {
+      for_each_block<block>(t, [&](int offset, auto count) {
+        auto const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
+        for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
+          largest = larger(largest, magnitude_bits(as_float(x[i])));
+        });
+      });
     });
     largest = L::max(largest);
     if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
+  }
+};
+
+/// θ in float32.
+struct theta_rows {
+  float* const* rows;
+  template <class F>
+  DILOCO_HD void of(tile const& t, F&& f) const {
+    f(static_cast<float const*>(rows[t.row]) + t.begin);
   }
 };
 
@@ -40,17 +52,19 @@ struct gradient_factor {
 /// Marks rows that are not finite on the way. Reads 4 B/param.
 struct norm_partials_kernel {
   tile const* tiles;
-  float const* const* rows;
+  gradient_rows rows;
   double* partial;  // (tiles)
   std::uint32_t* bad_row;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    float const* DILOCO_RESTRICT g = rows[t.row] + t.begin;
-    double const sum = ordered_sum<double>(l, t.count, [=](std::size_t i) {
-      double const x = static_cast<double>(g[i]);
-      return x * x;  // exact
+    double sum = 0;
+    rows.of(t, [&](auto const* g) {
+      sum = ordered_sum<double>(l, t.count, [=](std::size_t i) {
+        double const x = static_cast<double>(as_float(g[i]));
+        return x * x;  // exact
+      });
     });
     if (L::rank() != 0) return;
     partial[index] = sum;

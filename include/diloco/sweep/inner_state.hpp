@@ -45,6 +45,14 @@ struct group_roles {
   }
 };
 
+/// What every group's step needs beside its own state.
+struct inner_step_inputs {
+  step_context context;
+  float grad_scale;
+  float const* factor;  ///< in place of grad_scale; null where no tensor is stepped whole and nothing clipped
+  rounded_rows rounded;
+};
+
 /// The inner optimizer's columns and scratch, group after group, and the sweep that steps them.
 template <class Inner>
 class inner_state {
@@ -67,7 +75,7 @@ class inner_state {
 
   template <executor E>
   void allocate(E const& where, table& columns, layout const& l, Inner const& inner) {
-    std::size_t scratch = 0;
+    std::size_t scratch = 0, wide = 0;
     for_each_group(inner, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
       held& h = groups_[index];
@@ -83,26 +91,31 @@ class inner_state {
           h.memory_elements += memory_elements_of<O>(r.size / r.columns(), r.columns());
           std::size_t const wanted = O::scratch_elements(r.size / r.columns(), r.columns());
           scratch = wanted > scratch ? wanted : scratch;
+          wide = r.bf16 != nullptr && r.size > wide ? r.size : wide;
         }
         h.memory = columns.add(where, prefix + "memory", h.memory_elements);
       }
     });
     scratch_ = columns.add(where, "inner.scratch", scratch);
+    wide_gradient_ = columns.add(where, "inner.gradient", wide);
   }
 
-  /// Steps every group; `factor` where the gradient's factor lies, or null: then it is grad_scale.
+  /// Steps every group.
   template <executor E>
-  void step(E const& where, Inner const& inner, layout const& l, index_memory const& index, step_context c,
-            float grad_scale, float const* factor) const {
+  void step(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+            inner_step_inputs const& in) const {
     std::size_t first_tile = 0;
     for_each_group(inner, [&](auto const& o, auto group) {
       using O = std::remove_cvref_t<decltype(o)>;
+      tile const* const tiles = index.group_tiles() + first_tile;
+      std::size_t const count = l.groups()[group].tiles;
       if constexpr (element_optimizer<O>) {
-        step_elements(where, o, groups_[group], index, first_tile, l.groups()[group].tiles, c, grad_scale, factor);
+        step_elements(where, o, groups_[group], index, tiles, count, in);
       } else if constexpr (tensor_optimizer<O>) {
-        step_tensors(where, o, groups_[group], l, group, index, c, factor);
+        step_tensors(where, o, groups_[group], l, group, index, in);
+        if (in.rounded.rows != nullptr) where.for_each(count, round_kernel{tiles, index.theta(), in.rounded});
       }
-      first_tile += l.groups()[group].tiles;
+      first_tile += count;
     });
   }
 
@@ -157,33 +170,44 @@ class inner_state {
   };
 
   template <executor E, element_optimizer O>
-  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index,
-                            std::size_t first_tile, std::size_t tiles, step_context c, float grad_scale,
-                            float const* factor) {
-    auto const step = o.at(c);
+  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index, tile const* tiles,
+                            std::size_t count, inner_step_inputs const& in) {
+    auto const step = o.at(in.context);
     inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
-        step, grad_scale, factor, index.group_tiles() + first_tile, index.theta(), index.gradients(), {}};
+        step, in.grad_scale, in.factor, tiles, index.theta(), {index.gradients(), index.gradient_is_bf16()}, in.rounded,
+        {}};
     for (std::size_t s = 0; s < slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
-    where.for_each(tiles, kernel);
+    where.for_each(count, kernel);
   }
 
   template <executor E, tensor_optimizer O>
   void step_tensors(E const& where, O const& o, held const& h, layout const& l, std::size_t group,
-                    index_memory const& index, step_context c, float const* factor) const {
+                    index_memory const& index, inner_step_inputs const& in) const {
     float* memory = h.memory;
     for (std::size_t r = 0; r < l.rows().size(); ++r) {
       layout::row const& row = l.rows()[r];
       if (row.group != group) continue;
       std::size_t const columns = row.columns(), rows = row.size / columns;
-      tensor_step<slot_count_of<O>> t{rows, columns, row.data, index.gradients()[r], factor, {}, memory, scratch_, c};
+      tensor_step<slot_count_of<O>> t{rows,   columns,  row.data,  gradient(where, index, r, row.size), in.factor, {},
+                                      memory, scratch_, in.context};
       for (std::size_t s = 0; s < slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
       o.step(where, t);
       if (memory != nullptr) memory += memory_elements_of<O>(rows, columns);
     }
   }
 
+  /// Row r's in float32.
+  template <executor E>
+  float const* gradient(E const& where, index_memory const& index, std::size_t r, std::size_t elements) const {
+    if (index.gradient_is_bf16()[r] == 0) return static_cast<float const*>(index.gradients()[r]);
+    widen_kernel const widen{static_cast<bfloat16 const*>(index.gradients()[r]), wide_gradient_, elements};
+    where.for_each(widen.tiles(), widen);
+    return wide_gradient_;
+  }
+
   held groups_[group_count];
   float* scratch_ = nullptr;
+  float* wide_gradient_ = nullptr;  // of one tensor
 };
 
 /// The framework's own optimizer leaves nothing to hold.

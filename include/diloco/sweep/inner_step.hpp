@@ -18,33 +18,36 @@ struct inner_step_kernel {
   float grad_scale;
   float const* factor;  // where there is one, it stands for grad_scale
   tile const* tiles;
-  float* const* theta;                   // (rows) the caller's tensors
-  float const* const* gradients;         // (rows)
+  float* const* theta;  // (rows)
+  gradient_rows gradients;
+  rounded_rows rounded;
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     float* p = theta[t.row] + t.begin;
-    float const* g = gradients[t.row] + t.begin;
     float const scale = factor == nullptr ? grad_scale : *factor;
-    for_each_block<block>(t, [&](int offset, auto count) {
-      one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
-                std::make_index_sequence<Slots>{});
+    gradients.of(t, [&](auto const* g) {
+      for_each_block<block>(t, [&](int offset, auto count) {
+        one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
+                  std::make_index_sequence<Slots>{});
+        rounded.template write<block>(l, t, offset, count, p + offset + first_element<L, block>(l));
+      });
     });
   }
 
  private:
-  template <lanes L, std::size_t... I>
-  DILOCO_HD void one_block(L l, float scale, float* p, float const* g, [[maybe_unused]] std::size_t column, int count,
+  template <lanes L, class Number, std::size_t... I>
+  DILOCO_HD void one_block(L l, float scale, float* p, Number const* g, [[maybe_unused]] std::size_t column, int count,
                            std::index_sequence<I...>) const {
     int const first = first_element<L, block>(l);
     update(l, scale, owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
   }
-  template <lanes L, class... Slot>
-  DILOCO_HD void update(L, float scale, int n, float* DILOCO_RESTRICT p, float const* DILOCO_RESTRICT g,
+  template <lanes L, class Number, class... Slot>
+  DILOCO_HD void update(L, float scale, int n, float* DILOCO_RESTRICT p, Number const* DILOCO_RESTRICT g,
                         Slot* DILOCO_RESTRICT... slot) const {
-    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], product(scale, g[i]), slot[i]...); });
+    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], product(scale, as_float(g[i])), slot[i]...); });
   }
 };
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/core/float_formats.hpp>
 #include <diloco/core/lanes.hpp>
+#include <diloco/core/rng.hpp>
 #include <diloco/state/layout.hpp>
 #include <diloco/sweep/residual.hpp>
 #include <diloco/wire/plan.hpp>
@@ -27,6 +29,47 @@ DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   for (; offset + Block <= count; offset += Block) f(offset, full_block<Block>{});
   if (offset < count) f(offset, count - offset);
 }
+
+/// The gradients of all rows, each of float or of bfloat16.
+struct gradient_rows {
+  void const* const* rows;
+  std::uint64_t const* is_bf16;
+  /// f(first element of the tile)
+  template <class F>
+  DILOCO_HD void of(tile const& t, F&& f) const {
+    if (is_bf16[t.row] != 0)
+      f(static_cast<bfloat16 const*>(rows[t.row]) + t.begin);
+    else
+      f(static_cast<float const*>(rows[t.row]) + t.begin);
+  }
+};
+
+/// Where θ goes rounded, of the rows that are bfloat16: to nearest even, or up or down as a draw says, so that its mean is θ
+/// (also where |θ| would round to Inf: it stays at the largest number). `who` is the same on all ranks after a round.
+struct rounded_rows {
+  bfloat16* const* rows = nullptr;  // null: there are none
+  bool stochastic = false;
+  std::uint32_t seed = 0;
+  draw who = {};
+
+  template <int Block, lanes L>
+  DILOCO_HD void write(L l, tile const& t, int offset, int count, float const* DILOCO_RESTRICT theta) const {
+    if (rows == nullptr || rows[t.row] == nullptr) return;
+    constexpr int size = lane_elements<L, Block>;
+    int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
+    bfloat16* DILOCO_RESTRICT to = rows[t.row] + t.begin + first;
+    if (stochastic) {
+      std::uint32_t u[size];
+      draw_sixteen(u, t.column + static_cast<std::size_t>(first), who, seed);
+      for_first<L, size>(mine, [&](int i) {
+        std::uint32_t const bits = bits_of(theta[i]), up = (bits + u[i]) >> 16;
+        to[i].bits = static_cast<std::uint16_t>((up & 0x7fffu) < 0x7f80u ? up : bits >> 16);
+      });
+    } else {
+      for_first<L, size>(mine, [&](int i) { to[i].bits = bf16_from_float(theta[i]); });
+    }
+  }
+};
 
 /// Where the block at `offset` of a tile lies on the wire, given the tile's first byte.
 template <compressor C, class Byte>
