@@ -157,5 +157,6 @@ int main() {
   row<dct_top_k<128>>(d, 0, 0);
   row<random_k<128>>(d, 1 - 128.0 / 4096, 1 - 128.0 / 4096);
   row<low_rank<4>>(d, 0, 0);
+  row<low_rank<4, factors::common>>(d, 0, 0);
   return 0;
 }

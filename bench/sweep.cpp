@@ -47,6 +47,17 @@ struct plane {
     }();
     return b.template as<float>();
   }
+  /// What is remembered at the beginning of a round; where all agree on it, as if that were the first.
+  float* memory(std::uint64_t round) {
+    float* const m = zeros(plan.memory_elements());
+    if constexpr (agrees_on_memory<C>) {
+      received_wires<C> nothing{};
+      nothing.slices = plan.slices().data();
+      nothing.who.round = round;
+      executor.for_each(plan.slices().size(), agree_kernel<C>{nothing, m});
+    }
+    return m;
+  }
   std::byte* wire() {
     wires.push_back(executor.allocate_wire(plan.slot_bytes()));
     return wires.back().data();
@@ -79,12 +90,14 @@ struct encoding {
   float* anchor = p.column("anchor");
   float* workbench = p.zeros(states_stages<C> && !(remembers && residual_bits<F> == 32) ? n : 0);
   float* scratch = p.zeros(p.plan.scratch_bytes() / sizeof(float));
-  float *memory = p.zeros(p.plan.memory_elements()), *next_memory = p.zeros(p.plan.memory_elements());
+  std::uint64_t round = 0;
+  float *memory = p.memory(0), *next_memory = p.memory(1);
   std::uint32_t bad = frame::no_row;
 
   void operator()() {
     run();
     std::swap(memory, next_memory);
+    round += 1;
   }
 
  private:
@@ -103,7 +116,7 @@ struct encoding {
                                p.constants(),
                                memory,
                                next_memory,
-                               {}};
+                               {round, 0, 0}};
       run_stages(p.executor, work, stage_extent{tiles, 0, 1}, local_delta<F, padding>{step, p.rows, anchor, residual},
                  keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual}, &bad);
     } else {
@@ -139,11 +152,16 @@ void sweep_b(benchmark::State& state) {
     received.slices = p.plan.slices().data();
     received.constants = p.constants();
     received.sums = p.zeros(n);
+    received.memory = p.memory(0);
   }
+  [[maybe_unused]] float* const next_memory = p.zeros(p.plan.memory_elements());
   apply_outer_kernel<C, nesterov::step, 1> kernel{
       received, step, 0.0f, p.l.tiles().data(), p.rows, p.column("anchor"), {p.column("momentum")}};
-  bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices),
-                                 [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
+  bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices), [&] {
+    p.executor.for_each(p.l.tiles().size(), kernel);
+    if constexpr (agrees_on_memory<C>)
+      p.executor.for_each(p.plan.slices().size(), agree_kernel<C>{received, next_memory});
+  });
   // The compute roofline: the same kernel over four tiles again and again, which stay in L2.
   std::size_t const resident = 4, elements = resident * p.l.tiles()[0].count;
   int const times = 64;
@@ -206,6 +224,7 @@ void register_all(std::string const& on) {
   both(statistical<16>{});
   both(statistical<256>{});
   both(low_rank<4>{});
+  both(low_rank<4, factors::common>{});
   add("sweep_a/absmax4/256+averaged_error", sweep_a<Executor, absmax<4>, averaged_error>);
   add("sweep_a/absmax4/256+ef21", sweep_a<Executor, absmax<4>, ef21>);
 }

@@ -7,6 +7,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/detail/block_sums.hpp
     include/diloco/compressor/detail/floating.hpp
     include/diloco/compressor/detail/integer.hpp
+    include/diloco/compressor/detail/orthonormal.hpp
     include/diloco/compressor/detail/pick.hpp
     include/diloco/compressor/detail/raw.hpp
     include/diloco/compressor/detail/scaled_codes.hpp

@@ -223,8 +223,10 @@ class DiLoCo
   /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is replaced.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
+  static constexpr bool agrees = agrees_on_memory<Compressor>;
   struct memory_pair {
     float *now = nullptr, *next = nullptr;
+    std::size_t first = 0;  // of the elements of all slices
   };
 
   DiLoCo(recipe_type r, layout l, int);
@@ -314,6 +316,7 @@ class DiLoCo
   [[nodiscard]] result<> settle(flight& f, land_options const& o);
   void apply(arrival_type const& a, bool sharded, float mix);
   void commit();
+  [[nodiscard]] received_wires<Compressor> received(int voices, bool sharded) const;
   [[nodiscard]] received_wires<Compressor> received(arrival_type const& a, bool sharded);
   [[nodiscard]] error fail(cause why, std::string what) const {
     return {why, recipe_.transport.rank(), static_cast<long>(rounds_), "diloco: " + std::move(what)};
@@ -338,8 +341,8 @@ class DiLoCo
   float* common_ = nullptr;
   float* workbench_ = nullptr;  // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
-  buffer constants_;  // of a staged compressor; the host writes them once
-  memory_pair memory_, owner_memory_;
+  buffer constants_;                   // of a staged compressor; the host writes them once
+  memory_pair memory_, owner_memory_;  // the second, of the own shard, unless all agree on the first
   inner_state<Inner> inner_;
   gradient_factor* factor_ = nullptr;  // where the inner sweep reads it and not an argument
   double* norm_partials_ = nullptr;    // (tiles)

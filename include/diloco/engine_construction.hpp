@@ -52,7 +52,11 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     }
     std::size_t const m = plan_.memory_elements();
     memory_ = {column("memory", m), column("memory.next", m)};
-    if (owns) owner_memory_ = {column("owner_memory", m), column("owner_memory.next", m)};
+    if (owns && !agrees) {
+      auto const& shard = plan_[recipe_.transport.rank()];
+      owner_memory_ = {column("owner_memory", shard.memory_elements),
+                       column("owner_memory.next", shard.memory_elements), shard.first_memory};
+    }
   }
   for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
@@ -97,6 +101,8 @@ result<> DILOCO_CLASS::start() {
     if (auto fine = find_non_finite(theta_rows{index_.theta()}, "the parameter"); !fine) return fine;
   }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
+  if constexpr (agrees)
+    recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false), memory_.now});
   recipe_.executor.wait();
   return compare_with_peers();
 }
@@ -159,7 +165,8 @@ std::string DILOCO_CLASS::describe() const {
   if constexpr (is_staged) {  // what is sent once for a tensor is in no constant of the type
     double const more = static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
                         wire_bytes_per_parameter<Compressor>;
-    round += more * (1 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0.0));
+    double const heard = agrees ? 2 * wires : wires;  // once for the sum, once for the next memory
+    round += more * (1 + heard + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0.0));
   }
   double const bits = is_staged
                           ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())

@@ -40,7 +40,7 @@ DILOCO_ENGINE
 void DILOCO_CLASS::encode_contribution(std::byte* slots) {
   auto const step = recipe_.feedback.at(rounds_);
   if constexpr (is_staged) {
-    wire_plan::shard const everything{0, index_.tile_count(), 0, 0, 0, 0, plan_.slices().size()};
+    wire_plan::shard const everything{0, index_.tile_count(), 0, 0, 0, 0, plan_.slices().size(), 0, 0};
     float* const x = residual_is_workbench ? residual_.to : workbench_;
     run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
                stage_extent{everything.tiles, 0, everything.slices},
@@ -73,7 +73,8 @@ stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::by
           constants_.template as<float>(),
           memory.now,
           memory.next,
-          who(phase)};
+          who(phase),
+          memory.first};
 }
 
 DILOCO_ENGINE
@@ -193,12 +194,18 @@ DILOCO_ENGINE
 received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sharded) {
   int const voices = static_cast<int>(a.roster().size());
   for (int k = 0; k < voices; ++k) index_.wires()[k] = a.wire(k).data();
+  return received(voices, sharded);
+}
+
+DILOCO_ENGINE
+received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded) const {
   received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
   if constexpr (is_staged) {
     r.slices = index_.slices();
     r.constants = constants_.template as<float>();
     r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
     r.who = draw{rounds_, 0, 0};
+    r.memory = memory_.now;
   }
   return r;
 }
@@ -225,7 +232,7 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
   auto const step = owner_of(recipe_.feedback).at(rounds_);
   if constexpr (is_staged) {
     float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + (residual_is_workbench ? 0 : own.column);
-    auto work = work_on(x, own, slot, owner_memory_, 1);
+    auto work = work_on(x, own, slot, agrees ? memory_ : owner_memory_, 1);
     work.slot_bytes = 0;  // one slot, whatever the shard
     run_stages(recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
                combined_delta<Compressor, owner_type, padding>{received(contributions, false), step, own.column,
@@ -260,6 +267,8 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   kernel.rounded = rounded({rounds_, 0, 3});
   recipe_.executor.for_each(index_.tile_count(), kernel);
+  if constexpr (agrees)
+    recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{kernel.wires, memory_.next});
   average_inner_state(a, sharded, nullptr);
   recipe_.executor.wait();
 }

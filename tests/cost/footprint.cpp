@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -13,8 +14,9 @@ using namespace diloco;
 namespace {
 
 struct ledger {
-  std::size_t live = 0, peak = 0, allocations = 0;
+  std::size_t live = 0, peak = 0, allocations = 0, overruns = 0;
 };
+constexpr std::size_t fence = 64;  // bytes behind each allocation, which nobody may write
 
 /// cpp, with books.
 struct bookkeeping {
@@ -26,8 +28,9 @@ struct bookkeeping {
     book->live += bytes;
     book->peak = std::max(book->peak, book->live);
     book->allocations += 1;
-    auto* data = static_cast<std::byte*>(::operator new (bytes, std::align_val_t{64}));
+    auto* data = static_cast<std::byte*>(::operator new (bytes + fence, std::align_val_t{64}));
     std::memset(data, 0, bytes);
+    std::memset(data + bytes, 0xfe, fence);
     return {data, bytes, release, book};
   }
   [[nodiscard]] buffer allocate_wire(std::size_t bytes) const { return allocate(bytes); }
@@ -40,6 +43,9 @@ struct bookkeeping {
  private:
   static void release(std::byte* data, std::size_t bytes, void* book) noexcept {
     static_cast<ledger*>(book)->live -= bytes;
+    bool const whole =
+        std::all_of(data + bytes, data + bytes + fence, [](std::byte b) { return b == std::byte{0xfe}; });
+    static_cast<ledger*>(book)->overruns += whole ? 0 : 1;
     ::operator delete (data, std::align_val_t{64});
   }
 };
@@ -60,10 +66,11 @@ std::string told(std::string const& text, std::string const& before, std::string
   return text.substr(start, text.find(after, start) - start);
 }
 
-/// One run with books; `columns` and `shard_columns` are what the policies are known to keep.
+/// One run with books; `columns`, `shard_columns` and `more` bytes of all ranks together are what the policies are known
+/// to keep. A tensor of 10000 is a matrix of 125 rows.
 template <class Inner, class Outer, class C>
 void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns,
-           std::size_t shard_columns) {
+           std::size_t shard_columns, std::size_t more = 0) {
   CAPTURE(C::name);
   CAPTURE(workers);
   CAPTURE(static_cast<int>(exchange));
@@ -77,6 +84,9 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
     int const rank = transport.rank();
     ledger& book = books[static_cast<std::size_t>(rank)];
     toy::model m(sizes);
+    for (tensor& each : m.parameters()) {
+      if (each.shape[0] == 10000) each.shape = {125, 80};
+    }
     toy::trainer_of<Inner, Outer, C, threads, bookkeeping> t(
         {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = {&book}},
         m.parameters());
@@ -101,9 +111,12 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
           three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
     state += v.told.state_bytes;
   }
-  std::size_t const column = padded(sizes, C::block) * sizeof(float);
-  CHECK(state == static_cast<std::size_t>(workers) * columns * column + shard_columns * column);
-  for (ledger const& book : books) CHECK(book.live == 0);
+  std::size_t const column = padded(sizes, padding_of<C>) * sizeof(float);
+  CHECK(state == static_cast<std::size_t>(workers) * columns * column + shard_columns * column + more);
+  for (ledger const& book : books) {
+    CHECK(book.live == 0);
+    CHECK(book.overruns == 0);
+  }
 }
 
 }  // namespace
@@ -121,6 +134,21 @@ TEST_CASE("footprint: every byte that is allocated is told, and no byte comes la
   check<lion, sgd, absmax<8, 32>>(sizes, 4, pattern::scatter_gather, 5, 2);
   // Fewer tiles than ranks: some shards are empty.
   check<adamw, nesterov, absmax<4>>({7}, 4, pattern::scatter_gather, 6, 2);
+}
+
+TEST_CASE("footprint: staged compressors, and what they remember") {
+  std::vector<std::size_t> const sizes{255, 10000, 257, 10000, 10000};
+  check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::gather, 4, 0);
+  check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::scatter_gather, 4, 2);
+  // Three matrices: the own form remembers Q, 4 × 80 floats, twice on each rank, and each owner for its own once more.
+  std::size_t const q = 2 * 4 * 80 * sizeof(float), longer = 2 * 4 * 125 * sizeof(float);
+  check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::gather, 4, 0, 3 * 3 * q);
+  check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::scatter_gather, 4, 2, 3 * 3 * q + 3 * q);
+  // The common form remembers the longer factor, and the owner needs no more than that.
+  using common = low_rank<4, factors::common>;
+  check<plain_sgd, nesterov, common>(sizes, 3, pattern::gather, 4, 0, 3 * 3 * longer);
+  check<plain_sgd, nesterov, common>(sizes, 3, pattern::scatter_gather, 4, 2, 3 * 3 * longer);
+  check<plain_sgd, nesterov, common>(sizes, 1, pattern::scatter_gather, 4, 2, 3 * longer);
 }
 
 TEST_CASE("footprint: what describe() says of well-known recipes") {

@@ -52,6 +52,7 @@ void staged_kernels() {
   run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, combined_delta<Compressor, Feedback, padding>{}, keep{},
              nullptr);
   outer_kernel<Compressor, nesterov>();
+  if constexpr (agrees_on_memory<Compressor>) cuda_stream{}.for_each(1, agree_kernel<Compressor>{});
 }
 
 }  // namespace
@@ -99,6 +100,7 @@ void every_kernel() {
   staged_kernels<statistical<16>, error_feedback>();
   staged_kernels<statistical<256>, error_feedback>();
   staged_kernels<low_rank<4>, error_feedback>();
+  staged_kernels<low_rank<4, factors::common>, mean_error_feedback>();
   cuda_stream{}.for_each(1, zero_kernel{});
   cuda_stream{}.for_each(1, find_non_finite_kernel<gradient_rows>{});
   cuda_stream{}.for_each(1, find_non_finite_kernel<theta_rows>{});

@@ -103,7 +103,8 @@ using rotated = hadamard<64, absmax<4, 128>>;
 using few_a_lane = qsgd<8, 64>;
 TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<mxfp6>, with<nvfp4>, with<lloyd_max<3>>, with<dynamic8<>>,
                           with<rotated>, with<few_a_lane>, with<top_k<64>>, with<dct_top_k<32>>,
-                          with<random_k<64>, mean_error_feedback>, with<statistical<16>>, with<low_rank<2>>);
+                          with<random_k<64>, mean_error_feedback>, with<statistical<16>>, with<low_rank<2>>,
+                          with<low_rank<2, factors::common>, mean_error_feedback>);
 
 TEST_CASE_TEMPLATE_DEFINE("every optimizer in both roles", O, optimizer_bits) {
   CHECK(digests<cuda_stream, O, O, f32>() == digests<cpp, O, O, f32>());

@@ -32,6 +32,7 @@ constexpr auto staged_decoders = [] {
   using halves = top_k<64, kept_as::f16>;
   using small = top_k<5, kept_as::two_bits, 256>;
   using symmetric = statistical<4, buckets::symmetric>;
+  using common = low_rank<2, factors::common>;
   return std::array{entry<any_staged<top_k<64>>>(top_k<64>::name),
                     entry<any_staged<halves>>(halves::name),
                     entry<any_staged<small>>(small::name),
@@ -40,7 +41,8 @@ constexpr auto staged_decoders = [] {
                     entry<any_staged<statistical<256>>>(statistical<256>::name),
                     entry<any_staged<symmetric>>(symmetric::name),
                     entry<any_staged<low_rank<2>>>(low_rank<2>::name),
-                    entry<any_staged<dct_top_k<32>>>(dct_top_k<32>::name)};
+                    entry<any_staged<dct_top_k<32>>>(dct_top_k<32>::name),
+                    entry<any_staged<common>>(common::name)};
 }();
 
 decoder const& decoder_of(std::byte first) {

@@ -16,10 +16,17 @@ struct any_staged {
     bytes const rest = after(input, 3);
     for (std::size_t i = 0; i < w.payload().size() && !rest.empty(); ++i) w.payload()[i] = rest[i % rest.size()];
     all_finite(w, "bytes that nobody wrote");
+    if constexpr (agrees_on_memory<C>) {  // and what comes after a round of them
+      w.commit(0);
+      all_finite(w, "bytes that nobody wrote, and a memory made of them", 1);
+    }
     auto const numbers = numbers_of<C>(rest, static_cast<int>(w.values[0].size()));
     w.values[0] = numbers;
-    if (w.encode() != frame::no_row) broken(C::name, "refuses numbers of at most its largest");
-    all_finite(w, "its own bytes");
+    for (std::uint64_t round : {0, 1}) {
+      if (w.encode(round) != frame::no_row) broken(C::name, "refuses numbers of at most its largest");
+      all_finite(w, "its own bytes", round);
+      w.commit(round);
+    }
   }
   static std::vector<std::byte> seed(bool whole) {
     laws::staged_wire<C> w{{{whole ? std::size_t{16} : std::size_t{3}, whole ? std::size_t{256} : std::size_t{33}}}};
@@ -33,8 +40,8 @@ struct any_staged {
   }
 
  private:
-  static void all_finite(laws::staged_wire<C>& w, char const* what) {
-    auto const decoded = w.decode();
+  static void all_finite(laws::staged_wire<C>& w, char const* what, std::uint64_t round = 0) {
+    auto const decoded = w.decode(round);
     for (std::size_t i = 0; i < decoded[0].size(); ++i) {
       if (!std::isfinite(decoded[0][i])) broken(C::name, say({what, ": element ", i, " decodes to ", decoded[0][i]}));
     }

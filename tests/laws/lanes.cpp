@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One source for one thread and for 32 lanes: whole rounds with every compressor and feedback give the same bits on both,
 // and the same bytes go out. The lanes are threads here; tests/cuda/round.cu asks the same of a device.
-#include "support.hpp"
+#include "staged.hpp"
 #include "support/thread_lanes.hpp"
 
 #include <limits>
@@ -31,7 +31,7 @@ outcome rounds() {
   }
   // Scatter–gather in a world of one: both encoders and both decoders run.
   DiLoCo<external, nesterov, C, alone, F, weighted_mean, scatter_gather, manual, Executor, silent> trainer({}, tensors);
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0; round < 3; ++round) {
     for (auto& values : theta) {
       auto const delta = numbers(values.size() + std::size_t(round) + 7).many(values.size(), 1e-3f);
       for (std::size_t i = 0; i < values.size(); ++i) values[i] -= delta[i];
@@ -75,7 +75,23 @@ using halves = top_k<64, kept_as::f16>;
 using symmetric = statistical<4, buckets::symmetric>;
 TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<top_k<64>, exact>, pair<halves, averaged_error>, pair<dct_top_k<32>, exact>,
                           pair<random_k<64>, mean_error_feedback>, pair<statistical<16>, exact>,
-                          pair<statistical<256>, ef21>, pair<symmetric, exact>, pair<low_rank<2>, exact>);
+                          pair<statistical<256>, ef21>, pair<symmetric, exact>, pair<low_rank<2>, exact>,
+                          pair<low_rank<2, factors::common>, mean_error_feedback>);
+
+TEST_CASE("32 lanes agree on one thread's memory, from what was said and from nothing") {
+  staged_wire<low_rank<3, factors::common>> one{{{40, 33}, {7, 100}}}, many{one.shapes};
+  for (auto& v : one.values) v = numbers(3).many(v.size());
+  for (std::uint64_t round = 0; round < 4; ++round) {
+    if (round == 2) {
+      for (auto& v : one.values) std::fill(v.begin(), v.end(), 0.0f);
+    }
+    CHECK(one.encode(round) == frame::no_row);
+    std::copy(one.payload().begin(), one.payload().end(), many.payload().begin());
+    one.commit(round);
+    many.commit<lane_threads>(round);
+    CHECK(one.memory == many.memory);
+  }
+}
 
 TEST_CASE("32 lanes find what is not finite wherever it lies, in blocks and in chunks") {
   auto const accepted = [](auto compressor) {

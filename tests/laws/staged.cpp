@@ -16,6 +16,7 @@ using cosine_coded = dct_top_k<32, kept_as::two_bits>;
 using top_small = top_k<5, kept_as::two_bits, 256>;
 using random64 = random_k<64>;
 using symmetric4 = statistical<4, buckets::symmetric>;
+using common4 = low_rank<4, factors::common>;
 
 std::vector<std::vector<std::size_t>> const shapes{{1},    {2},    {64},      {255},      {256},      {257},  {4095},
                                                    {4096}, {4097}, {100, 90}, {64, 1, 5}, {3, 20000}, {20001}};
@@ -49,6 +50,8 @@ template <>
 inline constexpr std::uint64_t pinned<low_rank<1>> = 13924236707790687108ull;
 template <>
 inline constexpr std::uint64_t pinned<low_rank<4>> = 12779811421967741505ull;
+template <>
+inline constexpr std::uint64_t pinned<common4> = 4621755609121550577ull;
 
 bool all_finite(std::vector<std::vector<float>> const& tensors) {
   for (auto const& v : tensors) {
@@ -96,9 +99,13 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
   SUBCASE("one byte layout for every compiler and backend") {
     staged_wire<C> w{shapes};
     fill(w, 4, 0.02f);
-    CHECK(w.encode() == frame::no_row);
     hash64 h;
-    h.add(std::string_view(reinterpret_cast<char const*>(w.payload().data()), w.payload().size()));
+    // What all agree on after a round is in the bytes of the next one.
+    for (std::uint64_t round = 0; round < (agrees_on_memory<C> ? 4 : 1); ++round) {
+      CHECK(w.encode(round) == frame::no_row);
+      h.add(std::string_view(reinterpret_cast<char const*>(w.payload().data()), w.payload().size()));
+      w.commit(round);
+    }
     CHECK(h.value() == pinned<C>);
   }
   SUBCASE("any bytes decode to finite numbers, and touch only their tensor") {
@@ -114,6 +121,9 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
         }
       }
       CHECK(all_finite(w.decode()));
+      w.commit(0);
+      CHECK(all_finite(w.decode(1)));
+      w.memory = w.first_memory();
     }
   }
   SUBCASE("what is not finite is reported with its tensor") {
@@ -127,8 +137,8 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
     }
   }
   SUBCASE("in a round every element moves by what was decoded, and the residual is the rest, bit for bit") {
-    for (std::size_t length :
-         {std::size_t{1}, std::size_t{256}, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
+    for (std::vector<std::size_t> const& shape :
+         {std::vector<std::size_t>{1}, {256}, {4096}, {4097}, {20000}, {50, 100}}) {
       // One compressor on all executors: the sweeps are the same for the others.
       auto const on_executors = [](auto&& f) {
         if constexpr (std::is_same_v<C, top64>)
@@ -137,29 +147,73 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
           f(cpp{});
       };
       on_executors([&](auto executor) {
-        std::vector<float> theta(length);
+        staged_wire<C> w{{shape}};
+        std::vector<float>& x = w.values[0];
+        std::vector<float> theta(x.size());
         laws::trainer_of<external, plain_sgd, C, alone, decltype(executor)> trainer(
-            {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor}, laws::one_tensor(theta));
-        staged_wire<C> w{{{length}}};
+            {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor},
+            std::vector<tensor>{{"w", shape, theta.data()}});
         fill(w, 7, 1e-2f);
-        for (std::size_t i = 0; i < length; ++i) theta[i] = -w.values[0][i];  // θ̄ = 0, so Δ = x exactly
-        trainer.after_step();
-        trainer.sync();
-        CHECK(w.encode() == frame::no_row);
-        auto const y = w.decode();
-        auto const e = trainer.cell("w", "residual");
-        REQUIRE(e.size() == length);
-        CAPTURE(length);
-        for (std::size_t i = 0; i < length; ++i) {
-          REQUIRE(theta[i] == -y[0][i]);
-          REQUIRE(e[i] == w.values[0][i] - y[0][i]);
+        for (std::size_t i = 0; i < x.size(); ++i) theta[i] = -x[i];  // θ̄ = 0, so Δ = x exactly
+        // Once more, with what is owed, and with what is remembered.
+        std::vector<float> before(x.size());
+        for (std::uint64_t round = 0; round < 2; ++round) {
+          trainer.after_step();
+          trainer.sync();
+          CHECK(w.encode(round) == frame::no_row);
+          auto const y = w.decode(round);
+          w.commit(round);
+          auto const e = trainer.cell("w", "residual");
+          REQUIRE(e.size() == x.size());
+          CAPTURE(shape.size());
+          CAPTURE(x.size());
+          CAPTURE(round);
+          for (std::size_t i = 0; i < x.size(); ++i) {
+            REQUIRE(theta[i] == before[i] - y[0][i]);
+            REQUIRE(e[i] == x[i] - y[0][i]);
+            x[i] = e[i];
+          }
+          before = theta;
         }
       });
     }
   }
 }
 TEST_CASE_TEMPLATE_INVOKE(staged_laws, top64, top128, top64_f16, cosine32, cosine_coded, top_small, random64,
-                          statistical<4>, symmetric4, statistical<16>, statistical<256>, low_rank<1>, low_rank<4>);
+                          statistical<4>, symmetric4, statistical<16>, statistical<256>, low_rank<1>, low_rank<4>,
+                          common4);
+
+TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what each decodes to", C, adds_up) {
+  static_assert(linear_wires<C> && C::code_bytes(256) % sizeof(float) == 0, "floats and nothing else");
+  staged_wire<C> a{shapes}, b{shapes}, mean{shapes};
+  for (std::uint64_t round = 0; round < 4; ++round) {
+    fill(a, 11 + int(round), 1.0f);
+    fill(b, 12 + int(round), 3.0f);
+    CHECK(a.encode(round) == frame::no_row);
+    CHECK(b.encode(round) == frame::no_row);
+    auto const floats = [](staged_wire<C>& w) { return reinterpret_cast<float*>(w.payload().data()); };
+    for (std::size_t i = 0; i < mean.payload().size() / sizeof(float); ++i)
+      floats(mean)[i] = 0.25f * floats(a)[i] + 0.75f * floats(b)[i];
+    std::vector<std::byte const*> const wires{a.slot.data(), b.slot.data()};
+    std::vector<float> const shares{0.25f, 0.75f};
+    auto const of_both = a.decode(round, wires, shares), of_mean = mean.decode(round);
+    double apart = 0, all = 0;
+    for (std::size_t t = 0; t < of_both.size(); ++t) {
+      for (std::size_t i = 0; i < of_both[t].size(); ++i) {
+        apart = std::max(apart, double(std::fabs(of_both[t][i] - of_mean[t][i])));
+        all = std::max(all, double(std::fabs(of_both[t][i])));
+      }
+    }
+    CHECK(apart <= 1e-6 * all);
+    // So is what is agreed on.
+    mean.commit(round);
+    for (auto* w : {&a, &b}) w->commit(round, wires, shares);
+    CHECK(a.memory == b.memory);
+    for (std::size_t i = 0; i < a.memory.size(); ++i) REQUIRE(std::fabs(a.memory[i] - mean.memory[i]) < 1e-4f);
+    mean.memory = a.memory;
+  }
+}
+TEST_CASE_TEMPLATE_INVOKE(adds_up, random64, common4);
 
 TEST_CASE("top_k keeps the largest, of equals the first, and says so in 14 bits each") {
   static_assert(wire_bits<top64> == 0.21875 && wire_bits<top128> == 0.4375);
@@ -352,6 +406,105 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
       CHECK(error(round) < 1e-6);
     }
   }
+}
+
+/// A matrix of the given rank.
+void fill_of_rank(std::vector<float>& x, std::size_t columns, int rank, numbers& source) {
+  std::size_t const rows = x.size() / columns;
+  std::fill(x.begin(), x.end(), 0.0f);
+  for (int r = 0; r < rank; ++r) {
+    auto const p = source.many(rows), q = source.many(columns);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] += p[i / columns] * q[i % columns];
+  }
+}
+
+TEST_CASE("low_rank of a common factor: a matrix of its rank is known from the second round, whatever came before") {
+  for (std::vector<std::size_t> const& shape : {std::vector<std::size_t>{90, 70}, {40, 300}, {300, 10, 4}}) {
+    CAPTURE(shape[0]);
+    std::size_t const columns = shape[0] == 90 ? 70 : shape[0] == 40 ? 300 : 40;
+    staged_wire<common4> w{{shape}};
+    std::vector<float>& x = w.values[0];
+    std::uint64_t round = 0;
+    auto const error = [&] {
+      CHECK(w.encode(round) == frame::no_row);
+      auto const y = w.decode(round);
+      w.commit(round++);
+      // What all hold next is orthonormal.
+      std::size_t const n = round % 2 == 0 ? columns : shape[0];
+      for (std::size_t a = 0; a < 4; ++a) {
+        for (std::size_t b = 0; b <= a; ++b) {
+          double along = 0;
+          for (std::size_t i = 0; i < n; ++i) along += double(w.memory[a * n + i]) * double(w.memory[b * n + i]);
+          CHECK(std::fabs(along - (a == b ? 1 : 0)) < 1e-5);
+        }
+      }
+      double lost = 0, all = 0;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        lost += std::pow(double(x[i]) - double(y[0][i]), 2);
+        all += std::pow(double(x[i]), 2);
+      }
+      return all == 0 ? lost : lost / all;
+    };
+    numbers source(5);
+    auto const learns = [&](int rank) {
+      fill_of_rank(x, columns, rank, source);
+      double const first = error();
+      CHECK(error() < 1e-8);
+      CHECK(error() < 1e-11);
+      return first;
+    };
+    CHECK(learns(4) > 0.1);
+    CHECK(learns(1) > 0.1);  // three of four columns vanish from what is agreed on
+    CHECK(learns(4) > 0.1);  // and were drawn anew
+    std::fill(x.begin(), x.end(), 0.0f);
+    CHECK(error() == 0);  // all four vanish
+    CHECK(error() == 0);
+    learns(4);
+    for (float scale : {1e9f, 1e-14f, 1e-20f}) {
+      fill_of_rank(x, columns, 3, source);
+      for (float& v : x) v *= scale;
+      error();
+      error();
+      CAPTURE(scale);
+      CHECK(error() < 1e-10);
+    }
+  }
+}
+
+TEST_CASE("low_rank of a common factor follows the leading directions, and says nothing beyond its factor") {
+  constexpr std::size_t rows = 90, columns = 70;
+  staged_wire<common4> w{{{rows, columns}, {8, 3}}};
+  CHECK(w.plan.slices()[0].codes - w.plan.slices()[0].wire == 4 * 4 * 90);
+  CHECK(w.plan.memory_elements() == 4 * 90);  // a matrix of 3 columns is sent as it is
+  numbers source(9);
+  fill_of_rank(w.values[0], columns, 4, source);
+  for (float& v : w.values[0]) v += 0.3f * source.bell();
+  auto const best = [&] {  // of rank 4, by the own form after many rounds
+    staged_wire<low_rank<4>> own{{{rows, columns}}};
+    own.values[0] = w.values[0];
+    for (std::uint64_t round = 0; round < 30; ++round) {
+      CHECK(own.encode(round) == frame::no_row);
+      own.commit(round);
+    }
+    return own.decode(29);
+  }();
+  double lost = 0, least = 0, all = 0;
+  for (std::uint64_t round = 0; round < 20; ++round) {
+    std::memset(w.payload().data(), 0xff, w.payload().size());
+    CHECK(w.encode(round) == frame::no_row);
+    auto const* const said = reinterpret_cast<float const*>(w.payload().data());
+    for (std::size_t i = 4 * (round % 2 == 0 ? rows : columns); i < 4 * rows; ++i) REQUIRE(bits_of(said[i]) == 0u);
+    auto const y = w.decode(round);
+    w.commit(round);
+    lost = least = all = 0;
+    for (std::size_t i = 0; i < rows * columns; ++i) {
+      lost += std::pow(double(w.values[0][i]) - double(y[0][i]), 2);
+      least += std::pow(double(w.values[0][i]) - double(best[0][i]), 2);
+      all += std::pow(double(w.values[0][i]), 2);
+    }
+  }
+  CHECK(least > 0.01 * all);
+  CHECK(lost == doctest::Approx(least).epsilon(1e-3));
 }
 
 TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {

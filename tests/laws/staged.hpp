@@ -20,15 +20,22 @@ struct staged_wire {
   layout l = lay_out();
   wire_plan plan = wire_plan::of<C>(l, 1);
   std::vector<float> x = std::vector<float>(l.column_elements() + 1);
-  std::vector<float> memory = std::vector<float>(plan.memory_elements() + 1), next_memory = memory;
   std::vector<std::uint64_t> scratch = std::vector<std::uint64_t>(plan.scratch_bytes() / 8 + 2);
   std::vector<float> constants = write_constants();
+  std::vector<float> memory = first_memory(), next_memory = memory;
   buffer slot = cpp{}.allocate(plan.slot_bytes());
 
   static std::vector<float> write_constants() {
     std::vector<float> c(constant_elements_of<C> + 1);
     if constexpr (constant_elements_of<C> != 0) C::write_constants(c.data());
     return c;
+  }
+
+  std::vector<float> first_memory() {
+    std::vector<float> m(plan.memory_elements() + 1);
+    if constexpr (agrees_on_memory<C>)
+      cpp{}.for_each(plan.slices().size(), agree_kernel<C>{received({}, {}, 0), m.data()});
+    return m;
   }
 
   layout lay_out() {
@@ -77,20 +84,48 @@ struct staged_wire {
                &bad);
     return bad;
   }
-  /// Σ over nothing but this wire, as sweep B adds it up.
-  std::vector<std::vector<float>> decode(std::uint64_t round = 0) {
+  /// Σ c_k · decode(wire_k) over wires like the own slot, as sweep B adds them up.
+  std::vector<std::vector<float>> decode(std::uint64_t round, std::vector<std::byte const*> const& wires,
+                                         std::vector<float> const& shares) {
     std::vector<float> sums(l.column_elements(), -77.0f);
-    std::byte const* const wire = slot.data();
-    float const one = 1.0f;
-    received_wires<C> const received{
-        compressor, &wire, &one, 1, false, plan.slices().data(), constants.data(), sums.data(), draw{round, 0, 0}};
-    for (tile const& t : l.tiles()) received.prepare(solo{}, t);
+    auto from = received(wires, shares, round);
+    from.sums = sums.data();
+    for (tile const& t : l.tiles()) from.prepare(solo{}, t);
     std::vector<std::vector<float>> out;
     for (layout::row const& r : l.rows())
       out.emplace_back(sums.begin() + long(r.column), sums.begin() + long(r.column + r.size));
     return out;
   }
+  /// Σ over nothing but the own wire.
+  std::vector<std::vector<float>> decode(std::uint64_t round = 0) { return decode(round, {slot.data()}, {1.0f}); }
+  /// The round stands: its memory, or what all agree on from these wires, becomes current.
+  template <class Executor = cpp>
+  void commit(std::uint64_t round, std::vector<std::byte const*> const& wires, std::vector<float> const& shares) {
+    if constexpr (agrees_on_memory<C>) {
+      Executor{}.for_each(plan.slices().size(), agree_kernel<C>{received(wires, shares, round), next_memory.data()});
+    }
+    memory.swap(next_memory);
+  }
+  template <class Executor = cpp>
+  void commit(std::uint64_t round) {
+    commit<Executor>(round, {slot.data()}, {1.0f});
+  }
   std::span<std::byte> payload() const { return slot.bytes().subspan(sizeof(frame), plan.payload_bytes()); }
+
+ private:
+  received_wires<C> received(std::vector<std::byte const*> const& wires, std::vector<float> const& shares,
+                             std::uint64_t round) {
+    return {compressor,
+            wires.data(),
+            shares.data(),
+            static_cast<int>(wires.size()),
+            false,
+            plan.slices().data(),
+            constants.data(),
+            nullptr,
+            draw{round, 0, 0},
+            memory.data()};
+  }
 };
 
 }  // namespace laws

@@ -38,8 +38,9 @@ constexpr bool all_compressors(types<Cs...>) {
   // Whoever has numbers lists them: ranks compare them.
   return ((value<Cs> && block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) && ...);
 }
-using staged_compressors = types<top_k<64>, dct_top_k<32>, top_k<128, kept_as::f16>, random_k<64>, statistical<4>,
-                                 statistical<16>, statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>>;
+using staged_compressors =
+    types<top_k<64>, dct_top_k<32>, top_k<128, kept_as::f16>, random_k<64>, statistical<4>, statistical<16>,
+          statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>, low_rank<4, factors::common>>;
 template <class... Cs>
 constexpr bool all_staged(types<Cs...>) {
   return ((value<Cs> && staged_compressor<Cs> && !block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) &&
@@ -70,7 +71,9 @@ static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} &
 static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
 
 static_assert(linear_wires<random_k<64>> && linear_wires<f32> && !linear_wires<absmax<4>> &&
-              !linear_wires<low_rank<1>>);
+              !linear_wires<low_rank<1>> && linear_wires<low_rank<1, factors::common>>);
+static_assert(agrees_on_memory<low_rank<1, factors::common>> && !agrees_on_memory<low_rank<1>> &&
+              !agrees_on_memory<top_k<64>> && !agrees_on_memory<absmax<4>>);
 
 // Which policies drop what they could not say.
 static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless && !sign<>::lossless);
@@ -80,6 +83,7 @@ static_assert(error_feedback::stateful && !no_feedback::stateful && averaged_err
 // Names are what describe() and the contract print; templates carry their numbers.
 static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" &&
               sign<512>::name == "sign/512");
+static_assert(low_rank<4>::name == "low_rank4" && low_rank<16, factors::common>::name == "low_rank16/common");
 static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::string_view, 1>{"momentum"});
 
 // Automatic: gather where it sends no more than scatter–gather.

@@ -24,6 +24,17 @@ static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 static_assert(wire_bits<top_k<64>> == 0.21875 && wire_bits<top_k<128>> == 0.4375);
 static_assert(wire_bits<top_k<64, kept_as::f16>> == 0.4375 && wire_bits<random_k<64>> == 0.5);
 static_assert(wire_bits<statistical<16>> == 4 && wire_bits<low_rank<4>> == 0, "tables and factors are the tensor's");
+// Both factors, or the longer; as it is where that is not shorter.
+using pair4 = low_rank<4>;
+using common4 = low_rank<4, factors::common>;
+static_assert(pair4::slice_bytes(100 * 60, 60) == 4 * 4 * 160 && common4::slice_bytes(100 * 60, 60) == 4 * 4 * 100);
+static_assert(common4::slice_bytes(60 * 100, 100) == 4 * 4 * 100 && common4::slice_bytes(60 * 100, 1) == 4 * 6000);
+static_assert(common4::slice_bytes(4 * 100, 100) == 1600 && common4::slice_bytes(100 * 4, 4) == 1600 &&
+              common4::slice_bytes(5 * 100, 100) == 1600 && pair4::slice_bytes(5 * 100, 100) == 4 * 420);
+static_assert(pair4::memory_elements(6000, 60) == 240 && common4::memory_elements(6000, 60) == 400 &&
+              common4::memory_elements(400, 4) == 0 && common4::memory_elements(400, 1) == 0);
+static_assert(encode_bytes<common4, mean_error_feedback> == 16 + 4 + 8 &&
+              encode_bytes<pair4, error_feedback> == 16 + 8 + 8);
 static_assert(tile_wire_bytes<top_k<64>>(4096) == 112 && tile_wire_bytes<top_k<128>>(4096) == 224);
 
 // Inner step: g read, p and each slot read and written.

@@ -41,6 +41,8 @@ using trainer = toy::trainer_of<adamw, nesterov, C, threads, cpp, counters>;
 
 template <class C>
 trainer<C> make(threads t, pattern exchange, toy::model& m) {
+  m.parameters()[1].shape = {28, 25};
+  m.parameters()[2].shape = {16, 16};
   return {{.exchange = {exchange}, .transport = std::move(t), .schedule = every(1000)}, m.parameters()};
 }
 
@@ -167,6 +169,14 @@ TEST_CASE("a pseudo-gradient beyond what the wire can carry is an error, never s
     check_bad_round<f16>(exchange, 70000.0f, dropped_sentence("65504", "f16"));
     check_bad_round<f16>(exchange, -65536.0f, dropped_sentence("65504", "f16"));
     check_bad_round<bf16>(exchange, 3.4e38f, dropped_sentence("3.389531e+38", "bf16"));
+  }
+}
+
+TEST_CASE("a round that is dropped leaves a staged compressor's memory as it was, own or agreed on") {
+  for (pattern const exchange : toy::patterns) {
+    check_bad_round<low_rank<2>>(exchange, not_a_number, dropped_sentence("1.099512e+12", "low_rank2"));
+    check_bad_round<low_rank<2, factors::common>>(exchange, infinity,
+                                                  dropped_sentence("1.099512e+12", "low_rank2/common"));
   }
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/compressor/detail/orthonormal.hpp>
 #include <diloco/compressor/detail/raw.hpp>
 #include <diloco/concepts/staged.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/fma.hpp>
-#include <diloco/core/ordered_sum.hpp>
 #include <diloco/core/text.hpp>
 
 #include <string_view>
@@ -13,34 +13,55 @@
 namespace diloco {
 inline namespace v0 {
 
-/// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019): P = orthonormal(X·Q), Q = Xᵀ·P, with
-/// the Q of the last round to start from, so that one multiplication each way a round follows the leading directions.
-/// Orthonormal by the modified Gram–Schmidt process, twice, columns in order; a column that is
-/// left with less than 1e-6 of its length is set to zero. Each worker sends its own pair, R·(rows + columns) float32, in one exchange, and the mean of the products is
-/// taken: its rank may reach R·K, and no worker waits for a common P. Vectors, and matrices that would not become shorter,
-/// are sent as they are. The residual is against the own product; one against the mean's
-/// needs a common P, which a round of one exchange has not. 4·R multiply-adds for each parameter.
-template <int R>
+/// Whose factors low_rank works with. own: each worker's own pair, both sent. common: one that all hold and one that is sent.
+enum class factors { own, common };
+
+/// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019). What was found in the last round is
+/// where this one starts, so that a multiplication or two a round follow the leading directions. Vectors, and matrices that
+/// would not become shorter, are sent as they are.
+///
+/// own: P = orthonormal(X·Q) with the Q of the last round, Q = Xᵀ·P, R·(rows + columns) float32, 4·R multiply-adds for each
+/// parameter. The mean of the products is taken, whose rank may reach R·K. Not linear, so the residual is against the own
+/// product. A column that vanishes is zero for a round.
+///
+/// common (the alternating form of the authors' later code): in even rounds all hold an orthonormal Q and send P = X·Q, in odd
+/// ones all hold P and send Q = Xᵀ·P; what all hold next is orthonormal(Σ c·sent), a column that vanished drawn anew.
+/// Linear: the mean has rank R, the owner of a shard loses nothing, and both residuals work. 2·R multiply-adds for each
+/// parameter. R·max(rows, columns) float32 in each round, as slots have one size: in every other round the shorter factor
+/// is filled up with zeros. The first Q is random, so that little arrives in round 0.
+template <int R, factors Form = factors::own>
 struct low_rank {
   static_assert(R >= 1 && R <= 64, "diloco: low_rank: R is in [1, 64]");
-  std::uint32_t seed = 0;  ///< of the first round's Q
+  std::uint32_t seed = 0;  ///< of the first round's Q, and of columns that are drawn anew
 
-  static constexpr auto label = join(std::string_view("low_rank"), unsigned(R));
+  static constexpr bool linear = Form == factors::common;
+  static constexpr auto label =
+      join(std::string_view("low_rank"), unsigned(R), std::string_view(linear ? "/common" : ""));
   static constexpr std::string_view name = label.view();
   static constexpr int block = 4096;
   static constexpr bool lossless = false;
   static constexpr bool whole_tensors = true;
   static constexpr float largest = 0x1p40f;  // products of sums stay finite
-  static constexpr std::array stages{stage::chunks, stage::whole, stage::chunks};
+  static constexpr auto stages = [] {
+    if constexpr (linear)
+      return std::array{stage::chunks};
+    else
+      return std::array{stage::chunks, stage::whole, stage::chunks};
+  }();
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t) { return 0; }
+  /// Floats in a slot: both factors, or the longer.
+  DILOCO_HD static constexpr std::size_t said(std::size_t elements, std::size_t columns) {
+    std::size_t const rows = elements / columns;
+    return R * (!linear ? rows + columns : rows > columns ? rows : columns);
+  }
   DILOCO_HD static constexpr bool raw(std::size_t elements, std::size_t columns) {
-    return columns == 1 || R * (elements / columns + columns) >= elements;
+    return columns == 1 || said(elements, columns) >= elements;
   }
   static constexpr std::size_t slice_bytes(std::size_t elements, std::size_t columns) {
-    return sizeof(float) * (raw(elements, columns) ? elements : R * (elements / columns + columns));
+    return sizeof(float) * (raw(elements, columns) ? elements : said(elements, columns));
   }
   static constexpr std::size_t memory_elements(std::size_t elements, std::size_t columns) {
-    return raw(elements, columns) ? 0 : R * columns;
+    return raw(elements, columns) ? 0 : linear ? said(elements, columns) : R * columns;
   }
 
   template <int Stage, lanes L>
@@ -49,25 +70,38 @@ struct low_rank {
       if constexpr (Stage == 0) detail::send_raw(l, s, j);
       return;
     }
-    if constexpr (Stage == 0) multiply_rows(l, s, j);
-    if constexpr (Stage == 1) orthonormalize(l, s);
-    if constexpr (Stage == 2) multiply_columns(l, s, j);
+    float* const side = reinterpret_cast<float*>(s.side);
+    std::size_t const rows = s.elements / s.columns;
+    if constexpr (linear) {
+      if (says_p(s.who.round))
+        multiply_rows(l, s, j, side);
+      else
+        multiply_columns(l, s, j, s.memory, [&](std::size_t i, float sum) { side[i] = sum; });
+      leave_over(l, s, j, side);
+    } else {
+      if constexpr (Stage == 0) multiply_rows(l, s, j, side);
+      if constexpr (Stage == 1) detail::orthonormalize(l, side, rows, R, [](float*, int) {});
+      if constexpr (Stage == 2)
+        multiply_columns(l, s, j, side, [&](std::size_t i, float sum) { s.next_memory[i] = side[R * rows + i] = sum; });
+    }
   }
 
   template <lanes L>
   DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* DILOCO_RESTRICT g) const {
     if (raw(s.elements, s.columns)) return detail::add_raw(l, s, j, c, g);
     std::size_t const begin = j * block, end = begin + static_cast<std::size_t>(s.count(j));
-    auto const* const side = reinterpret_cast<float const*>(s.side);
     auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
     std::size_t const columns = s.columns, rows = s.elements / columns;
+    auto const* const side = reinterpret_cast<float const*>(s.side);
+    float const* const all_p = linear && !says_p(s.who.round) ? s.memory : side;
+    float const* const all_q = !linear ? side + R * rows : says_p(s.who.round) ? s.memory : side;
     for (std::size_t i = begin / columns; i * columns < end; ++i) {
       std::size_t const from = i * columns < begin ? begin : i * columns;
       std::size_t const to = (i + 1) * columns < end ? (i + 1) * columns : end;
-      float const* const q = side + R * rows + (from - i * columns);
+      float const* const q = all_q + (from - i * columns);
       float* const to_g = g + (from - begin);
       float p[R];
-      for (int r = 0; r < R; ++r) p[r] = detail::number_on_wire(side[static_cast<std::size_t>(r) * rows + i]);
+      for (int r = 0; r < R; ++r) p[r] = detail::number_on_wire(all_p[static_cast<std::size_t>(r) * rows + i]);
       for (std::size_t e = lane; e < to - from; e += step) {
         float y = 0.0f;
         for (int r = 0; r < R; ++r)
@@ -76,6 +110,35 @@ struct low_rank {
       }
     }
   }
+
+  /// The factor that all hold in the next round: the orthonormal sum of what was sent in this one.
+  template <lanes L>
+  DILOCO_HD void agree(L l, slice_voices const& s, float* next) const requires(Form == factors::common) {
+    if (raw(s.elements, s.columns)) return;
+    auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
+    bool const first = s.voices == 0;
+    std::uint64_t const round = s.who.round + (first ? 0 : 1);
+    std::size_t const n = says_p(round) ? s.columns : s.elements / s.columns;
+    auto const redraw = [&](float* column, int r) {
+      for (std::size_t i = lane; i < n; i += step) column[i] = drawn(s, round, r, i);
+    };
+    for (int r = 0; r < R; ++r) {
+      float* const column = next + static_cast<std::size_t>(r) * n;
+      if (first) {
+        redraw(column, r);
+        continue;
+      }
+      for (std::size_t i = lane; i < n; i += step) column[i] = 0.0f;
+      for (int k = 0; k < s.voices; ++k) {
+        float const c = s.coefficient(k);
+        float const* const wire = reinterpret_cast<float const*>(s.voice(k).side) + static_cast<std::size_t>(r) * n;
+        for (std::size_t i = lane; i < n; i += step) column[i] = fma(c, detail::number_on_wire(wire[i]), column[i]);
+      }
+    }
+    L::sync();
+    detail::orthonormalize(l, next, n, R, redraw);
+  }
+
   template <class F>
   constexpr void fields(F&& f) const {
     f("seed", seed, range{0, 4294967295.0});
@@ -83,26 +146,22 @@ struct low_rank {
   friend bool operator==(low_rank const&, low_rank const&) = default;
 
  private:
-  /// P's columns one after another, then Q's.
-  DILOCO_HD static float* p_of(slice const& s, int r) {
-    return reinterpret_cast<float*>(s.side) + static_cast<std::size_t>(r) * (s.elements / s.columns);
-  }
-  DILOCO_HD static float* q_of(slice const& s, int r) {
-    return reinterpret_cast<float*>(s.side) + R * (s.elements / s.columns) + static_cast<std::size_t>(r) * s.columns;
-  }
+  /// In the common form, which factor is sent and which one all hold; on the wire and in memory column after column.
+  DILOCO_HD static constexpr bool says_p(std::uint64_t round) { return round % 2 == 0; }
 
-  /// The j-th share of P = X·Q: as many matrix rows as there are chunks to share them.
+  /// The j-th share of P = X·Q, Q from memory: as many matrix rows as there are chunks to share them.
   template <lanes L>
-  DILOCO_HD void multiply_rows(L l, slice const& s, std::size_t j) const {
+  DILOCO_HD void multiply_rows(L l, slice const& s, std::size_t j, float* p) const {
     std::size_t const columns = s.columns, rows = s.elements / columns, chunks = s.chunks();
     for (int r = 0; r < R; ++r) {
       float const* const q = s.memory + static_cast<std::size_t>(r) * columns;
-      bool const fresh = is_zero(l, q, columns);
+      bool const fresh = !linear && is_zero(l, q, columns);
       for (std::size_t i = rows * j / chunks; i < rows * (j + 1) / chunks; ++i) {
         float const* const x = s.x + i * columns;
-        float const sum = fresh ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, r, k)); })
-                                : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
-        if (L::rank() == 0) p_of(s, r)[i] = sum;
+        float const sum = fresh
+                              ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, 0, r, k)); })
+                              : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
+        if (L::rank() == 0) p[static_cast<std::size_t>(r) * rows + i] = sum;
       }
     }
   }
@@ -117,52 +176,21 @@ struct low_rank {
     return true;
   }
   /// In (−½, ½), the same on all ranks.
-  DILOCO_HD float drawn(slice const& s, int r, std::size_t k) const {
-    random_words const words = philox(static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(s.first / 256),
-                                      static_cast<std::uint32_t>(r), 0x4c4f5752u, seed);
+  DILOCO_HD float drawn(slice_shape const& s, std::uint64_t round, int r, std::size_t k) const {
+    random_words const words =
+        philox(static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(s.first / 256), static_cast<std::uint32_t>(r),
+               0x4c4f5752u + static_cast<std::uint32_t>(round), seed);
     return static_cast<float>(static_cast<std::int32_t>(words.v[0]) >> 8) * 0x1p-24f;
   }
-  template <lanes L>
-  DILOCO_HD static void orthonormalize(L l, slice const& s) {
-    std::size_t const rows = s.elements / s.columns;
-    auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
-    auto const dot = [&](float const* a, float const* b) {
-      return ordered_sum(l, rows, [&](std::size_t i) { return product(a[i], b[i]); });
-    };
-    for (int r = 0; r < R; ++r) {
-      float* const p = p_of(s, r);
-      // By a power of two near its largest element first: X·Q is of the order of X², and squares of that leave the range.
-      std::uint32_t most = 0;
-      for (std::size_t i = lane; i < rows; i += step) most = larger(most, magnitude_bits(p[i]));
-      most = L::max(most);
-      if (most < 0x00800000u || most >= 0x7e800000u) most = 0;  // nothing, or too much to turn over
-      float const unit = most == 0 ? 0.0f : float_of(0x7f000000u - (most & 0x7f800000u));
-      for (std::size_t i = lane; i < rows; i += step) p[i] = most == 0 ? 0.0f : product(p[i], unit);
-      L::sync();
-      float const before = dot(p, p);
-      for (int pass = 0; pass < 2; ++pass) {  // once is not orthogonal in float where one direction dominates
-        for (int t = 0; t < r; ++t) {
-          float const* const earlier = p_of(s, t);
-          float const along = dot(p, earlier);
-          for (std::size_t i = lane; i < rows; i += step) p[i] = fma(-along, earlier[i], p[i]);
-          L::sync();
-        }
-      }
-      float const after = dot(p, p);
-      float const scale = after > before * 1e-12f ? 1.0f / std::sqrt(after) : 0.0f;
-      L::sync();
-      for (std::size_t i = lane; i < rows; i += step) p[i] = scale == 0.0f ? 0.0f : product(p[i], scale);
-      L::sync();
-    }
-  }
-  /// The j-th share of Q = Xᵀ·P: 32 matrix columns at a time, which one pass over the rows adds up.
-  template <lanes L>
-  DILOCO_HD static void multiply_columns(L, slice const& s, std::size_t j) {
+  /// The j-th share of Q = Xᵀ·P: 32 matrix columns at a time, which one pass over the rows adds up. Handed to out(i, sum), i
+  /// counting through Q's columns one after another.
+  template <lanes L, class Out>
+  DILOCO_HD static void multiply_columns(L, slice const& s, std::size_t j, float const* all_p, Out&& out) {
     constexpr std::size_t panel = 32;
     std::size_t const columns = s.columns, rows = s.elements / columns;
     for (std::size_t first = j * panel; first < columns; first += s.chunks() * panel) {
       for (int r = 0; r < R; ++r) {
-        float const* const p = p_of(s, r);
+        float const* const p = all_p + static_cast<std::size_t>(r) * rows;
         std::size_t const n = columns - first < panel ? columns - first : panel;
         float sum[panel / L::width] = {};
         for (std::size_t i = 0; i < rows; ++i) {
@@ -175,10 +203,18 @@ struct low_rank {
         }
         for (std::size_t v = 0; v < panel / L::width; ++v) {
           std::size_t const k = v * L::width + static_cast<std::size_t>(L::rank());
-          if (k < n) s.next_memory[static_cast<std::size_t>(r) * columns + first + k] = q_of(s, r)[first + k] = sum[v];
+          if (k < n) out(static_cast<std::size_t>(r) * columns + first + k, sum[v]);
         }
       }
     }
+  }
+  /// The j-th share of what this round's factor leaves over of the slot: zeros.
+  template <lanes L>
+  DILOCO_HD static void leave_over(L, slice const& s, std::size_t j, float* side) {
+    std::size_t const used = R * (says_p(s.who.round) ? s.elements / s.columns : s.columns);
+    std::size_t const rest = said(s.elements, s.columns) - used, chunks = s.chunks();
+    auto i = rest * j / chunks + static_cast<std::size_t>(L::rank());
+    for (; i < rest * (j + 1) / chunks; i += L::width) side[used + i] = 0.0f;
   }
 };
 

@@ -136,8 +136,8 @@ struct explained {
       "float residual) const and float keep(float wanted, float sent, float residual) const");
   static_assert(
       !mean_residual<Feedback> || linear_wires<Compressor>,
-      "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such as random_k; with "
-      "any other, what the workers disagree on piles up in it");
+      "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such as random_k or "
+      "low_rank<R, factors::common>; with any other, what the workers disagree on piles up in it");
   static_assert(
       linear_combine<Combine>,
       "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");

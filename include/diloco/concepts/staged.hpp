@@ -23,6 +23,9 @@ struct slice_shape {
   std::size_t chunk = 0;    ///< elements of a full chunk
   std::size_t stride = 0;   ///< bytes from one chunk's code to the next
   float const* constants = nullptr;  ///< what the compressor's write_constants wrote
+  float const* memory =
+      nullptr;  ///< memory_elements(elements, columns) of the last round that stood; zeros at first. To
+                ///< decode: null, but for compressors that `agree` on it
   [[nodiscard]] DILOCO_HD std::size_t chunks() const { return (elements + chunk - 1) / chunk; }
   [[nodiscard]] DILOCO_HD int count(std::size_t j) const {
     std::size_t const left = elements - j * chunk;
@@ -38,16 +41,20 @@ struct slice : slice_shape {
   float* x = nullptr;  ///< (elements) what is to be said: to read
   std::byte* side = nullptr;
   std::byte* codes = nullptr;
-  std::byte* scratch = nullptr;   ///< scratch_bytes(elements, columns), 16-byte aligned, kept between stages
-  float const* memory = nullptr;  ///< memory_elements(elements, columns) of the last round that stood; zeros at first
-  float* next_memory = nullptr;   ///< likewise of this round
+  std::byte* scratch = nullptr;  ///< scratch_bytes(elements, columns), 16-byte aligned, kept between stages
+  float* next_memory = nullptr;  ///< the memory of the next round, if this one stands
   [[nodiscard]] DILOCO_HD std::byte* code(std::size_t j) const { return codes + j * stride; }
   [[nodiscard]] DILOCO_HD float* chunk_x(std::size_t j) const { return x + j * chunk; }
-  [[nodiscard]] DILOCO_HD slice_view view() const {
-    slice_view v{*this, side, codes};
-    v.who = draw{who.round, 0, 0};
-    return v;
-  }
+};
+
+/// What is said of one slice: every rank's wire in roster order with its share, or under scatter–gather the owner's alone.
+struct slice_voices : slice_shape {
+  int voices = 0;
+  std::byte const* const* wires = nullptr;  ///< (voices)
+  float const* coefficients = nullptr;      ///< (voices), or null for 1
+  std::size_t side = 0, codes = 0;          ///< first byte of each within a wire
+  [[nodiscard]] DILOCO_HD slice_view voice(int k) const { return {*this, wires[k] + side, wires[k] + codes}; }
+  [[nodiscard]] DILOCO_HD float coefficient(int k) const { return coefficients == nullptr ? 1.0f : coefficients[k]; }
 };
 
 /// For device code, which may not call a member of std::array.
@@ -82,9 +89,17 @@ concept decodes_chunks = requires(C const& c, slice_view const& p, float* g) {
 ///   template <lanes L> void decode(L, slice_view const&, std::size_t chunk, float c, float* g) const;
 ///                                     g[i] ← fma(c, y[i], g[i]) for each element of the chunk that was sent; adds c·y
 /// Only finite numbers may come out of any bytes. Optional: scratch_bytes, memory_elements (elements, columns), rereads, and
-/// whole_tensors = true for one that cannot work on a part of a tensor.
+/// whole_tensors = true for one that cannot work on a part of a tensor. The memory is each rank's own, of what it encodes,
+/// unless they agree on it:
+///   template <lanes L> void agree(L, slice_voices const&, float* next_memory) const;
+/// runs once for each slice of a round that stands, on every rank over the same wires, and alone writes the memory of the
+/// next one; at construction over none, for that of the first. Then decode has the memory, too. Replicated arithmetic.
 template <class C>
 concept staged_compressor = states_stages<C> && encodes_stages<C> && decodes_chunks<C>;
+template <class C>
+concept agrees_on_memory = staged_compressor<C> && requires(C const& c, slice_voices const& p, float* next_memory) {
+  c.agree(solo{}, p, next_memory);
+};
 
 template <class C>
 constexpr std::size_t scratch_bytes_of([[maybe_unused]] std::size_t elements, [[maybe_unused]] std::size_t columns) {

@@ -13,9 +13,10 @@ inline namespace v0 {
 // by then, chunk by chunk, and steps by it while it is in cache.
 
 template <staged_compressor C>
-DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who, float const* constants) {
+DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who, float const* constants,
+                                      float const* memory) {
   return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
-          constants};
+          constants,  memory};
 }
 
 /// What the stages of one encoding work on.
@@ -33,19 +34,27 @@ struct stage_work {
   float const* memory;
   float* next_memory;
   draw who;
+  std::size_t memory_first = 0;  // where both memories start among the elements of all slices
 
   DILOCO_HD slice slice_of(std::uint32_t index) const {
     slice_record const& r = slices[index];
     slice p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants);
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants, memory + (r.memory - memory_first));
     std::byte* const payload = slots + r.shard * slot_bytes + sizeof(frame);
     p.x = x + (r.column - column);
     p.side = payload + r.wire;
     p.codes = payload + r.codes;
     p.scratch = scratch + r.scratch;
-    p.memory = memory + r.memory;
-    p.next_memory = next_memory + r.memory;
+    p.next_memory = next_memory + (r.memory - memory_first);
     return p;
+  }
+  /// As those who receive it see it.
+  DILOCO_HD slice_view view_of(std::uint32_t index) const {
+    slice const p = slice_of(index);
+    slice_view v{p, p.side, p.codes};
+    v.who = draw{who.round, 0, 0};
+    if constexpr (!agrees_on_memory<C>) v.memory = nullptr;
+    return v;
   }
   DILOCO_HD float* x_of(tile const& t) const { return x + (t.column - column); }
   DILOCO_HD std::size_t chunk_of(tile const& t) const { return (t.column - slices[t.slice].column) / C::block; }
@@ -120,7 +129,7 @@ struct keeper {
     for_each_residual(l, t, residual, local, [&](int i, float e) { x[i] = step.keep(x[i], 0.0f, e); });
     L::sync();
     float const factor = step.keep(0.0f, 1.0f, 0.0f);
-    if (factor != 0.0f) work.compressor.decode(l, work.slice_of(t.slice).view(), work.chunk_of(t), factor, x);
+    if (factor != 0.0f) work.compressor.decode(l, work.view_of(t.slice), work.chunk_of(t), factor, x);
     if constexpr (Bits == 8) {
       L::sync();
       for_each_block<Block>(t, [&](int offset, auto count) {
@@ -209,6 +218,7 @@ struct received_wires<C> {
   float const* constants = nullptr;
   float* sums = nullptr;  // padded column, free to write
   draw who = {};
+  float const* memory = nullptr;  // where all ranks agree on it
 
   template <lanes L>
   DILOCO_HD void prepare(L l, tile const& t) const {
@@ -221,22 +231,41 @@ struct received_wires<C> {
     for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { g.v[i] = from[i]; });
     return g;
   }
+  DILOCO_HD slice_voices voices_of(std::uint32_t index) const {
+    slice_record const& r = slices[index];
+    slice_voices p;
+    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
+    p.voices = sharded ? 1 : voices;
+    p.wires = wire + (sharded ? r.shard : 0);
+    p.coefficients = sharded ? nullptr : coefficient;
+    p.side = sizeof(frame) + r.wire;
+    p.codes = sizeof(frame) + r.codes;
+    return p;
+  }
   /// g = Σ c_k · decode(wire_k) over one tile, in roster order.
   template <lanes L>
   DILOCO_HD void add_up(L l, tile const& t, float* g) const {
     for_each_element(l, t, [&](std::size_t i) { g[i] = 0.0f; });
-    slice_record const& r = slices[t.slice];
-    slice_view p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants);
-    std::size_t const chunk = (t.column - r.column) / C::block;
-    for (int k = 0; k < (sharded ? 1 : voices); ++k) {
-      std::byte const* const payload = wire[sharded ? t.shard : static_cast<std::uint32_t>(k)] + sizeof(frame);
-      p.side = payload + r.wire;
-      p.codes = payload + r.codes;
+    slice_voices const p = voices_of(t.slice);
+    std::size_t const chunk = (t.column - slices[t.slice].column) / C::block;
+    for (int k = 0; k < p.voices; ++k) {
       L::sync();
-      compressor.decode(l, p, chunk, sharded ? 1.0f : coefficient[k], g);
+      compressor.decode(l, p.voice(k), chunk, p.coefficient(k), g);
     }
     L::sync();
+  }
+};
+
+/// The next memory of one slice after another, from the wires of a round that stands; from none, that of the first round.
+template <agrees_on_memory C>
+struct agree_kernel {
+  received_wires<C> wires;
+  float* next_memory;  // of all slices
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    auto const slice = static_cast<std::uint32_t>(index);
+    wires.compressor.agree(l, wires.voices_of(slice), next_memory + wires.slices[slice].memory);
   }
 };
 

@@ -53,7 +53,7 @@ class wire_plan {
       tile& t = tiles[i];
       t.shard = static_cast<std::uint32_t>((wants_whole_tensors<C> ? t.column - t.begin : t.column) / share);
       shard& s = plan.shards_[t.shard];
-      if (s.tiles == 0) s = {i, 0, t.column, 0, 0, plan.slices_.size(), 0};
+      if (s.tiles == 0) s = {i, 0, t.column, 0, 0, plan.slices_.size(), 0, plan.memory_elements_, 0};
       if constexpr (states_stages<C>) plan.add_to_slices<C>(l, i, s);
       t.wire = s.payload_bytes;
       s.tiles += 1;
@@ -77,6 +77,7 @@ class wire_plan {
     std::size_t column = 0, elements = 0;  ///< its part of the padded columns
     std::size_t payload_bytes = 0;
     std::size_t first_slice = 0, slices = 0;
+    std::size_t first_memory = 0, memory_elements = 0;  ///< its slices' part of the memory
   };
   [[nodiscard]] shard const& operator[](int s) const { return shards_[static_cast<std::size_t>(s)]; }
   [[nodiscard]] int shards() const { return static_cast<int>(shards_.size()); }
@@ -111,6 +112,7 @@ class wire_plan {
       s.payload_bytes += side;
       s.slices += 1;
       scratch_bytes_ += (scratch_bytes_of<C>(elements, columns) + 15) / 16 * 16;
+      s.memory_elements += memory_elements_of<C>(elements, columns);
       memory_elements_ += memory_elements_of<C>(elements, columns);
     }
     t.slice = static_cast<std::uint32_t>(slices_.size() - 1);
