@@ -16,7 +16,8 @@ Hyper-parameters are rounded to float32 before PyTorch sees them, for that is wh
 The files are safetensors (fixture.py), all of float32 but layout. Optimizer files: hyper-parameters (one number),
 start.T, grad.T (steps x size), after.S.T for S = 1, 10, 100, and the slots after the last step as slot.NAME.T. Outer
 files: start.T, tokens.K and grad.K.T for worker K (one number and one row per step), anchor.R.T after R = 1, 2, 8 rounds,
-momentum.T at the end, exp_avg.K.T at the end. compressors: input.T and what each codec gives back for it as CODEC.T.
+momentum.T at the end, exp_avg.K.T at the end. family and outer_family: the same for each optimizer of by_hand.FAMILY, as
+OPTIMIZER.after.S.T and so on, in the first on displacements as grad.T, in the second on outer_k2's gradients. compressors: input.T and what each codec gives back for it as CODEC.T.
 layout: one tensor of each type, for the reader itself.
 """
 import argparse
@@ -27,6 +28,8 @@ import sys
 import numpy as np
 import torch
 
+import by_hand
+from by_hand import ByHand
 from fixture import bfloat16, read_fixture, serialize, write_fixture
 
 HERE = pathlib.Path(__file__).resolve().parent / "fixtures"
@@ -74,57 +77,35 @@ class Recording:
 
 
 # ------------------------------------------------------------------------------------------------------ the optimizers
-class NumpyLion(torch.optim.Optimizer):
-    """Lion as its authors print it (arXiv 2302.06675): decay, sign step, then the momentum; every operation in the
-    parameter's own dtype by NumPy."""
-
-    def __init__(self, params, lr, betas, weight_decay):
-        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                self.update(p.numpy(), p.grad.numpy(), self.state[p], group)
-
-    @staticmethod
-    def update(p, g, state, group):
-        cast = p.dtype.type
-        lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
-        m = state.setdefault("exp_avg", torch.from_numpy(np.zeros_like(p))).numpy()
-        old, new = cast(b1) * m, cast(1 - b1) * g
-        u = old + new
-        # An element whose interpolation nearly cancels would flip its sign by rounding alone: no such one is recorded.
-        assert np.all((u == 0) | (np.abs(u) > 1e-5 * np.maximum(np.abs(old), np.abs(new)))), "ill-conditioned sign"
-        p *= cast(1 - lr * decay)
-        p -= cast(lr) * np.sign(u)
-        m[...] = cast(b2) * m + cast(1 - b2) * g
-
-
 def optimizer_cases():
     """name -> (hyper-parameters, factory, slots: name in PyTorch's state -> name in the fixture)"""
     s = single
     sgd = lambda h: lambda p: torch.optim.SGD(p, lr=h["lr"], momentum=h["momentum"], nesterov=bool(h["nesterov"]),
-                                              weight_decay=h["weight_decay"], foreach=False)
+                                              weight_decay=h["weight_decay"], dampening=h.get("dampening", 0.0),
+                                              foreach=False)
     # eps is large enough to see on which side of the bias correction it stands; the outer loops have the usual 1e-8.
     adamw = dict(lr=s(5e-3), beta1=s(.9), beta2=s(.95), eps=s(1e-3), weight_decay=s(.1))
     plain = dict(lr=s(.05), momentum=0.0, nesterov=0.0, weight_decay=0.0)
     heavy = dict(lr=s(.01), momentum=s(.9), nesterov=0.0, weight_decay=0.0)
     ahead = dict(lr=s(.01), momentum=s(.9), nesterov=1.0, weight_decay=s(.1))
+    damped = dict(lr=s(.04), momentum=s(.8), dampening=s(.6), nesterov=0.0, weight_decay=s(.05))
     lion = dict(lr=s(2e-3), beta1=s(.9), beta2=s(.99), weight_decay=s(.3))
+    signum = dict(lr=s(2e-3), beta=s(.9), weight_decay=s(.3))
     return {
         "adamw": (adamw, make_adamw(adamw), {"exp_avg": "m", "exp_avg_sq": "v"}),
+        "adam": (adamw, make_adamw(adamw, torch.optim.Adam), {"exp_avg": "m", "exp_avg_sq": "v"}),
         "sgd": (plain, sgd(plain), {}),
         "sgd_momentum": (heavy, sgd(heavy), {"momentum_buffer": "momentum"}),
         "sgd_nesterov_decay": (ahead, sgd(ahead), {"momentum_buffer": "momentum"}),
-        "lion": (lion, lambda p: NumpyLion(p, lion["lr"], (lion["beta1"], lion["beta2"]), lion["weight_decay"]),
-                 {"exp_avg": "m"}),
+        "sgd_dampening": (damped, sgd(damped), {"momentum_buffer": "momentum"}),
+        "lion": (lion, lambda p: ByHand(p, by_hand.lion, ["m"], lion), {"m": "m"}),
+        "signum": (signum, lambda p: ByHand(p, by_hand.signum, ["m"], signum), {"m": "m"}),
     }
 
 
-def make_adamw(h):
-    return lambda p: torch.optim.AdamW(p, lr=h["lr"], betas=(h["beta1"], h["beta2"]), eps=h["eps"],
-                                       weight_decay=h["weight_decay"], foreach=False)
+def make_adamw(h, kind=torch.optim.AdamW):
+    return lambda p: kind(p, lr=h["lr"], betas=(h["beta1"], h["beta2"]), eps=h["eps"], weight_decay=h["weight_decay"],
+                          foreach=False)
 
 
 def values(tensors):
@@ -154,6 +135,43 @@ def run_optimizer(hyper, factory, slots, problem, dtype=torch.float32):
     return entries
 
 
+class Displacements:
+    """Not gradients but what outer optimizers are given: Δ of one worker after INNER_STEPS of Adam (without decay, so that
+    a weight which sees no gradient has Δ = 0), from an anchor that Nesterov moves. The parameters handed in play no part."""
+
+    def __init__(self):
+        self.problem, self.anchor, self.theta = Problem(0), as_leaves(start(), torch.float32), as_leaves(start(), torch.float32)
+        self.inner = torch.optim.Adam(list(self.theta.values()), lr=1e-2, foreach=False)
+        self.outer = torch.optim.SGD(list(self.anchor.values()), lr=.5, momentum=.8, nesterov=True, foreach=False)
+
+    def gradient(self, parameters, step):
+        for h in range(INNER_STEPS):
+            for n, g in self.problem.gradient(self.theta, h).items():
+                self.theta[n].grad = g
+            self.inner.step()
+        deltas = {n: (self.anchor[n] - self.theta[n]).detach() for n in SHAPES}
+        outer_round(self.anchor, [self.theta], [1.0], self.outer)
+        return deltas
+
+
+def family():
+    """name -> (hyper-parameters, factory, slots that are compared)"""
+    table = {}
+    for name, (update, slots, own, hyper) in by_hand.FAMILY.items():
+        hyper = {n: single(x) for n, x in hyper.items()}
+        table[name] = (hyper, lambda p, u=update, s=slots + own, h=hyper: ByHand(p, u, s, h), slots)
+    return table
+
+
+def run_family(make_problem, dtype=torch.float32):
+    """Each optimizer on the same Δ, one after the other."""
+    entries = {}
+    for name, (hyper, factory, slots) in family().items():
+        one = run_optimizer(hyper, factory, {s: s for s in slots}, make_problem(), dtype)
+        entries.update({e if e.split(".")[0] in ("start", "grad") else f"{name}.{e}": v for e, v in one.items()})
+    return entries
+
+
 # ------------------------------------------------------------------------------------------------------ the outer loop
 def tokens_of(worker):
     """How many tokens each step of this worker saw: uneven between workers, steps and rounds."""
@@ -172,15 +190,23 @@ def outer_round(anchor, workers, weights, outer):
                 theta[n].copy_(anchor[n])
 
 
-def run_outer(count, problems, dtype=torch.float32):
+def make_nesterov(h):
+    return lambda p: torch.optim.SGD(p, **h, nesterov=True, foreach=False)
+
+
+OUTER_NESTEROV = dict(lr=single(.7), momentum=single(.9))
+
+
+def run_outer(count, problems, dtype=torch.float32, hyper=OUTER_NESTEROV, factory=make_nesterov(OUTER_NESTEROV),
+              slots={"momentum_buffer": "momentum"}):
+    """`slots`: name in the optimizer's state -> name in the fixture."""
     inner_hyper = dict(lr=single(1e-2), beta1=single(.9), beta2=single(.95), eps=single(1e-8), weight_decay=single(.1))
-    outer_hyper = dict(lr=single(.7), momentum=single(.9))
     anchor = as_leaves(start(), dtype)
     workers = [as_leaves(start(), dtype) for _ in range(count)]
     inners = [make_adamw(inner_hyper)(list(w.values())) for w in workers]
-    outer = torch.optim.SGD(list(anchor.values()), **outer_hyper, nesterov=True, foreach=False)
+    outer = factory(list(anchor.values()))
     entries = {f"inner.{n}": v for n, v in inner_hyper.items()}
-    entries.update({f"outer.{n}": v for n, v in outer_hyper.items()})
+    entries.update({f"outer.{n}": v for n, v in hyper.items()})
     entries.update({f"start.{n}": v for n, v in values(anchor).items()})
     recorded = [{n: [] for n in SHAPES} for _ in range(count)]
     for r in range(ROUNDS):
@@ -194,11 +220,22 @@ def run_outer(count, problems, dtype=torch.float32):
         outer_round(anchor, workers, [float(tokens_of(k)[window].sum()) for k in range(count)], outer)
         if r + 1 in ROUND_SNAPSHOTS:
             entries.update({f"anchor.{r + 1}.{n}": v for n, v in values(anchor).items()})
-    entries.update({f"momentum.{n}": outer.state[p]["momentum_buffer"].numpy() for n, p in anchor.items()})
+    for own, name in slots.items():
+        entries.update({f"{name}.{n}": outer.state[p][own].numpy() for n, p in anchor.items()})
     for k in range(count):
         entries[f"tokens.{k}"] = tokens_of(k)
         entries.update({f"grad.{k}.{n}": np.stack(rows) for n, rows in recorded[k].items()})
         entries.update({f"exp_avg.{k}.{n}": inners[k].state[p]["exp_avg"].numpy() for n, p in workers[k].items()})
+    return entries
+
+
+def run_outer_family(recorded, dtype=torch.float32):
+    """The loop of outer_k2 on the gradients recorded there, under every other outer optimizer."""
+    entries = {}
+    for name, (hyper, factory, slots) in family().items():
+        problems = [Recording(recorded, f"grad.{k}") for k in range(2)]
+        one = run_outer(2, problems, dtype, hyper, factory, {s: f"slot.{s}" for s in slots})
+        entries.update({f"{name}.{e}": v for e, v in one.items() if e.split(".")[0] in ("outer", "anchor", "slot")})
     return entries
 
 
@@ -270,7 +307,7 @@ def distance(entries, reference):
     """Largest |difference| relative to the largest |value| of its tensor, over all answers (not inputs)."""
     worst = 0.0
     for name, got in entries.items():
-        if not name.split(".")[0] in ("after", "slot", "anchor", "momentum", "exp_avg"):
+        if not set(name.split(".")) & {"after", "slot", "anchor", "momentum", "exp_avg"}:
             continue
         want = np.ravel(np.asarray(reference[name], np.float64))
         gap = np.abs(np.ravel(np.asarray(got, np.float64)) - want).max()
@@ -278,7 +315,7 @@ def distance(entries, reference):
     return worst
 
 
-def jobs():
+def jobs(folder):
     """file -> (what it is, how to run it from live problems, how to replay it from its own entries in some dtype)"""
     table = {}
     for name, case in optimizer_cases().items():
@@ -290,6 +327,11 @@ def jobs():
             f"DiLoCo with K = {count}: {ROUNDS} rounds of {INNER_STEPS} AdamW steps, outer Nesterov, token weights",
             lambda count=count: run_outer(count, [Problem(k) for k in range(count)]),
             lambda e, dtype, count=count: run_outer(count, [Recording(e, f"grad.{k}") for k in range(count)], dtype))
+    table["family"] = ("outer optimizers: 100 steps on the same displacements", lambda: run_family(Displacements),
+                       lambda e, dtype: run_family(lambda: Recording(e, "grad"), dtype))
+    played = lambda: read_fixture(folder / "outer_k2.safetensors")
+    table["outer_family"] = ("outer optimizers in the loop of outer_k2, on its gradients",
+                             lambda: run_outer_family(played()), lambda e, dtype: run_outer_family(played(), dtype))
     return table
 
 
@@ -300,7 +342,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     failures = 0
-    for name, (about, make, replay) in jobs().items():
+    for name, (about, make, replay) in jobs(options.fixtures).items():
         path = options.fixtures / f"{name}.safetensors"
         if not options.check:
             write_fixture(path, about, make())

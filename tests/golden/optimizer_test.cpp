@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each optimizer on recorded gradients of a small tanh network, against PyTorch 1.13 (Lion: the authors' formula).
+// Each optimizer on recorded gradients of a small tanh network, or on recorded displacements of it, against PyTorch 1.13 or,
+// where that has none, the papers' formulas in by_hand.py.
 
+#include "family.hpp"
 #include "fixture.hpp"
 #include "tolerance.hpp"
 
@@ -20,36 +22,48 @@ auto make_trainer(Optimizer const& inner, network& model) {
       model.tensors);
 }
 
-void check_parameters(fixture const& expected, network const& model, int step, double tolerance) {
+void check_parameters(fixture const& expected, std::string const& of, network const& model, int step,
+                      double tolerance) {
   for (diloco::tensor const& t : model.tensors) {
-    std::string const entry = "after." + std::to_string(step) + "." + t.name;
+    std::string const entry = of + "after." + std::to_string(step) + "." + t.name;
     CAPTURE(entry);
     CHECK(golden::distance(std::span(t.data, t.size()), expected[entry]) <= tolerance);
   }
 }
 
+/// Columns of state, as they are called in the trainer and in a fixture.
+using slot_names = std::vector<std::pair<std::string, std::string>>;
+
+/// `of`: what precedes the answers' names where a fixture holds several optimizers'.
 template <class Optimizer>
-void check_trajectory(Optimizer const& optimizer, fixture const& expected, std::string const& prefix) {
+void check_trajectory(Optimizer const& optimizer, fixture const& expected, std::string const& of,
+                      slot_names const& slots) {
   constexpr auto tolerance = golden::tolerance_of<Optimizer>;
   network model(expected);
   auto trainer = make_trainer(optimizer, model);
   for (std::size_t step = 0; step < 100; ++step) {
     trainer.step(golden::gradients(expected, "grad", step));
-    if (step + 1 == 1) check_parameters(expected, model, 1, tolerance.parameters_after_1);
-    if (step + 1 == 10) check_parameters(expected, model, 10, tolerance.parameters_after_10);
+    if (step + 1 == 1) check_parameters(expected, of, model, 1, tolerance.parameters_after_1);
+    if (step + 1 == 10) check_parameters(expected, of, model, 10, tolerance.parameters_after_10);
   }
-  check_parameters(expected, model, 100, tolerance.parameters_after_100);
+  check_parameters(expected, of, model, 100, tolerance.parameters_after_100);
   CHECK(trainer.steps() == 100);
   CHECK(trainer.rounds() == 0);
 
-  if (prefix.empty()) return;
-  for (std::string_view const slot : Optimizer::slots) {
+  for (auto const& [ours, theirs] : slots) {
     for (diloco::tensor const& t : model.tensors) {
-      std::string const entry = prefix + std::string(slot) + "." + t.name;
+      std::string const entry = of + "slot." + theirs + "." + t.name;
       CAPTURE(entry);
-      CHECK(golden::distance(trainer.cell(t.name, "inner." + std::string(slot)), expected[entry]) <= tolerance.slots);
+      CHECK(golden::distance(trainer.cell(t.name, "inner." + ours), expected[entry]) <= tolerance.slots);
     }
   }
+}
+
+template <class Optimizer>
+void check_trajectory(Optimizer const& optimizer, fixture const& expected) {
+  slot_names slots;
+  for (std::string_view const slot : Optimizer::slots) slots.emplace_back(slot, slot);
+  check_trajectory(optimizer, expected, "", slots);
 }
 
 diloco::sgd sgd_of(fixture const& f) {
@@ -68,23 +82,40 @@ TEST_CASE("golden: adamw follows torch.optim.AdamW") {
                                  .beta2 = f.number("beta2"),
                                  .eps = f.number("eps"),
                                  .weight_decay = f.number("weight_decay")},
-                   f, "slot.");
+                   f);
+}
+
+TEST_CASE("golden: adam follows torch.optim.Adam, decay through the moments") {
+  fixture const f("adam");
+  check_trajectory(diloco::adam{.lr = f.number("lr"),
+                                .beta1 = f.number("beta1"),
+                                .beta2 = f.number("beta2"),
+                                .eps = f.number("eps"),
+                                .weight_decay = f.number("weight_decay")},
+                   f);
 }
 
 TEST_CASE("golden: sgd without momentum follows torch.optim.SGD") {
   fixture const f("sgd");
-  check_trajectory(sgd_of(f), f, "");
-  check_trajectory(diloco::plain_sgd{.lr = f.number("lr"), .weight_decay = f.number("weight_decay")}, f, "");
+  check_trajectory(sgd_of(f), f, "", {});  // PyTorch keeps no buffer where the momentum is 0
+  check_trajectory(diloco::plain_sgd{.lr = f.number("lr"), .weight_decay = f.number("weight_decay")}, f);
 }
 
 TEST_CASE("golden: sgd with momentum follows torch.optim.SGD") {
   fixture const f("sgd_momentum");
-  check_trajectory(sgd_of(f), f, "slot.");
+  check_trajectory(sgd_of(f), f);
 }
 
 TEST_CASE("golden: sgd with Nesterov momentum and weight decay follows torch.optim.SGD") {
   fixture const f("sgd_nesterov_decay");
-  check_trajectory(sgd_of(f), f, "slot.");
+  check_trajectory(sgd_of(f), f);
+}
+
+TEST_CASE("golden: sgd with dampening follows torch.optim.SGD, the first gradient undamped") {
+  fixture const f("sgd_dampening");
+  diloco::sgd damped = sgd_of(f);
+  damped.dampening = f.number("dampening");
+  check_trajectory(damped, f);
 }
 
 TEST_CASE("golden: lion follows its authors' formula") {
@@ -93,11 +124,44 @@ TEST_CASE("golden: lion follows its authors' formula") {
                                 .beta1 = f.number("beta1"),
                                 .beta2 = f.number("beta2"),
                                 .weight_decay = f.number("weight_decay")},
-                   f, "slot.");
+                   f);
+}
+
+TEST_CASE("golden: signum follows its authors' formula") {
+  fixture const f("signum");
+  check_trajectory(
+      diloco::signum{.lr = f.number("lr"), .beta = f.number("beta"), .weight_decay = f.number("weight_decay")}, f);
+}
+
+TEST_CASE("golden: outer optimizers follow the papers' formulas, element by element") {
+  fixture const f("family");
+  auto const all = golden::outer_optimizers(f, "");
+  CHECK(all.size() == 10);
+  for (auto const& [name, optimizer] : all) {
+    CAPTURE(name);
+    slot_names slots;
+    for (std::string_view const slot : optimizer.picked_slots()) {
+      slots.emplace_back(optimizer.slots[slots.size()], slot);
+    }
+    check_trajectory(optimizer, f, name + ".", slots);
+  }
+}
+
+TEST_CASE("golden: where the displacement is always zero, no outer optimizer moves a weight") {
+  fixture const f("family");
+  auto const& displacement = f["grad.w1"];
+  for (std::size_t at = 3; at < displacement.size(); at += 4) REQUIRE(displacement[at] == 0.0f);
+  for (auto const& [name, optimizer] : golden::outer_optimizers(f, "")) {
+    CAPTURE(name);
+    network model(f);
+    auto trainer = make_trainer(optimizer, model);
+    for (std::size_t step = 0; step < 100; ++step) trainer.step(golden::gradients(f, "grad", step));
+    for (std::size_t at = 3; at < 24; at += 4) CHECK(model.tensors[0].data[at] == f["start.w1"][at]);
+  }
 }
 
 TEST_CASE("golden: a weight that never sees a gradient only decays") {
-  for (std::string const name : {"adamw", "lion", "sgd"}) {
+  for (std::string const name : {"adamw", "lion", "sgd", "signum"}) {
     CAPTURE(name);
     fixture const f(name);
     auto const& gradient = f["grad.w1"];

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The whole DiLoCo loop (K workers, H = 5, 8 rounds, uneven token weights) over an exact wire, against plain PyTorch:
-// AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the anchor, θ ← anchor.
+// AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the anchor, θ ← anchor. Then
+// the same loop with each other outer optimizer of by_hand.py in its place.
 
+#include "family.hpp"
 #include "fixture.hpp"
 #include "tolerance.hpp"
 
@@ -26,7 +28,7 @@ diloco::adamw inner_of(fixture const& f) {
 /// name -> values, everything one worker saw; compared on the main thread once all workers are through.
 using observations = std::map<std::string, std::vector<float>>;
 
-template <class Trainer>
+template <class Outer, class Trainer>
 void observe(Trainer const& trainer, network const& model, int rank, std::size_t round, observations& seen) {
   auto const copy = [](std::span<float const> s) { return std::vector<float>(s.begin(), s.end()); };
   std::string const worker = std::to_string(rank), number = std::to_string(round);
@@ -36,7 +38,10 @@ void observe(Trainer const& trainer, network const& model, int rank, std::size_t
       seen["anchor." + number + "." + t.name] = copy(trainer.cell(t.name, "anchor"));
     }
     if (round != rounds) continue;
-    seen["momentum." + t.name] = copy(trainer.cell(t.name, "outer.momentum"));
+    for (auto const slot : Outer::slots) {
+      std::string const name(slot);
+      seen["slot." + name + "." + t.name] = copy(trainer.cell(t.name, "outer." + name));
+    }
     seen["exp_avg." + worker + "." + t.name] = copy(trainer.cell(t.name, "inner.m"));
   }
 }
@@ -61,7 +66,7 @@ std::vector<observations> play(fixture const& f, int workers, Outer const& outer
       auto const tokens = f["tokens." + worker].at(step);
       trainer.step(golden::gradients(f, "grad." + worker, step), {.tokens = static_cast<double>(tokens)});
       if ((step + 1) % inner_steps == 0) {
-        observe(trainer, model, rank, (step + 1) / inner_steps, seen.at(static_cast<std::size_t>(rank)));
+        observe<Outer>(trainer, model, rank, (step + 1) / inner_steps, seen.at(static_cast<std::size_t>(rank)));
       }
     }
   });
@@ -70,29 +75,38 @@ std::vector<observations> play(fixture const& f, int workers, Outer const& outer
 
 double tolerance_for(std::string const& entry) {
   constexpr auto tolerance = golden::outer_tolerance_f32;
-  if (entry.starts_with("momentum.")) return tolerance.momentum;
+  if (entry.starts_with("slot.")) return tolerance.momentum;
   if (entry.starts_with("exp_avg.")) return tolerance.inner_slots;
   if (entry.find(".1.") != std::string::npos) return tolerance.anchor_after_1;
   return entry.find(".2.") != std::string::npos ? tolerance.anchor_after_2 : tolerance.anchor_after_8;
+}
+
+/// What all workers saw against `answer(name)`, a fixture's entry; θ is the anchor, and both are the same bits everywhere.
+template <class Answer>
+void check_seen(std::vector<observations> const& seen, Answer const& answer) {
+  for (observations const& worker : seen) {
+    for (auto const& entry : worker) {
+      std::string const& name = entry.first;
+      std::vector<float> const& values = entry.second;
+      CAPTURE(name);
+      bool const is_theta = name.starts_with("theta.");
+      auto const& expected = answer(is_theta ? "anchor" + name.substr(5) : name);
+      CHECK(golden::distance(values, expected) <= tolerance_for(name));
+      if (is_theta) CHECK(values == worker.at("anchor" + name.substr(5)));        // θ ← θ̄
+      if (!name.starts_with("exp_avg.")) CHECK(values == seen.front().at(name));  // the same bits on every worker
+    }
+  }
 }
 
 template <class Outer, class Exchange>
 void check_rounds(int workers, Outer const& outer, Exchange const& exchange) {
   fixture const f("outer_k" + std::to_string(workers));
   auto const seen = play(f, workers, outer, exchange);
-  for (observations const& worker : seen) {
-    REQUIRE(worker.size() == 4 * (2 * 3 + 2));
-    for (auto const& entry : worker) {
-      std::string const& name = entry.first;
-      std::vector<float> const& values = entry.second;
-      CAPTURE(name);
-      bool const is_theta = name.starts_with("theta.");
-      auto const& expected = f[is_theta ? "anchor" + name.substr(5) : name];
-      CHECK(golden::distance(values, expected) <= tolerance_for(name));
-      if (is_theta) CHECK(values == worker.at("anchor" + name.substr(5)));        // θ ← θ̄
-      if (!name.starts_with("exp_avg.")) CHECK(values == seen.front().at(name));  // the same bits on every worker
-    }
-  }
+  for (observations const& worker : seen) REQUIRE(worker.size() == 4 * (2 * 3 + 2));
+  check_seen(
+      seen, [&](std::string const& name) -> auto const& {
+        return f[name.starts_with("slot.") ? name.substr(5) : name];
+      });
 }
 
 diloco::nesterov outer_of(int workers) {
@@ -119,4 +133,28 @@ TEST_CASE("golden: the outer loop follows plain PyTorch, scatter-gather") {
 TEST_CASE("golden: sgd with the Nesterov flag as the outer optimizer is the same loop") {
   auto const outer = outer_of(2);
   check_rounds(2, diloco::sgd{.lr = outer.lr, .momentum = outer.momentum, .nesterov = true}, diloco::gather{});
+}
+
+TEST_CASE("golden: every other outer optimizer in the same loop follows its paper's formula") {
+  fixture const f("outer_k2"), expected("outer_family");
+  for (auto const& [name, outer] : golden::outer_optimizers(expected, "outer.")) {
+    CAPTURE(name);
+    auto const slots = outer.picked_slots();
+    auto seen = play(f, 2, outer, diloco::gather{});
+    for (observations& worker : seen) {
+      for (char const* const tensor : {"w1", "b1", "w2", "b2"}) {
+        if (slots.empty()) worker.erase(std::string("slot.first.") + tensor);
+        if (slots.size() < 2) worker.erase(std::string("slot.second.") + tensor);
+      }
+      REQUIRE(worker.size() == 4 * (2 * 3 + 1 + slots.size()));
+    }
+    check_seen(
+        seen, [&](std::string const& entry) -> auto const& {
+          // The inner state sees gradients only, and those are nesterov's.
+          if (entry.starts_with("exp_avg.")) return f[entry];
+          if (!entry.starts_with("slot.")) return expected[name + "." + entry];
+          bool const first = entry.starts_with("slot.first.");
+          return expected[name + ".slot." + std::string(slots[first ? 0 : 1]) + entry.substr(entry.rfind('.'))];
+        });
+  }
 }
