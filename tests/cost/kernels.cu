@@ -19,6 +19,13 @@ void outer_kernel() {
   cuda_stream{}.for_each(1, apply_outer_kernel<Compressor, step, slot_count<Outer>>{});
 }
 
+/// Of optimizers among many: in either role.
+template <class... Optimizers>
+void optimizer_kernels() {
+  (inner_kernels<Optimizers>(), ...);
+  (outer_kernel<f32, Optimizers>(), ...);
+}
+
 /// Of a compressor among many: its encoder and its decoder, each in a sweep.
 template <class Compressor>
 void codec_kernels() {
@@ -63,6 +70,8 @@ void every_kernel() {
   inner_kernels<plain_sgd>();
   inner_kernels<nesterov>();
   inner_kernels<lion>();
+  optimizer_kernels<adam, signum, sign_sgd, heavy_ball, fedadam, fedyogi, fedadagrad, slowmo, bmuf, lookahead,
+                    delayed_nesterov, schedule_free_adamw>();
   round_kernels<f32>();
   round_kernels<f16>();
   round_kernels<bf16>();

@@ -23,7 +23,8 @@ struct types {};
 template <class P>
 concept value = std::regular<P> && std::is_trivially_copyable_v<P> && detail::has_name<P>;
 
-using element_optimizers = types<adamw, lion, nesterov, plain_sgd, sgd>;
+using element_optimizers = types<adamw, lion, nesterov, plain_sgd, sgd, adam, signum, sign_sgd, heavy_ball, fedadam,
+                                 fedyogi, fedadagrad, slowmo, bmuf, lookahead, delayed_nesterov, schedule_free_adamw>;
 using compressors =
     types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>, sign<256>, sign<512>,
           absmax<2>, min_max<4>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, lloyd_max<3>, dynamic8<>,
@@ -68,6 +69,9 @@ static_assert(value<manual> && schedule<manual>);
 static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} &&
               nesterov{} == nesterov{});
 static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} && lion{.beta2 = 0.5f} != lion{});
+static_assert(bmuf{.nesterov = true} != bmuf{} && delayed_nesterov{.period = 5} != delayed_nesterov{} &&
+              schedule_free_adamw{.warmup = 1} != schedule_free_adamw{} && sgd{.dampening = 0.5f} != sgd{});
+static_assert(has_complaint<sgd> && has_complaint<delayed_nesterov> && !has_complaint<nesterov>);
 static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
 
 static_assert(linear_wires<random_k<64>> && linear_wires<f32> && !linear_wires<absmax<4>> &&

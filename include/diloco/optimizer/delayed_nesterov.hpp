@@ -45,7 +45,7 @@ struct delayed_nesterov {
   constexpr void fields(F&& f) const {
     f("lr", lr, non_negative);
     f("momentum", momentum, below_one);
-    f("period", period, range{1, 1 << 24});
+    f("period", period, range{1, 1000000});
     f("activation", activation, zero_to_one);
   }
   [[nodiscard]] constexpr std::string_view complaint() const {

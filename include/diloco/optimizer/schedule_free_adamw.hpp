@@ -5,8 +5,6 @@
 #include <diloco/core/field.hpp>
 #include <diloco/optimizer/adam.hpp>
 
-#include <algorithm>
-
 namespace diloco {
 inline namespace v0 {
 
@@ -30,7 +28,7 @@ inline double dyadic_power(double x, double s) {
 /// error below 1e-11 for s in [0, 8].
 inline double power_sum(std::uint64_t n, double s) {
   if (s == 0) return static_cast<double>(n);
-  std::uint64_t const first = std::min<std::uint64_t>(n, 16);
+  std::uint64_t const first = n < 16 ? n : 16;
   double sum = 0;
   for (std::uint64_t j = 1; j <= first; ++j) sum = sum + dyadic_power(static_cast<double>(j), s);
   if (n == first) return sum;
