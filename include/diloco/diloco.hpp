@@ -30,6 +30,7 @@
 #include <diloco/feedback/averaged_error.hpp>
 #include <diloco/feedback/ef21.hpp>
 #include <diloco/feedback/error_feedback.hpp>
+#include <diloco/optimizer/adafactor.hpp>
 #include <diloco/optimizer/adam.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/bmuf.hpp>

@@ -65,7 +65,7 @@ struct tensor_step {
   float* slots[Slots == 0 ? 1 : Slots] = {};  ///< (rows, columns) each; zeros at first
   float* memory = nullptr;                    ///< memory_elements(rows, columns); zeros at first; kept between steps
   float* scratch = nullptr;                   ///< scratch_elements(rows, columns); any content; 64-byte aligned
-  step_context context;
+  step_context context = {};
 };
 
 /// Needs a whole tensor at a time: `step(where, tensor)` enqueues kernels on the executor and never waits.
