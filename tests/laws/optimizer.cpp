@@ -230,7 +230,8 @@ std::vector<float> trajectory(O const& optimizer, Executor executor, std::vector
   std::vector<float> theta = numbers(3).many(length), gradient(length);
   layout const l = *layout::of(cut(theta, cuts), kernel_type::block);
   std::vector<float*> thetas;
-  std::vector<float const*> gradients;
+  std::vector<void const*> gradients;
+  std::vector<std::uint64_t> const are_bf16(l.rows().size(), 0);
   for (auto const& row : l.rows()) {
     thetas.push_back(row.data);
     gradients.push_back(gradient.data() + (row.data - theta.data()));
@@ -240,9 +241,11 @@ std::vector<float> trajectory(O const& optimizer, Executor executor, std::vector
     std::copy_n(gradients_of_steps[static_cast<std::size_t>(t - 1)].begin(), length, gradient.begin());
     kernel_type kernel{optimizer.at({static_cast<std::uint64_t>(t), lr_scale}),
                        1.0f,
+                       nullptr,
                        l.tiles().data(),
                        thetas.data(),
-                       gradients.data(),
+                       {gradients.data(), are_bf16.data()},
+                       {},
                        {}};
     for (std::size_t s = 0; s < slots.size(); ++s) kernel.slots[s] = slots[s].data();
     executor.for_each(l.tiles().size(), kernel);
