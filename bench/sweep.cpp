@@ -187,6 +187,9 @@ void register_all(std::string const& on) {
   add("inner_step/sgd", inner_step<Executor, sgd>);
   add("inner_step/plain_sgd", inner_step<Executor, plain_sgd>);
   add("inner_step/lion", inner_step<Executor, lion>);
+  add("inner_step/schedule_free_adamw", inner_step<Executor, schedule_free_adamw>);
+  add("inner_step/delayed_nesterov", inner_step<Executor, delayed_nesterov>);
+  add("inner_step/fedyogi", inner_step<Executor, fedyogi>);
   auto const both = [&]<class C>(C) {
     std::string const name(C::name);
     add("sweep_a/" + name, sweep_a<Executor, C, error_feedback>);

@@ -40,7 +40,8 @@ static_assert(tile_wire_bytes<top_k<64>>(4096) == 112 && tile_wire_bytes<top_k<1
 // Inner step: g read, p and each slot read and written.
 static_assert(inner_step_bytes<adamw> == 28);
 static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 && inner_step_bytes<nesterov> == 20);
-static_assert(inner_step_bytes<plain_sgd> == 12);
+static_assert(inner_step_bytes<plain_sgd> == 12 && inner_step_bytes<lookahead> == 12);
+static_assert(inner_step_bytes<schedule_free_adamw> == 28 && inner_step_bytes<delayed_nesterov> == 28);
 
 // Sweep A: 16 + w with a residual, 8 + w without.
 template <class C>
