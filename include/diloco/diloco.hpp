@@ -47,6 +47,7 @@
 #include <diloco/optimizer/sgd.hpp>
 #include <diloco/optimizer/signum.hpp>
 #include <diloco/optimizer/slowmo.hpp>
+#include <diloco/optimizer/soap.hpp>
 #include <diloco/probe/chain.hpp>
 #include <diloco/probe/counters.hpp>
 #include <diloco/probe/jsonl.hpp>

@@ -37,5 +37,16 @@ concept linear_algebra = std::copyable<A> &&
   a.gram(where, s);
 };
 
+/// And what turns a symmetric matrix on its axes; `step` of `soap` needs it. All matrices are (n, n), row-major, q apart from
+/// the other.
+///   eigenvectors(where, n, s, q)      columns of q: eigenvectors of the symmetric s, the largest eigenvalue first
+///   orthonormalize(where, n, a, q)    the q of a = q·r
+template <class A>
+concept spectral_algebra = linear_algebra<A> &&
+    requires(A const& a, detail::executor_archetype where, std::size_t n, float const* from, float* to) {
+  a.eigenvectors(where, n, from, to);
+  a.orthonormalize(where, n, from, to);
+};
+
 }  // namespace v0
 }  // namespace diloco

@@ -3,7 +3,7 @@
 
 #include <diloco/concepts/linear_algebra.hpp>
 
-#include <Eigen/Core>
+#include <Eigen/Eigenvalues>
 
 #include <algorithm>
 
@@ -95,11 +95,36 @@ struct eigen_gram_kernel {
   }
 };
 
+using eigen_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+struct eigen_vectors_kernel {
+  std::size_t n;
+  float const* s;
+  float* q;
+  void operator()(solo, std::size_t) const {
+    auto const side = static_cast<Eigen::Index>(n);
+    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> const solver(Eigen::Map<eigen_matrix const>(s, side, side));
+    Eigen::Map<eigen_matrix>(q, side, side) = solver.eigenvectors().rowwise().reverse();
+  }
+};
+
+struct eigen_orthonormal_kernel {
+  std::size_t n;
+  float const* a;
+  float* q;
+  void operator()(solo, std::size_t) const {
+    auto const side = static_cast<Eigen::Index>(n);
+    Eigen::HouseholderQR<Eigen::MatrixXf> const solver(Eigen::Map<eigen_matrix const>(a, side, side));
+    Eigen::Map<eigen_matrix>(q, side, side) = solver.householderQ() * Eigen::MatrixXf::Identity(side, side);
+  }
+};
+
 }  // namespace detail
 
-/// Products through Eigen 3.4 (optional, hence not in the umbrella: 2 s to include) in float32, tile by tile over the
-/// executor's threads. Bits: the same for any number of threads, but other ones under another instruction set, whose
-/// registers Eigen fills differently: what is computed with it is not replicated.
+/// Linear algebra by Eigen 3.4 (optional, hence not in the umbrella: seconds to include) in float32, products tile by tile
+/// over the executor's threads. Bits of products: the same for any number of threads, but other ones under another instruction
+/// set, whose registers Eigen fills differently: what is computed with it is not replicated. Eigenvectors and QR are Eigen's
+/// own, which under -fopenmp takes threads, and then other bits, unless EIGEN_DONT_PARALLELIZE is defined.
 struct eigen {
   static constexpr std::string_view name = "eigen";
 
@@ -124,6 +149,19 @@ struct eigen {
     std::size_t const tiles = side.count * (side.count + 1) / 2;
     if (s.a.transposed) return where.for_each(tiles, detail::eigen_gram_kernel<true>{m, side});
     where.for_each(tiles, detail::eigen_gram_kernel<false>{m, side});
+  }
+
+  /// One thread: 9·n³ multiply-adds and Eigen's own memory, 3 n².
+  template <executor E>
+  void eigenvectors(E const& where, std::size_t n, float const* s, float* q) const {
+    need_host<E>();
+    where.for_each(1, detail::eigen_vectors_kernel{n, s, q});
+  }
+  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some direction.
+  template <executor E>
+  void orthonormalize(E const& where, std::size_t n, float const* a, float* q) const {
+    need_host<E>();
+    where.for_each(1, detail::eigen_orthonormal_kernel{n, a, q});
   }
   friend bool operator==(eigen const&, eigen const&) = default;
 
