@@ -94,6 +94,7 @@ set(DILOCO_HEADERS
     include/diloco/probe/silent.hpp
     include/diloco/rate/constant_rate.hpp
     include/diloco/rate/inverse_square_root.hpp
+    include/diloco/rate/loss_scale.hpp
     include/diloco/rate/warmup_cosine.hpp
     include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp

@@ -54,6 +54,7 @@
 #include <diloco/probe/silent.hpp>
 #include <diloco/rate/constant_rate.hpp>
 #include <diloco/rate/inverse_square_root.hpp>
+#include <diloco/rate/loss_scale.hpp>
 #include <diloco/rate/warmup_cosine.hpp>
 #include <diloco/rate/warmup_stable_decay.hpp>
 #include <diloco/recipe.hpp>

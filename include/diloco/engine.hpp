@@ -24,9 +24,10 @@ namespace diloco {
 inline namespace v0 {
 
 struct step_options {
-  float lr_scale = 1.0f;    ///< scales the inner learning rate in this step, on top of the recipe's `rate`
-  float grad_scale = 1.0f;  ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
-  double tokens = 1.0;      ///< what this step adds to the worker's weight in the next mean
+  float lr_scale = 1.0f;         ///< scales the inner learning rate in this step, on top of the recipe's `rate`
+  float grad_scale = 1.0f;       ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
+  double tokens = 1.0;           ///< what this step adds to the worker's weight in the next mean
+  bool skip_not_finite = false;  ///< a gradient that is not finite makes this a skipped step, and no error
 };
 
 struct land_options {
@@ -119,7 +120,10 @@ class DiLoCo
     static_assert(
         steps_inside,
         "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
-    if (auto fine = accept(gradients, o); !fine) return fine;
+    auto fine = accept(gradients, o);
+    skipped_ = !fine && o.skip_not_finite && fine.error().what == cause::not_finite;
+    if (skipped_) return count_step(0);
+    if (!fine) return fine;
     inner_sweep(o);
     return count_step(o.tokens);
   }
@@ -146,6 +150,7 @@ class DiLoCo
   /// the schedule goes on as on the other ranks, who must come to the round together.
   result<> try_skip_step(double tokens = 0) {
     if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
+    skipped_ = true;
     return count_step(tokens);
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
@@ -167,6 +172,8 @@ class DiLoCo
   void sync() { try_sync().value(); }
 
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
+  /// Whether the last step was left out.
+  [[nodiscard]] bool skipped() const { return skipped_; }
   /// What the recipe's `rate` makes of the learning rate in the next inner step.
   [[nodiscard]] float rate_factor() const { return recipe_.rate.factor(steps_ + 1); }
   /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the executor.
@@ -248,7 +255,7 @@ class DiLoCo
   template <class Rows>
   [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what);
   [[nodiscard]] result<> complaint_about_bad_row(std::string_view what);
-  [[nodiscard]] result<> measure_gradients(float grad_scale);
+  [[nodiscard]] result<> measure_gradients(step_options const& o);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
   result<> count_step(double tokens) {
@@ -351,7 +358,7 @@ class DiLoCo
   std::uint64_t steps_ = 0, rounds_ = 0;
   std::uint64_t steps_taken_ = 0;  // since the inner state was zeros: what bias corrections go by
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
-  bool in_flight_ = false;
+  bool in_flight_ = false, skipped_ = false;
   std::shared_ptr<watch> watch_ = std::make_shared<watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;

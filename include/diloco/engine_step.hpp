@@ -63,24 +63,20 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     index_.gradient_is_bf16()[r] = narrow ? 1 : 0;
     index_.gradients()[r++] = g.data();
   }
-  return measure_gradients(o.grad_scale);
+  return measure_gradients(o);
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::measure_gradients(float grad_scale) {
-  constexpr bool checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL;
+result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
+  bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   char const* const what = "step: the gradient of";
-  if (!clips()) {
-    if constexpr (checks) return find_non_finite(gradient_table(), what);
-    return {};
-  }
+  if (!clips()) return checks ? find_non_finite(gradient_table(), what) : result<>{};
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
-  if constexpr (checks) *index_.bad_row() = frame::no_row;
+  if (checks) *index_.bad_row() = frame::no_row;
   where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_, index_.bad_row()});
-  where.for_each(1, clip_factor_kernel{norm_partials_, tiles, grad_scale, recipe_.clip_norm, factor_});
-  if constexpr (checks) return complaint_about_bad_row(what);
-  return {};
+  where.for_each(1, clip_factor_kernel{norm_partials_, tiles, o.grad_scale, recipe_.clip_norm, factor_});
+  return checks ? complaint_about_bad_row(what) : result<>{};
 }
 
 DILOCO_ENGINE

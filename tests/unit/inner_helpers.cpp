@@ -132,6 +132,40 @@ TEST_CASE("clip_norm: a gradient that is not finite is named, and nothing is wri
         "diloco: clip_norm = 0 must be a number above 0");
 }
 
+TEST_CASE("skip_not_finite: the step is left out and counted, and the round still comes when it is due") {
+  toy::model a(sizes), b(sizes);
+  auto const rounds = recipe<>{}.with_inner(adamw{}).with_transport(alone{}).with_schedule(every(3));
+  DiLoCo scaled(rounds, a.parameters()), plain(rounds, b.parameters());
+  loss_scale scale{.scale = 1024, .growth_interval = 2};
+  for (int step = 0; step < 4; ++step) {
+    auto& gradients = a.gradients(0, step);
+    for (auto& g : gradients)
+      for (float& x : g) x *= scale.scale;
+    if (step == 1) gradients[2][299] = std::numeric_limits<float>::infinity();
+    scaled.step(gradients, {.grad_scale = scale.grad_scale(), .skip_not_finite = true});
+    CHECK(scaled.skipped() == (step == 1));
+    scale.update(scaled.skipped());
+    CHECK(scale.scale == (step == 0 ? 1024 : step < 3 ? 512 : 1024));
+    if (step == 1)
+      plain.skip_step();
+    else
+      plain.step(b.gradients(0, step));
+  }
+  CHECK(scaled.rounds() == 1);
+  CHECK(scaled.steps() == 4);
+  CHECK(toy::state_of(scaled, a) == toy::state_of(plain, b));
+}
+
+TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbers") {
+  loss_scale s{.growth_interval = 1};
+  for (int i = 0; i < 400; ++i) s.update(true);
+  CHECK(s.scale == 0x1p-120f);
+  for (int i = 0; i < 400; ++i) s.update(false);
+  CHECK(s.scale == 0x1p120f);
+  CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
+        "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
+}
+
 TEST_CASE("inner_at_sync: reset starts over, keep goes on") {
   toy::model kept(sizes), reset(sizes);
   DiLoCo keeps(recipe_of(adamw{}), kept.parameters());
