@@ -52,32 +52,33 @@ inline double share_of_last(std::uint64_t k, std::uint64_t warmup, double r, dou
 }  // namespace detail
 
 /// Schedule-Free AdamW (Defazio et al. 2024): warm-up, and no schedule after it; an average of the iterates takes its
-/// place. The parameters hold y, where gradients are taken, and the slot z runs ahead. Step k, from 1, first z = y:
-///   lrₖ = lr·min(1, k/warmup),  d = g/(√v̂ + eps) + wd·y,  c = wₖ/Σw,  wₖ = k^r·(lrₖ/lr)^weight_power
-///   y ← y + c·(z − y) − lrₖ·(1 − β₁·(1−c))·d,  z ← z − lrₖ·d
-/// The average is not a column: x = z + (y − z)/β₁, which is what one evaluates and keeps (`evaluation_point`).
-/// `at` finds Σw in closed form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight: a constant
-/// one is a smaller lr, and a schedule is what this optimizer does without. One sweep, 28 B/param; replicated.
+/// place. Step k, from 1, of the three sequences x, y and z, which start alike:
+///   lrₖ = lr·min(1, k/warmup),  n = g(y)/(√v̂ + eps) + wd·y,  z ← z − lrₖ·n
+///   c = wₖ/(w₁ + … + wₖ),  wₖ = k^r·(lrₖ/lr)^weight_power,  x ← (1−c)·x + c·z,  y ← β₁·x + (1−β₁)·z
+/// The parameters hold y, and the slot holds d = z − y, which starts at zero whichever step is the first that is not skipped:
+///   y ← y + c·d − lrₖ·(1 − β₁·(1−c))·n,  d ← (1−c)·(d − lrₖ·β₁·n)
+/// One evaluates and keeps the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` finds the sum of weights in closed
+/// form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight: a constant one is a smaller lr, and a
+/// schedule is what this optimizer does without. One sweep, 28 B/param; replicated.
 ///
-/// As inner optimizer: Δ is the difference of the y's, θ̄ is a y, and z and v stay with the worker as all inner state
-/// does. After a round y is common and z is not, so x differs by worker; θ̄ is the model they share.
+/// As inner optimizer: Δ is a difference of y's and θ̄ a y. d and v stay with the worker as all inner state does, so a
+/// round moves the worker's x, y and z by one displacement, and where it moves the workers to the mean of their y, the
+/// means of their x and of their z stay where they were.
 struct schedule_free_adamw {
   float lr = 2.5e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
   long warmup = 0;  // steps
   float r = 0.0f, weight_power = 2.0f;
 
   static constexpr std::string_view name = "schedule_free_adamw";
-  static constexpr std::array<std::string_view, 2> slots{"z", "v"};
+  static constexpr std::array<std::string_view, 2> slots{"z_minus_y", "v"};
 
   struct step {
-    bool first;
-    float rate, pull, toward, root_correction, beta2, eps, weight_decay;
-    DILOCO_HD void operator()(float& y, float g, float& z, float& v) const {
+    float toward, pull, keep, turn, root_correction, beta2, eps, weight_decay;
+    DILOCO_HD void operator()(float& y, float g, float& d, float& v) const {
       v = fma((1.0f - beta2) * g, g, beta2 * v);
-      float const d = fma(weight_decay, y, g / fma(std::sqrt(v), root_correction, eps));
-      float const ahead = first ? y : z;
-      y = fma(-pull, d, fma(toward, ahead - y, y));
-      z = fma(-rate, d, ahead);
+      float const n = fma(weight_decay, y, g / fma(std::sqrt(v), root_correction, eps));
+      y = fma(-pull, n, fma(toward, d, y));
+      d = fma(-turn, n, keep * d);
     }
   };
   [[nodiscard]] step at(step_context c) const {
@@ -86,24 +87,24 @@ struct schedule_free_adamw {
     double const rate = static_cast<double>(lr) * static_cast<double>(c.lr_scale) * reached;
     double const toward =
         detail::share_of_last(c.step, warm, static_cast<double>(r), static_cast<double>(weight_power));
-    return {c.step == 1,
-            static_cast<float>(rate),
-            static_cast<float>(rate * std::fma(-static_cast<double>(beta1), 1.0 - toward, 1.0)),
-            static_cast<float>(toward),
+    auto const mixed = static_cast<double>(beta1);
+    return {static_cast<float>(toward),
+            static_cast<float>(rate * std::fma(-mixed, 1.0 - toward, 1.0)),
+            static_cast<float>(1.0 - toward),
+            static_cast<float>(rate * mixed * (1.0 - toward)),
             detail::root_correction_at(beta2, c.step),
             beta2,
             eps,
             weight_decay};
   }
 
-  /// x of one element from its y and z, also on a device. For a tensor, with z = trainer.cell(name, "inner.z"):
-  /// `std::transform(y.begin(), y.end(), z.begin(), x.begin(), optimizer.evaluation_point())`.
-  /// From the first step on: before it x = y, and the column z still holds zeros.
+  /// x of one element from its y and d, also on a device. For a tensor, with d = trainer.cell(name, "inner.z_minus_y"):
+  /// `std::transform(y.begin(), y.end(), d.begin(), x.begin(), optimizer.evaluation_point())`.
   struct evaluation {
-    float beta1;
-    DILOCO_HD float operator()(float y, float z) const { return z + (y - z) / beta1; }
+    float ratio;
+    DILOCO_HD float operator()(float y, float d) const { return fma(-ratio, d, y); }
   };
-  [[nodiscard]] constexpr evaluation evaluation_point() const { return {beta1}; }
+  [[nodiscard]] constexpr evaluation evaluation_point() const { return {(1.0f - beta1) / beta1}; }
 
   template <class F>
   constexpr void fields(F&& f) const {
