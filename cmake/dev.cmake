@@ -9,6 +9,7 @@ set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda" CACHE STRING "Optional parts 
 set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
+option(DILOCO_TEST_PRECOMPILE "Tests share a precompiled header" OFF)
 set(DILOCO_TEST_ONE_EXECUTOR "" CACHE STRING "Tests that run over the executor cpp only")
 set(DILOCO_TEST_PRESETS "" CACHE STRING "Presets that are configured, built and run as tests of this one")
 
