@@ -52,6 +52,7 @@ set(DILOCO_HEADERS
     include/diloco/core/hash.hpp
     include/diloco/core/lanes.hpp
     include/diloco/core/minifloat.hpp
+    include/diloco/core/normal.hpp
     include/diloco/core/ordered_sum.hpp
     include/diloco/core/pack.hpp
     include/diloco/core/rng.hpp
@@ -79,6 +80,7 @@ set(DILOCO_HEADERS
     include/diloco/optimizer/fedopt.hpp
     include/diloco/optimizer/groups.hpp
     include/diloco/optimizer/heavy_ball.hpp
+    include/diloco/optimizer/ivon.hpp
     include/diloco/optimizer/lion.hpp
     include/diloco/optimizer/lookahead.hpp
     include/diloco/optimizer/muon.hpp
@@ -116,6 +118,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
     include/diloco/sweep/residual.hpp
+    include/diloco/sweep/sampling.hpp
     include/diloco/sweep/staged.hpp
     include/diloco/sweep/tiles.hpp
     include/diloco/transport/alone.hpp

@@ -39,6 +39,7 @@
 #include <diloco/optimizer/fedopt.hpp>
 #include <diloco/optimizer/groups.hpp>
 #include <diloco/optimizer/heavy_ball.hpp>
+#include <diloco/optimizer/ivon.hpp>
 #include <diloco/optimizer/lion.hpp>
 #include <diloco/optimizer/lookahead.hpp>
 #include <diloco/optimizer/muon.hpp>

@@ -155,6 +155,12 @@ class DiLoCo
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
+  /// For an evaluation, where the inner optimizer has the caller's tensors show samples (ivon): makes them show θ, the mean.
+  /// `show_sample` brings back the sample that they showed, and must come before the gradients of the next step are taken.
+  /// Enqueues. Nothing happens under other optimizers.
+  void show_mean() { show(false); }
+  void show_sample() { show(true); }
+
   /// Sweep A: measures θ̄ − θ, encodes it and starts the exchange. Returns before anything arrived.
   result<flight> try_launch();
   [[nodiscard]] flight launch() { return try_launch().value(); }
@@ -246,11 +252,17 @@ class DiLoCo
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
-  void adopt_bf16();
+  void adopt_shown();
+  void show(bool samples);
+  void show_new_sample() {
+    ++samples_;
+    show(true);
+  }
+  [[nodiscard]] draw sample() const { return {samples_, static_cast<std::uint32_t>(recipe_.transport.rank()), 4}; }
   [[nodiscard]] gradient_rows gradient_table() const { return {index_.gradients(), index_.gradient_is_bf16()}; }
-  [[nodiscard]] rounded_rows rounded(draw const& by) const {
-    if (layout_.bf16_elements() == 0) return {};
-    return {index_.bf16(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
+  [[nodiscard]] shown_rows shown(draw const& by) const {
+    if (layout_.copied_elements() == 0) return {};
+    return {index_.bf16(), index_.shown(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
   }
   template <class Rows>
   [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what);
@@ -358,7 +370,8 @@ class DiLoCo
   std::uint64_t steps_ = 0, rounds_ = 0;
   std::uint64_t steps_taken_ = 0;  // since the inner state was zeros: what bias corrections go by
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
-  bool in_flight_ = false, skipped_ = false;
+  std::uint64_t samples_ = 0;
+  bool in_flight_ = false, skipped_ = false, shows_mean_ = false;
   std::shared_ptr<watch> watch_ = std::make_shared<watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;

@@ -25,7 +25,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     return table_.add(recipe_.executor, std::move(name), elements);
   };
   anchor_ = column("anchor", n);
-  layout_.place_copies(column("theta", layout_.bf16_elements()));
+  layout_.place_copies(column("theta", layout_.copied_elements()));
   index_.place_theta(layout_);
   bool const owns = pattern_ == pattern::scatter_gather;
   std::size_t const own = owns ? plan_[recipe_.transport.rank()].elements : 0;
@@ -96,21 +96,22 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::start() {
-  adopt_bf16();
+  adopt_shown();
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
     if (auto fine = find_non_finite(theta_rows{index_.theta()}, "the parameter"); !fine) return fine;
   }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false), memory_.now});
+  show_new_sample();
   recipe_.executor.wait();
   return compare_with_peers();
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::adopt_bf16() {
-  if (layout_.bf16_elements() != 0)
-    recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), index_.bf16(), index_.theta()});
+void DILOCO_CLASS::adopt_shown() {
+  if (layout_.copied_elements() != 0)
+    recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), shown({}), index_.theta()});
 }
 
 DILOCO_ENGINE

@@ -86,7 +86,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
   *index_.bad_row() = frame::no_row;
-  if constexpr (!steps_inside) adopt_bf16();  // the framework stepped those numbers
+  if constexpr (!steps_inside) adopt_shown();  // the framework stepped those numbers
   encode_contribution(slots);
   recipe_.executor.wait();
   for (int s = 0; s < plan_.shards(); ++s) {
@@ -265,7 +265,7 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
-  kernel.rounded = rounded({rounds_, 0, 3});
+  kernel.shown = shown({rounds_, 0, 3});
   recipe_.executor.for_each(index_.tile_count(), kernel);
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{kernel.wires, memory_.next});
@@ -287,6 +287,7 @@ void DILOCO_CLASS::commit() {
     inner_.reset(recipe_.executor);
     steps_taken_ = 0;
   }
+  show_new_sample();
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)
     recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});

@@ -37,6 +37,10 @@ DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
   if (auto fine = room_for_a_step(o); !fine) return fine;
+  if (shows_mean_) {
+    return fail(cause::wrong_state,
+                "step: the tensors show the mean; call show_sample() before the gradients are taken");
+  }
   auto const& rows = layout_.rows();
   if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
     return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
@@ -110,12 +114,23 @@ result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
 }
 
 DILOCO_ENGINE
+void DILOCO_CLASS::show(bool samples) {
+  if constexpr (inner_state<Inner>::has_samples) {
+    inner_.show(recipe_.executor, recipe_.inner, layout_, index_,
+                {{steps_taken_ + 1, 1.0f}, 1.0f, nullptr, shown({}), sample()}, samples);
+    shows_mean_ = !samples;
+  }
+}
+
+DILOCO_ENGINE
 void DILOCO_CLASS::inner_sweep(step_options const& o) {
   if (factor_ != nullptr && !clips()) recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
   step_context const context{++steps_taken_, product(o.lr_scale, recipe_.rate.factor(steps_ + 1))};
-  inner_.step(recipe_.executor, recipe_.inner, layout_, index_,
-              {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor,
-               rounded({steps_, static_cast<std::uint32_t>(recipe_.transport.rank()), 2})});
+  ++samples_;
+  auto const rank = static_cast<std::uint32_t>(recipe_.transport.rank());
+  inner_.step(
+      recipe_.executor, recipe_.inner, layout_, index_,
+      {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown({steps_, rank, 2}), sample()});
 }
 
 }  // namespace v0

@@ -114,7 +114,7 @@ void every_kernel() {
   cuda_stream{}.for_each(1, find_non_finite_kernel<gradient_rows>{});
   cuda_stream{}.for_each(1, find_non_finite_kernel<theta_rows>{});
   cuda_stream{}.for_each(1, adopt_kernel{});
-  cuda_stream{}.for_each(1, round_kernel{});
+  cuda_stream{}.for_each(1, show_kernel{});
   cuda_stream{}.for_each(1, widen_kernel{});
   cuda_stream{}.for_each(1, norm_partials_kernel{});
   cuda_stream{}.for_each(1, clip_factor_kernel{});

@@ -50,7 +50,8 @@ consteval bool explain_inner() {
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
   if constexpr (grouped_optimizer<O>) {
     return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
-  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> && !tensor_optimizer<O>) {
+  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> && !tensor_optimizer<O> &&
+                       !sampling_optimizer<O>) {
     static_assert(
         has_slots<O>,
         "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");

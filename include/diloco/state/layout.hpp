@@ -66,6 +66,8 @@ class layout {
     std::size_t group_column;  ///< first element within the group's padded columns
     bool frozen = false;       ///< then it has no tiles and no place in any column
     bfloat16* bf16 = nullptr;  ///< where θ goes rounded
+    float* shown = nullptr;    ///< where samples of θ go
+    [[nodiscard]] bool copied() const { return !frozen && (bf16 != nullptr || shown != nullptr); }
     /// As a matrix: first extent × the rest; a vector is one column.
     [[nodiscard]] std::size_t columns() const { return shape.size() < 2 ? 1 : size / shape[0]; }
   };
@@ -77,7 +79,7 @@ class layout {
   /// Into which group a tensor goes, or why it cannot.
   struct role {
     std::size_t group = 0;
-    bool frozen = false;
+    bool frozen = false, samples = false;
     std::string complaint = {};
   };
   struct everything {
@@ -114,16 +116,16 @@ class layout {
   /// Elements of the tensors that are trained.
   [[nodiscard]] std::size_t parameters() const { return parameters_; }
   [[nodiscard]] std::vector<group> const& groups() const { return groups_; }
-  /// Elements of the bfloat16 tensors that are trained, padded.
-  [[nodiscard]] std::size_t bf16_elements() const {
+  /// Elements of the tensors whose θ is a float32 copy of ours, padded.
+  [[nodiscard]] std::size_t copied_elements() const {
     std::size_t sum = 0;
-    for (row const& r : rows_) sum += r.bf16 == nullptr || r.frozen ? 0 : padded(r.size);
+    for (row const& r : rows_) sum += r.copied() ? padded(r.size) : 0;
     return sum;
   }
-  /// Gives them their float32 copies, one after another in a column of bf16_elements().
+  /// Gives them their copies, one after another in a column of copied_elements().
   void place_copies(float* column) {
     for (row& r : rows_) {
-      if (r.bf16 == nullptr || r.frozen) continue;
+      if (!r.copied()) continue;
       r.data = column;
       column += padded(r.size);
     }
@@ -191,7 +193,8 @@ class layout {
   void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
     group& g = groups_[r.group];
-    rows_.push_back({t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen, t.bf16});
+    rows_.push_back(
+        {t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen, t.bf16, r.samples ? t.data : nullptr});
     g.rows += 1;
     if (r.frozen) return;
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {

@@ -40,7 +40,10 @@ class index_memory {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles_ != 0) write_group_tiles(l);
     if (slices_ != 0) std::memcpy(slices(), plan.slices().data(), slices_ * sizeof(slice_record));
-    for (std::size_t r = 0; r < rows_; ++r) bf16()[r] = l.rows()[r].bf16;
+    for (std::size_t r = 0; r < rows_; ++r) {
+      bf16()[r] = l.rows()[r].bf16;
+      shown()[r] = l.rows()[r].shown;
+    }
     place_theta(l);
     for (std::size_t s = 0; s < shards_; ++s) shard_columns()[s] = plan[static_cast<int>(s)].column;
   }
@@ -59,9 +62,10 @@ class index_memory {
   }
   [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
   [[nodiscard]] bfloat16** bf16() const { return reinterpret_cast<bfloat16**>(theta() + rows_); }
+  [[nodiscard]] float** shown() const { return reinterpret_cast<float**>(bf16() + rows_); }
   /// Of float, or of bfloat16 where the flag beside says so.
   [[nodiscard]] void const** gradients() const {
-    return const_cast<void const**>(reinterpret_cast<void**>(bf16() + rows_));
+    return const_cast<void const**>(reinterpret_cast<void**>(shown() + rows_));
   }
   [[nodiscard]] std::uint64_t* gradient_is_bf16() const {
     return reinterpret_cast<std::uint64_t*>(gradients() + rows_);
@@ -76,7 +80,7 @@ class index_memory {
   [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
   [[nodiscard]] float** carried() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
   [[nodiscard]] std::size_t bytes() const {
-    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 4 * rows_ * sizeof(void*) +
+    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
            ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
            sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
   }

@@ -62,7 +62,7 @@ struct apply_outer_kernel {
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
   float* common = nullptr;               // padded column: g is added to it, and the step is by the sum
   float* owed = nullptr;                 // padded column: g is subtracted from it
-  rounded_rows rounded = {};
+  shown_rows shown = {};
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -82,7 +82,7 @@ struct apply_outer_kernel {
     if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
     update<L>(mine, g, local, anchor + column, (slots[I] + column)...);
-    rounded.template write<block>(l, t, offset, count, local);
+    shown.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>
   DILOCO_HD static void settle(int n, float* DILOCO_RESTRICT column, F&& f) {

@@ -26,36 +26,40 @@ struct copy_to_anchor_kernel {
   }
 };
 
-/// θ in float32 ← the caller's bfloat16 numbers, exactly; other rows stay. 6 B/param.
+/// θ ← what the caller's tensors show, exactly, where θ is a copy; other rows stay. 6 or 8 B/param.
 struct adopt_kernel {
   tile const* tiles;
-  bfloat16 const* const* from;  // (rows)
-  float* const* theta;          // (rows)
+  shown_rows shown;
+  float* const* theta;  // (rows)
 
   template <lanes L>
   DILOCO_HD void operator()(L, std::size_t index) const {
     tile const t = tiles[index];
-    if (from[t.row] == nullptr) return;
-    bfloat16 const* DILOCO_RESTRICT x = from[t.row] + t.begin;
     float* DILOCO_RESTRICT p = theta[t.row] + t.begin;
-    for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
-      p[i] = as_float(x[i]);
+    auto const take = [&](auto const* from) {
+      if (from == nullptr) return;
+      auto const* DILOCO_RESTRICT x = from + t.begin;
+      for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
+        p[i] = as_float(x[i]);
+    };
+    take(shown.narrow[t.row]);
+    take(shown.wide[t.row]);
   }
 };
 
-/// The other way round.
-struct round_kernel {
+/// The other way round: θ, rounded where it must be.
+struct show_kernel {
   static constexpr int block = 256;
 
   tile const* tiles;
   float* const* theta;  // (rows)
-  rounded_rows rounded;
+  shown_rows shown;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     for_each_block<block>(t, [&](int offset, auto count) {
-      rounded.template write<block>(l, t, offset, count, theta[t.row] + t.begin + offset + first_element<L, block>(l));
+      shown.template write<block>(l, t, offset, count, theta[t.row] + t.begin + offset + first_element<L, block>(l));
     });
   }
 };

@@ -7,6 +7,7 @@
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/gradient.hpp>
 #include <diloco/sweep/inner_step.hpp>
+#include <diloco/sweep/sampling.hpp>
 
 namespace diloco {
 inline namespace v0 {
@@ -29,11 +30,12 @@ struct group_roles {
                                   t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
       }
     }
-    layout::role role{static_cast<std::size_t>(choice.first), false, {}};
+    layout::role role{static_cast<std::size_t>(choice.first), false, false, {}};
     for_each_group(inner, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
       if (index != role.group) return;
       role.frozen = freezing_optimizer<O>;
+      role.samples = sampling_optimizer<O>;
       if constexpr (tensor_optimizer<O>) {
         std::string_view const why = shape_complaint_of<O>(t.shape);
         if (!why.empty()) {
@@ -50,7 +52,8 @@ struct inner_step_inputs {
   step_context context;
   float grad_scale;
   float const* factor;  ///< in place of grad_scale; null where no tensor is stepped whole and nothing clipped
-  rounded_rows rounded;
+  shown_rows shown;
+  draw sample;  ///< who draws the samples that are shown next
 };
 
 /// The inner optimizer's columns and scratch, group after group, and the sweep that steps them.
@@ -58,6 +61,10 @@ template <class Inner>
 class inner_state {
  public:
   static constexpr std::size_t group_count = group_count_of<Inner>;
+  static constexpr bool has_samples = []<std::size_t... I>(std::index_sequence<I...>) {
+    return (sampling_optimizer<group_optimizer_of<Inner, I>> || ...);
+  }
+  (std::make_index_sequence<group_count>{});
   static constexpr bool has_tensor_steps = []<std::size_t... I>(std::index_sequence<I...>) {
     return (tensor_optimizer<group_optimizer_of<Inner, I>> || ...);
   }
@@ -113,7 +120,28 @@ class inner_state {
         step_elements(where, o, groups_[group], index, tiles, count, in);
       } else if constexpr (tensor_optimizer<O>) {
         step_tensors(where, o, groups_[group], l, group, index, in);
-        if (in.rounded.rows != nullptr) where.for_each(count, round_kernel{tiles, index.theta(), in.rounded});
+        if (in.shown.narrow != nullptr) where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
+      } else if constexpr (sampling_optimizer<O>) {
+        sample(where, o, groups_[group], index, tiles, count, in, true);
+      }
+      first_tile += count;
+    });
+  }
+
+  /// Shows new samples, or θ itself, in the tensors of the groups that step by samples.
+  template <executor E>
+  void show(E const& where, Inner const& inner, layout const& l, index_memory const& index, inner_step_inputs const& in,
+            bool samples) const {
+    std::size_t first_tile = 0;
+    for_each_group(inner, [&](auto const& o, auto group) {
+      using O = std::remove_cvref_t<decltype(o)>;
+      tile const* const tiles = index.group_tiles() + first_tile;
+      std::size_t const count = l.groups()[group].tiles;
+      if constexpr (sampling_optimizer<O>) {
+        if (samples)
+          sample(where, o, groups_[group], index, tiles, count, in, false);
+        else
+          where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
       }
       first_tile += count;
     });
@@ -174,9 +202,28 @@ class inner_state {
                             std::size_t count, inner_step_inputs const& in) {
     auto const step = o.at(in.context);
     inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
-        step, in.grad_scale, in.factor, tiles, index.theta(), {index.gradients(), index.gradient_is_bf16()}, in.rounded,
+        step, in.grad_scale, in.factor, tiles, index.theta(), {index.gradients(), index.gradient_is_bf16()}, in.shown,
         {}};
     for (std::size_t s = 0; s < slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
+    where.for_each(count, kernel);
+  }
+
+  template <executor E, sampling_optimizer O>
+  static void sample(E const& where, O const& o, held const& h, index_memory const& index, tile const* tiles,
+                     std::size_t count, inner_step_inputs const& in, bool steps) {
+    auto const step = o.at(in.context);
+    sampling_step_kernel<std::remove_const_t<decltype(step)>, slot_count_of<O>> kernel{
+        step,
+        steps,
+        in.grad_scale,
+        in.factor,
+        tiles,
+        index.theta(),
+        {index.gradients(), index.gradient_is_bf16()},
+        in.shown,
+        in.sample,
+        {}};
+    for (std::size_t s = 0; s < slot_count_of<O>; ++s) kernel.slots[s] = h.slots[s];
     where.for_each(count, kernel);
   }
 
@@ -214,7 +261,7 @@ class inner_state {
 template <external_optimizer Inner>
 class inner_state<Inner> {
  public:
-  static constexpr bool has_tensor_steps = false;
+  static constexpr bool has_tensor_steps = false, has_samples = false;
   static constexpr std::size_t planes = 0;
   void list(layout const&, float**) const {}
   [[nodiscard]] static std::string complaint(Inner const&, layout const&) { return {}; }

@@ -20,7 +20,7 @@ struct inner_step_kernel {
   tile const* tiles;
   float* const* theta;  // (rows)
   gradient_rows gradients;
-  rounded_rows rounded;
+  shown_rows shown;
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
 
   template <lanes L>
@@ -32,7 +32,7 @@ struct inner_step_kernel {
       for_each_block<block>(t, [&](int offset, auto count) {
         one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                   std::make_index_sequence<Slots>{});
-        rounded.template write<block>(l, t, offset, count, p + offset + first_element<L, block>(l));
+        shown.template write<block>(l, t, offset, count, p + offset + first_element<L, block>(l));
       });
     });
   }

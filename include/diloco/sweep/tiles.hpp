@@ -44,20 +44,27 @@ struct gradient_rows {
   }
 };
 
-/// Where θ goes rounded, of the rows that are bfloat16: to nearest even, or up or down as a draw says, so that its mean is θ
-/// (also where |θ| would round to Inf: it stays at the largest number). `who` is the same on all ranks after a round.
-struct rounded_rows {
-  bfloat16* const* rows = nullptr;  // null: there are none
+/// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even, or up or down as
+/// a draw says, so that the mean is θ (also where |θ| would round to Inf: it stays at the largest number); or θ itself. `who` is
+/// the same on all ranks after a round.
+struct shown_rows {
+  bfloat16* const* narrow = nullptr;  // (rows); null: no θ is a copy
+  float* const* wide = nullptr;       // (rows)
   bool stochastic = false;
   std::uint32_t seed = 0;
   draw who = {};
 
   template <int Block, lanes L>
   DILOCO_HD void write(L l, tile const& t, int offset, int count, float const* DILOCO_RESTRICT theta) const {
-    if (rows == nullptr || rows[t.row] == nullptr) return;
+    if (narrow == nullptr || (narrow[t.row] == nullptr && wide[t.row] == nullptr)) return;
     constexpr int size = lane_elements<L, Block>;
     int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
-    bfloat16* DILOCO_RESTRICT to = rows[t.row] + t.begin + first;
+    if (narrow[t.row] == nullptr) {
+      float* DILOCO_RESTRICT to = wide[t.row] + t.begin + first;
+      for_first<L, size>(mine, [&](int i) { to[i] = theta[i]; });
+      return;
+    }
+    bfloat16* DILOCO_RESTRICT to = narrow[t.row] + t.begin + first;
     if (stochastic) {
       std::uint32_t u[size];
       draw_sixteen(u, t.column + static_cast<std::size_t>(first), who, seed);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/groups.hpp>
+#include <diloco/core/normal.hpp>
+#include <diloco/sweep/tiles.hpp>
+
+#include <utility>
+
+namespace diloco {
+inline namespace v0 {
+
+/// The inner sweep of an optimizer that wants gradients at samples: θ in float32 is ours, the caller's tensor shows a sample. One
+/// pass steps θ by the gradient that was taken there, and shows the next sample, θ + z·deviation. Without `steps` it only shows.
+template <class Step, std::size_t Slots>
+struct sampling_step_kernel {
+  static constexpr int block = 256;
+
+  Step step;
+  bool steps;
+  float grad_scale;
+  float const* factor;  // where there is one, it stands for grad_scale
+  tile const* tiles;
+  float* const* theta;  // (rows)
+  gradient_rows gradients;
+  shown_rows shown;
+  draw who;
+  float* slots[Slots == 0 ? 1 : Slots];  // padded columns
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    auto const blocks = [&](auto const* g, auto* seen) {
+      for_each_block<block>(t, [&](int offset, auto count) {
+        one_block(l, t, offset, count, g, seen, std::make_index_sequence<Slots>{});
+      });
+    };
+    auto const with = [&](auto* seen) {
+      if (steps)
+        gradients.of(t, [&](auto const* g) { blocks(g, seen + t.begin); });
+      else
+        blocks(static_cast<float const*>(nullptr), seen + t.begin);
+    };
+    if (shown.narrow[t.row] != nullptr)
+      with(shown.narrow[t.row]);
+    else
+      with(shown.wide[t.row]);
+  }
+
+ private:
+  template <lanes L, class Gradient, class Number, std::size_t... I>
+  DILOCO_HD void one_block(L l, tile const& t, int offset, int count, Gradient const* g, Number* seen,
+                           std::index_sequence<I...>) const {
+    int const first = offset + first_element<L, block>(l);
+    [[maybe_unused]] std::size_t const column = t.column + static_cast<std::size_t>(first);
+    // By row and place, so that groups, whose columns all begin at 0, draw other numbers.
+    fragment<L, block> z;
+    draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who, step.seed);
+    update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first, g == nullptr ? nullptr : g + first,
+           seen + first, (slots[I] + column)...);
+  }
+  template <lanes L, class Gradient, class Number, class... Slot>
+  DILOCO_HD void update(L, int n, fragment<L, block> const& z, float* DILOCO_RESTRICT p,
+                        Gradient const* DILOCO_RESTRICT g, Number* DILOCO_RESTRICT seen,
+                        Slot* DILOCO_RESTRICT... slot) const {
+    if (steps) {
+      float const scale = factor == nullptr ? grad_scale : *factor;
+      for_first<L, lane_elements<L, block>>(n, [&](int i) {
+        step(p[i], product(scale, as_float(g[i])), as_float(seen[i]), slot[i]...);
+        show(seen[i], fma(z.v[i], step.deviation(true, slot[i]...), p[i]));
+      });
+    } else {
+      for_first<L, lane_elements<L, block>>(
+          n, [&](int i) { show(seen[i], fma(z.v[i], step.deviation(false, slot[i]...), p[i])); });
+    }
+  }
+  DILOCO_HD static void show(float& to, float x) { to = x; }
+  DILOCO_HD static void show(bfloat16& to, float x) { to.bits = bf16_from_float(x); }
+};
+
+}  // namespace v0
+}  // namespace diloco
