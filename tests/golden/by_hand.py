@@ -46,6 +46,24 @@ def signum(p, g, s, t, h, c):
     p -= c(h["lr"]) * sign(s["m"], np.maximum(np.abs(old), np.abs(new)))
 
 
+def schedule_free_adamw(p, g, s, t, h, c):
+    """Defazio et al. 2024, in the three sequences of the paper: gradients are taken at y, which is p, z is stepped, x is the
+    weighted mean of the z's. x lies between the others, and is what the library finds from them."""
+    y, x, z = p, s["x"], s["z"]
+    if t == 1:
+        x[...], z[...] = y, y
+    lr = h["lr"] * min(1.0, t / h["warmup"])
+    weight = t ** h["r"] * (lr / h["lr"]) ** h["weight_power"]
+    s["weights"][...] += c(weight)
+    share = c(weight) / s["weights"]
+    s["v"][...] = c(h["beta2"]) * s["v"] + c(1 - h["beta2"]) * (g * g)
+    d = g / (np.sqrt(s["v"] / c(1 - h["beta2"] ** t)) + c(h["eps"])) + c(h["weight_decay"]) * y
+    z[...] = z - c(lr) * d
+    x[...] = (1 - share) * x + share * z
+    # The printed line y = β₁·x + (1 - β₁)·z.
+    y[...] = c(h["beta1"]) * x + c(1 - h["beta1"]) * z
+
+
 def sign_sgd(p, g, s, t, h, c):
     """Bernstein et al. 2018, algorithm 1."""
     p -= c(h["lr"]) * sign(g, 0.1 * (g != 0))  # Δ is a difference of parameters near 1

@@ -91,6 +91,7 @@ def optimizer_cases():
     damped = dict(lr=s(.04), momentum=s(.8), dampening=s(.6), nesterov=0.0, weight_decay=s(.05))
     lion = dict(lr=s(2e-3), beta1=s(.9), beta2=s(.99), weight_decay=s(.3))
     signum = dict(lr=s(2e-3), beta=s(.9), weight_decay=s(.3))
+    free = dict(adamw, lr=s(2e-2), warmup=10.0, r=0.5, weight_power=2.0)
     return {
         "adamw": (adamw, make_adamw(adamw), {"exp_avg": "m", "exp_avg_sq": "v"}),
         "adam": (adamw, make_adamw(adamw, torch.optim.Adam), {"exp_avg": "m", "exp_avg_sq": "v"}),
@@ -99,6 +100,8 @@ def optimizer_cases():
         "sgd_nesterov_decay": (ahead, sgd(ahead), {"momentum_buffer": "momentum"}),
         "sgd_dampening": (damped, sgd(damped), {"momentum_buffer": "momentum"}),
         "lion": (lion, lambda p: ByHand(p, by_hand.lion, ["m"], lion), {"m": "m"}),
+        "schedule_free_adamw": (free, lambda p: ByHand(p, by_hand.schedule_free_adamw, ["x", "z", "v", "weights"], free),
+                                {"x": "x", "z": "z", "v": "v"}),
         "signum": (signum, lambda p: ByHand(p, by_hand.signum, ["m"], signum), {"m": "m"}),
     }
 

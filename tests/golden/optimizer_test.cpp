@@ -9,6 +9,8 @@
 #include <doctest/doctest.h>
 #include <diloco/diloco.hpp>
 
+#include <algorithm>
+
 namespace {
 
 using golden::fixture;
@@ -131,6 +133,27 @@ TEST_CASE("golden: signum follows its authors' formula") {
   fixture const f("signum");
   check_trajectory(
       diloco::signum{.lr = f.number("lr"), .beta = f.number("beta"), .weight_decay = f.number("weight_decay")}, f);
+}
+
+TEST_CASE("golden: schedule_free_adamw follows the paper's three sequences, and finds the mean of the iterates") {
+  fixture const f("schedule_free_adamw");
+  diloco::schedule_free_adamw const optimizer{.lr = f.number("lr"),
+                                              .beta1 = f.number("beta1"),
+                                              .beta2 = f.number("beta2"),
+                                              .eps = f.number("eps"),
+                                              .weight_decay = f.number("weight_decay"),
+                                              .warmup = static_cast<long>(f.number("warmup")),
+                                              .r = f.number("r"),
+                                              .weight_power = f.number("weight_power")};
+  check_trajectory(optimizer, f);
+  auto const& tolerance = golden::tolerance_of<diloco::schedule_free_adamw>;
+  for (auto const& [name, shape] : network::tensors_of_the_network()) {
+    std::vector<float> x = f["after.100." + name];
+    auto const& z = f["slot.z." + name];
+    std::transform(x.begin(), x.end(), z.begin(), x.begin(), optimizer.evaluation_point());
+    CAPTURE(name);
+    CHECK(golden::distance(x, f["slot.x." + name]) <= tolerance.parameters_after_100);
+  }
 }
 
 TEST_CASE("golden: outer optimizers follow the papers' formulas, element by element") {

@@ -220,6 +220,8 @@ TEST_CASE("safetensors: tensors tile the data") {
         "tensor 'a' ends at byte 4, before it begins at 8; write it again");
   CHECK(two(floats_at("a", 2, 0, 4), floats_at("b", 2, 4, 12)) ==
         "tensor 'a' is F32 [2], which takes 8 bytes, and was given 4; write it again");
+  CHECK(two(floats_at("a", 1, 0, 8), floats_at("b", 1, 8, 12)) ==
+        "tensor 'a' is F32 [1], which takes 4 bytes, and was given 8; write it again");
   CHECK(two(floats_at("a", 3, 0, 12), floats_at("b", 0, 12, 12)) == "no error");
   CHECK(two(floats_at("a", 3, 0, 12), floats_at("b", 0, 4, 4)) ==
         "tensor 'b' begins at byte 4 of the data, where others reach to 12; write it again");
