@@ -28,7 +28,7 @@ ROOMS = [
     (r"mpi\.h", r"transport/mpi\.hpp", "MPI belongs in transport/mpi.hpp"),
     (r"omp\.h", r"executor/omp\.hpp", "OpenMP belongs in executor/omp.hpp"),
     (r"(tbb|oneapi)/", r"executor/tbb\.hpp", "oneTBB belongs in executor/tbb.hpp"),
-    (r"cublas_v2\.h|cusolver", r"linear_algebra/cublas\.cuh", "cuBLAS belongs in linear_algebra/cublas.cuh"),
+    (r"cublas|cusolver", r"linear_algebra/cublas\.cuh", "cuBLAS belongs in linear_algebra/cublas.cuh"),
     (r"Eigen/", r"linear_algebra/eigen\.hpp", "Eigen belongs in linear_algebra/eigen.hpp: it costs 2 s per include"),
     (r"(CLI|nlohmann|spdlog|fmt|doctest|benchmark)/", r"$^", "tools and tests only: it costs seconds to include"),
 ]

@@ -69,6 +69,7 @@ set(DILOCO_HEADERS
     include/diloco/feedback/averaged_error.hpp
     include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
+    include/diloco/linear_algebra/cublas.cuh
     include/diloco/linear_algebra/eigen.hpp
     include/diloco/optimizer/adafactor.hpp
     include/diloco/optimizer/adam.hpp

@@ -2,6 +2,7 @@
 // Every kernel of this issue's policies, instantiated for the device: check_ptxas.py reads their stack and spills.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
+#include <diloco/linear_algebra/cublas.cuh>
 
 namespace {
 
@@ -62,6 +63,19 @@ void staged_kernels() {
   if constexpr (agrees_on_memory<Compressor>) cuda_stream{}.for_each(1, agree_kernel<Compressor>{});
 }
 
+/// For `soap`'s own kernels: cuBLAS has no eigenvectors, and where they come from is not asked here.
+struct spectral : cublas {
+  template <class E>
+  void eigenvectors(E const&, std::size_t, float const*, float*) const {}
+  template <class E>
+  void orthonormalize(E const&, std::size_t, float const*, float*) const {}
+};
+
+template <class Optimizer>
+void tensor_kernels() {
+  Optimizer{}.step(cuda_stream{}, tensor_step<Optimizer::slots.size()>{1, 1});
+}
+
 }  // namespace
 
 void every_kernel() {
@@ -72,6 +86,9 @@ void every_kernel() {
   inner_kernels<lion>();
   optimizer_kernels<adam, signum, sign_sgd, heavy_ball, fedadam, fedyogi, fedadagrad, slowmo, bmuf, lookahead,
                     delayed_nesterov, schedule_free_adamw>();
+  tensor_kernels<muon<cublas>>();
+  tensor_kernels<adafactor>();
+  tensor_kernels<soap<spectral>>();
   round_kernels<f32>();
   round_kernels<f16>();
   round_kernels<bf16>();

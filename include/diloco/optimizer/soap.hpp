@@ -206,7 +206,7 @@ struct soap {
     f("beta2", beta2, below_one);
     f("eps", eps, positive);
     f("weight_decay", weight_decay, non_negative);
-    f("frequency", frequency, range{1, 4294967295.0});
+    f("frequency", frequency, range{1, 1000000});
   }
   friend bool operator==(soap const&, soap const&) = default;
 
