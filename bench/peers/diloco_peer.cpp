@@ -95,13 +95,13 @@ milliseconds measure(int repeat, Step&& step, Before&& before) {
   return samples;
 }
 
-template <class Executor>
-milliseconds adamw(std::string const& layout, Executor executor, int repeat) {
+template <class Executor, class Optimizer>
+milliseconds inner(Optimizer const& optimizer, std::string const& layout, Executor executor, int repeat) {
   tensors theta(layout, 1.0f);
   tensors const gradients(layout, 1e-3f);
   auto const spans = gradients.spans();
   auto trainer = diloco::DiLoCo(diloco::recipe<>{}
-                                    .with_inner(diloco::adamw{.lr = 4e-4f, .weight_decay = 0.1f})
+                                    .with_inner(optimizer)
                                     .with_transport(diloco::alone{})
                                     .with_schedule(diloco::manual{})
                                     .with_executor(executor),
@@ -154,7 +154,14 @@ template <class Executor>
 works all_works(Executor executor) {
   works all;
   for (std::string const layout : {"flat", "list"}) {
-    all["adamw_" + layout] = [=](int repeat) { return adamw(layout, executor, repeat); };
+    auto const add = [&](auto const& optimizer) {
+      all[std::string(optimizer.name) + "_" + layout] = [=](int repeat) {
+        return inner(optimizer, layout, executor, repeat);
+      };
+    };
+    add(diloco::adamw{.lr = 4e-4f, .weight_decay = 0.1f});
+    add(diloco::sgd{.lr = 1e-2f, .momentum = 0.9f, .weight_decay = 0.01f});
+    add(diloco::lion{.lr = 1e-4f, .weight_decay = 0.1f});
     all["local_outer_" + layout + "_absmax8"] = [=](int repeat) {
       return outer<diloco::absmax<8>>(layout, diloco::alone{}, executor, repeat, [] {});
     };

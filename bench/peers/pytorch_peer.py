@@ -62,6 +62,37 @@ def adamw(layout, foreach, repeat):
     return milliseconds(optimizer.step, repeat)
 
 
+def sgd(layout, foreach, repeat):
+    parameters = allocate(layout, 1.0)
+    for p in parameters:
+        p.grad = 1e-3 * torch.randn_like(p)
+    optimizer = torch.optim.SGD(parameters, lr=1e-2, momentum=.9, weight_decay=.01, foreach=foreach)
+    return milliseconds(optimizer.step, repeat)
+
+
+def lion(layout, foreach, repeat, lr=1e-4, b1=.9, b2=.99, decay=.1):
+    """The authors' formula: PyTorch has no Lion."""
+    parameters, gradients, moments = allocate(layout, 1.0), allocate(layout, 1e-3), allocate(layout, 1e-3)
+
+    def loop():
+        for p, g, m in zip(parameters, gradients, moments):
+            p.mul_(1 - lr * decay)
+            p.add_(m.mul(b1).add_(g, alpha=1 - b1).sign_(), alpha=-lr)
+            m.mul_(b2).add_(g, alpha=1 - b2)
+
+    def over_lists():
+        torch._foreach_mul_(parameters, 1 - lr * decay)
+        update = torch._foreach_mul(moments, b1)
+        torch._foreach_add_(update, gradients, alpha=1 - b1)
+        for u in update:  # 1.13 has no _foreach_sign_
+            u.sign_()
+        torch._foreach_add_(parameters, update, alpha=-lr)
+        torch._foreach_mul_(moments, b2)
+        torch._foreach_add_(moments, gradients, alpha=1 - b2)
+
+    return milliseconds(over_lists if foreach else loop, repeat)
+
+
 class OuterStep:
     """The part of a DiLoCo round that is not communication: Δ = anchor − θ, Nesterov on the anchor, θ ← anchor."""
 
@@ -159,8 +190,8 @@ class GlooWorld:
 
 
 # --------------------------------------------------------------------------------------------------------------- main
-LOCAL = {f"adamw_{layout}_{spelling}": lambda n, l=layout, f=foreach: adamw(l, f, n)
-         for layout in ("flat", "list") for spelling, foreach in (("loop", False), ("foreach", True))}
+LOCAL = {f"{step.__name__}_{layout}_{spelling}": lambda n, s=step, l=layout, f=foreach: s(l, f, n)
+         for step in (adamw, sgd, lion) for layout in ("flat", "list") for spelling, foreach in (("loop", False), ("foreach", True))}
 LOCAL |= {f"local_outer_{layout}_{spelling}": lambda n, l=layout, s=spelling: OuterStep(l, s).measure(n)
           for layout in ("flat", "list") for spelling in ("fresh", "reuse", "foreach")}
 GLOO = {f"whole_outer_gloo_f32_{spelling}": spelling for spelling in ("fresh", "reuse")}
