@@ -147,31 +147,35 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
           f(cpp{});
       };
       on_executors([&](auto executor) {
-        staged_wire<C> w{{shape}};
-        std::vector<float>& x = w.values[0];
-        std::vector<float> theta(x.size());
+        staged_wire<C> w{{shape, {60, 40}}};
+        fill(w, 7, 1e-2f);
+        auto theta = w.values;
+        for (auto& v : theta) std::fill(v.begin(), v.end(), 0.0f);
+        auto before = theta;
         laws::trainer_of<external, plain_sgd, C, alone, decltype(executor)> trainer(
             {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .executor = executor},
-            std::vector<tensor>{{"w", shape, theta.data()}});
-        fill(w, 7, 1e-2f);
-        for (std::size_t i = 0; i < x.size(); ++i) theta[i] = -x[i];  // θ̄ = 0, so Δ = x exactly
+            std::vector<tensor>{{"0", shape, theta[0].data()}, {"1", {60, 40}, theta[1].data()}});
+        for (std::size_t t = 0; t < 2; ++t) {  // θ̄ = 0, so Δ = x exactly
+          for (std::size_t i = 0; i < theta[t].size(); ++i) theta[t][i] = -w.values[t][i];
+        }
         // Once more, with what is owed, and with what is remembered.
-        std::vector<float> before(x.size());
         for (std::uint64_t round = 0; round < 2; ++round) {
           trainer.after_step();
           trainer.sync();
           CHECK(w.encode(round) == frame::no_row);
           auto const y = w.decode(round);
           w.commit(round);
-          auto const e = trainer.cell("w", "residual");
-          REQUIRE(e.size() == x.size());
-          CAPTURE(shape.size());
-          CAPTURE(x.size());
-          CAPTURE(round);
-          for (std::size_t i = 0; i < x.size(); ++i) {
-            REQUIRE(theta[i] == before[i] - y[0][i]);
-            REQUIRE(e[i] == x[i] - y[0][i]);
-            x[i] = e[i];
+          for (std::size_t t = 0; t < 2; ++t) {
+            std::vector<float>& x = w.values[t];
+            auto const e = trainer.cell(std::to_string(t), "residual");
+            REQUIRE(e.size() == x.size());
+            CAPTURE(x.size());
+            CAPTURE(round);
+            for (std::size_t i = 0; i < x.size(); ++i) {
+              REQUIRE(theta[t][i] == before[t][i] - y[t][i]);
+              REQUIRE(e[i] == x[i] - y[t][i]);
+              x[i] = e[i];
+            }
           }
           before = theta;
         }
@@ -505,6 +509,23 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
   }
   CHECK(least > 0.01 * all);
   CHECK(lost == doctest::Approx(least).epsilon(1e-3));
+}
+
+TEST_CASE("low_rank of a common factor: what no encoder writes counts as 0, decoded and in what is agreed on") {
+  staged_wire<common4> odd{{{90, 70}}}, zero{{{90, 70}}};
+  for (auto* w : {&odd, &zero}) {
+    fill(*w, 14, 1.0f);
+    CHECK(w->encode() == frame::no_row);
+  }
+  auto const floats = [](staged_wire<common4>& w) { return reinterpret_cast<float*>(w.payload().data()); };
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(), 3e38f}) {
+    floats(odd)[95] = bad;
+    floats(zero)[95] = 0.0f;
+    CHECK(odd.decode() == zero.decode());
+    for (auto* w : {&odd, &zero}) w->commit(0);
+    CHECK(odd.memory == zero.memory);
+    for (auto* w : {&odd, &zero}) w->memory = w->first_memory();
+  }
 }
 
 TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {

@@ -23,9 +23,9 @@ struct slice_shape {
   std::size_t chunk = 0;    ///< elements of a full chunk
   std::size_t stride = 0;   ///< bytes from one chunk's code to the next
   float const* constants = nullptr;  ///< what the compressor's write_constants wrote
-  float const* memory =
-      nullptr;  ///< memory_elements(elements, columns) of the last round that stood; zeros at first. To
-                ///< decode: null, but for compressors that `agree` on it
+  /// memory_elements(elements, columns) of the last round that stood, at first zeros or what was agreed on. To decode: null,
+  /// unless the compressor agrees on it.
+  float const* memory = nullptr;
   [[nodiscard]] DILOCO_HD std::size_t chunks() const { return (elements + chunk - 1) / chunk; }
   [[nodiscard]] DILOCO_HD int count(std::size_t j) const {
     std::size_t const left = elements - j * chunk;
@@ -42,7 +42,7 @@ struct slice : slice_shape {
   std::byte* side = nullptr;
   std::byte* codes = nullptr;
   std::byte* scratch = nullptr;  ///< scratch_bytes(elements, columns), 16-byte aligned, kept between stages
-  float* next_memory = nullptr;  ///< the memory of the next round, if this one stands
+  float* next_memory = nullptr;  ///< that of the next round, if this one stands; not for those who agree on it
   [[nodiscard]] DILOCO_HD std::byte* code(std::size_t j) const { return codes + j * stride; }
   [[nodiscard]] DILOCO_HD float* chunk_x(std::size_t j) const { return x + j * chunk; }
 };
