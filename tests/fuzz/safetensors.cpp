@@ -38,21 +38,35 @@ bool same(st::contents const& a, st::contents const& b) {
   return std::ranges::equal(a.entries, b.entries, equal) && a.notes == b.notes;
 }
 
-/// What was accepted tiles the data, and survives being written.
+/// In numbers that do not overflow.
+double expected_bytes(st::entry const& e) {
+  double bytes = static_cast<double>(st::bytes_of(e.type));
+  for (std::size_t n : e.shape) bytes *= static_cast<double>(n);
+  return bytes;
+}
+
+/// What was accepted tiles the data, every name is there once, and it survives being written, in any order of listing.
 void check_contents(st::contents c, std::span<std::byte const> file) {
   std::uint64_t header = 0;
   std::memcpy(&header, file.data(), sizeof header);
   std::byte const* next = file.data() + 8 + header;
   for (st::entry const& e : c.entries) {
     if (e.bytes.data() != next) broken("'" + e.name + "' does not begin where the one before ends");
-    if (st::tensor_bytes(e.type, e.shape) != e.bytes.size()) broken("'" + e.name + "' has other bytes than its shape");
+    if (expected_bytes(e) != static_cast<double>(e.bytes.size()))
+      broken("'" + e.name + "' has other bytes than its shape");
     next += e.bytes.size();
+    if (c.find(e.name) != &e) broken("'" + e.name + "' is there twice");
   }
   if (next != file.data() + file.size()) broken("bytes that belong to no tensor were accepted");
   auto const written = st::write(c);
   if (!written) broken("what was read cannot be written: " + written.error().message);
   auto const again = st::read(*written, "input");
   if (!again) broken("what was written cannot be read: " + again.error().message);
+  for (st::entry const& e : again->entries) {
+    if (static_cast<std::size_t>(e.bytes.data() - written->data()) % st::bytes_of(e.type) != 0) broken("not aligned");
+  }
+  std::ranges::reverse(c.entries);
+  if (*st::write(c) != *written) broken("its bytes depend on the order of listing");
   if (!st::header_of(c) || !same(*again, c)) broken("it changed by being written");
 }
 
@@ -82,20 +96,48 @@ void write_seed(std::string const& path, std::span<std::byte const> seed) {
   if (!out.flush()) broken("a seed cannot be written to " + path);
 }
 
+/// A header over so many bytes of data, a step from what is accepted.
+struct near_miss {
+  std::string name, header;
+  unsigned char data;
+};
+
+std::vector<near_miss> refused() {
+  auto const tensor = [](std::string const& name, std::string const& shape, std::string const& offsets) {
+    return "\"" + name + R"(":{"dtype":"F32","shape":[)" + shape + R"(],"data_offsets":[)" + offsets + "]}";
+  };
+  auto const two = [&](std::string const& a, std::string const& b, std::string const& second = "b") {
+    return "{" + tensor("a", "1", a) + "," + tensor(second, "1", b) + "}";
+  };
+  std::string const note = R"({"__metadata__":{"n":")", end = "\"}," + tensor("a", "2", "0,8") + "}";
+  return {{"overlap", two("0,4", "0,4"), 4},
+          {"hole_before", "{" + tensor("a", "1", "4,8") + "}", 8},
+          {"hole_after", "{" + tensor("a", "1", "0,4") + "}", 8},
+          {"beyond", two("0,4", "4,8"), 7},
+          {"twice", two("0,4", "4,8", "a"), 8},
+          {"overflow", "{" + tensor("a", "2", "0,8") + "," + tensor("b", "4611686018427387904", "8,8") + "}", 8},
+          {"low_surrogate", note + "\\udc0d" + end, 8},
+          {"not_utf8", note + "\xC3" + end, 8},
+          {"escape", note + "\\x" + end, 8}};
+}
+
 void write_seeds(std::string const& folder) {
   std::vector<float> const w{1, 2, 3, 4, 5, 6};
   std::vector<std::uint8_t> const flags{1, 0};
+  std::vector<std::int64_t> const count{-1};
   auto flag = st::entry_of("a.flags", {2}, std::span(flags));
   flag.type = st::dtype::boolean;
-  st::contents const c{
-      {st::entry_of("w\n\xC3\xA9\"", {2, 3}, std::span(w)), flag, st::entry_of("none", {0}, std::span(w).first(0))},
-      {{"about", "a\tseed"}}};
+  st::contents const c{{st::entry_of("w\n\xC3\xA9\"", {2, 3}, std::span(w)), flag,
+                        st::entry_of("none", {0}, std::span(w).first(0)), st::entry_of("i", {}, std::span(count))},
+                       {{"about", "a\tseed"}}};
   bytes const file = *st::write(c);
   write_seed(folder + "/whole", file);
   write_seed(folder + "/empty", *st::write({}));
-  bytes header(file.begin() + 7, file.end() - 26);  // its first byte is the last of the length
-  header[0] = std::byte{26};
-  write_seed(folder + "/header", header);
+  for (near_miss const& miss : refused()) {
+    bytes seed(1 + miss.header.size(), static_cast<std::byte>(miss.data));
+    std::memcpy(seed.data() + 1, miss.header.data(), miss.header.size());
+    write_seed(folder + "/refused." + miss.name, seed);
+  }
 }
 
 }  // namespace

@@ -54,9 +54,13 @@ using outer_optimizer =
     one_of<diloco::sign_sgd, diloco::heavy_ball, diloco::fedadam, diloco::fedyogi, diloco::fedadagrad, diloco::slowmo,
            diloco::bmuf, diloco::lookahead, diloco::delayed_nesterov>;
 
-/// The outer optimizers of by_hand.py, by name. The hyper-parameter h of an optimizer N stands in the fixture as N.`where`h.
-inline std::vector<std::pair<std::string, outer_optimizer>> outer_optimizers(fixture const& f,
-                                                                             std::string const& where) {
+struct named_optimizer {
+  std::string name;
+  outer_optimizer optimizer;
+};
+
+/// The outer optimizers of by_hand.py. The hyper-parameter h of an optimizer N stands in the fixture as N.`where`h.
+inline std::vector<named_optimizer> outer_optimizers(fixture const& f, std::string const& where) {
   using namespace diloco;
   auto const h = [&](char const* of, char const* name) { return f.number(std::string(of) + "." + where + name); };
   auto const bmuf_of = [&](char const* n) {

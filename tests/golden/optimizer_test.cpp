@@ -166,7 +166,9 @@ TEST_CASE("golden: outer optimizers follow the papers' formulas, element by elem
   fixture const f("family");
   auto const all = golden::outer_optimizers(f, "");
   CHECK(all.size() == 10);
-  for (auto const& [name, optimizer] : all) {
+  for (auto const& each : all) {
+    std::string const& name = each.name;
+    auto const& optimizer = each.optimizer;
     CAPTURE(name);
     slot_names slots;
     for (std::string_view const slot : optimizer.picked_slots()) {
@@ -180,10 +182,10 @@ TEST_CASE("golden: where the displacement is always zero, no outer optimizer mov
   fixture const f("family");
   auto const& displacement = f["grad.w1"];
   for (std::size_t at = 3; at < displacement.size(); at += 4) REQUIRE(displacement[at] == 0.0f);
-  for (auto const& [name, optimizer] : golden::outer_optimizers(f, "")) {
-    CAPTURE(name);
+  for (auto const& each : golden::outer_optimizers(f, "")) {
+    CAPTURE(each.name);
     network model(f);
-    auto trainer = make_trainer(optimizer, model);
+    auto trainer = make_trainer(each.optimizer, model);
     for (std::size_t step = 0; step < 100; ++step) trainer.step(golden::gradients(f, "grad", step));
     for (std::size_t at = 3; at < 24; at += 4) CHECK(model.tensors[0].data[at] == f["start.w1"][at]);
   }

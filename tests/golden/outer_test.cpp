@@ -137,10 +137,11 @@ TEST_CASE("golden: sgd with the Nesterov flag as the outer optimizer is the same
 
 TEST_CASE("golden: every other outer optimizer in the same loop follows its paper's formula") {
   fixture const f("outer_k2"), expected("outer_family");
-  for (auto const& [name, outer] : golden::outer_optimizers(expected, "outer.")) {
+  for (auto const& each : golden::outer_optimizers(expected, "outer.")) {
+    std::string const& name = each.name;
     CAPTURE(name);
-    auto const slots = outer.picked_slots();
-    auto seen = play(f, 2, outer, diloco::gather{});
+    auto const slots = each.optimizer.picked_slots();
+    auto seen = play(f, 2, each.optimizer, diloco::gather{});
     for (observations& worker : seen) {
       for (char const* const tensor : {"w1", "b1", "w2", "b2"}) {
         if (slots.empty()) worker.erase(std::string("slot.first.") + tensor);
