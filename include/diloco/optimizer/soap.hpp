@@ -131,13 +131,16 @@ struct soap_layout {
     bool const matrix = columns > 1;
     left.extent = matrix && rows <= longest ? rows : 0;
     right.extent = matrix && columns <= longest ? columns : 0;
-    for (soap_side* side : {&left, &right}) {
+    soap_side* const sides[] = {&left, &right};
+    for (soap_side* const side : sides) {
       side->s = take(memory, side->extent * side->extent);
       side->q = take(memory, side->extent * side->extent);
       side->rank = take(scratch, side->extent);
     }
     std::size_t const most = left.extent > right.extent ? left.extent : right.extent;
-    for (std::size_t* buffer : {&x, &y, &z}) *buffer = take(scratch, rows * columns);
+    x = take(scratch, rows * columns);
+    y = take(scratch, rows * columns);
+    z = take(scratch, rows * columns);
     square = take(scratch, most * most);
     sorted = take(scratch, most * most);
     estimate = take(scratch, most);
@@ -251,7 +254,8 @@ struct soap {
   template <class E>
   void start(stepped<E> const& on, float const* g) const {
     on.average(g, 1.0f - beta2, 0.0f);
-    for (detail::soap_side const& side : {on.at.left, on.at.right}) {
+    detail::soap_side const sides[] = {on.at.left, on.at.right};  // nvcc 13.0 loses itself in a loop over a braced list
+    for (detail::soap_side const& side : sides) {
       if (side.turned()) algebra.eigenvectors(on.where, side.extent, on.s(side), on.q(side));
     }
   }
@@ -262,7 +266,8 @@ struct soap {
     float *const m = on.t.slots[0], *const v = on.t.slots[1];
     float *const plain = on.t.scratch + on.at.z, *const sorted = on.t.scratch + on.at.x;
     on.turn_back(m, plain, 1.0f, 0.0f);
-    for (detail::soap_side const& side : {on.at.left, on.at.right}) {
+    detail::soap_side const sides[] = {on.at.left, on.at.right};
+    for (detail::soap_side const& side : sides) {
       if (side.turned()) iterate(on, side);
     }
     on.turn(plain, m);
