@@ -161,8 +161,9 @@ struct soap_layout {
 /// step, decay, and only then take this gradient into the means; every `frequency` steps one power iteration and a QR turn
 /// the bases on, m with them, v only sorted. Sides beyond 10,000 are left as they are, and a vector has no basis. A tensor of
 /// more than two extents is its first × the rest. Inner only: its algebra's bits depend on the machine, so it is not
-/// replicated. Memory: 2·(rows² + columns²) floats beside m and v. Cost: 3·r·c·(r + c) multiply-adds a step, half of the two
-/// last of them where `gram` takes one half; a refresh about 2·(r³ + c³) more and 2·r·c·(r + c).
+/// replicated. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where
+/// `gram` takes one half of a product; a refresh 2·r·c·(r + c) more and some 4·(r³ + c³), with `eigen` most of these in one
+/// thread; the eigenvectors of the first step 9·(r³ + c³).
 template <class Algebra>
 struct soap {
   static_assert(spectral_algebra<Algebra>,
