@@ -23,10 +23,7 @@ function(diloco_add_fuzz name corpus seconds)
   target_link_options(${program} PRIVATE -fsanitize=fuzzer,address,undefined)
 
   # New finds go to the first folder, in the build tree; the committed corpus is only read.
-  set(finds "${CMAKE_CURRENT_BINARY_DIR}/fuzz")
-  if(NOT name STREQUAL "decoders")
-    string(APPEND finds ".${name}")
-  endif()
+  set(finds "${CMAKE_CURRENT_BINARY_DIR}/finds.${name}") # fuzz.${name} is the program
   file(MAKE_DIRECTORY "${finds}")
   add_test(NAME ${program}
            COMMAND ${program} -max_total_time=${seconds} -timeout=5 -rss_limit_mb=2048 -print_final_stats=1
