@@ -53,6 +53,7 @@ class DiLoCo
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool is_staged = staged_compressor<Compressor>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
+  static constexpr bool weighs_elements = elementwise_combine<Combine>;
 
   /// What a trainer and its flight both know: whose it is, and whether it was lost.
   struct watch {
@@ -281,46 +282,24 @@ class DiLoCo
   [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
     return digest_of_column(anchor_ + first, n);
   }
-  /// Through a staging copy where the host cannot read the columns.
-  [[nodiscard]] std::uint64_t digest_of_column(float const* from, std::size_t n) const {
-    if constexpr (Executor::columns_on_host) {
-      return digest_of(from, n);
-    } else {
-      buffer const staging = recipe_.executor.allocate_wire(n * sizeof(float));
-      recipe_.executor.copy_to_host(staging.data(), from, n * sizeof(float));
-      recipe_.executor.wait();
-      return digest_of(staging.template as<float>(), n);
-    }
-  }
-
-  /// Of a tensor as the caller gave it.
-  [[nodiscard]] std::uint64_t digest_of_start(layout::row const& r) const {
-    if (r.data != nullptr) return digest_of_column(r.data, r.size);
-    std::size_t const bytes = r.size * sizeof(bfloat16);  // frozen bfloat16
-    buffer const staging = recipe_.executor.allocate_wire(bytes);
-    if constexpr (Executor::columns_on_host) {
-      std::memcpy(staging.data(), r.bf16, bytes);
-    } else {
-      recipe_.executor.copy_to_host(staging.data(), r.bf16, bytes);
-      recipe_.executor.wait();
-    }
-    hash64 h;
-    for (std::size_t i = 0; i < r.size; ++i) h.add(std::uint64_t{staging.template as<bfloat16>()[i].bits});
-    return h.value();
-  }
+  [[nodiscard]] std::uint64_t digest_of_column(float const* from, std::size_t n) const;
+  [[nodiscard]] std::uint64_t digest_of_start(layout::row const& r) const;
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
   [[nodiscard]] static std::size_t carried_by(recipe_type const& r) {
-    return r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0;
+    return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (weighs_elements ? 1 : 0);
   }
+  void list_carried(float* mean_weight);
+  [[nodiscard]] element_weights weights() const;
   [[nodiscard]] carried_planes carried(std::size_t first_tile) const {
-    return {index_.tiles() + first_tile, index_.carried(),      index_.shard_columns(), plan_.carried(),
-            plan_.carried_offset(),      plan_.carried_stride()};
+    return {index_.tiles() + first_tile, index_.carried_from(), index_.carried_to(),
+            index_.shard_columns(),      plan_.carried(),       plan_.carried_offset(),
+            plan_.carried_stride()};
   }
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
-  void average_inner_state(arrival_type const& a, bool sharded, std::byte* to_slot);
+  void average_carried(arrival_type const& a, bool sharded, std::byte* to_slot);
   template <class C = Compressor>
   [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                       std::uint32_t phase) const;
@@ -358,7 +337,8 @@ class DiLoCo
   residual_columns<residual_bits<Feedback>, padding> residual_;          // (column)
   residual_columns<residual_bits<owner_type>, padding> owner_residual_;  // (own shard)
   float* common_ = nullptr;
-  float* workbench_ = nullptr;  // of a staged compressor, where no residual can be it
+  float* mean_weight_ = nullptr;  // of a rule that weighs elements
+  float* workbench_ = nullptr;    // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
   buffer constants_;                   // of a staged compressor; the host writes them once
   memory_pair memory_, owner_memory_;  // the second, of the own shard, unless all agree on the first

@@ -60,7 +60,14 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
   }
   for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
-  if (plan_.carried() != 0) inner_.list(layout_, index_.carried());
+  if constexpr (weighs_elements) {
+    static_assert(
+        inner_state<Inner>::has_slot(Combine::weighs_by),
+        "diloco: combine: weighs elements by a slot that the inner optimizer has not; precision_weighted wants "
+        "ivon's h");
+    mean_weight_ = column("mean_weight", n);
+  }
+  list_carried(mean_weight_);
   if (inner_state<Inner>::has_tensor_steps || clips())
     factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
   if (clips()) {
@@ -154,6 +161,64 @@ result<> DILOCO_CLASS::compare_with_peers() {
   return agree(recipe_.transport, recipe_.executor, terms, 11, limit);
 }
 
+/// Through a staging copy where the host cannot read the columns.
+DILOCO_ENGINE
+std::uint64_t DILOCO_CLASS::digest_of_column(float const* from, std::size_t n) const {
+  if constexpr (Executor::columns_on_host) {
+    return digest_of(from, n);
+  } else {
+    buffer const staging = recipe_.executor.allocate_wire(n * sizeof(float));
+    recipe_.executor.copy_to_host(staging.data(), from, n * sizeof(float));
+    recipe_.executor.wait();
+    return digest_of(staging.template as<float>(), n);
+  }
+}
+
+/// Of a tensor as the caller gave it.
+DILOCO_ENGINE
+std::uint64_t DILOCO_CLASS::digest_of_start(layout::row const& r) const {
+  if (r.data != nullptr) return digest_of_column(r.data, r.size);
+  std::size_t const bytes = r.size * sizeof(bfloat16);  // frozen bfloat16
+  buffer const staging = recipe_.executor.allocate_wire(bytes);
+  if constexpr (Executor::columns_on_host) {
+    std::memcpy(staging.data(), r.bf16, bytes);
+  } else {
+    recipe_.executor.copy_to_host(staging.data(), r.bf16, bytes);
+    recipe_.executor.wait();
+  }
+  hash64 h;
+  for (std::size_t i = 0; i < r.size; ++i) h.add(std::uint64_t{staging.template as<bfloat16>()[i].bits});
+  return h.value();
+}
+
+/// What travels beside the pseudo-gradient: slots to be averaged in place, and last of all what a rule weighs elements by.
+DILOCO_ENGINE
+void DILOCO_CLASS::list_carried(float* mean_weight) {
+  std::size_t const planes = plan_.carried();
+  if (planes == 0) return;
+  bool const averages = recipe_.inner_at_sync == at_sync::average;
+  for (float** table : {index_.carried_from(), index_.carried_to()}) {
+    if (averages) inner_.list(layout_, table, planes);
+  }
+  if constexpr (weighs_elements) {
+    std::size_t const last = planes - 1;
+    inner_.list(layout_, Combine::weighs_by, index_.carried_from() + last, planes);
+    for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
+      float* const* const from = index_.carried_from() + r * planes + last;
+      index_.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight + layout_.rows()[r].column;
+    }
+    inner_.list(layout_, Combine::weighs_by, index_.weighted(), 1);
+  }
+}
+
+DILOCO_ENGINE
+element_weights DILOCO_CLASS::weights() const {
+  if constexpr (weighs_elements)
+    return {index_.weighted(), recipe_.combine.prior};
+  else
+    return {};
+}
+
 DILOCO_ENGINE
 std::string DILOCO_CLASS::describe() const {
   int const k = recipe_.transport.size();
@@ -182,7 +247,8 @@ std::string DILOCO_CLASS::describe() const {
               three_digits(bits),
               " bit)",
               feedback,
-              plan_.carried() == 0 ? "" : " + inner state (32 bit each)",
+              recipe_.inner_at_sync == at_sync::average ? " + inner state (32 bit each)" : "",
+              weighs_elements ? " + weights (32 bit)" : "",
               " · ",
               pattern_ == pattern::gather ? gather::name : scatter_gather::name,
               " over ",

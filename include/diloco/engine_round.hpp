@@ -44,13 +44,13 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
     float* const x = residual_is_workbench ? residual_.to : workbench_;
     run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
                stage_extent{everything.tiles, 0, everything.slices},
-               local_delta<Feedback, padding>{step, index_.theta(), anchor_, residual_},
+               local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, weights()},
                keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row());
   } else {
-    recipe_.executor.for_each(
-        index_.tile_count(),
-        encode_kernel<Compressor, Feedback>{recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_,
-                                            residual_, slots, plan_.slot_bytes(), index_.bad_row(), who(0)});
+    recipe_.executor.for_each(index_.tile_count(),
+                              encode_kernel<Compressor, Feedback, weighs_elements>{
+                                  recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_, residual_, slots,
+                                  plan_.slot_bytes(), index_.bad_row(), who(0), weights()});
   }
   if (plan_.carried() != 0) {
     recipe_.executor.for_each(index_.tile_count(),
@@ -244,11 +244,11 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
                                              received(contributions, false), step, index_.tiles() + own.first_tile,
                                              own.column, owner_residual_, slot, index_.bad_row(), who(1)});
   }
-  average_inner_state(contributions, false, slot);
+  average_carried(contributions, false, slot);
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::average_inner_state(arrival_type const& a, bool sharded, std::byte* to_slot) {
+void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byte* to_slot) {
   if (plan_.carried() == 0) return;
   int const voices = static_cast<int>(a.roster().size());
   std::size_t const first = to_slot == nullptr ? 0 : plan_[recipe_.transport.rank()].first_tile;
@@ -260,16 +260,18 @@ void DILOCO_CLASS::average_inner_state(arrival_type const& a, bool sharded, std:
 DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
-  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots> kernel{
+  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements> kernel{
       received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
   for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   kernel.shown = shown({rounds_, 0, 3});
+  kernel.weights = weights();
+  kernel.mean_weight = mean_weight_;
+  average_carried(a, sharded, nullptr);
   recipe_.executor.for_each(index_.tile_count(), kernel);
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{kernel.wires, memory_.next});
-  average_inner_state(a, sharded, nullptr);
   recipe_.executor.wait();
 }
 

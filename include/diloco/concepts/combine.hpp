@@ -18,5 +18,12 @@ concept linear_combine = std::copyable<C> &&
   { c.coefficients(weights, out) } -> std::same_as<bool>;
 };
 
+/// Weighs each element as well, by the inner slot named `weighs_by` plus `prior`, which then travels beside the pseudo-gradient.
+template <class C>
+concept elementwise_combine = linear_combine<C> && requires(C const& c) {
+  { C::weighs_by } -> std::convertible_to<std::string_view>;
+  { c.prior } -> std::convertible_to<float>;
+};
+
 }  // namespace v0
 }  // namespace diloco

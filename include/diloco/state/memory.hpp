@@ -35,7 +35,7 @@ class index_memory {
         rows_(l.rows().size()),
         ranks_(static_cast<std::size_t>(ranks)),
         shards_(plan.carried() == 0 ? 0 : static_cast<std::size_t>(plan.shards())),
-        carried_(rows_ * plan.carried()),
+        carried_(2 * rows_ * plan.carried()),
         memory_(where.allocate_wire(bytes())) {
     std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles_ != 0) write_group_tiles(l);
@@ -76,13 +76,18 @@ class index_memory {
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
   [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(coefficients() + (ranks_ + 1) / 2 * 2); }
   [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
-  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie.
+  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie, and where
+  /// their mean goes.
   [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
-  [[nodiscard]] float** carried() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
+  [[nodiscard]] float** carried_from() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
+  [[nodiscard]] float** carried_to() const { return carried_from() + carried_ / 2; }
+  /// (rows): by what elements are weighted.
+  [[nodiscard]] float** weighted() const { return carried_to() + carried_ / 2; }
   [[nodiscard]] std::size_t bytes() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
            ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
-           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
+           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) +
+           (carried_ + (carried_ == 0 ? 0 : rows_)) * sizeof(float*);
   }
 
  private:

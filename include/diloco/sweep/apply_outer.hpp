@@ -49,7 +49,8 @@ struct received_wires<C> {
 
 /// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄, or mix·θ + (1−mix)·θ̄ where steps were taken
 /// while the round was under way. The anchor is never mixed.
-template <compressor C, class Step, std::size_t Slots>
+/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first.
+template <compressor C, class Step, std::size_t Slots, bool Weighted = false>
 struct apply_outer_kernel {
   static constexpr int block = received_wires<C>::block;
 
@@ -63,6 +64,8 @@ struct apply_outer_kernel {
   float* common = nullptr;               // padded column: g is added to it, and the step is by the sum
   float* owed = nullptr;                 // padded column: g is subtracted from it
   shown_rows shown = {};
+  element_weights weights = {};        // whose rows are weighted
+  float const* mean_weight = nullptr;  // padded column: Σ c_k·h_k
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -78,6 +81,16 @@ struct apply_outer_kernel {
     int const first = first_element<L, block>(l), mine = owned_elements<L, block>(l, count);
     std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
     auto g = wires.combine(l, t, offset, count);
+    if constexpr (Weighted) {
+      if (weights.rows[t.row] != nullptr) {
+        float const* const h = mean_weight + column;
+        // Bytes that no encoder wrote must not divide by zero.
+        for_first<L, lane_elements<L, block>>(mine, [&](int i) {
+          float const w = h[i] + weights.prior;
+          g.v[i] = g.v[i] / (w > 0x1p-60f ? w : 0x1p-60f);
+        });
+      }
+    }
     if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
     if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;

@@ -9,7 +9,8 @@ inline namespace v0 {
 /// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a shard's payload.
 struct carried_planes {
   tile const* tiles;
-  float* const* columns;             // (rows, planes): where each row's elements lie; null where it has none
+  float* const* from;                // (rows, planes): where each row's elements lie; null where it has none
+  float* const* to;                  // likewise: where their mean goes
   std::size_t const* shard_columns;  // (shards): first padded element
   std::size_t planes;
   std::size_t offset, stride;  // bytes into a slot; elements from one plane to the next
@@ -19,8 +20,8 @@ struct carried_planes {
     using number = std::conditional_t<std::is_const_v<Byte>, float const, float>;
     return reinterpret_cast<number*>(slot + offset) + plane * stride + (t.column - shard_columns[t.shard]);
   }
-  DILOCO_HD float* column(tile const& t, std::size_t plane) const {
-    float* const row = columns[t.row * planes + plane];
+  DILOCO_HD float* column(float* const* table, tile const& t, std::size_t plane) const {
+    float* const row = table[t.row * planes + plane];
     return row == nullptr ? nullptr : row + t.begin;
   }
 };
@@ -39,7 +40,7 @@ struct carry_out_kernel {
     tile const t = planes.tiles[index];
     std::uint32_t largest = 0;
     for (std::size_t plane = 0; plane < planes.planes; ++plane) {
-      float const* const from = planes.column(t, plane);
+      float const* const from = planes.column(planes.from, t, plane);
       if (from == nullptr) continue;
       float* const to = planes.on_wire(slots + t.shard * slot_bytes, t, plane);
       for_each_block<block>(t, [&](int offset, auto count) {
@@ -72,7 +73,7 @@ struct carry_mean_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = planes.tiles[index];
     for (std::size_t plane = 0; plane < planes.planes; ++plane) {
-      float* const column = planes.column(t, plane);
+      float* const column = planes.column(planes.to, t, plane);
       if (column == nullptr) continue;
       float* const to = to_slot == nullptr ? column : planes.on_wire(to_slot, t, plane);
       for_each_block<block>(t, [&](int offset, auto count) {

@@ -8,8 +8,8 @@ namespace diloco {
 inline namespace v0 {
 
 /// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never exists in
-/// memory. The new residual goes beside the old one and becomes current when the round commits.
-template <block_compressor C, feedback F>
+/// memory. The new residual goes beside the old one and becomes current when the round commits. Weighted: of (h + prior)·(θ̄ − θ).
+template <block_compressor C, feedback F, bool Weighted = false>
 struct encode_kernel {
   C compressor;
   feedback_step<F> step;
@@ -21,6 +21,7 @@ struct encode_kernel {
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
   draw who;
+  element_weights weights = {};
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -30,7 +31,7 @@ struct encode_kernel {
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       fragment<L, C::block> x;
-      std::uint32_t const magnitude = measure(l, x, count, p + offset, column);
+      std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
       encode_block(l, compressor, step, x, block_info{count, 0.0f, column, who}, magnitude,
                    block_at<C>(bytes, t, offset), residual, column, bad_row, t.row);
     });
@@ -39,13 +40,20 @@ struct encode_kernel {
  private:
   template <lanes L>
   DILOCO_HD std::uint32_t measure(L l, fragment<L, C::block>& x, int count, float const* DILOCO_RESTRICT p,
-                                  std::size_t column) const {
+                                  std::size_t column, tile const& t, int offset) const {
     int const first = first_element<L, C::block>(l);
     int const mine = owned_elements<L, C::block>(l, count);
     float const* DILOCO_RESTRICT from = anchor + column;
     std::uint32_t magnitude = 0;
     if (count != C::block) x = {};
-    if (residual.none()) {
+    if constexpr (Weighted) {
+      fragment<L, C::block> const w = weigh(l, t, offset, count);
+      auto const e = residual.block(l, column, count);
+      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
+        x.v[i] = step.want(product(w.v[i], from[first + i] - p[first + i]), residual.none() ? 0.0f : e(i));
+        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+      });
+    } else if (residual.none()) {
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
         x.v[i] = from[first + i] - p[first + i];
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
@@ -58,6 +66,17 @@ struct encode_kernel {
       });
     }
     return magnitude;
+  }
+  template <lanes L>
+  DILOCO_HD fragment<L, C::block> weigh(L l, tile const& t, int offset, int count) const {
+    fragment<L, C::block> w;
+    float const* const row = weights.rows[t.row];
+    for (int i = 0; i < w.size; ++i) w.v[i] = 1.0f;
+    if (row == nullptr) return w;
+    float const* const h = row + t.begin + offset + first_element<L, C::block>(l);
+    for_first<L, lane_elements<L, C::block>>(owned_elements<L, C::block>(l, count),
+                                             [&](int i) { w.v[i] = h[i] + weights.prior; });
+    return w;
   }
 };
 

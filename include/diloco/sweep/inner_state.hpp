@@ -164,14 +164,39 @@ class inner_state {
     return most;
   }
   (std::make_index_sequence<group_count>{});
-  /// (rows, planes): where each row's slots lie.
-  void list(layout const& l, float** to) const {
+  /// Writes to[row · stride + s], for each slot s: where that row's lie, or null.
+  void list(layout const& l, float** to, std::size_t stride) const {
     for (layout::row const& r : l.rows()) {
       for (std::size_t s = 0; s < planes; ++s) {
         float* const column = groups_[r.group].slots[s];
-        *to++ = column == nullptr || r.frozen ? nullptr : column + r.group_column;
+        to[s] = column == nullptr || r.frozen ? nullptr : column + r.group_column;
       }
+      to += stride;
     }
+  }
+  /// Writes to[row · stride]: where that row's slot of one name lies, or null.
+  void list(layout const& l, std::string_view slot, float** to, std::size_t stride) const {
+    for (layout::row const& r : l.rows()) {
+      held const& h = groups_[r.group];
+      *to = nullptr;
+      for (std::size_t s = 0; s < max_slots; ++s) {
+        if (h.slots[s] != nullptr && h.names[s] == slot && !r.frozen) *to = h.slots[s] + r.group_column;
+      }
+      to += stride;
+    }
+  }
+  static constexpr bool has_slot(std::string_view slot) {
+    bool found = false;
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (([&] {
+         if constexpr (slot_count_of<group_optimizer_of<Inner, I>> != 0) {
+           for (std::string_view s : group_optimizer_of<Inner, I>::slots) found = found || s == slot;
+         }
+       }()),
+       ...);
+    }
+    (std::make_index_sequence<group_count>{});
+    return found;
   }
 
   /// Zeros all of it.
@@ -263,7 +288,9 @@ class inner_state<Inner> {
  public:
   static constexpr bool has_tensor_steps = false, has_samples = false;
   static constexpr std::size_t planes = 0;
-  void list(layout const&, float**) const {}
+  void list(layout const&, float**, std::size_t) const {}
+  void list(layout const&, std::string_view, float**, std::size_t) const {}
+  static constexpr bool has_slot(std::string_view) { return false; }
   [[nodiscard]] static std::string complaint(Inner const&, layout const&) { return {}; }
   template <executor E>
   void allocate(E const&, table&, layout const&, Inner const&) {}

@@ -81,18 +81,27 @@ DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bit
   });
 }
 
-/// x = want(θ̄ − θ, e).
-template <feedback F, int Block>
+/// x = want(θ̄ − θ, e); weighted: of (h + prior)·(θ̄ − θ).
+template <feedback F, int Block, bool Weighted = false>
 struct local_delta {
   feedback_step<F> step;
   float* const* theta;  // (rows)
   float const* anchor;  // padded column
   residual_columns<residual_bits<F>, Block> residual;
+  element_weights weights = {};
 
   template <lanes L>
   DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
     float const* DILOCO_RESTRICT from = anchor + t.column;
+    if constexpr (Weighted) {
+      if (float const* const row = weights.rows[t.row]; row != nullptr) {
+        float const* const h = row + t.begin;
+        for_each_residual(l, t, residual, t.column,
+                          [&](int i, float e) { x[i] = step.want(product(h[i] + weights.prior, from[i] - p[i]), e); });
+        return;
+      }
+    }
     for_each_residual(l, t, residual, t.column, [&](int i, float e) { x[i] = step.want(from[i] - p[i], e); });
   }
 };

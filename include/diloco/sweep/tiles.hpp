@@ -44,6 +44,12 @@ struct gradient_rows {
   }
 };
 
+/// By what each element of a pseudo-gradient is multiplied before it is sent: 1 where a row has none.
+struct element_weights {
+  float const* const* rows = nullptr;  // (rows)
+  float prior = 0.0f;
+};
+
 /// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even, or up or down as
 /// a draw says, so that the mean is θ (also where |θ| would round to Inf: it stays at the largest number); or θ itself. `who` is
 /// the same on all ranks after a round.

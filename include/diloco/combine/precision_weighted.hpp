@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/combine/weighted_mean.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// Each element of each worker's pseudo-gradient counts by how sure that worker is of it: Σ wᵢ·(hᵢ + prior)·Δᵢ / Σ wᵢ·(hᵢ + prior),
+/// with h the inner optimizer's slot of that name, as ivon keeps it (Shen et al. 2024). Workers send (h + prior)·Δ, compressed
+/// and with feedback in those units, and h itself as float32: 4 B/param more on the wire, and one column more. `prior` is ivon's
+/// weight_decay. Tensors whose group has no h are averaged by tokens alone.
+struct precision_weighted {
+  float prior = 1e-4f;
+
+  static constexpr std::string_view name = "precision_weighted";
+  static constexpr std::string_view weighs_by = "h";
+
+  bool coefficients(std::span<double const> weights, std::span<float> out) const {
+    return weighted_mean{}.coefficients(weights, out);
+  }
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("prior", prior, positive);
+  }
+  friend bool operator==(precision_weighted const&, precision_weighted const&) = default;
+};
+
+}  // namespace v0
+}  // namespace diloco
