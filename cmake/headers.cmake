@@ -9,7 +9,6 @@ set(DILOCO_HEADERS
     include/diloco/compressor/detail/floating.hpp
     include/diloco/compressor/detail/integer.hpp
     include/diloco/compressor/detail/orthonormal.hpp
-    include/diloco/compressor/detail/pick.hpp
     include/diloco/compressor/detail/raw.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
     include/diloco/compressor/detail/sparse.hpp
@@ -46,6 +45,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/transport.hpp
     include/diloco/core/buffer.hpp
     include/diloco/core/config.hpp
+    include/diloco/core/dynamic_map.hpp
     include/diloco/core/error.hpp
     include/diloco/core/field.hpp
     include/diloco/core/float_formats.hpp
@@ -56,6 +56,7 @@ set(DILOCO_HEADERS
     include/diloco/core/normal.hpp
     include/diloco/core/ordered_sum.hpp
     include/diloco/core/pack.hpp
+    include/diloco/core/pick.hpp
     include/diloco/core/rng.hpp
     include/diloco/core/text.hpp
     include/diloco/diloco.hpp
@@ -75,6 +76,7 @@ set(DILOCO_HEADERS
     include/diloco/optimizer/adafactor.hpp
     include/diloco/optimizer/adam.hpp
     include/diloco/optimizer/adamw.hpp
+    include/diloco/optimizer/adamw8bit.hpp
     include/diloco/optimizer/bmuf.hpp
     include/diloco/optimizer/delayed_nesterov.hpp
     include/diloco/optimizer/detail/tensor_tiles.hpp

@@ -34,6 +34,7 @@
 #include <diloco/optimizer/adafactor.hpp>
 #include <diloco/optimizer/adam.hpp>
 #include <diloco/optimizer/adamw.hpp>
+#include <diloco/optimizer/adamw8bit.hpp>
 #include <diloco/optimizer/bmuf.hpp>
 #include <diloco/optimizer/delayed_nesterov.hpp>
 #include <diloco/optimizer/external.hpp>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <diloco/compressor/detail/block_sums.hpp>
-#include <diloco/compressor/detail/pick.hpp>
 #include <diloco/compressor/detail/scaled_codes.hpp>
+#include <diloco/core/pick.hpp>
 #include <diloco/core/text.hpp>
 
 #include <string_view>

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The 256 numbers of both dynamic maps against their construction, and the nearest of them against a search in double.
+#include <diloco/core/dynamic_map.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+using namespace diloco;
+
+namespace {
+
+/// 0, 1, and the midpoints of equal cells of seven decades: with a sign 2^d cells and both signs, without one 2^(d+1).
+std::vector<double> numbers_of(bool with_sign) {
+  std::vector<double> all{0.0, 1.0};
+  for (int d = 0; d < 7; ++d) {
+    int const cells = 1 << (with_sign ? d : d + 1);
+    for (int c = 0; c < cells; ++c) {
+      double const x = (0.1 + 0.9 * (c + 0.5) / cells) * std::pow(10.0, d - 6);
+      all.push_back(x);
+      if (with_sign) all.push_back(-x);
+    }
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+template <class Map>
+double value(std::uint32_t code) {
+  return double(Map::value(code << 24 | 0xabcdefu));  // noise below
+}
+
+/// The place of the nearest, the lower one half way.
+std::uint32_t nearest(std::vector<double> const& all, double x) {
+  auto const above = std::size_t(std::lower_bound(all.begin(), all.end(), x) - all.begin());
+  if (above == 0) return 0;
+  if (above == all.size()) return std::uint32_t(above - 1);
+  return std::uint32_t(all[above] - x < x - all[above - 1] ? above : above - 1);
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("dynamic maps: 256 numbers, rising, as constructed", Map, dynamic_map<true>, dynamic_map<false>) {
+  bool const with_sign = Map::zero != 0;
+  auto const expected = numbers_of(with_sign);
+  REQUIRE(expected.size() == 256);
+  for (std::uint32_t c = 0; c < 256; ++c) {
+    CAPTURE(c);
+    CHECK(std::fabs(value<Map>(c) - expected[c]) <= 3e-7 * std::fabs(expected[c]));
+    if (c > 0) CHECK(value<Map>(c) > value<Map>(c - 1));
+  }
+  CHECK(bits_of(Map::value(Map::zero << 24)) == 0u);
+  CHECK(value<Map>(255) == 1.0);
+  CHECK(value<Map>(with_sign ? 128 : 1) == doctest::Approx(with_sign ? 5.5e-7 : 3.25e-7));
+}
+
+TEST_CASE_TEMPLATE("dynamic maps: every number has its own code, at any scale", Map, dynamic_map<true>,
+                   dynamic_map<false>) {
+  for (std::uint32_t c = 0; c < 256; ++c) {
+    CAPTURE(c);
+    CHECK(Map::code(Map::value(c << 24), 1.0f) == c);
+    CHECK(Map::code(Map::value(c << 24) * 0x1p-90f, 0x1p90f) == c);
+    CHECK(Map::code(product(Map::value(c << 24), 3.3e-20f), 1.0f / 3.3e-20f) == c);
+  }
+}
+
+TEST_CASE_TEMPLATE("dynamic maps: the nearest wins", Map, dynamic_map<true>, dynamic_map<false>) {
+  auto const all = numbers_of(Map::zero != 0);
+  for (std::uint32_t c = 0; c + 1 < 256; ++c) {
+    CAPTURE(c);
+    double const low = all[c], high = all[c + 1], half_way = (low + high) / 2;
+    double const width = 2e-6 * std::max(std::fabs(low), std::fabs(high));  // 16 roundings of the larger
+    CHECK(Map::code(float(half_way - width), 1.0f) == c);
+    CHECK(Map::code(float(half_way + width), 1.0f) == c + 1);
+    std::uint32_t const tie = Map::code(float(half_way), 1.0f);
+    CHECK((tie == c || tie == c + 1));
+  }
+  // A sweep over ten decades of floats, 97 of a million apart.
+  std::size_t far = 0;
+  for (std::uint32_t b = bits_of(1e-10f); b <= bits_of(1.0f); b += 811) {
+    for (double sign : {1.0, -1.0}) {
+      if (sign < 0 && Map::zero == 0) continue;
+      double const x = sign * double(float_of(b));
+      std::uint32_t const code = Map::code(float(x), 1.0f);
+      REQUIRE(code < 256);
+      double const best = std::fabs(all[nearest(all, x)] - x);
+      if (std::fabs(all[code] - x) > best + 1e-6 * std::fabs(x)) ++far;
+    }
+  }
+  CHECK(far == 0);
+}
+
+TEST_CASE("dynamic maps: what lies outside gets the last code of its side") {
+  float const largest = std::numeric_limits<float>::max();
+  for (float x : {1.0f, 1.5f, 100.0f, largest}) {
+    CAPTURE(x);
+    CHECK(dynamic_map<true>::code(x, 1.0f) == 255);
+    CHECK(dynamic_map<true>::code(-x, 1.0f) == 0);
+    CHECK(dynamic_map<false>::code(x, 1.0f) == 255);
+  }
+  for (float x : {0.0f, 1e-7f, std::numeric_limits<float>::denorm_min()}) {
+    CHECK(dynamic_map<true>::code(x, 1.0f) == 127);
+    CHECK(dynamic_map<true>::code(-x, 1.0f) == 127);
+    CHECK(dynamic_map<false>::code(x, 1.0f) == 0);
+  }
+}
