@@ -78,6 +78,35 @@ void inner_step(benchmark::State& state) {
                                  [&] { p.executor.for_each(p.l.tiles().size(), kernel); });
 }
 
+/// An optimizer over whole tensors on one of them, in turn with `Other` of float32 slots: %time is its time of the other's.
+template <class Executor, tensor_optimizer O, element_optimizer Other>
+void whole_step(benchmark::State& state) {
+  plane<Executor, f32> p;
+  layout::row const& row = p.l.rows()[0];
+  std::size_t const columns = row.columns(), rows = row.size / columns;
+  float const* const g = p.column("gradient");
+  float* const memory = p.zeros(memory_elements_of<O>(rows, columns));
+  float* const scratch = p.zeros(O::scratch_elements(rows, columns));
+  auto const other = Other{}.at({100, 1.0f});
+  void const* gradients[1] = {g};
+  std::uint64_t const is_bf16[1] = {0};
+  inner_step_kernel<std::remove_const_t<decltype(other)>, slot_count<Other>> kernel{
+      other, 1.0f, nullptr, p.l.tiles().data(), p.rows, {gradients, is_bf16}, {}, {}};
+  for (auto& slot : kernel.slots) slot = p.zeros(n);
+  float const one = 1.0f;
+  std::vector<double> ratios;
+  double const bytes = 12.0 + 8.0 * static_cast<double>(memory_elements_of<O>(rows, columns)) / static_cast<double>(n);
+  bench::against_triad<Executor>(
+      state, n, bytes,
+      [&] {
+        O{}.step(p.executor, tensor_step<0>{rows, columns, p.theta.data(), g, &one, {}, memory, scratch, {100, 1.0f}});
+      },
+      [&](double seconds) {
+        ratios.push_back(100.0 * seconds / bench::seconds_of([&] { p.executor.for_each(p.l.tiles().size(), kernel); }));
+      });
+  state.counters["%time"] = bench::median(ratios);
+}
+
 /// Sweep A with all that it reads and writes; called, it runs once.
 template <class Executor, compressor C, feedback F>
 struct encoding {
@@ -190,6 +219,7 @@ void register_all(std::string const& on) {
   add("inner_step/schedule_free_adamw", inner_step<Executor, schedule_free_adamw>);
   add("inner_step/delayed_nesterov", inner_step<Executor, delayed_nesterov>);
   add("inner_step/fedyogi", inner_step<Executor, fedyogi>);
+  add("inner_step/adamw8bit", whole_step<Executor, adamw8bit<>, adamw>);
   auto const both = [&]<class C>(C) {
     std::string const name(C::name);
     add("sweep_a/" + name, sweep_a<Executor, C, error_feedback>);

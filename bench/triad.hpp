@@ -46,10 +46,17 @@ class triad {
   std::vector<float> a_, b_, c_;
 };
 
+inline double median(std::vector<double>& v) {
+  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
+  return v[v.size() / 2];
+}
+
 /// Times `sweep` (which moves `bytes` per call) against the triad, alternating, and reports parameters per second, bytes
-/// per parameter and the share of the triad's bandwidth that the sweep's own bytes reach (medians of the run).
-template <class Executor, class Sweep>
-void against_triad(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep) {
+/// per parameter and the share of the triad's bandwidth that the sweep's own bytes reach (medians of the run). `beside` is
+/// called with the seconds of each sweep.
+template <class Executor, class Sweep, class Beside>
+void against_triad(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep,
+                   Beside&& beside) {
   static triad<Executor> reference(std::size_t{1} << 24);
   std::vector<double> share, speed;
   sweep();
@@ -60,16 +67,18 @@ void against_triad(benchmark::State& state, std::size_t parameters, double bytes
     double const rate = bytes_per_parameter * static_cast<double>(parameters) / seconds;
     share.push_back(100.0 * rate / limit);
     speed.push_back(rate);
+    beside(seconds);
   }
-  auto const median = [](std::vector<double>& v) {
-    std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-    return v[v.size() / 2];
-  };
   state.counters["params/s"] =
       benchmark::Counter(static_cast<double>(parameters), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["B/param"] = bytes_per_parameter;
   state.counters["GB/s"] = median(speed) * 1e-9;
   state.counters["%triad"] = median(share);
+}
+
+template <class Executor, class Sweep>
+void against_triad(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep) {
+  against_triad<Executor>(state, parameters, bytes_per_parameter, sweep, [](double) {});
 }
 
 }  // namespace bench

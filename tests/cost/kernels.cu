@@ -89,7 +89,7 @@ void every_kernel() {
   tensor_kernels<muon<cublas>>();
   tensor_kernels<adafactor>();
   tensor_kernels<soap<spectral>>();
-  tensor_kernels<adamw8bit>();
+  tensor_kernels<adamw8bit<>>();
   round_kernels<f32>();
   round_kernels<f16>();
   round_kernels<bf16>();

@@ -33,13 +33,13 @@ struct coded_column {
                                           [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
     std::uint32_t const most = L::max(magnitude);
     float const amax = most < smallest ? 0.0f : float_of(most);
-    float const scale = most < smallest || most >= infinite ? 0.0f : 1.0f / amax;
+    float const scale = most < smallest ? 0.0f : 1.0f / amax;
     pack<8, block>(l, count, codes + at * block, [&](int i) { return Map::code(x.v[i], scale) ^ Map::zero; });
     if (L::rank() == 0) scales[at] = amax;
   }
 
  private:
-  static constexpr std::uint32_t smallest = 1u << 23, infinite = 255u << 23;
+  static constexpr std::uint32_t smallest = 1u << 23;  // 2⁻¹²⁶, whose reciprocal is finite
 };
 
 /// One sweep over a tensor in blocks of 256: moments decoded, AdamW's step, moments encoded.
@@ -111,10 +111,12 @@ struct adamw_whole_kernel {
 /// code. State 2.03 B/param for 8; one sweep, 16.1 B/param for 28. Tensors of fewer than `LeastElements` keep float32 and take
 /// adamw's trajectory bit by bit. Inner only, over whole tensors; replicated.
 ///
-/// As in bitsandbytes, a v below 1.6e-7 of its block's largest, V, is kept as 0. The next step then divides by what its newest
-/// gradient alone makes of v: up to 1/√(1 − beta2) = 32·lr where that stays, and where that is 0 by eps alone. There
-/// |m| < 7.3·√v holds for the default betas, so that the step is at most 2.9e-3·lr·√V / eps: blocks that mix magnitudes 2,000
-/// apart want eps near 1e-3·√V. A NaN or Inf that is let in (DILOCO_CHECKS) makes its block NaN in the next step.
+/// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above 5 to 36 times it
+/// (that is half a code in the uppermost decade, more below), and falls only as its block's largest, V, falls. A v below
+/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Until then each step
+/// divides by what its own gradient makes of v: 1/√(1 − beta2) = 32·lr where that stays, and where it is suddenly 0 by eps
+/// alone, at most 1.3e-2·lr·√V / eps. Blocks that mix gradients more than 80 apart want eps near 1e-2·√V. A NaN or Inf
+/// that is let in (DILOCO_CHECKS) makes its block NaN in the next step.
 template <std::size_t LeastElements = 4096>
 struct adamw8bit {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
