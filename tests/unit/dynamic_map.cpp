@@ -106,4 +106,10 @@ TEST_CASE("dynamic maps: what lies outside gets the last code of its side") {
     CHECK(dynamic_map<true>::code(-x, 1.0f) == 127);
     CHECK(dynamic_map<false>::code(x, 1.0f) == 0);
   }
+  float const none = std::numeric_limits<float>::quiet_NaN();
+  for (float x : {none, -none}) {
+    CHECK(dynamic_map<true>::code(x, 1.0f) == 127);
+    CHECK(dynamic_map<false>::code(x, 1.0f) == 0);
+  }
+  CHECK(dynamic_map<false>::code(-1.0f, 1.0f) == 0);
 }

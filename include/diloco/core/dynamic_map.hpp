@@ -36,7 +36,7 @@ struct dynamic_map {
   }
 
   /// The code of the number nearest to x·scale, in the low 8 bits and nothing above; half way, to within rounding, either.
-  /// What lies outside of [−1, 1] gets the last code of its side. NaN, and x < 0 where there is no sign, get any.
+  /// What lies outside of [−1, 1] gets the last code of its side; NaN, and x < 0 where there is no sign, that of 0.
   DILOCO_HD static std::uint32_t code(float x, float scale) {
     float const t = product(x, scale);
     float const a = Signed ? std::fabs(t) : t;
