@@ -31,24 +31,24 @@ struct min_max {
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
-    std::uint32_t most = 0, least = 0;  // of the elements that there are: a tail's padding is not one of them
+    std::int32_t most = INT32_MIN, least = INT32_MAX;  // of the elements there are: a tail's padding is not one of them
     int const mine = owned_elements<L, Block>(l, info.count);
     for (int i = 0; i < x.size; ++i) {
-      std::uint32_t const k = ordered(x.v[i]);
-      most = larger(most, i < mine ? k : 0u);
-      least = larger(least, i < mine ? ~k : 0u);
+      std::int32_t const k = ordered(x.v[i]), up = i < mine ? k : INT32_MIN, down = i < mine ? k : INT32_MAX;
+      most = most > up ? most : up;
+      least = least < down ? least : down;
     }
     bool const zero = info.amax < smallest_block_magnitude;
-    float const high = zero ? 0.0f : number_of(L::max(most)), low = zero ? 0.0f : number_of(~L::max(least));
+    float const high = zero ? 0.0f : number_of(L::max(unsigned_of(most)));
+    float const low = zero ? 0.0f : number_of(~L::max(~unsigned_of(least)));
     if (L::rank() == 0) {
       reinterpret_cast<float*>(out.side)[0] = low;
       reinterpret_cast<float*>(out.side)[1] = high;
     }
     float const scale = high - low < smallest_block_magnitude ? 0.0f : levels / (high - low);
     pack<Bits, Block>(l, info.count, out.code, [&](int i) {
-      // 2²³ puts the unit in the last place; the greatest may exceed the last code by a rounding.
-      float const v = product(x.v[i] - low, scale);
-      return (bits_of((v < levels ? v : levels) + 8388608.0f)) & ((1u << Bits) - 1u);
+      // 2²³ puts the unit in the last place; what two roundings add to the greatest is rounded off again.
+      return bits_of(product(x.v[i] - low, scale) + 8388608.0f) & ((1u << Bits) - 1u);
     });
   }
   template <lanes L, class Sink>
@@ -56,21 +56,24 @@ struct min_max {
     float const low = bound(in.side), high = bound(in.side + sizeof(float));
     float const unit = product(high - low, 1.0f / levels);
     unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
-      std::uint32_t const q = top >> (32 - Bits);
-      // The greatest element returns exactly.
-      sink(i, q == (1u << Bits) - 1u ? high : fma(static_cast<float>(q), unit, low));
+      auto const q = static_cast<float>(static_cast<int>(top >> (32 - Bits)));
+      // The greatest element returns exactly. Asked of a float, because g++ would compare bytes and widen the answers.
+      sink(i, q - (levels - 1.0f) > 0.0f ? high : fma(q, unit, low));
     });
   }
   friend bool operator==(min_max const&, min_max const&) { return true; }
 
  private:
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
-  /// Bits that order as the numbers do, and back.
-  DILOCO_HD static std::uint32_t ordered(float x) {
-    std::uint32_t const u = bits_of(x + 0.0f);  // −0 becomes +0
-    return u ^ (u >> 31 != 0 ? 0xffffffffu : 0x80000000u);
+  /// Integers that order as the numbers do, with −0 below +0; as unsigned ones; and back, where −0 becomes +0.
+  DILOCO_HD static std::int32_t ordered(float x) {
+    auto const s = static_cast<std::int32_t>(bits_of(x));
+    return s ^ static_cast<std::int32_t>(static_cast<std::uint32_t>(s >> 31) >> 1);
   }
-  DILOCO_HD static float number_of(std::uint32_t k) { return float_of(k ^ (k >> 31 != 0 ? 0x80000000u : 0xffffffffu)); }
+  DILOCO_HD static std::uint32_t unsigned_of(std::int32_t k) { return static_cast<std::uint32_t>(k) ^ 0x80000000u; }
+  DILOCO_HD static float number_of(std::uint32_t k) {
+    return float_of(k ^ (k >> 31 != 0 ? 0x80000000u : 0xffffffffu)) + 0.0f;
+  }
   /// What no encoder writes reads as 0.
   DILOCO_HD static float bound(std::byte const* side) {
     float const b = *reinterpret_cast<float const*>(side);
