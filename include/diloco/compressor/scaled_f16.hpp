@@ -35,15 +35,25 @@ struct scaled_f16 {
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    float const scale = detail::scale_on_wire(in.side);
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, Block>(l);
-    // Codes above 2 come from no encoder: read without Inf and NaN, and never beyond the largest float.
+    // As float_from_finite_f16, with the scale in its constants instead of a product (sweep B, K = 8: 2.15 ns per element for
+    // 1.53). What no encoder writes: a scale below the smallest block's reads as 0, a code above 2 as 2.
+    std::uint32_t const sent = bits_of(detail::scale_on_wire(in.side)) >> 23,
+                        exponent = larger(sent, smallest_exponent);
+    std::uint32_t const magnitude = sent < smallest_exponent ? 0u : 0x7fffu << 13;
+    std::uint32_t const normal = (exponent - 15u) << 23, small = (exponent - 14u) << 23;
+    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::int16_t const*>(in.code) + first_element<L, Block>(l);
     for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count), [&](int i) {
-      std::uint16_t const c = static_cast<std::uint16_t>(code[i] & 0x7fffu) <= 0x4000u ? code[i] : 0;
-      sink(i, product(float_from_finite_f16(c), scale));
+      std::uint32_t const c = static_cast<std::uint32_t>(std::int32_t{code[i]}) << 13;
+      std::uint32_t const b = c & magnitude, a = b < two ? b : two;
+      std::uint32_t const x = a + normal, y = bits_of(float_of(a + small) - float_of(small));
+      sink(i, float_of((c & 0x80000000u) | (x < y ? x : y)));
     });
   }
   friend bool operator==(scaled_f16 const&, scaled_f16 const&) { return true; }
+
+ private:
+  static constexpr std::uint32_t two = 0x4000u << 13;
+  static constexpr std::uint32_t smallest_exponent = bits_of(smallest_block_magnitude) >> 23;
 };
 
 }  // namespace v0
