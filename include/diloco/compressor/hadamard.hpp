@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/compressor/detail/butterflies.hpp>
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/core/fma.hpp>
 #include <diloco/core/text.hpp>
@@ -30,8 +31,8 @@ struct hadamard {
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
-    fragment<L, block> rotated = x;
-    rotate(l, rotated, info.count);
+    fragment<L, block> rotated;
+    rotate(l, x, rotated, info.count);
     std::uint32_t most = 0;
     int const mine = owned_elements<L, block>(l, info.count);
     for (int i = 0; i < x.size; ++i) most = larger(most, i < mine ? magnitude_bits(rotated.v[i]) : 0u);
@@ -40,9 +41,10 @@ struct hadamard {
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    fragment<L, block> y = {};
+    fragment<L, block> y;
+    if (count != block) y = {};
     inner.decode(l, count, in, [&](int i, float v) { y.v[i] = v; });
-    rotate(l, y, count);
+    rotate(l, y, y, count);
     for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
                                           [&](int i) { sink(i, finite_or_zero(y.v[i])); });
   }
@@ -55,7 +57,13 @@ struct hadamard {
  private:
   /// log₂ N times (a, b) → (a + b, a − b), within the lane and then between lanes; then one scaling.
   template <lanes L>
-  DILOCO_HD static void rotate(L l, fragment<L, block>& x, int count) {
+  DILOCO_HD static void rotate(L l, fragment<L, block> const& from, fragment<L, block>& x, int count) {
+#if DILOCO_VECTORS
+    if constexpr (N % 8 == 0) {
+      if (count == block) return detail::rotate_groups<N>(from.v, x.v, block, scale);
+    }
+#endif
+    if (&from != &x) x = from;
     constexpr int n = lane_elements<L, block>, within = n < N ? n : N;
     int const rotated = (count / N * N - first_element<L, block>(l));  // this lane's elements in whole groups
     if (L::width == 1 && count == block) {

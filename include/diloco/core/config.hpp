@@ -36,6 +36,17 @@
 #define DILOCO_ONE_VECTOR
 #endif
 
+/// Whether the compiler has vector types and shuffles of its own (g++ from 12, clang). For what no loop says well; always beside a
+/// loop that gives the same bits.
+#if !defined(__CUDACC__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define DILOCO_VECTORS 1
+#endif
+#endif
+#if !defined(DILOCO_VECTORS)
+#define DILOCO_VECTORS 0
+#endif
+
 /// How much a step is checked: each level includes the one before.
 #define DILOCO_CHECKS_NONE 0        ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
 #define DILOCO_CHECKS_LIGHT 1       ///< + parameters finite at construction (one read sweep)
