@@ -63,13 +63,12 @@ struct microscaled {
       inverse[g] = zero ? 0.0f : float_of((254u - byte) << 23);
       if (magnitudes::leads(l)) out.side[magnitudes::first(l) + g] = static_cast<std::byte>(byte);
     }
-    std::uint8_t q[lane_elements<L, block>];
-    for (int g = 0; g < magnitudes::groups; ++g) {
-      for (int i = 0; i < magnitudes::size; ++i) {
-        int const at = g * magnitudes::size + i;
-        q[at] = static_cast<std::uint8_t>(Float::narrow(product(x.v[at], inverse[g])));
-      }
+    if (bits == 8 && info.count == block) {
+      narrow(l, x, inverse, reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, block>(l));
+      return;
     }
+    std::uint8_t q[lane_elements<L, block>];
+    narrow(l, x, inverse, q);
     pack_planes<bits, block>(l, info.count, out.code, q);
   }
 
@@ -84,6 +83,16 @@ struct microscaled {
     unpack_groups<bits, block, group>(l, count, in.code, [&](int g) {
       return [&sink, unit = scale[g]](int i, std::uint32_t top) { sink(i, product(Float::widen_top(top), unit)); };
     });
+  }
+
+ private:
+  template <lanes L>
+  DILOCO_HD static void narrow(L, fragment<L, block> const& x, float const* inverse, std::uint8_t* DILOCO_RESTRICT q) {
+    using magnitudes = group_magnitudes<group, block, L>;
+    for (int g = 0; g < magnitudes::groups; ++g) {
+      for (int i = g * magnitudes::size; i < (g + 1) * magnitudes::size; ++i)
+        q[i] = static_cast<std::uint8_t>(Float::narrow(product(x.v[i], inverse[g])));
+    }
   }
 };
 

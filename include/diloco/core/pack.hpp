@@ -160,7 +160,13 @@ DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in, std::ui
 template <int Bits, int Block, int Group, lanes L, class SinkOf>
 DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&& sink_of) {
   constexpr int n = lane_elements<L, Block>, size = n < Group ? n : Group;
-  if (Bits == 8 || count != Block) {
+  if (Bits == 8 && count == Block) {
+    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l);
+    for (int g = 0; g < n / size; ++g) {
+      auto const sink = sink_of(g);
+      for (int i = g * size; i < (g + 1) * size; ++i) sink(i, static_cast<std::uint32_t>(code[i]) << 24);
+    }
+  } else if (count != Block) {
     std::uint8_t q[n] = {};
     unpack_planes<Bits, Block>(l, count, in, q);
     for (int g = 0; g < n / size; ++g) {
