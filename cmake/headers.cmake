@@ -6,6 +6,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/absmax.hpp
     include/diloco/compressor/dct_top_k.hpp
     include/diloco/compressor/detail/block_sums.hpp
+    include/diloco/compressor/detail/butterflies.hpp
     include/diloco/compressor/detail/floating.hpp
     include/diloco/compressor/detail/integer.hpp
     include/diloco/compressor/detail/orthonormal.hpp

@@ -58,7 +58,7 @@ struct qsgd {
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const norm = detail::scale_on_wire(in.side);
     unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
-      sink(i, product(format::value(top) * (1.0f / levels), norm));
+      sink(i, product(format::value(top) * (format::step / levels), norm));
     });
   }
   template <class F>

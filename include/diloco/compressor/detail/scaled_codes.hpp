@@ -22,7 +22,8 @@ DILOCO_HD inline float scale_on_wire(std::byte const* side) {
 /// Codes of a fixed set of numbers in [−L, L], scaled by the block's largest magnitude: code = nearest(x·L/amax), decoded as
 /// (number/L)·amax. The wire carries amax itself, so the largest element returns exactly. `Format`:
 ///   static constexpr int bits; static constexpr float levels (L);
-///   code(float x, float scale) → code of x·scale in the low bits; value(std::uint32_t top) → number of the code in the top bits.
+///   code(float x, float scale) → code of x·scale in the low bits;
+///   value(std::uint32_t top) → number of the code in the top bits, in units of `step`, a power of two, where there is one.
 template <class Format, int Block>
 struct scaled_codes {
   static constexpr int bits = Format::bits;
@@ -35,8 +36,15 @@ struct scaled_codes {
                 "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
                 "holds whole bytes");
 
-  static constexpr float unit = 1.0f / Format::levels;
-  static_assert(Format::levels * unit == 1.0f, "the largest element must decode to amax exactly");
+  /// What `value` counts in: 1 where the format does not say.
+  static constexpr float step = [] {
+    if constexpr (requires { Format::step; })
+      return Format::step;
+    else
+      return 1.0f;
+  }();
+  static constexpr float unit = step / Format::levels;
+  static_assert(Format::levels / step * unit == 1.0f, "the largest element must decode to amax exactly");
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
