@@ -91,13 +91,17 @@ struct cosine_domain {
   template <int K, lanes L, class Index, class Value>
   DILOCO_HD static void back(L, slice_view const& s, int n, int k, Index&& index, Value&& value, float c, float* g) {
     float const* const a = s.constants;
-    // One thread reads the wire once and not for each row; lanes have no memory of their own to keep it in.
+    // One thread reads the wire once and not for each row; lanes have no memory of their own to keep it in. What is missing
+    // to a pass is 0 times the first row.
     constexpr bool keeps = L::width == 1;
-    int places[keeps ? K : 1];
-    float values[keeps ? K : 1];
+    constexpr int kept = (K + terms - 1) / terms * terms;
+    unsigned columns[keeps ? kept : 1] = {}, rows[keeps ? kept : 1] = {};
+    float values[keeps ? kept : 1] = {};
     if constexpr (keeps) {
       for (int p = 0; p < k; ++p) {
-        places[p] = index(p);
+        auto const i = static_cast<unsigned>(index(p));
+        columns[p] = i / side * side;
+        rows[p] = i % side * side;
         values[p] = value(p);
       }
     }
@@ -107,19 +111,30 @@ struct cosine_domain {
         float factor[terms];
         float const* row[terms];
         for (int q = 0; q < terms; ++q) {
-          bool const there = first + q < k;
-          int const p = there ? first + q : 0, i = keeps ? places[keeps ? p : 0] : index(p);
-          factor[q] = there ? product(keeps ? values[keeps ? p : 0] : value(p), a[i / side * side + r]) : 0.0f;
-          row[q] = a + i % side * side;
+          if constexpr (keeps) {
+            factor[q] = product(values[first + q], a[columns[first + q] + static_cast<unsigned>(r)]);
+            row[q] = a + rows[first + q];
+          } else {
+            bool const there = first + q < k;
+            int const p = there ? first + q : 0, i = index(p);
+            factor[q] = there ? product(value(p), a[i / side * side + r]) : 0.0f;
+            row[q] = a + i % side * side;
+          }
         }
         for (int v = 0; v < y.size; ++v) {
           for (int q = 0; q < terms; ++q) y.v[v] = fma(factor[q], row[q][v * L::width + L::rank()], y.v[v]);
         }
       }
-      for (int v = 0; v < y.size; ++v) {
-        int const i = r * side + v * L::width + L::rank();
-        if (i < n) g[i] = fma(c, y.v[v], g[i]);
-      }
+      auto const add = [&](int end) {  // in every row a masked store: 13.3 ns for 9.5 of K = 8
+        for (int v = 0; v < y.size; ++v) {
+          int const i = v * L::width + L::rank();
+          if (i < end) g[r * side + i] = fma(c, y.v[v], g[r * side + i]);
+        }
+      };
+      if (n - r * side >= side)
+        add(side);
+      else
+        add(n - r * side);
     }
   }
 };
