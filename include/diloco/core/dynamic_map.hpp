@@ -79,9 +79,9 @@ struct dynamic_map {
   DILOCO_HD static constexpr float reach(int d) {
     constexpr float both[8] = {2.75e-7f,   1.9e-6f,     1.45e-5f,     1.225e-4f,
                                1.1125e-3f, 1.05625e-2f, 1.028125e-1f, 0.996484375f};
-    constexpr float positive[8] = {1.625e-7f,   1.45e-6f,     1.225e-5f,     1.1125e-4f,
+    constexpr float one_sign[8] = {1.625e-7f,   1.45e-6f,     1.225e-5f,     1.1125e-4f,
                                    1.05625e-3f, 1.028125e-2f, 1.0140625e-1f, 0.9982421875f};
-    return Signed ? both[d] : positive[d];
+    return Signed ? both[d] : one_sign[d];
   }
 };
 
