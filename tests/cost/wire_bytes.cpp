@@ -34,7 +34,7 @@ static_assert(tile_wire_bytes<sign<512>>(513) == 80 + 16);
 
 constexpr std::size_t frame_bytes = 64;
 /// Nine terms, then two for each tensor, 8 bytes each.
-constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (9 + 2 * tensors); }
+constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (11 + 2 * tensors); }
 constexpr int rounds = 3;
 
 /// What a rank told and what was counted, without the contract.
