@@ -86,6 +86,9 @@ void every_kernel() {
   inner_kernels<lion>();
   optimizer_kernels<adam, signum, sign_sgd, heavy_ball, fedadam, fedyogi, fedadagrad, slowmo, bmuf, lookahead,
                     delayed_nesterov, schedule_free_adamw>();
+  cuda_stream{}.for_each(1, sampling_step_kernel<ivon::step, 2>{});
+  cuda_stream{}.for_each(1, encode_kernel<absmax<8>, error_feedback, true>{});
+  cuda_stream{}.for_each(1, apply_outer_kernel<absmax<8>, nesterov::step, 1, true>{});
   tensor_kernels<muon<cublas>>();
   tensor_kernels<adafactor>();
   tensor_kernels<soap<spectral>>();
