@@ -113,7 +113,8 @@ class DiLoCo
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order and of the sizes of the parameters; those of frozen tensors are not looked at.
+  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order and of the
+  /// sizes of the parameters; those of frozen tensors are not looked at.
   /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite gradient before
   /// anything is written; one sweep does both.
   template <class Gradients>
@@ -125,6 +126,7 @@ class DiLoCo
     skipped_ = !fine && o.skip_not_finite && fine.error().what == cause::not_finite;
     if (skipped_) return count_step(0);
     if (!fine) return fine;
+    unskipped_ = true;
     inner_sweep(o);
     return count_step(o.tokens);
   }
@@ -140,6 +142,14 @@ class DiLoCo
                   "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = "
                   "diloco::external{}");
     if (auto fine = room_for_a_step(o); !fine) return fine;
+    if (o.lr_scale != 1.0f || o.grad_scale != 1.0f || o.skip_not_finite) {
+      return fail(
+          cause::bad_setting,
+          "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
+          "count here");
+    }
+    skipped_ = false;
+    unskipped_ = true;
     return count_step(o.tokens);
   }
   template <class Self = DiLoCo>
@@ -183,7 +193,8 @@ class DiLoCo
   [[nodiscard]] bool skipped() const { return skipped_; }
   /// What the recipe's `rate` makes of the learning rate in the next inner step.
   [[nodiscard]] float rate_factor() const { return recipe_.rate.factor(steps_ + 1); }
-  /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the executor.
+  /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the
+  /// executor.
   [[nodiscard]] float gradient_norm() const;
   [[nodiscard]] std::uint64_t rounds() const { return rounds_; }
   [[nodiscard]] Transport& transport() { return recipe_.transport; }
@@ -212,7 +223,8 @@ class DiLoCo
   }
 
   /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns; valid until the next call that changes state.
+  /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns;
+  /// valid until the next call that changes state.
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     for (layout::row const& r : layout_.rows()) {
       if (r.name != row) continue;
@@ -245,6 +257,9 @@ class DiLoCo
 
   DiLoCo(recipe_type r, layout l, int);
   [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
+  [[nodiscard]] static std::string plain_complaint(recipe_type const& r);
+  void allocate_stages(std::size_t own);
+  void allocate_factor();
   [[nodiscard]] result<> start();
   [[nodiscard]] result<> compare_with_peers();
   [[nodiscard]] result<> compare_anchors();
@@ -262,11 +277,11 @@ class DiLoCo
   [[nodiscard]] draw sample() const { return {samples_, static_cast<std::uint32_t>(recipe_.transport.rank()), 4}; }
   [[nodiscard]] gradient_rows gradient_table() const { return {index_.gradients(), index_.gradient_is_bf16()}; }
   [[nodiscard]] shown_rows shown(draw const& by) const {
-    if (layout_.copied_elements() == 0) return {};
+    if (!has_copies_) return {};
     return {index_.bf16(), index_.shown(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
   }
   template <class Rows>
-  [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what);
+  [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what, float scale = 1.0f);
   [[nodiscard]] result<> complaint_about_bad_row(std::string_view what);
   [[nodiscard]] result<> measure_gradients(step_options const& o);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
@@ -275,7 +290,11 @@ class DiLoCo
     steps_ += 1;
     weight_ += tokens;
     if constexpr (hears<Probe, inner_stepped>) recipe_.probe(inner_stepped{steps_});
-    return recipe_.schedule.due(steps_) ? try_sync() : result<>{};
+    if (!recipe_.schedule.due(steps_)) return {};
+    auto done = try_sync();
+    // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
+    if (!done && nobody_stepped_ && !unskipped_) return {};
+    return done;
   }
 
   /// Of anchor elements [first, first + n).
@@ -299,7 +318,7 @@ class DiLoCo
   }
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
-  void average_carried(arrival_type const& a, bool sharded, std::byte* to_slot);
+  void average_carried(arrival_type const& a, bool sharded, std::byte* to_slot, float mix);
   template <class C = Compressor>
   [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                       std::uint32_t phase) const;
@@ -337,6 +356,7 @@ class DiLoCo
   residual_columns<residual_bits<Feedback>, padding> residual_;          // (column)
   residual_columns<residual_bits<owner_type>, padding> owner_residual_;  // (own shard)
   float* common_ = nullptr;
+  bool has_copies_ = false;       // of θ
   float* mean_weight_ = nullptr;  // of a rule that weighs elements
   float* workbench_ = nullptr;    // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
@@ -352,6 +372,8 @@ class DiLoCo
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
   std::uint64_t samples_ = 0;
   bool in_flight_ = false, skipped_ = false, shows_mean_ = false;
+  bool unskipped_ = false, nobody_stepped_ = false;  // since the last round
+  std::uint64_t agreed_steps_ = 0;                   // those of the inner state, where it is averaged
   std::shared_ptr<watch> watch_ = std::make_shared<watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;

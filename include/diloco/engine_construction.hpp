@@ -25,6 +25,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     return table_.add(recipe_.executor, std::move(name), elements);
   };
   anchor_ = column("anchor", n);
+  has_copies_ = layout_.copied_elements() != 0;
   layout_.place_copies(column("theta", layout_.copied_elements()));
   index_.place_theta(layout_);
   bool const owns = pattern_ == pattern::scatter_gather;
@@ -42,22 +43,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
   if constexpr (owner_has_residual) {
     if (owns) residual(owner_residual_, "owner_residual", own);
   }
-  if constexpr (is_staged) {
-    if (!residual_is_workbench || !owner_is_workbench)
-      workbench_ = column("workbench", residual_is_workbench ? own : n);
-    scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
-    if constexpr (constexpr std::size_t c = constant_elements_of<Compressor>; c != 0) {
-      constants_ = recipe_.executor.allocate_wire(c * sizeof(float));
-      Compressor::write_constants(constants_.template as<float>());
-    }
-    std::size_t const m = plan_.memory_elements();
-    memory_ = {column("memory", m), column("memory.next", m)};
-    if (owns && !agrees) {
-      auto const& shard = plan_[recipe_.transport.rank()];
-      owner_memory_ = {column("owner_memory", shard.memory_elements),
-                       column("owner_memory.next", shard.memory_elements), shard.first_memory};
-    }
-  }
+  if constexpr (is_staged) allocate_stages(own);
   for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
   if constexpr (weighs_elements) {
@@ -68,6 +54,37 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     mean_weight_ = column("mean_weight", n);
   }
   list_carried(mean_weight_);
+  allocate_factor();
+}
+
+/// Workbench, scratch, constants and memory of a staged compressor; `own` elements are those of the own shard.
+DILOCO_ENGINE
+void DILOCO_CLASS::allocate_stages(std::size_t own) {
+  auto const column = [&](std::string name, std::size_t elements) {
+    return table_.add(recipe_.executor, std::move(name), elements);
+  };
+  if (!residual_is_workbench || !owner_is_workbench)
+    workbench_ = column("workbench", residual_is_workbench ? own : layout_.column_elements());
+  scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
+  if constexpr (constexpr std::size_t c = constant_elements_of<Compressor>; c != 0) {
+    constants_ = recipe_.executor.allocate_wire(c * sizeof(float));
+    Compressor::write_constants(constants_.template as<float>());
+  }
+  std::size_t const m = plan_.memory_elements();
+  memory_ = {column("memory", m), column("memory.next", m)};
+  if (pattern_ == pattern::scatter_gather && !agrees) {
+    auto const& shard = plan_[recipe_.transport.rank()];
+    owner_memory_ = {column("owner_memory", shard.memory_elements), column("owner_memory.next", shard.memory_elements),
+                     shard.first_memory};
+  }
+}
+
+/// What the inner sweep multiplies gradients with, where that is no argument.
+DILOCO_ENGINE
+void DILOCO_CLASS::allocate_factor() {
+  auto const column = [&](std::string name, std::size_t elements) {
+    return table_.add(recipe_.executor, std::move(name), elements);
+  };
   if (inner_state<Inner>::has_tensor_steps || clips())
     factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
   if (clips()) {
@@ -89,16 +106,31 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   check("combine", r.combine);
   check("schedule", r.schedule);
   check("rate", r.rate);
-  if (complaint.empty() && !positive.holds(static_cast<double>(r.clip_norm))) {
-    complaint = say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
-  }
-  if (complaint.empty() && inner_state<Inner>::planes == 0 && r.inner_at_sync != at_sync::keep) {
-    complaint = say({"diloco: inner_at_sync: ", Inner::name, " keeps no state here; say at_sync::keep"});
-  }
+  if (complaint.empty()) complaint = plain_complaint(r);
   if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
     complaint = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
   }
   return complaint;
+}
+
+/// Of the recipe's plain numbers, and of settings that would do nothing.
+DILOCO_ENGINE
+std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
+  using state = inner_state<Inner>;
+  if (!positive.holds(static_cast<double>(r.clip_norm)))
+    return say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
+  if (!steps_inside && r.clip_norm < no_clipping)
+    return "diloco: clip_norm: the framework steps by itself and must clip by itself; say no_clipping";
+  if (r.inner_at_sync != at_sync::keep && r.inner_at_sync != at_sync::reset && r.inner_at_sync != at_sync::average)
+    return say({"diloco: inner_at_sync = ", static_cast<int>(r.inner_at_sync), " is none of keep, reset and average"});
+  if (r.inner_at_sync != at_sync::keep && state::planes == 0 && !state::has_memory)
+    return say({"diloco: inner_at_sync: ", Inner::name, " keeps no state here; say at_sync::keep"});
+  if (r.inner_at_sync == at_sync::average && state::has_memory)
+    return say({"diloco: inner_at_sync: ", Inner::name,
+                " keeps state of whole tensors, which has no mean; say at_sync::keep or at_sync::reset"});
+  if (!steps_inside && r.bf16_rounding == rounding::stochastic)
+    return "diloco: bf16_rounding: the framework writes the tensors by itself; say rounding::nearest";
+  return {};
 }
 
 DILOCO_ENGINE
@@ -110,14 +142,16 @@ result<> DILOCO_CLASS::start() {
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false), memory_.now});
-  show_new_sample();
   recipe_.executor.wait();
-  return compare_with_peers();
+  if (auto fine = compare_with_peers(); !fine) return fine;
+  show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
+  recipe_.executor.wait();
+  return {};
 }
 
 DILOCO_ENGINE
 void DILOCO_CLASS::adopt_shown() {
-  if (layout_.copied_elements() != 0)
+  if (has_copies_)
     recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), shown({}), index_.theta()});
 }
 
@@ -225,6 +259,9 @@ std::string DILOCO_CLASS::describe() const {
   double const wires = pattern_ == pattern::gather ? k : 1;
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  // What is shown of a copy, and under an external optimizer read back.
+  round += (steps_inside ? 2.0 : 8.0) * static_cast<double>(layout_.copied_elements()) /
+           static_cast<double>(layout_.parameters());
   // Slots that travel: written and read at either end, and once more by their owner.
   round += 4.0 * static_cast<double>(plan_.carried()) *
            (3 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0));
@@ -257,6 +294,9 @@ std::string DILOCO_CLASS::describe() const {
               k,
               " · ",
               recipe_.schedule.describe(),
+              std::is_same_v<Rate, constant_rate> ? std::string{} : say({" · ", Rate::name}),
+              clips() ? say({" · clipped at ", recipe_.clip_norm}) : std::string{},
+              recipe_.inner_at_sync == at_sync::reset ? " · inner state reset" : "",
               " · state ",
               three_digits(footprint().state_bytes_per_parameter()),
               " B/param · round ",

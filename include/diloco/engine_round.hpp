@@ -30,6 +30,7 @@ frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
   f.phase = phase;
   f.round = rounds_;
   f.weight = weight_;
+  f.steps = steps_taken_;
   f.payload_bytes = payload;
   f.bad_row = *index_.bad_row();
   f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
@@ -164,7 +165,10 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes);
     std::string complaint = frame_complaint(got, expected, roster[k]);
     if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
-    if (phase == 0) index_.weights()[k] = got.weight;
+    if (phase == 0) {
+      index_.weights()[k] = got.weight;
+      if (k == 0 || (got.weight > 0 && got.steps > agreed_steps_)) agreed_steps_ = got.steps;
+    }
     if (got.bad_row == frame::no_row) continue;
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
     return fail(cause::not_finite,
@@ -182,6 +186,7 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
   std::size_t const n = a.roster().size();
   total_weight_ = 0;
   for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
+  nobody_stepped_ = total_weight_ == 0;
   bool const fine = non_negative.holds(total_weight_) &&
                     recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
   if (fine) return {};
@@ -244,17 +249,17 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
                                              received(contributions, false), step, index_.tiles() + own.first_tile,
                                              own.column, owner_residual_, slot, index_.bad_row(), who(1)});
   }
-  average_carried(contributions, false, slot);
+  average_carried(contributions, false, slot, 0);
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byte* to_slot) {
+void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byte* to_slot, float mix) {
   if (plan_.carried() == 0) return;
   int const voices = static_cast<int>(a.roster().size());
   std::size_t const first = to_slot == nullptr ? 0 : plan_[recipe_.transport.rank()].first_tile;
   std::size_t const tiles = to_slot == nullptr ? index_.tile_count() : plan_[recipe_.transport.rank()].tiles;
   recipe_.executor.for_each(
-      tiles, carry_mean_kernel{carried(first), index_.wires(), index_.coefficients(), voices, sharded, to_slot});
+      tiles, carry_mean_kernel{carried(first), index_.wires(), index_.coefficients(), voices, sharded, to_slot, mix});
 }
 
 DILOCO_ENGINE
@@ -268,7 +273,10 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   kernel.shown = shown({rounds_, 0, 3});
   kernel.weights = weights();
   kernel.mean_weight = mean_weight_;
-  average_carried(a, sharded, nullptr);
+  if constexpr (!steps_inside) {
+    if (mix != 0) adopt_shown();  // steps that the framework took in flight
+  }
+  average_carried(a, sharded, nullptr, mix);
   recipe_.executor.for_each(index_.tile_count(), kernel);
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{kernel.wires, memory_.next});
@@ -289,6 +297,8 @@ void DILOCO_CLASS::commit() {
     inner_.reset(recipe_.executor);
     steps_taken_ = 0;
   }
+  if (recipe_.inner_at_sync == at_sync::average) steps_taken_ = agreed_steps_;
+  unskipped_ = false;
   show_new_sample();
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)

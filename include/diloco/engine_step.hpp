@@ -63,8 +63,9 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     if (g.data() == nullptr)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     // An asynchronous executor may still read the pointers of the step before.
-    if (index_.gradients()[r] != g.data()) recipe_.executor.wait();
-    index_.gradient_is_bf16()[r] = narrow ? 1 : 0;
+    std::uint64_t const kind = narrow ? 1 : 0;
+    if (index_.gradients()[r] != g.data() || index_.gradient_is_bf16()[r] != kind) recipe_.executor.wait();
+    index_.gradient_is_bf16()[r] = kind;
     index_.gradients()[r++] = g.data();
   }
   return measure_gradients(o);
@@ -74,11 +75,12 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   char const* const what = "step: the gradient of";
-  if (!clips()) return checks ? find_non_finite(gradient_table(), what) : result<>{};
+  if (!clips()) return checks ? find_non_finite(gradient_table(), what, o.grad_scale) : result<>{};
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.bad_row() = frame::no_row;
-  where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_, index_.bad_row()});
+  where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_,
+                                             checks ? index_.bad_row() : nullptr});
   where.for_each(1, clip_factor_kernel{norm_partials_, tiles, o.grad_scale, recipe_.clip_norm, factor_});
   return checks ? complaint_about_bad_row(what) : result<>{};
 }
@@ -99,9 +101,11 @@ float DILOCO_CLASS::gradient_norm() const {
 
 DILOCO_ENGINE
 template <class Rows>
-result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what) {
+result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale) {
+  float const largest = static_cast<float>(unbounded) / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
   *index_.bad_row() = frame::no_row;
-  recipe_.executor.for_each(index_.tile_count(), find_non_finite_kernel<Rows>{index_.tiles(), rows, index_.bad_row()});
+  recipe_.executor.for_each(index_.tile_count(),
+                            find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.bad_row()});
   return complaint_about_bad_row(what);
 }
 

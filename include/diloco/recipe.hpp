@@ -23,7 +23,7 @@ struct unnamed_transport {};
 
 /// What becomes of the inner optimizer's state when a round lands. `reset` zeros it and lets bias corrections start again:
 /// AdamW pays for it (a toy's loss went from 1.22 to 2.06). `average` sends the slots as float32 beside the pseudo-gradient and
-/// takes their mean with the same weights: 4 B more for each slot on the wire (FedOpt and SlowMo have it; DiLoCo found no gain).
+/// takes their mean with the same weights: 4 B/param more on the wire for each slot of the group that has most (FedOpt and SlowMo have it; DiLoCo found no gain).
 enum class at_sync { keep, reset, average };
 
 /// How float32 θ becomes the caller's bfloat16: to nearest even, or up or down by chance with θ as the mean.

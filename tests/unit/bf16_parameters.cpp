@@ -157,6 +157,51 @@ TEST_CASE("bf16: a framework that steps by itself is read before each round") {
   CHECK(m.values[1][5].bits == rounded(trainer.cell("t1", "anchor")[5]).bits);
 }
 
+TEST_CASE(
+    "bf16: what the framework steps in flight is mixed, and what it leaves alone keeps what bfloat16 has no room for") {
+  std::vector<bfloat16> w{rounded(1.0f), rounded(2.0f)};
+  DiLoCo trainer(recipe<>{}
+                     .with_inner(external{})
+                     .with_outer(plain_sgd{.lr = 0.25f})
+                     .with_transport(alone{})
+                     .with_schedule(manual{}),
+                 std::vector<tensor>{{.name = "w", .shape = {2}, .bf16 = w.data()}});
+  w[0] = rounded(1.0078125f);  // one unit of bfloat16 on: the anchor goes a quarter of it, for which w has no room
+  trainer.after_step();
+  trainer.sync();
+  CHECK(trainer.cell("w", "anchor")[0] == 1.001953125f);
+  CHECK(as_float(w[0]) == 1.0f);
+  trainer.after_step();
+  trainer.sync();
+  CHECK(trainer.cell("w", "anchor")[0] == 1.001953125f);
+
+  trainer.after_step();
+  auto flight = trainer.launch();
+  w[1] = rounded(5.0f);
+  trainer.land(std::move(flight), {.mix = 1});
+  CHECK(as_float(w[1]) == 5.0f);
+}
+
+TEST_CASE("bf16: groups draw other numbers to round by, and nothing finite is shown as Inf") {
+  std::size_t const n = 4096;
+  std::vector<bfloat16> a(n, rounded(1.0f)), b(n, rounded(1.0f));
+  std::vector<float> const g(n, -0.004f);
+  std::vector<tensor> const parameters{{.name = "a", .shape = {n}, .bf16 = a.data()},
+                                       {.name = "b", .shape = {n}, .bf16 = b.data()}};
+  DiLoCo trainer(recipe<>{}
+                     .with_inner(groups(group{named("a"), plain_sgd{.lr = 1}}, group{named("b"), plain_sgd{.lr = 1}}))
+                     .with_transport(alone{})
+                     .with_schedule(manual{})
+                     .with_bf16_rounding(rounding::stochastic),
+                 parameters);
+  trainer.step(std::vector<std::span<float const>>{g, g});
+  std::size_t alike = 0;
+  for (std::size_t i = 0; i < n; ++i) alike += a[i].bits == b[i].bits;
+  CHECK(alike < n * 6 / 10);
+  CHECK(nearest_bf16(3.4e38f).bits == 0x7f7f);
+  CHECK(nearest_bf16(-3.4e38f).bits == 0xff7f);
+}
+
 TEST_CASE("bf16: an optimizer over whole tensors gets float32, and what it wrote is rounded") {
   std::vector<bfloat16> w(300, rounded(1.0f)), g(300, rounded(0.3f));
   std::vector<float> wide_w(300, 1.0f), wide_g(300, as_float(g[0]));

@@ -47,7 +47,8 @@ TEST_CASE("rates: values at the corners") {
 TEST_CASE("rates: what makes no schedule is refused") {
   CHECK(field_complaint("rate", warmup_cosine{.warmup = 5, .total = 5}) ==
         "diloco: rate warmup_cosine: total = 5 must be in (5, 9.007199e+15]");
-  CHECK(field_complaint("rate", warmup_cosine{.last = 2}) == "diloco: rate warmup_cosine: last = 2 must be in [0, 1]");
+  CHECK(field_complaint("rate", warmup_cosine{.total = 1, .last = 2}) ==
+        "diloco: rate warmup_cosine: last = 2 must be in [0, 1]");
   CHECK(field_complaint("rate", warmup_stable_decay{.warmup = 3, .decay = 4, .total = 6}) ==
         "diloco: rate warmup_stable_decay: total = 6 must be in [7, 9.007199e+15]");
   CHECK(field_complaint("rate", inverse_square_root{.warmup = 0}) ==
@@ -154,6 +155,44 @@ TEST_CASE("skip_not_finite: the step is left out and counted, and the round stil
   CHECK(scaled.rounds() == 1);
   CHECK(scaled.steps() == 4);
   CHECK(toy::state_of(scaled, a) == toy::state_of(plain, b));
+}
+
+TEST_CASE(
+    "skip_not_finite: a round before which everybody skipped every step is no error, and the next one speaks for it") {
+  auto const all = toy::on_each_rank(2, [](threads transport) {
+    toy::model m(sizes);
+    int const rank = transport.rank();
+    DiLoCo trainer(recipe<>{}
+                       .with_inner(sgd{.lr = 0.1f, .momentum = 0.9f})
+                       .with_compressor(absmax<8>{})
+                       .with_transport(std::move(transport))
+                       .with_schedule(every(1)),
+                   m.parameters());
+    auto const start = toy::state_of(trainer, m);
+    auto gradients = m.gradients(rank, 0);
+    gradients[0][0] = std::numeric_limits<float>::infinity();
+    auto const first = toy::sentence(toy::outcome_of(trainer.try_step(gradients, {.skip_not_finite = true})));
+    bool const same = toy::state_of(trainer, m) == start && trainer.rounds() == 0;
+    trainer.step(m.gradients(rank, 1), {.skip_not_finite = true});
+    return std::tuple{first, same, trainer.rounds(), trainer.digest()};
+  });
+  for (auto const& [first, same, rounds, digest] : all) {
+    CHECK(first == "no error");
+    CHECK(same);
+    CHECK(rounds == 1);
+    CHECK(digest == std::get<3>(all[0]));
+  }
+}
+
+TEST_CASE("skip_not_finite: what is not finite once it is scaled counts as well") {
+  std::vector<float> w(300, 1.0f), g(300, 2e38f);
+  DiLoCo trainer(recipe_of(plain_sgd{.lr = 1}), std::vector<tensor>{{"w", {300}, w.data()}});
+  std::vector<std::span<float const>> const gradients{g};
+  CHECK_FALSE(trainer.try_step(gradients, {.grad_scale = 10}));
+  trainer.step(gradients, {.grad_scale = 10, .skip_not_finite = true});
+  CHECK(trainer.skipped());
+  CHECK(w[0] == 1.0f);
+  CHECK(trainer.try_step(gradients, {.grad_scale = 1.5f}));
 }
 
 TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbers") {
@@ -276,6 +315,79 @@ TEST_CASE(
       CHECK(same);
     }
   }
+}
+
+TEST_CASE("inner_at_sync: after an average, ranks that skipped differently take the same step by the same gradient") {
+  auto const all = toy::on_each_rank(2, [](threads transport) {
+    toy::model m(sizes);
+    int const rank = transport.rank();
+    DiLoCo trainer(recipe<>{}
+                       .with_inner(adamw{})
+                       .with_transport(std::move(transport))
+                       .with_schedule(manual{})
+                       .with_inner_at_sync(at_sync::average),
+                   m.parameters());
+    for (int step = 0; step < 10; ++step) {
+      if (rank == 1 && step < 9)
+        trainer.skip_step();
+      else
+        trainer.step(m.gradients(rank, step));
+    }
+    trainer.sync();
+    trainer.step(m.gradients(0, 99));
+    return toy::state_of(trainer, m);
+  });
+  CHECK(all[0].at("t1 theta") == all[1].at("t1 theta"));
+  CHECK(all[0].at("t1 inner.v") == all[1].at("t1 inner.v"));
+}
+
+TEST_CASE("inner_at_sync: of steps taken in flight as much survives in the slots as in θ") {
+  for (float mix : {0.0f, 0.25f, 1.0f}) {
+    toy::model m(sizes);
+    DiLoCo trainer(recipe_of(sgd{.lr = 0.01f, .momentum = 0.9f}).with_inner_at_sync(at_sync::average), m.parameters());
+    trainer.step(m.gradients(0, 0));
+    float const then = trainer.cell("t1", "inner.momentum")[7];
+    auto flight = trainer.launch();
+    trainer.step(m.gradients(0, 1));
+    float const now = trainer.cell("t1", "inner.momentum")[7];
+    trainer.land(std::move(flight), {.mix = mix});
+    CHECK(trainer.cell("t1", "inner.momentum")[7] == doctest::Approx(then + mix * (now - then)));
+    CHECK(now != then);
+  }
+}
+
+TEST_CASE("settings that would do nothing are refused") {
+  toy::model m(sizes);
+  auto const said = [&](auto r) {
+    using type = decltype(DiLoCo(std::move(r), m.parameters()));
+    return toy::sentence(toy::outcome_of(type::make(std::move(r), m.parameters())));
+  };
+  CHECK(said(recipe_of(external{}).with_clip_norm(1)) ==
+        "diloco: clip_norm: the framework steps by itself and must clip by itself; say no_clipping");
+  CHECK(said(recipe_of(external{}).with_bf16_rounding(rounding::stochastic)) ==
+        "diloco: bf16_rounding: the framework writes the tensors by itself; say rounding::nearest");
+  CHECK(said(recipe_of(adamw{}).with_inner_at_sync(static_cast<at_sync>(7))) ==
+        "diloco: inner_at_sync = 7 is none of keep, reset and average");
+  CHECK(said(recipe_of(adafactor{}).with_inner_at_sync(at_sync::average)) ==
+        "diloco: inner_at_sync: adafactor keeps state of whole tensors, which has no mean; say at_sync::keep or "
+        "at_sync::reset");
+  CHECK(said(recipe_of(adafactor{}).with_inner_at_sync(at_sync::reset)) == "no error");
+  CHECK(said(recipe_of(adamw{}).with_rate(warmup_cosine{})) ==
+        "diloco: rate warmup_cosine: total = 0 must be in (0, 9.007199e+15]");
+  DiLoCo counts(recipe_of(external{}), m.parameters());
+  CHECK(
+      toy::sentence(toy::outcome_of(counts.try_after_step({.grad_scale = 0.5f}))) ==
+      "diloco: after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
+      "count here");
+}
+
+TEST_CASE("describe: names the rate, the clipping and a reset") {
+  toy::model m(sizes);
+  DiLoCo trainer(
+      recipe_of(adamw{}).with_rate(inverse_square_root{}).with_clip_norm(0.5f).with_inner_at_sync(at_sync::reset),
+      m.parameters());
+  CHECK(trainer.describe().find("manual · inverse_square_root · clipped at 0.5 · inner state reset · state") !=
+        std::string::npos);
 }
 
 TEST_CASE("inner_at_sync: without state there is nothing to reset or average") {

@@ -63,7 +63,7 @@ TEST_CASE("ivon: the trajectory is that of the formulas in double, from the samp
     CHECK(clipped);
     for (std::size_t i = 0; i < 300; ++i) {
       REQUIRE(double(trainer.cell("x", "theta")[i]) == doctest::Approx(theta[i]).epsilon(1e-5));
-      REQUIRE(double(trainer.cell("x", "inner.h")[i]) == doctest::Approx(h[i]).epsilon(1e-4));
+      REQUIRE(double(trainer.cell("x", "inner.h_minus_h0")[i]) == doctest::Approx(h[i] - 0.5).epsilon(1e-3));
     }
   }
 }
@@ -109,7 +109,7 @@ TEST_CASE("ivon: h learns the curvature, and θ the minimum") {
   for (int t = 0; t < 3000; ++t) trainer.step(b.gradients());
   double mean[2] = {}, worst = 0;
   for (std::size_t i = 0; i < 2000; ++i) {
-    mean[i % 2] += double(trainer.cell("x", "inner.h")[i]) / 1000;
+    mean[i % 2] += (1 + double(trainer.cell("x", "inner.h_minus_h0")[i])) / 1000;
     worst = std::max(worst, std::abs(double(trainer.cell("x", "theta")[i])));
   }
   CHECK(mean[0] == doctest::Approx(0.5).epsilon(0.05));
@@ -169,6 +169,45 @@ TEST_CASE("ivon: goes into a group, and bfloat16 tensors show their samples roun
   trainer.show_mean();
   for (std::size_t i = 0; i < 600; ++i) REQUIRE(w[i].bits == bf16_from_float(trainer.cell("w", "theta")[i]));
   CHECK(v[0] == trainer.cell("v", "theta")[0]);
+}
+
+TEST_CASE("ivon: a trainer that is refused leaves the tensors as they were") {
+  auto const all = toy::on_each_rank(2, [](threads transport) {
+    bowls b(300);
+    auto const before = b.x;
+    auto r = recipe<>{}
+                 .with_inner(ivon{})
+                 .with_outer(nesterov{.lr = transport.rank() == 0 ? 0.7f : 0.6f})
+                 .with_transport(std::move(transport))
+                 .with_schedule(manual{});
+    using type = decltype(DiLoCo(std::move(r), b.parameters));
+    return !type::make(std::move(r), b.parameters) && b.x == before;
+  });
+  CHECK(all[0]);
+  CHECK(all[1]);
+}
+
+TEST_CASE("ivon: a worker that skipped its first steps averages an h of h0") {
+  auto const all = toy::on_each_rank(2, [](threads transport) {
+    bowls b(300);
+    bool const steps = transport.rank() == 0;
+    DiLoCo trainer(recipe<>{}
+                       .with_inner(ivon{.ess = 100})
+                       .with_transport(std::move(transport))
+                       .with_schedule(manual{})
+                       .with_inner_at_sync(at_sync::average),
+                   b.parameters);
+    if (steps)
+      trainer.step(b.gradients());
+    else
+      trainer.skip_step(1.0);
+    float const before = trainer.cell("x", "inner.h_minus_h0")[7];
+    trainer.sync();
+    return std::pair{before, trainer.cell("x", "inner.h_minus_h0")[7]};
+  });
+  CHECK(all[1].first == 0.0f);
+  CHECK(all[0].second == doctest::Approx(all[0].first / 2));
+  CHECK(all[1].second == all[0].second);
 }
 
 TEST_CASE("ivon: the numbers' ranges") {

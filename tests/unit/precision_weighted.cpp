@@ -45,7 +45,7 @@ std::vector<seen> one_round(int ranks, pattern which) {
     };
     s.start = all("anchor");
     s.theta = all("theta");
-    s.h = all("inner.h");
+    s.h = all("inner.h_minus_h0");
     trainer.sync();
     s.anchor = all("anchor");
     s.digest = trainer.digest();
@@ -62,7 +62,7 @@ double distance(std::vector<seen> const& all, bool weighted) {
     for (std::size_t i = 0; i < sizes[t]; ++i) {
       double sum = 0, weights = 0;
       for (std::size_t k = 0; k < all.size(); ++k) {
-        double const q = weighted && !all[k].h[t].empty() ? double(all[k].h[t][i]) + 1e-4 : 1.0;
+        double const q = weighted && !all[k].h[t].empty() ? double(all[k].h[t][i]) + 1.0001 : 1.0;
         double const w = (1.0 + double(k)) * q;
         sum += w * (double(all[k].start[t][i]) - double(all[k].theta[t][i]));
         weights += w;

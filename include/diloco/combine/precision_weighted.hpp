@@ -8,14 +8,14 @@ namespace diloco {
 inline namespace v0 {
 
 /// Each element of each worker's pseudo-gradient counts by how sure that worker is of it: Σ wᵢ·(hᵢ + prior)·Δᵢ / Σ wᵢ·(hᵢ + prior),
-/// with h the inner optimizer's slot of that name, as ivon keeps it (Shen et al. 2024). Workers send (h + prior)·Δ, compressed
+/// with hᵢ + prior the precision that ivon keeps, up to a factor (Shen et al. 2024). Workers send (h + prior)·Δ, compressed
 /// and with feedback in those units, and h itself as float32: 4 B/param more on the wire, and one column more. `prior` is ivon's
-/// weight_decay. Tensors whose group has no h are averaged by tokens alone.
+/// h0 + weight_decay, as its slot is h − h0. Tensors whose group has no h are averaged by tokens alone.
 struct precision_weighted {
-  float prior = 1e-4f;
+  float prior = 1.0001f;
 
   static constexpr std::string_view name = "precision_weighted";
-  static constexpr std::string_view weighs_by = "h";
+  static constexpr std::string_view weighs_by = "h_minus_h0";
 
   bool coefficients(std::span<double const> weights, std::span<float> out) const {
     return weighted_mean{}.coefficients(weights, out);

@@ -41,6 +41,8 @@ template <class O, std::size_t... I>
 consteval bool explain_groups(std::index_sequence<I...>) {
   static_assert((!external_optimizer<group_optimizer_of<O, I>> && ...),
                 "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
+  static_assert((!grouped_optimizer<group_optimizer_of<O, I>> && ...),
+                "diloco: inner: groups within groups; list all of them in one");
   return (explain_inner<group_optimizer_of<O, I>>() && ...);
 }
 

@@ -29,7 +29,7 @@ template <class O>
 concept freezing_optimizer = optimizer<O> && O::freezes;
 
 /// Wants gradients at samples of θ: the caller's tensors show those, and θ is a float32 copy. `at(context)` gives a step
-/// (p, g, shown, slots…) with `float deviation(bool stepped, slots…) const`, of the next sample, and its `seed`.
+/// (p, g, shown, slots…) with `float deviation(slots…) const`, of the next sample, and its `seed`.
 template <class O>
 concept sampling_optimizer = optimizer<O> && O::samples && requires(O const& o, step_context c) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;

@@ -24,6 +24,11 @@ DILOCO_HD inline float float_from_bf16(std::uint16_t b) { return float_of(static
 struct bfloat16 {
   std::uint16_t bits = 0;
 };
+/// Of a finite number; one that would become Inf stays at the largest.
+DILOCO_HD inline bfloat16 nearest_bf16(float x) {
+  std::uint32_t const bits = bf16_from_float(x);
+  return {static_cast<std::uint16_t>(bits - ((bits & 0x7fffu) == 0x7f80u ? 1u : 0u))};
+}
 DILOCO_HD inline float as_float(float x) { return x; }
 DILOCO_HD inline float as_float(bfloat16 x) { return float_from_bf16(x.bits); }
 

@@ -48,7 +48,7 @@ DILOCO_HD inline direction direction_of(std::uint32_t turn) {
 }  // namespace detail
 
 /// Fills z with standard normal numbers for the elements from `element` on, four a generator call (Box & Muller 1958): a pure
-/// function of element, `who` and seed, with the same bits on host and device. |z| < 5.9. `element` is a multiple of N (of 4
+/// function of element, `who` and seed, with the same bits on host and device. |z| < 5.8. `element` is a multiple of N (of 4
 /// for larger N).
 template <int N>
 DILOCO_HD inline void draw_normal(float (&z)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
@@ -59,8 +59,8 @@ DILOCO_HD inline void draw_normal(float (&z)[N], std::uint64_t element, draw con
         philox(static_cast<std::uint32_t>(group), static_cast<std::uint32_t>(group >> 32) ^ who.phase << 24,
                static_cast<std::uint32_t>(who.round), who.rank, seed);
     for (int pair = 0; pair < 2; ++pair) {
-      // The middles of 2²⁴ equal parts of (0, 1).
-      float const u = product(static_cast<float>(2 * (words.v[2 * pair] >> 8) + 1), 0x1p-25f);
+      // The middles of 2²³ equal parts of (0, 1).
+      float const u = product(static_cast<float>(2 * (words.v[2 * pair] >> 9) + 1), 0x1p-24f);
       float const length = std::sqrt(product(-2.0f, detail::natural_log(u)));
       detail::direction const d = detail::direction_of(words.v[2 * pair + 1]);
       z[call * 4 + 2 * pair] = product(length, d.cosine);

@@ -12,8 +12,8 @@ namespace diloco {
 inline namespace v0 {
 
 /// Products by cuBLAS in float32 on the executor's stream, with the caller's handle: its math mode says whether TF32 may be
-/// used, its workspace is what makes two runs equal. The handle is set to the stream, and to factors on the host, with each
-/// product and must not be used by another thread meanwhile. Link cublas (CUDA::cublas). A Gram matrix is a whole product, which is symmetric only up to
+/// used. The handle is set to the stream, if it has another one, and to factors on the host, with each
+/// product, and must not be used by another thread meanwhile; set the stream before a workspace of your own. Link cublas (CUDA::cublas). A Gram matrix is a whole product, which is symmetric only up to
 /// rounding: its kernels are faster than those of ssyrk. Bits depend on device and version: what is computed with it is not
 /// replicated. It has no eigenvectors, so `soap` wants another algebra.
 struct cublas {
@@ -28,7 +28,7 @@ struct cublas {
                   "linear_algebra/eigen.hpp with it");
     if (m.rows == 0 || m.columns == 0) return;
     check(m.rows, m.columns, m.depth);
-    need(cublasSetStream(handle, where.stream), "cublasSetStream");
+    take_stream(where.stream);
     need(cublasSetPointerMode(handle, CUBLAS_POINTER_MODE_HOST), "cublasSetPointerMode");
     // Column by column, as cuBLAS reads, a row-major matrix is its transpose: Cᵀ = Bᵀ·Aᵀ.
     auto const n = [](std::size_t x) { return static_cast<int>(x); };
@@ -48,6 +48,12 @@ struct cublas {
   friend bool operator==(cublas const&, cublas const&) = default;
 
  private:
+  /// Only where it is another one: setting the stream puts the handle's workspace back to the default.
+  void take_stream(cudaStream_t stream) const {
+    cudaStream_t now = nullptr;
+    need(cublasGetStream(handle, &now), "cublasGetStream");
+    if (now != stream) need(cublasSetStream(handle, stream), "cublasSetStream");
+  }
   static void check(std::size_t rows, std::size_t columns, std::size_t depth) {
     constexpr std::size_t most = 2147483647;
     if (rows <= most && columns <= most && depth <= most) return;

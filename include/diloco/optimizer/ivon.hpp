@@ -10,10 +10,12 @@ inline namespace v0 {
 /// Improved variational online Newton (Shen et al. 2024, algorithm 1): θ is the mean of a Gaussian over models, with the
 /// precision ess·(h + d) of each element, and gradients are taken at samples of it. What the caller's tensors show is therefore a
 /// sample, new after every step; θ itself is a float32 copy (4 B/param), which rounds, snapshots and the column `theta` speak of,
-/// and which `trainer.show_mean()` shows for an evaluation. With n = shown − θ, one sample a step:
+/// and which `trainer.show_mean()` shows for an evaluation, or before the
+/// tensors are kept. With n = shown − θ, one sample a step:
 ///   f = g·n·(h + d)·ess,  m ← β₁·m + (1 − β₁)·g,  h ← β₂·h + (1 − β₂)·f + ½·(1 − β₂)²·(h − f)²/(h + d), which keeps h + d > 0
 ///   θ ← θ − lr·(h₀ + d)·clip((m/(1 − β₁ᵗ) + d·θ)/(h + d), ±clip_radius)
 /// d is the weight decay, ess the effective number of training examples. Noise is counter-based by `seed`, step, rank and element.
+/// bfloat16 tensors show samples rounded to nearest.
 /// One sweep, 36 B/param; not replicated: each rank's samples are its own.
 struct ivon {
   float lr = 0.1f;
@@ -26,25 +28,25 @@ struct ivon {
 
   static constexpr std::string_view name = "ivon";
   static constexpr bool samples = true;
-  static constexpr std::array<std::string_view, 2> slots{"m", "h"};
+  static constexpr std::array<std::string_view, 2> slots{"m", "h_minus_h0"};
 
   struct step {
     std::uint32_t seed;
-    bool first;
-    float rate, correction, ess, beta1, beta2, keep, keep2, decay, h0, clip_radius;
+    float rate, correction, ess, beta1, keep, keep2, decay, h0, clip_radius;
     DILOCO_HD void operator()(float& p, float g, float seen, float& m, float& h) const {
-      float const before = first ? h0 : h, precision = before + decay;
+      float const before = h + h0, precision = before + decay;
       float const f = product(product(g, seen - p), product(precision, ess));
       float const off = before - f;
       m = fma(beta1, m, product(1.0f - beta1, g));
-      h = fma(beta2, before, fma(keep, f, product(keep2, product(off, off)) / precision));
-      float const direction = fma(decay, p, product(m, correction)) / (h + decay);
+      // β₂·h + (1 − β₂)·f is h − (1 − β₂)·(h − f); what is kept is h − h₀, of which zeros are the start.
+      h = fma(-keep, off, h) + product(keep2, product(off, off)) / precision;
+      float const direction = fma(decay, p, product(m, correction)) / (h + h0 + decay);
       float const longest = direction > clip_radius ? clip_radius : direction;
       p = fma(-rate, longest < -clip_radius ? -clip_radius : longest, p);
     }
-    /// Of a sample, from the state after the step; before the first one from h₀.
-    [[nodiscard]] DILOCO_HD float deviation(bool stepped, float, float h) const {
-      return 1.0f / std::sqrt(product(ess, (stepped || !first ? h : h0) + decay));
+    /// Of a sample.
+    [[nodiscard]] DILOCO_HD float deviation(float, float h) const {
+      return 1.0f / std::sqrt(product(ess, h + h0 + decay));
     }
   };
   [[nodiscard]] step at(step_context c) const {
@@ -53,12 +55,10 @@ struct ivon {
     double const start = static_cast<double>(h0) + static_cast<double>(weight_decay);
     double const correction = std::fma(-integer_power(static_cast<double>(beta1), c.step), 1.0, 1.0);
     return {seed,
-            c.step == 1,
             static_cast<float>(rescale_lr ? rate * start : rate),
             static_cast<float>(1.0 / correction),
             ess,
             beta1,
-            beta2,
             static_cast<float>(gone),
             static_cast<float>(0.5 * gone * gone),
             weight_decay,

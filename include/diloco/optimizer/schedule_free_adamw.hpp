@@ -58,7 +58,7 @@ inline double share_of_last(std::uint64_t k, std::uint64_t warmup, double r, dou
 /// The parameters hold y, and the slot holds d = z − y, which starts at zero whichever step is the first that is not skipped:
 ///   y ← y + c·d − lrₖ·(1 − β₁·(1−c))·n,  d ← (1−c)·(d − lrₖ·β₁·n)
 /// One evaluates and keeps the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` finds the sum of weights in closed
-/// form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight: a constant one is a smaller lr, and a
+/// form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight (so 0 still moves y towards z): a constant one is a smaller lr, and a
 /// schedule is what this optimizer does without. One sweep, 28 B/param; replicated.
 ///
 /// As inner optimizer: Δ is a difference of y's and θ̄ a y. d and v stay with the worker as all inner state does, so a

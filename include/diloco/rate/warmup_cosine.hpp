@@ -10,7 +10,7 @@ inline namespace v0 {
 /// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`, and `last` from there
 /// on (Loshchilov & Hutter 2017, without restarts). In double.
 struct warmup_cosine {
-  std::uint64_t warmup = 0, total = 1;
+  std::uint64_t warmup = 0, total = 0;
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_cosine";

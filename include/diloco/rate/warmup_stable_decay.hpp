@@ -10,7 +10,7 @@ inline namespace v0 {
 /// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to `last` at step
 /// `total` (Hu et al. 2024; Hägele et al. 2024). In double.
 struct warmup_stable_decay {
-  std::uint64_t warmup = 0, decay = 1, total = 1;
+  std::uint64_t warmup = 0, decay = 1, total = 0;
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_stable_decay";

@@ -148,8 +148,8 @@ class layout {
   /// 'wte' (256, 128)
   [[nodiscard]] std::string text(std::size_t index) const {
     row const& r = rows_[index];
-    return say(
-        {"'", r.name, "' ", shape_text(r.shape), groups_.size() == 1 ? std::string{} : say({" in group ", r.group})});
+    return say({"'", r.name, "' ", shape_text(r.shape), r.bf16 == nullptr ? "" : " of bfloat16",
+                groups_.size() == 1 ? std::string{} : say({" in group ", r.group})});
   }
 
  private:

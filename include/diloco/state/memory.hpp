@@ -14,7 +14,7 @@ inline namespace v0 {
 /// Bytes that a trainer took through its executor, all at construction. Names, shapes and the plan of tiles (some 40 B per
 /// 4,096 elements) lie on the host's heap beside them.
 struct footprint {
-  std::size_t parameters = 0;   ///< elements of the caller's tensors, which stay the caller's
+  std::size_t parameters = 0;   ///< elements of the caller's tensors that are trained
   std::size_t state_bytes = 0;  ///< columns: anchor, residuals, slots
   std::size_t wire_bytes = 0;   ///< send and receive buffers
   std::size_t index_bytes = 0;  ///< tiles and pointers

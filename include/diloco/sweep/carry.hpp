@@ -58,7 +58,8 @@ struct carry_out_kernel {
   }
 };
 
-/// Σ c_k · wire_k in roster order, into the columns or, for the owner of a shard, into the slot that it sends on.
+/// Σ c_k · wire_k in roster order, for the owner of a shard into the slot that it sends on, otherwise into the columns: x ←
+/// mix·x + (1 − mix)·mean, where steps were taken while the round was under way.
 struct carry_mean_kernel {
   static constexpr int block = 256;
 
@@ -68,6 +69,7 @@ struct carry_mean_kernel {
   int voices;
   bool sharded;        // true: the one voice for tile t is wire[t.shard], coefficient 1
   std::byte* to_slot;  // null: into the columns
+  float mix;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -87,7 +89,10 @@ struct carry_mean_kernel {
               mine, [&](int i) { sum.v[i] = fma(c, finite_or_zero(y[i]), k == 0 ? 0.0f : sum.v[i]); });
         }
         float* DILOCO_RESTRICT out = to + first;
-        for_first<L, lane_elements<L, block>>(mine, [&](int i) { out[i] = sum.v[i]; });
+        bool const in_place = to_slot == nullptr && column == planes.column(planes.from, t, plane);
+        float const keep = in_place ? mix : 0.0f;
+        for_first<L, lane_elements<L, block>>(
+            mine, [&](int i) { out[i] = keep == 0.0f ? sum.v[i] : fma(keep, out[i] - sum.v[i], sum.v[i]); });
       });
     }
   }

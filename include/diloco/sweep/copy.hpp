@@ -26,7 +26,8 @@ struct copy_to_anchor_kernel {
   }
 };
 
-/// θ ← what the caller's tensors show, exactly, where θ is a copy; other rows stay. 6 or 8 B/param.
+/// θ ← what the caller's tensors show, where θ is a copy and they show something else than it, rounded: an element that the
+/// framework left alone keeps what bfloat16 has no room for. Other rows stay. 8 B/param.
 struct adopt_kernel {
   tile const* tiles;
   shown_rows shown;
@@ -40,11 +41,13 @@ struct adopt_kernel {
       if (from == nullptr) return;
       auto const* DILOCO_RESTRICT x = from + t.begin;
       for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
-        p[i] = as_float(x[i]);
+        p[i] = shows(x[i], p[i]) ? p[i] : as_float(x[i]);
     };
     take(shown.narrow[t.row]);
     take(shown.wide[t.row]);
   }
+  DILOCO_HD static bool shows(float x, float theta) { return bits_of(x) == bits_of(theta); }
+  DILOCO_HD static bool shows(bfloat16 x, float theta) { return x.bits == nearest_bf16(theta).bits; }
 };
 
 /// The other way round: θ, rounded where it must be.

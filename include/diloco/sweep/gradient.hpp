@@ -7,13 +7,14 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Marks the first row that holds a value which is not finite. Reads each number once, writes nothing else.
+/// Marks the first row that holds a value beyond some magnitude, or NaN. Reads each number once, writes nothing else.
 template <class Rows>
 struct find_non_finite_kernel {
   static constexpr int block = 256;
 
   tile const* tiles;
   Rows rows;
+  float largest_allowed;
   std::uint32_t* bad_row;
 
   template <lanes L>
@@ -29,7 +30,7 @@ struct find_non_finite_kernel {
       });
     });
     largest = L::max(largest);
-    if (largest >= 0x7f800000u && L::rank() == 0) L::atomic_min(bad_row, t.row);
+    if (largest > bits_of(largest_allowed) && L::rank() == 0) L::atomic_min(bad_row, t.row);
   }
 };
 
@@ -53,8 +54,8 @@ struct gradient_factor {
 struct norm_partials_kernel {
   tile const* tiles;
   gradient_rows rows;
-  double* partial;  // (tiles)
-  std::uint32_t* bad_row;
+  double* partial;         // (tiles)
+  std::uint32_t* bad_row;  // null: nobody asks
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -69,7 +70,7 @@ struct norm_partials_kernel {
     if (L::rank() != 0) return;
     partial[index] = sum;
     // A sum is finite where its terms are: 2³² of the largest float's squares are far below the largest double.
-    if (!(sum < 1e300)) L::atomic_min(bad_row, t.row);
+    if (bad_row != nullptr && !(sum < 1e300)) L::atomic_min(bad_row, t.row);
   }
 };
 

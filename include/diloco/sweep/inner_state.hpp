@@ -65,6 +65,11 @@ class inner_state {
     return (sampling_optimizer<group_optimizer_of<Inner, I>> || ...);
   }
   (std::make_index_sequence<group_count>{});
+  /// State beside the slots.
+  static constexpr bool has_memory = []<std::size_t... I>(std::index_sequence<I...>) {
+    return (requires { group_optimizer_of<Inner, I>::memory_elements(std::size_t{}, std::size_t{}); } || ...);
+  }
+  (std::make_index_sequence<group_count>{});
   static constexpr bool has_tensor_steps = []<std::size_t... I>(std::index_sequence<I...>) {
     return (tensor_optimizer<group_optimizer_of<Inner, I>> || ...);
   }
@@ -286,7 +291,7 @@ class inner_state {
 template <external_optimizer Inner>
 class inner_state<Inner> {
  public:
-  static constexpr bool has_tensor_steps = false, has_samples = false;
+  static constexpr bool has_tensor_steps = false, has_samples = false, has_memory = false;
   static constexpr std::size_t planes = 0;
   void list(layout const&, float**, std::size_t) const {}
   void list(layout const&, std::string_view, float**, std::size_t) const {}

@@ -67,15 +67,15 @@ struct sampling_step_kernel {
       float const scale = factor == nullptr ? grad_scale : *factor;
       for_first<L, lane_elements<L, block>>(n, [&](int i) {
         step(p[i], product(scale, as_float(g[i])), as_float(seen[i]), slot[i]...);
-        show(seen[i], fma(z.v[i], step.deviation(true, slot[i]...), p[i]));
+        show(seen[i], fma(z.v[i], step.deviation(slot[i]...), p[i]));
       });
     } else {
       for_first<L, lane_elements<L, block>>(
-          n, [&](int i) { show(seen[i], fma(z.v[i], step.deviation(false, slot[i]...), p[i])); });
+          n, [&](int i) { show(seen[i], fma(z.v[i], step.deviation(slot[i]...), p[i])); });
     }
   }
   DILOCO_HD static void show(float& to, float x) { to = x; }
-  DILOCO_HD static void show(bfloat16& to, float x) { to.bits = bf16_from_float(x); }
+  DILOCO_HD static void show(bfloat16& to, float x) { to = nearest_bf16(x); }
 };
 
 }  // namespace v0

@@ -73,13 +73,14 @@ struct shown_rows {
     bfloat16* DILOCO_RESTRICT to = narrow[t.row] + t.begin + first;
     if (stochastic) {
       std::uint32_t u[size];
-      draw_sixteen(u, t.column + static_cast<std::size_t>(first), who, seed);
+      // By row and place: in its group's list a tile's column is that of the group.
+      draw_sixteen(u, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who, seed);
       for_first<L, size>(mine, [&](int i) {
         std::uint32_t const bits = bits_of(theta[i]), up = (bits + u[i]) >> 16;
         to[i].bits = static_cast<std::uint16_t>((up & 0x7fffu) < 0x7f80u ? up : bits >> 16);
       });
     } else {
-      for_first<L, size>(mine, [&](int i) { to[i].bits = bf16_from_float(theta[i]); });
+      for_first<L, size>(mine, [&](int i) { to[i] = nearest_bf16(theta[i]); });
     }
   }
 };

@@ -20,7 +20,7 @@ struct frame {
   static constexpr std::uint32_t no_row = 0xffffffffu;
 
   std::uint32_t magic = expected_magic;
-  std::uint16_t version = 1;
+  std::uint16_t version = 2;
   std::uint16_t phase = 0;
   std::uint64_t round = 0;
   double weight = 0;
@@ -29,7 +29,8 @@ struct frame {
   std::uint32_t rank = 0;
   std::uint32_t refused = 0;  ///< 1: this rank cannot take part in the round, so nobody does
   std::uint32_t unused = 0;
-  std::uint64_t reserved[2] = {};
+  std::uint64_t steps = 0;  ///< that the inner state has seen
+  std::uint64_t reserved = 0;
 };
 static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
 

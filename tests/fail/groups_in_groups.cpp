@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// must not compile: diloco: inner: groups within groups; list all of them in one
+#include <diloco/diloco.hpp>
+
+void make(std::vector<diloco::tensor> const& parameters) {
+  diloco::DiLoCo trainer(
+      diloco::recipe<>{}
+          .with_inner(diloco::groups(diloco::group{
+              diloco::the_rest, diloco::groups(diloco::group{diloco::the_rest, diloco::adamw{}})}))
+          .with_transport(diloco::alone{}),
+      parameters);
+}
