@@ -63,6 +63,12 @@ constexpr void for_each_group(O const& o, F&& f) {
   (std::make_index_sequence<group_count_of<O>>{});
 }
 
+/// State beside the slots. (A constant of its own: nvcc 13.0 finds no pack in a fold over requires-expressions.)
+template <class O>
+inline constexpr bool keeps_memory = requires(std::size_t n) {
+  O::memory_elements(n, n);
+};
+
 /// State columns of one group.
 template <class O>
 inline constexpr std::size_t slot_count_of = [] {

@@ -67,7 +67,7 @@ class inner_state {
   (std::make_index_sequence<group_count>{});
   /// State beside the slots.
   static constexpr bool has_memory = []<std::size_t... I>(std::index_sequence<I...>) {
-    return (requires { group_optimizer_of<Inner, I>::memory_elements(std::size_t{}, std::size_t{}); } || ...);
+    return (keeps_memory<group_optimizer_of<Inner, I>> || ...);
   }
   (std::make_index_sequence<group_count>{});
   static constexpr bool has_tensor_steps = []<std::size_t... I>(std::index_sequence<I...>) {
