@@ -74,7 +74,16 @@ struct shown_rows {
     if (stochastic) {
       std::uint32_t u[size];
       // By row and place: in its group's list a tile's column is that of the group.
-      draw_sixteen(u, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who, seed);
+      std::uint64_t const element = (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first);
+      if constexpr (size % 8 == 0 || 8 % size == 0) {
+        draw_sixteen(u, element, who, seed);
+      } else {  // blocks of 96 over 32 lanes
+        for (int i = 0; i < size; ++i) {
+          std::uint32_t one[1];
+          draw_sixteen(one, element + static_cast<std::uint64_t>(i), who, seed);
+          u[i] = one[0];
+        }
+      }
       for_first<L, size>(mine, [&](int i) {
         std::uint32_t const bits = bits_of(theta[i]), up = (bits + u[i]) >> 16;
         to[i].bits = static_cast<std::uint16_t>((up & 0x7fffu) < 0x7f80u ? up : bits >> 16);
