@@ -40,10 +40,10 @@ struct thread_lanes {
   }
   static double partner(double x, int mask) {
     auto const bits = std::bit_cast<std::uint64_t>(x);
-    auto const half = [mask](std::uint64_t word) -> std::uint64_t {
+    auto const exchanged = [mask](std::uint64_t word) -> std::uint64_t {
       return exchange(static_cast<std::uint32_t>(word), [mask](std::uint32_t const* all) { return all[own ^ mask]; });
     };
-    return std::bit_cast<double>(half(bits) | half(bits >> 32) << 32);
+    return std::bit_cast<double>(exchanged(bits) | exchanged(bits >> 32) << 32);
   }
   static void atomic_min(std::uint32_t* p, std::uint32_t x) { diloco::solo::atomic_min(p, x); }
   static void atomic_add(std::uint32_t* p, std::uint32_t x) { __atomic_fetch_add(p, x, __ATOMIC_RELAXED); }
