@@ -27,7 +27,7 @@ class model {
       for (std::size_t i = 0; i < sizes[t]; ++i) values_[t][i] = number(seed + t, i);
     }
     for (std::size_t t = 0; t < sizes.size(); ++t) {
-      parameters_.push_back({"t" + std::to_string(t), {sizes[t]}, values_[t].data()});
+      parameters_.push_back({std::string("t").append(std::to_string(t)), {sizes[t]}, values_[t].data()});
     }
     gradients_ = values_;
   }
