@@ -28,7 +28,8 @@ struct narrow_model {
       }
     }
     for (std::size_t t = 0; t < sizes.size(); ++t) {
-      parameters.push_back({.name = "t" + std::to_string(t), .shape = {sizes[t]}, .bf16 = values[t].data()});
+      parameters.push_back(
+          {.name = std::string("t").append(std::to_string(t)), .shape = {sizes[t]}, .bf16 = values[t].data()});
     }
   }
   /// Gradients that bfloat16 holds exactly, in both kinds.
@@ -64,7 +65,7 @@ TEST_CASE("bf16: the float32 copy takes the trajectory of a float32 tensor, what
       else
         trainer.step(gradients);
       for (std::size_t t = 0; t < sizes.size(); ++t) {
-        std::string const name = "t" + std::to_string(t);
+        std::string const name = std::string("t").append(std::to_string(t));
         auto const copy = trainer.cell(name, "theta");
         REQUIRE(copy.size() == sizes[t]);
         for (std::size_t i = 0; i < sizes[t]; ++i) {
@@ -98,7 +99,7 @@ TEST_CASE("bf16: after a round all ranks show the same numbers, those of the anc
       }
       bool near = true;
       for (std::size_t t = 0; t < sizes.size(); ++t) {
-        auto const anchor = trainer.cell("t" + std::to_string(t), "anchor");
+        auto const anchor = trainer.cell(std::string("t").append(std::to_string(t)), "anchor");
         for (std::size_t i = 0; i < sizes[t]; ++i) {
           bits.push_back(m.values[t][i].bits);
           float const shown = as_float(m.values[t][i]);
