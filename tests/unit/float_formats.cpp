@@ -20,7 +20,7 @@ struct format {
   int fraction, bias;
   [[nodiscard]] std::uint32_t infinity() const { return 0x7fffu >> fraction << fraction; }
 };
-constexpr format binary16{10, 15}, bfloat16{7, 127};
+constexpr format binary16{10, 15}, brain16{7, 127};
 
 /// What a finite code means, in double.
 double value_of(format f, std::uint32_t code) {
@@ -79,9 +79,9 @@ void check_every_gap(format f, Narrow narrow) {
 }  // namespace
 
 TEST_CASE("binary16: every code, both ways") { check_every_code(binary16, float_from_f16, f16_from_float); }
-TEST_CASE("bfloat16: every code, both ways") { check_every_code(bfloat16, float_from_bf16, bf16_from_float); }
+TEST_CASE("bfloat16: every code, both ways") { check_every_code(brain16, float_from_bf16, bf16_from_float); }
 TEST_CASE("binary16: nearest, ties to even, between any two codes") { check_every_gap(binary16, f16_from_float); }
-TEST_CASE("bfloat16: nearest, ties to even, between any two codes") { check_every_gap(bfloat16, bf16_from_float); }
+TEST_CASE("bfloat16: nearest, ties to even, between any two codes") { check_every_gap(brain16, bf16_from_float); }
 
 TEST_CASE("the ends of the formats") {
   CHECK(f16_from_float(f16::largest) == 0x7bff);
