@@ -291,10 +291,11 @@ class DiLoCo
     weight_ += tokens;
     if constexpr (hears<Probe, inner_stepped>) recipe_.probe(inner_stepped{steps_});
     if (!recipe_.schedule.due(steps_)) return {};
+    total_weight_ = -1;  // until all frames are read
     auto done = try_sync();
     // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
-    if (!done && nobody_stepped_ && !unskipped_) return {};
-    return done;
+    bool const nothing_said = !done && broken_ == nullptr && total_weight_ == 0 && !unskipped_;
+    return nothing_said ? result<>{} : std::move(done);
   }
 
   /// Of anchor elements [first, first + n).
@@ -372,8 +373,8 @@ class DiLoCo
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
   std::uint64_t samples_ = 0;
   bool in_flight_ = false, skipped_ = false, shows_mean_ = false;
-  bool unskipped_ = false, nobody_stepped_ = false;  // since the last round
-  std::uint64_t agreed_steps_ = 0;                   // those of the inner state, where it is averaged
+  bool unskipped_ = false;          // a step was taken since the last round
+  std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
   std::shared_ptr<watch> watch_ = std::make_shared<watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;

@@ -241,14 +241,13 @@ void DILOCO_CLASS::list_carried(float* mean_weight) {
       float* const* const from = index_.carried_from() + r * planes + last;
       index_.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight + layout_.rows()[r].column;
     }
-    inner_.list(layout_, Combine::weighs_by, index_.weighted(), 1);
   }
 }
 
 DILOCO_ENGINE
 element_weights DILOCO_CLASS::weights() const {
   if constexpr (weighs_elements)
-    return {index_.weighted(), recipe_.combine.prior};
+    return {index_.carried_from() + plan_.carried() - 1, plan_.carried(), recipe_.combine.prior};
   else
     return {};
 }

@@ -159,6 +159,7 @@ auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard) {
   auto const roster = a.roster();
+  if (phase == 0) agreed_steps_ = 0;
   for (std::size_t k = 0; k < roster.size(); ++k) {
     std::size_t const shard = phase == 0 ? own_shard : k;
     frame const got = read_frame(a.wire(static_cast<int>(k)).data());
@@ -167,7 +168,7 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
     if (phase == 0) {
       index_.weights()[k] = got.weight;
-      if (k == 0 || (got.weight > 0 && got.steps > agreed_steps_)) agreed_steps_ = got.steps;
+      if (got.weight > 0 && got.steps > agreed_steps_) agreed_steps_ = got.steps;
     }
     if (got.bad_row == frame::no_row) continue;
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
@@ -186,7 +187,6 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
   std::size_t const n = a.roster().size();
   total_weight_ = 0;
   for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
-  nobody_stepped_ = total_weight_ == 0;
   bool const fine = non_negative.holds(total_weight_) &&
                     recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
   if (fine) return {};
@@ -273,8 +273,9 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   kernel.shown = shown({rounds_, 0, 3});
   kernel.weights = weights();
   kernel.mean_weight = mean_weight_;
-  if constexpr (!steps_inside) {
-    if (mix != 0) adopt_shown();  // steps that the framework took in flight
+  if (mix != 0) {  // steps taken in flight survive in part
+    if constexpr (!steps_inside) adopt_shown();
+    if (steps_taken_ > agreed_steps_) agreed_steps_ = steps_taken_;
   }
   average_carried(a, sharded, nullptr, mix);
   recipe_.executor.for_each(index_.tile_count(), kernel);

@@ -184,6 +184,32 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("skip_not_finite: an empty round does not hide that a later one lost its peer") {
+  for (pattern which : toy::patterns) {
+    auto const all = toy::on_each_rank(2, [&](threads transport) {
+      toy::model m(sizes);
+      int const rank = transport.rank();
+      DiLoCo trainer(recipe<>{}
+                         .with_inner(sgd{.lr = 0.1f, .momentum = 0.9f})
+                         .with_exchange(toy::chosen{which})
+                         .with_transport(std::move(transport))
+                         .with_schedule(every(1))
+                         .with_deadline_seconds(2),
+                     m.parameters());
+      auto const bad = std::vector<std::vector<float>>{std::vector<float>(sizes[0], HUGE_VALF), m.gradients(rank, 0)[1],
+                                                       m.gradients(rank, 0)[2]};
+      auto const first = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
+      if (rank == 1) return std::pair{first.has_value(), true};  // leaves
+      auto const second = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
+      return std::pair{first.has_value(), second.has_value()};
+    });
+    for (auto const& [first, second] : all) {
+      CHECK_FALSE(first);
+      CHECK(second);
+    }
+  }
+}
+
 TEST_CASE("skip_not_finite: what is not finite once it is scaled counts as well") {
   std::vector<float> w(300, 1.0f), g(300, 2e38f);
   DiLoCo trainer(recipe_of(plain_sgd{.lr = 1}), std::vector<tensor>{{"w", {300}, w.data()}});

@@ -18,7 +18,7 @@ struct seen {
   std::size_t bytes = 0;
 };
 
-template <class Compressor, class Combine>
+template <class Compressor, class Combine, class Feedback = error_feedback>
 std::vector<seen> one_round(int ranks, pattern which) {
   return toy::on_each_rank(ranks, [&](threads transport) {
     toy::model m(sizes);
@@ -28,6 +28,7 @@ std::vector<seen> one_round(int ranks, pattern which) {
                                           group{the_rest, ivon{.lr = 0.05f, .ess = 20, .beta2 = 0.5f}}))
                        .with_outer(plain_sgd{.lr = 1})
                        .with_compressor(Compressor{})
+                       .with_feedback(Feedback{})
                        .with_combine(Combine{})
                        .with_exchange(toy::chosen{which})
                        .with_transport(std::move(transport))
@@ -99,6 +100,14 @@ TEST_CASE("precision_weighted: with few bits, of blocks and of chunks, anchors s
         one_round<random_k<4096>, precision_weighted>(2, which);  // all of them: exact, by the staged path
     CHECK(distance(chunks, true) < 5e-6);
     CHECK(chunks[0].digest == chunks[1].digest);
+  }
+}
+
+TEST_CASE("precision_weighted: without a residual, of whatever kind it would be") {
+  for (pattern which : toy::patterns) {
+    CHECK(distance(one_round<f32, precision_weighted, averaged_error>(2, which), true) < 5e-6);
+    CHECK(distance(one_round<absmax<8>, precision_weighted, averaged_error>(2, which), true) < 0.03);
+    CHECK(distance(one_round<absmax<8>, precision_weighted, no_feedback>(2, which), true) < 0.03);
   }
 }
 

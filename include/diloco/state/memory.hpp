@@ -81,13 +81,10 @@ class index_memory {
   [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
   [[nodiscard]] float** carried_from() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
   [[nodiscard]] float** carried_to() const { return carried_from() + carried_ / 2; }
-  /// (rows): by what elements are weighted.
-  [[nodiscard]] float** weighted() const { return carried_to() + carried_ / 2; }
   [[nodiscard]] std::size_t bytes() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
            ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
-           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) +
-           (carried_ + (carried_ == 0 ? 0 : rows_)) * sizeof(float*);
+           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
   }
 
  private:

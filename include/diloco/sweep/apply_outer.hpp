@@ -82,7 +82,7 @@ struct apply_outer_kernel {
     std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
     auto g = wires.combine(l, t, offset, count);
     if constexpr (Weighted) {
-      if (weights.rows[t.row] != nullptr) {
+      if (weights.of(t) != nullptr) {
         float const* const h = mean_weight + column;
         // Bytes that no encoder wrote must not divide by zero.
         for_first<L, lane_elements<L, block>>(mine, [&](int i) {

@@ -46,37 +46,43 @@ struct encode_kernel {
     float const* DILOCO_RESTRICT from = anchor + column;
     std::uint32_t magnitude = 0;
     if (count != C::block) x = {};
-    if constexpr (Weighted) {
-      fragment<L, C::block> const w = weigh(l, t, offset, count);
-      auto const e = residual.block(l, column, count);
+    [[maybe_unused]] auto const w = weigh(l, t, offset, count);
+    auto const delta = [&](int i) {
+      float const d = from[first + i] - p[first + i];
+      if constexpr (Weighted)
+        return product(w.v[i], d);
+      else
+        return d;
+    };
+    if (residual.none()) {
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = step.want(product(w.v[i], from[first + i] - p[first + i]), residual.none() ? 0.0f : e(i));
-        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-      });
-    } else if (residual.none()) {
-      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = from[first + i] - p[first + i];
+        x.v[i] = delta(i);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     } else {
       auto const e = residual.block(l, column, count);
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = step.want(from[first + i] - p[first + i], e(i));
+        x.v[i] = step.want(delta(i), e(i));
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
       });
     }
     return magnitude;
   }
   template <lanes L>
-  DILOCO_HD fragment<L, C::block> weigh(L l, tile const& t, int offset, int count) const {
-    fragment<L, C::block> w;
-    float const* const row = weights.rows[t.row];
-    for (int i = 0; i < w.size; ++i) w.v[i] = 1.0f;
-    if (row == nullptr) return w;
-    float const* const h = row + t.begin + offset + first_element<L, C::block>(l);
-    for_first<L, lane_elements<L, C::block>>(owned_elements<L, C::block>(l, count),
-                                             [&](int i) { w.v[i] = h[i] + weights.prior; });
-    return w;
+  DILOCO_HD auto weigh([[maybe_unused]] L l, [[maybe_unused]] tile const& t, [[maybe_unused]] int offset,
+                       [[maybe_unused]] int count) const {
+    if constexpr (!Weighted) {
+      return 0;
+    } else {
+      fragment<L, C::block> w;
+      for (int i = 0; i < w.size; ++i) w.v[i] = 1.0f;
+      float const* const row = weights.of(t);
+      if (row == nullptr) return w;
+      float const* const h = row + offset + first_element<L, C::block>(l);
+      for_first<L, lane_elements<L, C::block>>(owned_elements<L, C::block>(l, count),
+                                               [&](int i) { w.v[i] = h[i] + weights.prior; });
+      return w;
+    }
   }
 };
 

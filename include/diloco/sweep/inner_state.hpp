@@ -116,11 +116,8 @@ class inner_state {
   template <executor E>
   void step(E const& where, Inner const& inner, layout const& l, index_memory const& index,
             inner_step_inputs const& in) const {
-    std::size_t first_tile = 0;
-    for_each_group(inner, [&](auto const& o, auto group) {
+    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
       using O = std::remove_cvref_t<decltype(o)>;
-      tile const* const tiles = index.group_tiles() + first_tile;
-      std::size_t const count = l.groups()[group].tiles;
       if constexpr (element_optimizer<O>) {
         step_elements(where, o, groups_[group], index, tiles, count, in);
       } else if constexpr (tensor_optimizer<O>) {
@@ -129,7 +126,6 @@ class inner_state {
       } else if constexpr (sampling_optimizer<O>) {
         sample(where, o, groups_[group], index, tiles, count, in, true);
       }
-      first_tile += count;
     });
   }
 
@@ -137,18 +133,13 @@ class inner_state {
   template <executor E>
   void show(E const& where, Inner const& inner, layout const& l, index_memory const& index, inner_step_inputs const& in,
             bool samples) const {
-    std::size_t first_tile = 0;
-    for_each_group(inner, [&](auto const& o, auto group) {
-      using O = std::remove_cvref_t<decltype(o)>;
-      tile const* const tiles = index.group_tiles() + first_tile;
-      std::size_t const count = l.groups()[group].tiles;
-      if constexpr (sampling_optimizer<O>) {
+    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+      if constexpr (sampling_optimizer<std::remove_cvref_t<decltype(o)>>) {
         if (samples)
           sample(where, o, groups_[group], index, tiles, count, in, false);
         else
           where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
       }
-      first_tile += count;
     });
   }
 
@@ -226,6 +217,17 @@ class inner_state {
     float* memory = nullptr;
     std::string_view names[max_slots] = {};
   };
+
+  /// f(optimizer, group, its tiles, how many)
+  template <class F>
+  static void for_each_group_tiles(Inner const& inner, layout const& l, index_memory const& index, F&& f) {
+    tile const* tiles = index.group_tiles();
+    for_each_group(inner, [&](auto const& o, auto group) {
+      std::size_t const count = l.groups()[group].tiles;
+      f(o, std::size_t{group}, tiles, count);
+      tiles += count;
+    });
+  }
 
   template <executor E, element_optimizer O>
   static void step_elements(E const& where, O const& o, held const& h, index_memory const& index, tile const* tiles,

@@ -95,8 +95,7 @@ struct local_delta {
     float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
     float const* DILOCO_RESTRICT from = anchor + t.column;
     if constexpr (Weighted) {
-      if (float const* const row = weights.rows[t.row]; row != nullptr) {
-        float const* const h = row + t.begin;
+      if (float const* const h = weights.of(t); h != nullptr) {
         for_each_residual(l, t, residual, t.column,
                           [&](int i, float e) { x[i] = step.want(product(h[i] + weights.prior, from[i] - p[i]), e); });
         return;

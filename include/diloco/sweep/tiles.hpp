@@ -46,8 +46,14 @@ struct gradient_rows {
 
 /// By what each element of a pseudo-gradient is multiplied before it is sent: 1 where a row has none.
 struct element_weights {
-  float const* const* rows = nullptr;  // (rows)
+  float const* const* rows = nullptr;  // (rows, stride): the first of each
+  std::size_t stride = 0;
   float prior = 0.0f;
+  /// What is added to `prior`, from the tile's first element on; null where the row has none.
+  DILOCO_HD float const* of(tile const& t) const {
+    float const* const row = rows[t.row * stride];
+    return row == nullptr ? nullptr : row + t.begin;
+  }
 };
 
 /// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even, or up or down as
