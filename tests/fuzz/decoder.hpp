@@ -169,7 +169,8 @@ struct any_frame {
     same.weight = got.weight;
     same.bad_row = got.bad_row;
     same.unused = got.unused;
-    std::copy(std::begin(got.reserved), std::end(got.reserved), same.reserved);
+    same.steps = got.steps;
+    same.reserved = got.reserved;
     bool const fits = std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
     std::string const complaint = frame_complaint(got, expected(), from);
     if (complaint.empty() != fits)

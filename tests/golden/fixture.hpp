@@ -16,7 +16,8 @@ namespace golden {
 /// What a file of fixtures/ holds, by name: float32, read by the library's own reader. make_goldens.py says what is in it.
 class fixture {
  public:
-  explicit fixture(std::string const& name) : path_(std::string(DILOCO_GOLDEN_DIR) + "/" + name + ".safetensors") {
+  explicit fixture(std::string const& name) : path_(DILOCO_GOLDEN_DIR "/") {
+    path_.append(name).append(".safetensors");
     auto const file = diloco::safetensors::load(path_).value();
     for (auto const& entry : file.holds.entries) {
       auto const values = entry.as<float>().value();

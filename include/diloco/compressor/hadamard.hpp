@@ -59,7 +59,7 @@ struct hadamard {
   template <lanes L>
   DILOCO_HD static void rotate(L l, fragment<L, block> const& from, fragment<L, block>& x, int count) {
 #if DILOCO_VECTORS
-    if constexpr (N % 8 == 0) {
+    if constexpr (L::width == 1 && N % 8 == 0) {
       if (count == block) return detail::rotate_groups<N>(from.v, x.v, block, scale);
     }
 #endif
