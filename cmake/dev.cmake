@@ -10,6 +10,8 @@ set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;pac
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
 option(DILOCO_TEST_PRECOMPILE "Tests share a precompiled header" OFF)
+set(DILOCO_TEST_O3 "" CACHE STRING "Regular expression: tests that compile at -O3, whatever the rest does")
+set(DILOCO_BENCH_FLAGS "" CACHE STRING "After all other flags of the benches: -O0 where they only have to run")
 set(DILOCO_TEST_ONE_EXECUTOR "" CACHE STRING "Tests that run over the executor cpp only")
 set(DILOCO_TEST_PRESETS "" CACHE STRING "Presets that are configured, built and run as tests of this one")
 
