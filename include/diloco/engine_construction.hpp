@@ -128,6 +128,18 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
   if (r.inner_at_sync == at_sync::average && state::has_memory)
     return say({"diloco: inner_at_sync: ", Inner::name,
                 " keeps state of whole tensors, which has no mean; say at_sync::keep or at_sync::reset"});
+  if constexpr (weighs_elements) {
+    std::string found;
+    for_each_group(r.inner, [&](auto const& o, auto) {
+      if constexpr (requires { o.prior(); }) {
+        float const gap = o.prior() - r.combine.prior;
+        if (found.empty() && !(gap * gap <= 1e-10f * o.prior() * o.prior()))
+          found = say({"diloco: combine: ", Combine::name, ": prior = ", r.combine.prior, " must be the ", o.prior(),
+                       " that ", o.name, " adds to ", Combine::weighs_by});
+      }
+    });
+    if (!found.empty()) return found;
+  }
   if (!steps_inside && r.bf16_rounding == rounding::stochastic)
     return "diloco: bf16_rounding: the framework writes the tensors by itself; say rounding::nearest";
   return {};

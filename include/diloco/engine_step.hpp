@@ -28,6 +28,11 @@ result<> DILOCO_CLASS::usable(step_options const& o) const {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
   if (auto fine = usable(o); !fine) return fine;
+  if (float const factor = recipe_.rate.factor(steps_ + 1);
+      steps_inside && !non_negative.holds(static_cast<double>(factor))) {
+    return fail(cause::bad_setting, say({"step: the factor of ", Rate::name, " in step ", steps_ + 1, " is ", factor,
+                                         "; it ", range_text(non_negative)}));
+  }
   if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
   return fail(cause::wrong_state,
               say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));

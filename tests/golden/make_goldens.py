@@ -15,7 +15,7 @@ Hyper-parameters are rounded to float32 before PyTorch sees them, for that is wh
 
 The files are safetensors (fixture.py), all of float32 but layout. Optimizer files: hyper-parameters (one number),
 start.T, grad.T (steps x size), after.S.T for S = 1, 10, 100, and the slots after the last step as slot.NAME.T. Outer
-files: start.T, tokens.K and grad.K.T for worker K (one number and one row per step), anchor.R.T after R = 1, 2, 8 rounds,
+files: start.T, tokens.K and grad.K.T for worker K (one number and one row per step), anchor.R.T after R = 1, 2, 20 rounds,
 momentum.T at the end, exp_avg.K.T at the end. family and outer_family: the same for each optimizer of by_hand.FAMILY, as
 OPTIMIZER.after.S.T and so on, in the first on displacements as grad.T, in the second on outer_k2's gradients. compressors: input.T and what each codec gives back for it as CODEC.T.
 layout: one tensor of each type, for the reader itself.
@@ -35,7 +35,7 @@ from fixture import bfloat16, read_fixture, serialize, write_fixture
 HERE = pathlib.Path(__file__).resolve().parent / "fixtures"
 SHAPES = {"w1": (6, 4), "b1": (6,), "w2": (1, 6), "b2": (1,)}
 SNAPSHOTS = (1, 10, 100)
-INNER_STEPS, ROUNDS, ROUND_SNAPSHOTS = 5, 8, (1, 2, 8)
+INNER_STEPS, ROUNDS, ROUND_SNAPSHOTS = 5, 20, (1, 2, 20)
 
 
 def single(x):

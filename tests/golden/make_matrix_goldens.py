@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the golden fixtures of the optimizers that need whole tensors: muon*, adafactor, soap, by NumPy in float32.
+"""Writes the golden fixtures of the optimizers that need whole tensors, muon*, adafactor, soap, and of ivon, by NumPy in float32.
 
     /usr/bin/python3 make_matrix_goldens.py           rewrites them and prints each distance to a float64 replay
     /usr/bin/python3 make_matrix_goldens.py --check   replays them; fails when an answer in a file moved
@@ -148,6 +148,38 @@ class Soap:
             self.squares[1] += weight * (g.T @ g - self.squares[1])
 
 
+# ---------------------------------------------------------------------------------------------------------------- ivon
+def run_ivon(h, recorded=None, dtype=np.float32):
+    """The official implementation's formulas on g = a sin(x) at x = p + noise; z is what the noise is drawn from."""
+    draw = np.random.default_rng(20240402)
+    count = 64
+    given = recorded or {"a": draw.uniform(0.2, 2, count), "start": draw.standard_normal(count),
+                         "z": draw.standard_normal((SNAPSHOTS[-1], count))}
+    a, start, z = (np.asarray(given[n], np.float32) for n in ("a", "start", "z"))
+    z = z.reshape(-1, count)
+    entries = {**h, "a": a, "start": start, "z": z}
+    cast = dtype
+    p, m, hessian = start.astype(dtype), np.zeros(count, dtype), np.full(count, cast(h["h0"]), dtype)
+    decay, ess, b1, b2 = cast(h["weight_decay"]), cast(h["ess"]), cast(h["beta1"]), cast(h["beta2"])
+    for t in range(1, SNAPSHOTS[-1] + 1):
+        noise = z[t - 1].astype(dtype) / np.sqrt(ess * (hessian + decay))
+        x = (p + noise).astype(np.float64)
+        g = (a.astype(np.float64) * np.sin(x)).astype(dtype)
+        m = b1 * m + (1 - b1) * g
+        f = g * noise * (hessian + decay) * ess
+        hessian = b2 * hessian + (1 - b2) * f + cast(0.5) * (1 - b2) ** 2 * (hessian - f) ** 2 / (hessian + decay)
+        direction = (m / cast(1 - h["beta1"] ** t) + decay * p) / (hessian + decay)
+        p = p - cast(h["lr"] * (h["h0"] + h["weight_decay"])) * np.clip(direction, -cast(h["clip_radius"]), cast(h["clip_radius"]))
+        if t in SNAPSHOTS:
+            entries[f"after.{t}.p"] = p.copy()
+    return entries | {"state.m": m, "state.h": hessian}
+
+
+def ivon_numbers():
+    s = single
+    return dict(lr=s(.02), ess=400.0, beta1=s(.9), beta2=s(.98), weight_decay=s(.01), h0=s(.5), clip_radius=s(.8))
+
+
 # --------------------------------------------------------------------------------------------------------------- main
 def cases():
     s = single
@@ -157,7 +189,9 @@ def cases():
     # eps1 is large enough to matter: a clamp that is never met is not tested.
     adafactor = dict(lr=s(.02), beta2_decay=s(-.8), eps1=s(5e-3), eps2=s(1e-3), d=1.0, weight_decay=s(.1))
     soap = dict(lr=s(3e-3), beta1=s(.95), beta2=s(.95), eps=s(1e-8), weight_decay=s(.01), frequency=10.0)
-    return {"muon": (Muon, muon, wide), "muon_dion": (Muon, dion, wide), "adafactor": (Adafactor, adafactor, wide),
+    spectral = dict(dion, nesterov=1.0, scaling=2.0, coefficients=0.0)
+    return {"muon": (Muon, muon, wide), "muon_dion": (Muon, dion, wide), "muon_spectral": (Muon, spectral, wide),
+            "adafactor": (Adafactor, adafactor, wide),
             "soap": (Soap, soap, square)}
 
 
@@ -191,6 +225,17 @@ def main():
     parser.add_argument("--fixtures", type=pathlib.Path, default=HERE, help="folder of the fixtures")
     options = parser.parse_args()
     failures = 0
+    path = options.fixtures / ("ivon" + SUFFIX)
+    if not options.check:
+        write_fixture(path, "ivon: 100 steps; by make_matrix_goldens.py", run_ivon(ivon_numbers()))
+    recorded = read_fixture(path)
+    numbers = {n: float(recorded[n][0]) for n in ivon_numbers()}
+    moved = max(distance(run_ivon(numbers, recorded), recorded, prefix) for prefix in ("after.", "state."))
+    failures += not moved <= 2e-5
+    exact = run_ivon(numbers, recorded, np.float64)
+    far = ", ".join(f"{distance(recorded, exact, f'after.{t}.'):.1e}" for t in SNAPSHOTS)
+    print(f"ivon          replay moved {moved:.1e}   float32 is {far} away from float64, its state "
+          f"{distance(recorded, exact, 'state.'):.1e}")
     for name, case in cases().items():
         path = options.fixtures / (name + SUFFIX)
         if not options.check:
@@ -200,7 +245,7 @@ def main():
         failures += not moved <= 2e-5
         exact = run(*case, np.float64)
         far = ", ".join(f"{distance(recorded, exact, f'after.{t}.'):.1e}" for t in SNAPSHOTS)
-        print(f"{name:10s} replay moved {moved:.1e}   float32 is {far} away from float64, its state "
+        print(f"{name:13s} replay moved {moved:.1e}   float32 is {far} away from float64, its state "
               f"{distance(recorded, exact, 'state.'):.1e}")
     return 1 if failures else 0
 

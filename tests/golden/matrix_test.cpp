@@ -104,6 +104,7 @@ void check_muon(std::string const& name) {
 
 #if DILOCO_HAS_EIGEN
 TEST_CASE("golden: muon with lerp, Nesterov, decay and one polynomial follows NumPy") { check_muon("muon"); }
+TEST_CASE("golden: muon with a sum, Nesterov and the spectral scale follows NumPy") { check_muon("muon_spectral"); }
 TEST_CASE("golden: muon with a sum, five polynomials and matched RMS follows NumPy") { check_muon("muon_dion"); }
 #endif
 

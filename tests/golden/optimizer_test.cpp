@@ -192,14 +192,48 @@ TEST_CASE("golden: where the displacement is always zero, no outer optimizer mov
 }
 
 TEST_CASE("golden: a weight that never sees a gradient only decays") {
-  for (std::string const name : {"adamw", "lion", "sgd", "signum"}) {
+  auto const check = [](std::string const& name, auto const& optimizer) {
     CAPTURE(name);
     fixture const f(name);
     auto const& gradient = f["grad.w1"];
     for (std::size_t at = 3; at < gradient.size(); at += 4) REQUIRE(gradient[at] == 0.0f);
-    double const keep = std::pow(1.0 - static_cast<double>(f.number("lr") * f.number("weight_decay")), 100);
-    for (std::size_t at = 3; at < 24; at += 4) {
-      CHECK(f["after.100.w1"][at] == doctest::Approx(keep * static_cast<double>(f["start.w1"][at])).epsilon(1e-5));
+    network model(f);
+    auto trainer = make_trainer(optimizer, model);
+    for (std::size_t step = 0; step < 100; ++step) trainer.step(golden::gradients(f, "grad", step));
+    double const keep = std::pow(1.0 - static_cast<double>(optimizer.lr * optimizer.weight_decay), 100);
+    for (std::size_t at = 3; at < 24; at += 4)
+      CHECK(model.tensors[0].data[at] / f["start.w1"][at] == doctest::Approx(keep).epsilon(1e-5));
+  };
+  check("adamw", diloco::adamw{.lr = 5e-3f, .weight_decay = 0.1f});
+  check("lion", diloco::lion{.lr = 2e-3f, .weight_decay = 0.3f});
+  check("signum", diloco::signum{.lr = 2e-3f, .weight_decay = 0.3f});
+  check("sgd", diloco::plain_sgd{.lr = 0.05f, .weight_decay = 0.1f});
+}
+
+TEST_CASE("golden: ivon follows the formulas of its official implementation in NumPy") {
+  fixture const f("ivon");
+  diloco::ivon const o{.lr = f.number("lr"),
+                       .ess = f.number("ess"),
+                       .beta1 = f.number("beta1"),
+                       .beta2 = f.number("beta2"),
+                       .weight_decay = f.number("weight_decay"),
+                       .h0 = f.number("h0"),
+                       .clip_radius = f.number("clip_radius")};
+  auto p = f["start"];
+  std::size_t const n = p.size();
+  std::vector<float> m(n), h(n);
+  for (std::size_t t = 1; t <= 100; ++t) {
+    auto const step = o.at({t, 1.0f});
+    for (std::size_t i = 0; i < n; ++i) {
+      float const seen = p[i] + f["z"][(t - 1) * n + i] * step.deviation(p[i], h[i]);
+      auto const g = static_cast<float>(static_cast<double>(f["a"][i]) * std::sin(static_cast<double>(seen)));
+      step(p[i], g, seen, m[i], h[i]);
     }
+    if (t != 1 && t != 10 && t != 100) continue;
+    CAPTURE(t);
+    CHECK(golden::distance(p, f["after." + std::to_string(t) + ".p"]) <= (t == 1 ? 2e-7 : t == 10 ? 2e-6 : 1e-5));
   }
+  for (float& x : h) x += o.h0;
+  CHECK(golden::distance(m, f["state.m"]) <= 1e-5);
+  CHECK(golden::distance(h, f["state.h"]) <= 1e-5);
 }

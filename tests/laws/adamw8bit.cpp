@@ -283,7 +283,8 @@ TEST_CASE("adamw8bit: a NaN makes its own block NaN in the next step, and no oth
 TEST_CASE("adamw8bit: moments below the smallest normal float are kept as zero") {
   support::whole_tensor<always> t(1, 256, std::vector<float>(256, 1.0f));
   t.step({.weight_decay = 0.0f}, std::vector<float>(256, 1e-18f));  // m = 1e-19, v = 1e-39
-  CHECK(t.memory[128] == doctest::Approx(1e-19));
+  CHECK(t.memory[128] > 0.999e-19f);
+  CHECK(t.memory[128] < 1.001e-19f);
   CHECK(t.memory[128 + 16] == 0.0f);
   t.step({.weight_decay = 0.0f}, std::vector<float>(256, 1e-38f));
   CHECK(std::all_of(t.p.begin(), t.p.end(), [](float p) { return p == 1.0f; }));

@@ -90,7 +90,7 @@ TEST_CASE("muon: Keller's polynomial brings singular values into [0.68, 1.2024]"
   // What is smaller is amplified, and by no more than a⁵.
   spectrum const s = of_spectrum(16, 16, 0.5, muon_coefficients::keller);
   for (std::size_t i = 0; i < s.in.size(); ++i) {
-    if (s.in[i] < 0.0003) CHECK(s.out[i] == doctest::Approx(484.9 * s.in[i]).epsilon(0.05));
+    if (s.in[i] < 0.0003 && s.in[i] > 1e-6) CHECK(s.out[i] / s.in[i] == doctest::Approx(484.9).epsilon(0.05));
   }
   CHECK(s.in.back() < 0.0001);
 }

@@ -6,6 +6,8 @@
 #include <Eigen/Eigenvalues>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "diloco: linear_algebra/eigen.hpp needs Eigen 3.4");
 
@@ -114,7 +116,11 @@ struct eigen_orthonormal_kernel {
   float* q;
   void operator()(solo, std::size_t) const {
     auto const side = static_cast<Eigen::Index>(n);
-    Eigen::HouseholderQR<Eigen::MatrixXf> const solver(Eigen::Map<eigen_matrix const>(a, side, side));
+    // Lengths are squared on the way: by a power of two, which changes no digit of q, columns come near 1 first.
+    Eigen::MatrixXf scaled = Eigen::Map<eigen_matrix const>(a, side, side);
+    float const most = n == 0 ? 0.0f : scaled.cwiseAbs().maxCoeff();
+    if (most > 0.0f && most <= std::numeric_limits<float>::max()) scaled *= std::ldexp(1.0f, -std::ilogb(most));
+    Eigen::HouseholderQR<Eigen::MatrixXf> const solver(scaled);
     Eigen::Map<eigen_matrix>(q, side, side) = solver.householderQ() * Eigen::MatrixXf::Identity(side, side);
   }
 };

@@ -66,6 +66,9 @@ struct ivon {
             clip_radius};
   }
 
+  /// What the slot leaves out of the precision h + d: precision_weighted must add the same.
+  [[nodiscard]] constexpr float prior() const { return h0 + weight_decay; }
+
   template <class F>
   constexpr void fields(F&& f) const {
     f("lr", lr, non_negative);
