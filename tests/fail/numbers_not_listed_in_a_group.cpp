@@ -2,6 +2,8 @@
 // must not compile: diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked
 #include "../support/archetypes.hpp"
 
+#include <diloco/optimizer/groups.hpp>
+
 struct with_a_number : archetype::optimizer<> {
   float lr = 0.5f;
 };

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <diloco/core/lanes.hpp>
+#include <diloco/executor/host.hpp>
 
 #include <barrier>
+#include <bit>
 #include <thread>
 #include <vector>
 

@@ -4,6 +4,9 @@
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
+#if DILOCO_HAS_OMP
+#include <diloco/executor/omp.hpp>
+#endif
 
 #include <limits>
 
@@ -55,6 +58,27 @@ TEST_CASE("rates: what makes no schedule is refused") {
         "diloco: rate inverse_square_root: warmup = 0 must be in [1, 9.007199e+15]");
 }
 
+namespace {
+/// Divides by zero in step 3, and turns round in step 4.
+struct broken_rate {
+  static constexpr std::string_view name = "broken_rate";
+  [[nodiscard]] float factor(std::uint64_t step) const {
+    return step == 3 ? std::numeric_limits<float>::quiet_NaN() : step > 3 ? -1.0f : 1.0f;
+  }
+};
+}  // namespace
+
+TEST_CASE("rates: a factor that is no number, or negative, is an error before anything is written") {
+  toy::model m(sizes);
+  DiLoCo trainer(recipe_of(adamw{}).with_rate(broken_rate{}), m.parameters());
+  for (int step = 0; step < 2; ++step) trainer.step(m.gradients(0, step));
+  auto const before = toy::state_of(trainer, m);
+  CHECK(toy::sentence(toy::outcome_of(trainer.try_step(m.gradients(0, 2)))) ==
+        "diloco: step: the factor of broken_rate in step 3 is nan; it must be a number not below 0");
+  CHECK(toy::state_of(trainer, m) == before);
+  CHECK(trainer.try_sync());
+}
+
 TEST_CASE("rates: a recipe's rate is the lr_scale of each step, and multiplies the caller's") {
   warmup_cosine const rate{.warmup = 2, .total = 6};
   toy::model a(sizes), b(sizes);
@@ -103,6 +127,20 @@ TEST_CASE("clip_norm: gradients are shortened to it over all tensors, as PyTorch
     for (std::size_t i = 0; i < sizes[t]; ++i) REQUIRE(a[t][i] == doctest::Approx(b[t][i]).epsilon(1e-6));
   }
 }
+
+#if DILOCO_HAS_OMP
+TEST_CASE("clip_norm: norm and step have the same bits over any number of threads") {
+  toy::model a({70000, 5}), b({70000, 5});
+  DiLoCo one(recipe_of(adamw{}).with_clip_norm(0.5f), a.parameters());
+  DiLoCo many(recipe_of(adamw{}).with_clip_norm(0.5f).with_executor(omp{}), b.parameters());
+  for (int step = 0; step < 3; ++step) {
+    one.step(a.gradients(0, step));
+    many.step(b.gradients(0, step));
+    CHECK(one.gradient_norm() == many.gradient_norm());
+  }
+  CHECK(toy::state_of(one, a) == toy::state_of(many, b));
+}
+#endif
 
 TEST_CASE("clip_norm: magnitudes whose squares leave float do no harm") {
   for (float magnitude : {1e-30f, 1e30f}) {
@@ -229,6 +267,11 @@ TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbe
   CHECK(s.scale == 0x1p120f);
   CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
         "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
+  auto const updated = [](loss_scale bad) { bad.update(true); };
+  CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1]", exception);
+  CHECK_THROWS_WITH_AS(updated({.growth = 0}), "diloco: rate loss_scale: growth = 0 must be in [1, 1048576]", exception);
+  CHECK_THROWS_WITH_AS(updated({.growth_interval = 0}),
+                       "diloco: rate loss_scale: growth_interval = 0 must be a number not below 1", exception);
 }
 
 TEST_CASE("inner_at_sync: reset starts over, keep goes on") {

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // IVON: gradients at samples that the caller's tensors show, θ as the mean behind them.
+#include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
+#if DILOCO_HAS_OMP
+#include <diloco/executor/omp.hpp>
+#endif
 
 using namespace diloco;
 
@@ -208,6 +212,24 @@ TEST_CASE("ivon: a worker that skipped its first steps averages an h of h0") {
   CHECK(all[1].first == 0.0f);
   CHECK(all[0].second == doctest::Approx(all[0].first / 2));
   CHECK(all[1].second == all[0].second);
+}
+
+TEST_CASE("ivon: samples and steps have one thread's bits over many threads, and over 32 lanes") {
+  static_assert(!replicated<ivon>);
+  auto const run = [](auto executor) {
+    bowls b(9000);
+    DiLoCo trainer(recipe_of({.lr = 0.05f, .ess = 200, .seed = 5}).with_executor(executor), b.parameters);
+    for (int t = 0; t < 3; ++t) trainer.step(b.gradients());
+    auto const h = trainer.cell("x", "inner.h_minus_h0");
+    std::vector<float> all(h.begin(), h.end());
+    all.insert(all.end(), b.x.begin(), b.x.end());
+    return all;
+  };
+  auto const one = run(cpp{});
+  CHECK(one == run(lane_threads{}));
+#if DILOCO_HAS_OMP
+  CHECK(one == run(omp{}));
+#endif
 }
 
 TEST_CASE("ivon: the numbers' ranges") {

@@ -109,4 +109,17 @@ TEST_CASE("eigen: a Gram matrix is the product with its own transpose, and symme
     }
   }
 }
+
+TEST_CASE("eigen: an orthonormal basis does not hang on how long the columns are") {
+  std::size_t const n = 12;
+  std::vector<float> const a = numbers(4).many(n * n);
+  std::vector<float> plain(n * n);
+  eigen{}.orthonormalize(cpp{}, n, a.data(), plain.data());
+  for (float factor : {0x1p90f, 0x1p-90f}) {
+    std::vector<float> scaled = a, q(n * n);
+    for (float& x : scaled) x *= factor;
+    eigen{}.orthonormalize(cpp{}, n, scaled.data(), q.data());
+    CHECK(q == plain);
+  }
+}
 #endif

@@ -120,3 +120,16 @@ TEST_CASE("precision_weighted: costs one plane of float32 on the wire, and says 
   CHECK(field_complaint("combine", precision_weighted{.prior = 0}) ==
         "diloco: combine precision_weighted: prior = 0 must be a number above 0");
 }
+
+TEST_CASE("precision_weighted: a prior that is not the optimizer's is refused") {
+  toy::model m(sizes);
+  auto const made = [&](ivon inner, precision_weighted combine) {
+    auto r = recipe<>{}.with_inner(inner).with_combine(combine).with_transport(alone{}).with_schedule(manual{});
+    using type = decltype(DiLoCo(std::move(r), m.parameters()));
+    return toy::sentence(toy::outcome_of(type::make(std::move(r), m.parameters())));
+  };
+  CHECK(made({}, {}) == "no error");
+  CHECK(made({.weight_decay = 0.25f, .h0 = 10}, {.prior = 10.25f}) == "no error");
+  CHECK(made({.weight_decay = 0.25f, .h0 = 10}, {}) ==
+        "diloco: combine: precision_weighted: prior = 1.0001 must be the 10.25 that ivon adds to h_minus_h0");
+}
