@@ -131,17 +131,19 @@ consteval bool explain_transport() {
 }
 
 /// Where ranks meet in pairs, only two of them hear a mean, and nothing is the same on all.
-template <class Transport, class Compressor, class Feedback>
+template <class Exchange, class Transport, class Compressor, class Feedback>
 consteval bool explain_pairs() {
-  static_assert(pairing_transport<Transport>,
-                "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
-                "exchange_tag), which returns what all_gather returns");
-  static_assert(!keeps_common<Feedback> && !mean_residual<Feedback>,
-                "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
-                "mean), and this exchange lets two hear each other; say error_feedback");
-  static_assert(!agrees_on_memory<Compressor>,
-                "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
-                "take one without a common memory, such as low_rank<R>");
+  if constexpr (pairing_exchange<Exchange>) {
+    static_assert(pairing_transport<Transport>,
+                  "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
+                  "exchange_tag), which returns what all_gather returns");
+    static_assert(!keeps_common<Feedback> && !mean_residual<Feedback>,
+                  "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
+                  "mean), and this exchange lets two hear each other; say error_feedback");
+    static_assert(!agrees_on_memory<Compressor>,
+                  "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
+                  "take one without a common memory, such as low_rank<R>");
+  }
   return true;
 }
 
@@ -166,7 +168,7 @@ struct explained {
       "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
   static_assert(picks_pattern<Exchange>,
                 "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
-  static_assert(!pairing_exchange<Exchange> || explain_pairs<Transport, Compressor, Feedback>());
+  static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
   static_assert(executor<Executor>,
