@@ -269,7 +269,6 @@ struct hypercube {
     while (1 << (bits + 1) <= ranks) ++bits;
     return bits == 0 ? rank : rank ^ (1 << (round % static_cast<std::uint64_t>(bits)));
   }
-  friend bool operator==(hypercube const&, hypercube const&) = default;
 };
 /// Of a rank that is not there.
 struct nowhere : hypercube {
