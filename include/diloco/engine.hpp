@@ -54,6 +54,8 @@ class DiLoCo
   static constexpr bool is_staged = staged_compressor<Compressor>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
+  static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+  static constexpr bool pairs_ranks = pairing_exchange<Exchange>;
 
   /// What a trainer and its flight both know: whose it is, and whether it was lost.
   struct watch {
@@ -214,31 +216,16 @@ class DiLoCo
     return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.size()};
   }
 
-  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts.
-  [[nodiscard]] std::size_t wire_bytes_per_round() const {
-    int const k = recipe_.transport.size();
-    if (pattern_ == pattern::gather) return all_gather_sent_bytes(k, plan_.slot_bytes());
-    return all_to_all_sent_bytes(k, static_cast<std::size_t>(k) * plan_.slot_bytes()) +
-           all_gather_sent_bytes(k, plan_.slot_bytes());
-  }
+  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd number of ranks
+  /// that pair, one sends nothing.
+  [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
   /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
   /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns;
   /// valid until the next call that changes state.
-  [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
-    for (layout::row const& r : layout_.rows()) {
-      if (r.name != row) continue;
-      if (column == "theta") return {r.data, r.data == nullptr ? 0 : r.size};
-      if (r.frozen) return {};
-      if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));
-      auto const whole = table_[column];
-      if (whole.size() != layout_.column_elements()) return {};
-      return whole.subspan(r.column, r.size);
-    }
-    return {};
-  }
+  [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const;
 
-  /// Digest of θ̄: equal on all ranks after every round.
+  /// Digest of θ̄: equal on all ranks after every round, unless they pair.
   [[nodiscard]] std::uint64_t digest() const { return digest_of_anchor(0, layout_.column_elements()); }
 
  private:
@@ -308,9 +295,10 @@ class DiLoCo
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
   [[nodiscard]] static std::size_t carried_by(recipe_type const& r) {
-    return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (weighs_elements ? 1 : 0);
+    return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
+           (weighs_elements ? 1 : 0);
   }
-  void list_carried(float* mean_weight);
+  void list_carried();
   [[nodiscard]] element_weights weights() const;
   [[nodiscard]] carried_planes carried(std::size_t first_tile) const {
     return {index_.tiles() + first_tile, index_.carried_from(), index_.carried_to(),
@@ -327,6 +315,14 @@ class DiLoCo
   [[nodiscard]] draw who(std::uint32_t phase) const {
     return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
   }
+  /// How many slots this rank reads at first, its own among them.
+  [[nodiscard]] int voices() const {
+    int const k = recipe_.transport.size();
+    return pairs_ranks && k > 2 ? 2 : k;
+  }
+  [[nodiscard]] int partner() const;
+  [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
+  [[nodiscard]] pending_of<Transport> send();
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
   [[nodiscard]] result<> weigh(arrival_type const& a);
@@ -359,6 +355,7 @@ class DiLoCo
   float* common_ = nullptr;
   bool has_copies_ = false;       // of θ
   float* mean_weight_ = nullptr;  // of a rule that weighs elements
+  float* mean_anchor_ = nullptr;  // of an outer optimizer that wants it
   float* workbench_ = nullptr;    // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
   buffer constants_;                   // of a staged compressor; the host writes them once

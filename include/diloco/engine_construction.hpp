@@ -14,10 +14,10 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     : recipe_(std::move(r)),
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
-      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::gather ? 1 : recipe_.transport.size(),
+      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::scatter_gather ? recipe_.transport.size() : 1,
                                       carried_by(recipe_))),
-      index_(recipe_.executor, layout_, plan_, recipe_.transport.size()),
-      wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, recipe_.transport.size(),
+      index_(recipe_.executor, layout_, plan_, voices()),
+      wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, pairs_ranks ? voices() - 1 : voices(),
                                               pattern_ == pattern::scatter_gather)),
       wire_bytes_(wires_.bytes()) {
   std::size_t const n = layout_.column_elements();
@@ -53,7 +53,8 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
         "ivon's h");
     mean_weight_ = column("mean_weight", n);
   }
-  list_carried(mean_weight_);
+  if constexpr (carries_anchor) mean_anchor_ = column("mean_anchor", n);
+  list_carried();
   allocate_factor();
 }
 
@@ -109,6 +110,10 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   if (complaint.empty()) complaint = plain_complaint(r);
   if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
     complaint = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
+  }
+  if (complaint.empty() && (r.exchange.pick(r.transport.size()) == pattern::pairs) != pairs_ranks) {
+    complaint = say({"diloco: exchange ", Exchange::name,
+                     ": picks pairs if and only if it has int partner(round, rank, ", "ranks) const"});
   }
   return complaint;
 }
@@ -237,21 +242,30 @@ std::uint64_t DILOCO_CLASS::digest_of_start(layout::row const& r) const {
   return h.value();
 }
 
-/// What travels beside the pseudo-gradient: slots to be averaged in place, and last of all what a rule weighs elements by.
+/// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all what a rule weighs
+/// elements by.
 DILOCO_ENGINE
-void DILOCO_CLASS::list_carried(float* mean_weight) {
+void DILOCO_CLASS::list_carried() {
   std::size_t const planes = plan_.carried();
   if (planes == 0) return;
   bool const averages = recipe_.inner_at_sync == at_sync::average;
   for (float** table : {index_.carried_from(), index_.carried_to()}) {
     if (averages) inner_.list(layout_, table, planes);
   }
+  if constexpr (carries_anchor) {
+    std::size_t const plane = planes - (weighs_elements ? 2 : 1);
+    for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
+      if (layout_.rows()[r].frozen) continue;
+      index_.carried_from()[r * planes + plane] = anchor_ + layout_.rows()[r].column;
+      index_.carried_to()[r * planes + plane] = mean_anchor_ + layout_.rows()[r].column;
+    }
+  }
   if constexpr (weighs_elements) {
     std::size_t const last = planes - 1;
     inner_.list(layout_, Combine::weighs_by, index_.carried_from() + last, planes);
     for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
       float* const* const from = index_.carried_from() + r * planes + last;
-      index_.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight + layout_.rows()[r].column;
+      index_.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight_ + layout_.rows()[r].column;
     }
   }
 }
@@ -265,9 +279,23 @@ element_weights DILOCO_CLASS::weights() const {
 }
 
 DILOCO_ENGINE
+std::span<float const> DILOCO_CLASS::cell(std::string_view row, std::string_view column) const {
+  for (layout::row const& r : layout_.rows()) {
+    if (r.name != row) continue;
+    if (column == "theta") return {r.data, r.data == nullptr ? 0 : r.size};
+    if (r.frozen) return {};
+    if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));
+    auto const whole = table_[column];
+    if (whole.size() != layout_.column_elements()) return {};
+    return whole.subspan(r.column, r.size);
+  }
+  return {};
+}
+
+DILOCO_ENGINE
 std::string DILOCO_CLASS::describe() const {
   int const k = recipe_.transport.size();
-  double const wires = pattern_ == pattern::gather ? k : 1;
+  double const wires = pattern_ == pattern::scatter_gather ? 1 : voices();
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
   // What is shown of a copy, and under an external optimizer read back.
@@ -296,9 +324,10 @@ std::string DILOCO_CLASS::describe() const {
               " bit)",
               feedback,
               recipe_.inner_at_sync == at_sync::average ? " + inner state (32 bit each)" : "",
+              carries_anchor ? " + anchor (32 bit)" : "",
               weighs_elements ? " + weights (32 bit)" : "",
               " · ",
-              pattern_ == pattern::gather ? gather::name : scatter_gather::name,
+              name_of(pattern_),
               " over ",
               Transport::name,
               "×",

@@ -78,11 +78,45 @@ stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::by
           memory.first};
 }
 
+/// Whom this rank meets in this round, where ranks pair.
+DILOCO_ENGINE
+int DILOCO_CLASS::partner() const {
+  int const rank = recipe_.transport.rank();
+  if constexpr (pairs_ranks)
+    return recipe_.exchange.partner(rounds_, rank, recipe_.transport.size());
+  else
+    return rank;
+}
+
+DILOCO_ENGINE
+std::size_t DILOCO_CLASS::sent_bytes(bool to_nobody) const {
+  int const k = recipe_.transport.size();
+  std::size_t const slot = plan_.slot_bytes();
+  if (pattern_ == pattern::pairs) return to_nobody ? 0 : slot;
+  if (pattern_ == pattern::gather) return all_gather_sent_bytes(k, slot);
+  return all_to_all_sent_bytes(k, static_cast<std::size_t>(k) * slot) + all_gather_sent_bytes(k, slot);
+}
+
+DILOCO_ENGINE
+pending_of<Transport> DILOCO_CLASS::send() {
+  exchange_tag const tag{rounds_, 0};
+  if constexpr (pairs_ranks)
+    return recipe_.transport.exchange(std::move(wires_.contribution), partner(), tag);
+  else if (pattern_ == pattern::gather)
+    return recipe_.transport.all_gather(std::move(wires_.contribution), tag);
+  else
+    return recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
+}
+
 DILOCO_ENGINE
 auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = usable({}); !fine) return std::move(fine).error();
   if (in_flight_) {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
+  }
+  if (int const p = partner(); p < 0 || p >= recipe_.transport.size()) {
+    return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
+                                         " pairs this rank with rank ", p, ", which is not there"}));
   }
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
@@ -93,9 +127,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   for (int s = 0; s < plan_.shards(); ++s) {
     write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
   }
-  exchange_tag const tag{rounds_, 0};
-  auto pending = pattern_ == pattern::gather ? recipe_.transport.all_gather(std::move(wires_.contribution), tag)
-                                             : recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
+  auto pending = send();
   in_flight_ = true;
   wait_seconds_ = 0;
   if constexpr (hears<Probe, round_launched>) recipe_.probe(round_launched{rounds_, steps_, weight_});
@@ -119,15 +151,17 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
     in_flight_ = false;
     weight_ += f.weight_;
     if constexpr (hears<Probe, round_aborted>) recipe_.probe(round_aborted{rounds_, static_cast<int>(e.what)});
-    return e.what == cause::not_finite || e.what == cause::bad_setting ? std::move(e) : broken_by(std::move(e));
+    if (e.what != cause::not_finite && e.what != cause::bad_setting) return broken_by(std::move(e));
+    if (pairs_ranks) rounds_ += 1;  // the other pairs have gone on, and who meets whom goes by this number
+    return e;
   };
   auto contributions = receive(f.pending_);
   if (!contributions) return abort(std::move(contributions).error());
-  int const own = pattern_ == pattern::gather ? 0 : recipe_.transport.rank();
+  int const own = pattern_ == pattern::scatter_gather ? recipe_.transport.rank() : 0;
   auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own));
   if (verdict) static_cast<void>(verdict = weigh(*contributions));  // nvcc takes the assignment for a dropped result
 
-  if (pattern_ == pattern::gather) {
+  if (pattern_ != pattern::scatter_gather) {
     if (verdict) apply(*contributions, false, o.mix);
     contributions->done();
     last_contribution_.emplace(std::move(*contributions));
@@ -144,7 +178,7 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
   }
   if (!verdict) return abort(std::move(verdict).error());
   commit();
-  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE) return compare_anchors();
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE && !pairs_ranks) return compare_anchors();
   return {};
 }
 
@@ -159,6 +193,10 @@ auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard) {
   auto const roster = a.roster();
+  char const* const beside = plan_.carried() == 0   ? ""
+                             : !carries_anchor      ? " or the inner state"
+                             : plan_.carried() == 1 ? " or the anchor"
+                                                    : " or the anchor or the inner state";
   if (phase == 0) agreed_steps_ = 0;
   for (std::size_t k = 0; k < roster.size(); ++k) {
     std::size_t const shard = phase == 0 ? own_shard : k;
@@ -174,10 +212,10 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
     return fail(cause::not_finite,
                 say({"round ", rounds_, ": rank ", roster[k], ": ",
-                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"),
-                     (plan_.carried() == 0 ? "" : " or the inner state"), " of '", row, "' is not finite or beyond ",
-                     Compressor::largest, ", the largest magnitude of ", Compressor::name,
-                     "; the round is dropped on every rank and nothing was changed"}));
+                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), beside, " of '", row,
+                     "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name,
+                     "; the round is dropped on ", (pairs_ranks ? "both ranks of the pair" : "every rank"),
+                     " and nothing was changed"}));
   }
   return {};
 }
@@ -265,14 +303,15 @@ void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byt
 DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
-  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements> kernel{
-      received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
+  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
+      kernel{received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
   for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   kernel.shown = shown({rounds_, 0, 3});
   kernel.weights = weights();
   kernel.mean_weight = mean_weight_;
+  kernel.mean_anchor = mean_anchor_;
   if (mix != 0) {  // steps taken in flight survive in part
     if constexpr (!steps_inside) adopt_shown();
     if (steps_taken_ > agreed_steps_) agreed_steps_ = steps_taken_;
@@ -303,7 +342,8 @@ void DILOCO_CLASS::commit() {
   show_new_sample();
   in_flight_ = false;
   if constexpr (hears<Probe, round_landed>)
-    recipe_.probe(round_landed{rounds_, steps_, wire_bytes_per_round(), wait_seconds_, total_weight_});
+    recipe_.probe(
+        round_landed{rounds_, steps_, sent_bytes(partner() == recipe_.transport.rank()), wait_seconds_, total_weight_});
   rounds_ += 1;
 }
 

@@ -118,6 +118,27 @@ TEST_CASE("threads: nothing is allocated after construction") {
   }
 }
 
+TEST_CASE("threads in pairs: nothing is allocated after construction, whoever meets whom") {
+  for (int const workers : {2, 5}) {
+    auto const seen = toy::on_each_rank(workers, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m(sizes);
+      DiLoCo<adamw, noloco, absmax<4>, counted<threads>, error_feedback, weighted_mean, gossip, every> t(
+          {.exchange = {}, .transport = counted(std::move(transport)), .schedule = every(due)}, m.parameters());
+      std::size_t const sum = allocated_by_a_run(t, m, rank), before = allocations;
+      for (long round = 0; round < 20; ++round) {
+        t.step(m.gradients(rank, round));
+        if (t.rounds() == rounds_of_a_run + static_cast<std::uint64_t>(round)) t.sync();
+      }
+      return std::pair{sum + allocations - before, t.rounds()};
+    });
+    for (auto const& [allocated, rounds] : seen) {
+      CHECK(allocated == 0);
+      CHECK(rounds == rounds_of_a_run + 20);
+    }
+  }
+}
+
 TEST_CASE("external inner: nothing is allocated after construction") {
   toy::model m(sizes);
   toy::trainer_of<external, nesterov, absmax<8>, alone> t(

@@ -68,12 +68,12 @@ std::string told(std::string const& text, std::string const& before, std::string
 
 /// One run with books; `columns`, `shard_columns` and `more` bytes of all ranks together are what the policies are known
 /// to keep. A tensor of 10000 is a matrix of 125 rows.
-template <class Inner, class Outer, class C>
-void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns,
-           std::size_t shard_columns, std::size_t more = 0) {
+template <class Inner, class Outer, class C, class Exchange>
+void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int workers, std::size_t columns,
+                std::size_t shard_columns, std::size_t more = 0) {
   CAPTURE(C::name);
   CAPTURE(workers);
-  CAPTURE(static_cast<int>(exchange));
+  CAPTURE(static_cast<int>(exchange.pick(workers)));
   std::vector<ledger> books(static_cast<std::size_t>(workers));
   struct view {
     footprint told;
@@ -87,8 +87,8 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
     for (tensor& each : m.parameters()) {
       if (each.shape[0] == 10000) each.shape = {125, 80};
     }
-    toy::trainer_of<Inner, Outer, C, threads, bookkeeping> t(
-        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = {&book}},
+    DiLoCo<Inner, Outer, C, threads, error_feedback, weighted_mean, Exchange, every, bookkeeping> t(
+        {.exchange = exchange, .transport = std::move(transport), .schedule = every(2), .executor = {&book}},
         m.parameters());
     view v{t.footprint(), book.live, book.peak, book.allocations, 0, 0, 0, t.describe()};
     book.peak = book.live;
@@ -118,6 +118,11 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
     CHECK(book.overruns == 0);
   }
 }
+template <class Inner, class Outer, class C>
+void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange, std::size_t columns,
+           std::size_t shard_columns, std::size_t more = 0) {
+  check_over<Inner, Outer, C>(toy::chosen{exchange}, sizes, workers, columns, shard_columns, more);
+}
 
 }  // namespace
 
@@ -134,6 +139,16 @@ TEST_CASE("footprint: every byte that is allocated is told, and no byte comes la
   check<lion, sgd, absmax<8, 32>>(sizes, 4, pattern::scatter_gather, 5, 2);
   // Fewer tiles than ranks: some shards are empty.
   check<adamw, nesterov, absmax<4>>({7}, 4, pattern::scatter_gather, 6, 2);
+}
+
+TEST_CASE("footprint: the mean anchor is one column more, in pairs and where all ranks meet") {
+  std::vector<std::size_t> const sizes{1, 255, 257, 10000};
+  for (int workers : {1, 2, 5}) {
+    check_over<adamw, noloco, f32>(gossip{}, sizes, workers, 5, 0);
+    check_over<plain_sgd, noloco, absmax<4>>(gossip{}, sizes, workers, 5, 0);
+    check_over<plain_sgd, nesterov, f32>(gossip{}, sizes, workers, 2, 0);
+  }
+  check<plain_sgd, noloco, absmax<4>>(sizes, 3, pattern::scatter_gather, 5, 2);
 }
 
 TEST_CASE("footprint: staged compressors, and what they remember") {

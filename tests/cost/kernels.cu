@@ -89,6 +89,8 @@ void every_kernel() {
   cuda_stream{}.for_each(1, sampling_step_kernel<ivon::step, 2>{});
   cuda_stream{}.for_each(1, encode_kernel<absmax<8>, error_feedback, true>{});
   cuda_stream{}.for_each(1, apply_outer_kernel<absmax<8>, nesterov::step, 1, true>{});
+  cuda_stream{}.for_each(1, apply_outer_kernel<f32, noloco::step, 1, false, true>{});
+  cuda_stream{}.for_each(1, apply_outer_kernel<absmax<4>, noloco::step, 1, false, true>{});
   tensor_kernels<muon<cublas>>();
   tensor_kernels<adafactor>();
   tensor_kernels<soap<spectral>>();

@@ -4,8 +4,10 @@
 #include "../support/archetypes.hpp"
 
 #include <diloco/compressor/absmax.hpp>
+#include <diloco/compressor/low_rank.hpp>
 #include <diloco/compressor/sign.hpp>
 #include <diloco/optimizer/external.hpp>
+#include <diloco/optimizer/noloco.hpp>
 
 // nvcc sees the same concepts: one of them asked with a lambda, which it never met, and every setting went unchecked.
 static_assert(diloco::has_fields<diloco::adamw> && diloco::has_fields<diloco::every> &&
@@ -32,6 +34,22 @@ void make_staged(std::vector<diloco::tensor> const& parameters) {
   diloco::DiLoCo trainer(diloco::recipe<>{}.with_compressor(archetype::staged<>{}).with_transport(diloco::alone{}),
                          parameters);
   trainer.sync();
+}
+
+void make_pairs(std::vector<diloco::tensor> const& parameters) {
+  diloco::DiLoCo trainer(diloco::recipe<>{}
+                             .with_outer(archetype::anchored<>{})
+                             .with_transport(archetype::transport<>{})
+                             .with_exchange(diloco::gossip{}),
+                         parameters);
+  trainer.sync();
+  diloco::DiLoCo few(diloco::recipe<>{}
+                         .with_outer(diloco::noloco{})
+                         .with_compressor(diloco::low_rank<4>{})
+                         .with_transport(diloco::alone{})
+                         .with_exchange(diloco::gossip{}),
+                     parameters);
+  few.sync();
 }
 
 using steps_inside = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, diloco::alone>;

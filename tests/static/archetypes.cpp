@@ -19,6 +19,13 @@ static_assert(!element_optimizer<archetype::optimizer<without::trivial_step>>);
 static_assert(element_optimizer<archetype::optimizer<without::promise>> &&
               !replicated<archetype::optimizer<without::promise>>);
 static_assert(!external_optimizer<archetype::optimizer<>>);
+static_assert(anchored_optimizer<archetype::anchored<>> && !element_optimizer<archetype::anchored<>> &&
+              !anchored_optimizer<archetype::optimizer<>>);
+static_assert(!anchored_optimizer<archetype::anchored<without::slots>> &&
+              !anchored_optimizer<archetype::anchored<without::at>> &&
+              !anchored_optimizer<archetype::anchored<without::matching_step>>);
+static_assert(outer_optimizer<archetype::anchored<>> && outer_optimizer<archetype::optimizer<>> &&
+              !outer_optimizer<archetype::anchored<without::matching_step>>);
 
 static_assert(block_compressor<archetype::compressor<>>);
 static_assert(!compressor<archetype::compressor<without::name>>);
@@ -71,7 +78,9 @@ static_assert(!executor<archetype::executor<without::allocate_wire>>);
 static_assert(!executor<archetype::executor<without::for_each>>);
 static_assert(!executor<archetype::executor<without::wait>>);
 
-static_assert(transport<archetype::transport<>>);
+static_assert(transport<archetype::transport<>> && pairing_transport<archetype::transport<>>);
+static_assert(transport<archetype::transport<without::exchange>> &&
+              !pairing_transport<archetype::transport<without::exchange>>);
 static_assert(!transport<archetype::transport<without::name>>);
 static_assert(!transport<archetype::transport<without::in_place>>);
 static_assert(!transport<archetype::transport<without::rank>>);

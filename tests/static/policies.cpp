@@ -61,7 +61,12 @@ static_assert(std::is_same_v<owner_feedback<ef21>, error_feedback> &&
               std::is_same_v<owner_feedback<mean_error_feedback>, no_feedback> &&
               std::is_same_v<owner_feedback<averaged_error>, averaged_error>);
 static_assert(value<weighted_mean> && linear_combine<weighted_mean>);
-static_assert(value<gather> && value<scatter_gather> && value<automatic>);
+static_assert(value<gather> && value<scatter_gather> && value<automatic> && value<gossip> && has_fields<gossip>);
+static_assert(pairing_exchange<gossip> && !pairing_exchange<gather> && !pairing_exchange<automatic>);
+static_assert(gossip{1} != gossip{} && gossip{}.pick(1) == pattern::pairs && gossip{}.pick(64) == pattern::pairs);
+static_assert(value<noloco> && anchored_optimizer<noloco> && !element_optimizer<noloco> && replicated<noloco> &&
+              has_fields<noloco> && has_complaint<noloco>);
+static_assert(noloco{.consensus = 0} != noloco{} && noloco{.lr = 0.5f} != noloco{});
 static_assert(value<every> && schedule<every> && has_fields<every>);
 static_assert(value<manual> && schedule<manual>);
 
@@ -98,10 +103,11 @@ static_assert(gather{}.pick(64) == pattern::gather && scatter_gather{}.pick(2) =
 // Mechanism.
 static_assert(executor<cpp> && transport<alone> && transport<threads>);
 static_assert(transport<counted<alone>> && transport<counted<threads>> && transport<counted<counted<threads>>>);
+static_assert(pairing_transport<alone> && pairing_transport<threads> && pairing_transport<counted<counted<threads>>>);
 static_assert(alone::receives_in_place && threads::receives_in_place);
 static_assert(!std::copyable<threads>, "a rank has one owner");
 #if defined(DILOCO_HAS_MPI)
-static_assert(transport<mpi> && transport<counted<mpi>> && !mpi::receives_in_place);
+static_assert(transport<mpi> && pairing_transport<counted<mpi>> && !mpi::receives_in_place);
 #endif
 #if defined(DILOCO_HAS_OMP)
 static_assert(executor<omp>);
@@ -134,6 +140,7 @@ constexpr bool all_kernels(types<Cs...>, types<Os...>) {
          (round_kernels_are_bytes<f32, Os> && ...);
 }
 static_assert(all_kernels(compressors{}, element_optimizers{}));
+static_assert(std::is_trivially_copyable_v<apply_outer_kernel<f32, noloco::step, 1, false, true>>);
 static_assert(std::is_trivially_copyable_v<find_non_finite_kernel<gradient_rows>> &&
               std::is_trivially_copyable_v<norm_partials_kernel> && std::is_trivially_copyable_v<clip_factor_kernel> &&
               std::is_trivially_copyable_v<carry_out_kernel> && std::is_trivially_copyable_v<carry_mean_kernel> &&

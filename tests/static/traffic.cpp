@@ -72,6 +72,8 @@ static_assert(apply_outer_bytes<absmax<4>, nesterov, ef21>(2) == 28 + 2 * w<absm
 static_assert(apply_outer_bytes<random_k<64>, nesterov, mean_error_feedback>(2) == 36 + 2 * w<random_k<64>>);
 static_assert(apply_outer_bytes<random_k<64>, nesterov>(2) == 28 + 2 * w<random_k<64>>);
 
+static_assert(apply_outer_bytes<f32, noloco>(2) == 24 + 2 * 4, "the mean anchor is read");
+
 // The owner's part of scatter–gather does not grow with K.
 static_assert(combine_bytes<f32, error_feedback>(4) == 4 + 4.0 / 4);
 static_assert(combine_bytes<absmax<8>, error_feedback>(4) == w<absmax<8>> + (8 + w<absmax<8>>) / 4);
@@ -79,6 +81,7 @@ static_assert(combine_bytes<absmax<8>, mean_error_feedback>(4) == combine_bytes<
 static_assert(combine_bytes<absmax<8>, no_feedback>(2) == w<absmax<8>> * 1.5);
 
 // What a rank puts on the network: nobody sends to itself.
+static_assert(exchange_sent_bytes(3, 3, 1000) == 0 && exchange_sent_bytes(3, 0, 1000) == 1000);
 static_assert(all_gather_sent_bytes(1, 1000) == 0 && all_gather_sent_bytes(4, 1000) == 3000);
 static_assert(all_to_all_sent_bytes(1, 1000) == 0 && all_to_all_sent_bytes(4, 4000) == 3000);
 

@@ -44,6 +44,7 @@ enum class without {
   size,
   all_gather,
   all_to_all,
+  exchange,
   one_pending,
   move_only_pending,  // transport
   roster,
@@ -120,6 +121,24 @@ struct optimizer : part<Missing, without::name, has_name>,
       return step_that_allocates{};
     else
       return step{};
+  }
+};
+
+struct anchored_step {
+  DILOCO_HD void operator()(float& p, float g, float mean_anchor, float& sum) const {
+    sum += g;
+    p = mean_anchor - sum;
+  }
+};
+/// An outer optimizer that wants the mean anchor.
+template <without Missing = without::nothing>
+struct anchored : has_name, part<Missing, without::slots, has_slots> {
+  static constexpr bool wants_mean_anchor = true;
+  auto at(diloco::step_context) const requires(Missing != without::at) {
+    if constexpr (Missing == without::matching_step)
+      return step{};
+    else
+      return anchored_step{};
   }
 };
 
@@ -254,6 +273,9 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
     else
       return post(std::move(w));
   }
+  pending<Missing> exchange(diloco::wires w, int, diloco::exchange_tag) requires(Missing != without::exchange) {
+    return post(std::move(w));
+  }
 
  private:
   static pending<Missing> post(diloco::wires w) {
@@ -266,5 +288,7 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
 
 }  // namespace archetype
 
+template <archetype::without Missing>
+inline constexpr bool diloco::enable_replicated<archetype::anchored<Missing>> = true;
 template <archetype::without Missing>
 inline constexpr bool diloco::enable_replicated<archetype::optimizer<Missing>> = Missing != archetype::without::promise;

@@ -81,6 +81,24 @@ TEST_CASE("collective checks: an honest outer optimizer passes, at one digest ex
   }
 }
 
+TEST_CASE("collective checks: of ranks that pair no anchors are compared, for they differ") {
+  auto const seen = toy::on_each_rank(3, [&](threads transport) {
+    auto const rank = static_cast<std::uint64_t>(transport.rank());
+    toy::model m({300});
+    counted watched(std::move(transport));
+    auto const counts = watched.counts();
+    DiLoCo<external, noloco, f32, counted<threads>, error_feedback, weighted_mean, gossip, every> t(
+        {.exchange = {}, .transport = std::move(watched), .schedule = every(1)}, m.parameters());
+    for (int round = 0; round < 4; ++round) {
+      for (std::size_t i = 0; i < 300; ++i) m[0][i] -= 0.25f * toy::number(9 + rank, i);
+      t.after_step();
+    }
+    return std::pair{std::uint64_t{counts->operations}, t.digest()};
+  });
+  for (auto const& [operations, digest] : seen) CHECK(operations == 2 + 4);
+  CHECK((seen[0].second != seen[1].second || seen[0].second != seen[2].second));
+}
+
 TEST_CASE("collective checks: round, rank and row of the first difference") {
   for (pattern const exchange : toy::patterns) {
     for (report const& r : run(exchange, astray{.worker = 2, .from_round = 2})) {

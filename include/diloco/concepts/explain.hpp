@@ -54,6 +54,8 @@ consteval bool explain_inner() {
     return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
   } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> && !tensor_optimizer<O> &&
                        !sampling_optimizer<O>) {
+    static_assert(!wants_mean_anchor<O>,
+                  "diloco: inner: wants the mean of the anchors, which only a round has; it is an outer optimizer");
     static_assert(
         has_slots<O>,
         "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
@@ -61,7 +63,7 @@ consteval bool explain_inner() {
       static_assert(has_at<O>,
                     "diloco: inner: has no step; add auto at(step_context) const, which returns a callable (float& p, "
                     "float g, float& slot…)");
-      if constexpr (has_at<O>) {
+      if constexpr (has_at<O> && !wants_mean_anchor<O>) {
         static_assert(element_optimizer<O>,
                       "diloco: inner: its step is not callable as (float& p, float g, float& slot…) with one float& "
                       "for each of its slots, or is not trivially copyable");
@@ -73,10 +75,13 @@ consteval bool explain_inner() {
 
 template <class O>
 consteval bool explain_outer() {
-  static_assert(element_optimizer<O>,
+  static_assert(wants_mean_anchor<O> || outer_optimizer<O>,
                 "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
                 "callable (float& p, float g, float& slot…)");
-  if constexpr (element_optimizer<O>) {
+  static_assert(!wants_mean_anchor<O> || outer_optimizer<O>,
+                "diloco: outer: wants the mean anchor, and its step does not take it; it needs name, slots and "
+                "at(step_context) returning a callable (float& p, float g, float mean_anchor, float& slot…)");
+  if constexpr (outer_optimizer<O>) {
     static_assert(replicated<O>,
                   "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
                   "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
@@ -136,6 +141,23 @@ consteval bool explain_transport() {
   return true;
 }
 
+/// Where ranks meet in pairs, only two of them hear a mean, and nothing is the same on all.
+template <class Exchange, class Transport, class Compressor, class Feedback>
+consteval bool explain_pairs() {
+  if constexpr (pairing_exchange<Exchange>) {
+    static_assert(pairing_transport<Transport>,
+                  "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
+                  "exchange_tag), which returns what all_gather returns");
+    static_assert(!keeps_common<Feedback> && !mean_residual<Feedback>,
+                  "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
+                  "mean), and this exchange lets two hear each other; say error_feedback");
+    static_assert(!agrees_on_memory<Compressor>,
+                  "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
+                  "take one without a common memory, such as low_rank<R>");
+  }
+  return true;
+}
+
 /// One static assertion per role: the first that fails is the first line of the compiler's output.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Rate>
@@ -157,6 +179,7 @@ struct explained {
       "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
   static_assert(picks_pattern<Exchange>,
                 "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
+  static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Outer, Rate>());

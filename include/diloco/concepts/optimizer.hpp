@@ -43,6 +43,11 @@ struct steps_with;
 template <class Step, std::size_t... I>
 struct steps_with<Step, std::index_sequence<I...>>
     : std::is_invocable<Step const&, float&, float, typename one_slot<I>::type...> {};
+template <class Step, class Slots>
+struct steps_with_anchor;
+template <class Step, std::size_t... I>
+struct steps_with_anchor<Step, std::index_sequence<I...>>
+    : std::is_invocable<Step const&, float&, float, float, typename one_slot<I>::type...> {};
 }  // namespace detail
 
 /// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the table, none in the object.
@@ -53,6 +58,28 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
 } && std::is_trivially_copyable_v<decltype(std::declval<O const&>().at(step_context{}))> &&
     detail::steps_with<decltype(std::declval<O const&>().at(step_context{})),
                        std::make_index_sequence<O::slots.size()>>::value;
+
+/// Optional member of an outer optimizer: `wants_mean_anchor = true` makes its step `(p, g, mean_anchor, slots…)`. The anchor
+/// then travels beside the pseudo-gradient, and its mean has the coefficients that g has.
+template <class O>
+inline constexpr bool wants_mean_anchor = [] {
+  if constexpr (requires { O::wants_mean_anchor; })
+    return O::wants_mean_anchor;
+  else
+    return false;
+}();
+
+template <class O>
+concept anchored_optimizer = optimizer<O> && wants_mean_anchor<O> && requires(O const& o, step_context c) {
+  { O::slots.size() } -> std::convertible_to<std::size_t>;
+  o.at(c);
+} && std::is_trivially_copyable_v<decltype(std::declval<O const&>().at(step_context{}))> &&
+    detail::steps_with_anchor<decltype(std::declval<O const&>().at(step_context{})),
+                              std::make_index_sequence<O::slots.size()>>::value;
+
+/// What may take the outer step, if it is replicated.
+template <class O>
+concept outer_optimizer = anchored_optimizer<O> ||(!wants_mean_anchor<O> && element_optimizer<O>);
 
 /// One tensor as an optimizer finds it that needs more than an element: row-major, first extent × the rest. Everything but
 /// the table itself lies where the executor's columns lie.

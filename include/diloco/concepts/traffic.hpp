@@ -50,11 +50,12 @@ inline constexpr double encode_bytes =
     8.0 + residual_traffic<C, F> + stages_traffic<C, F> + wire_bytes_per_parameter<C>;
 
 /// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written; what staged compressors add up, written and
-/// read; the feedback's common column, or its residual, read and written.
-template <compressor C, element_optimizer Outer, class F = void>
+/// read; the feedback's common column, or its residual, read and written; the mean anchor read, where the step wants it.
+template <compressor C, outer_optimizer Outer, class F = void>
 constexpr double apply_outer_bytes(double wires) {
   double bytes = 12.0 + 8.0 * static_cast<double>(slot_count<Outer>) + wires * wire_bytes_per_parameter<C>;
   if constexpr (states_stages<C>) bytes += 8.0;
+  if constexpr (wants_mean_anchor<Outer>) bytes += 4.0;
   if constexpr (feedback<F>) {
     if constexpr (carries_residual<C, F> && (keeps_common<F> || mean_residual<F>)) bytes += 8.0;
   }

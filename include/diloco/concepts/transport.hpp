@@ -64,6 +64,22 @@ concept transport = std::movable<T> && requires(T t, wires w, exchange_tag tag) 
   { t.all_to_all(std::move(w), tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
 };
 
+/// Can pair as well: `exchange(wires, partner, tag)` sends the whole of `send` to one other rank, which calls it with this one
+/// as partner. The arrival's roster is {lower rank, higher rank}, or {rank} where the partner is the rank itself. Only these
+/// two wait for each other, so calls come in the same order between any two ranks and in no order otherwise. `receive`
+/// holds one slot, or is empty likewise. A roster may be asked until `done`.
+template <class T>
+concept pairing_transport = transport<T> && requires(T t, wires w, int partner, exchange_tag tag) {
+  { t.exchange(std::move(w), partner, tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
+};
+
+/// An exchange policy that has ranks meet in pairs: `partner(round, rank, size)` is its own inverse, a pure function, and the
+/// same on every rank.
+template <class X>
+concept pairing_exchange = requires(X const& x, std::uint64_t round, int rank) {
+  { x.partner(round, rank, rank) } -> std::same_as<int>;
+};
+
 template <class T>
 using pending_of = decltype(std::declval<T&>().all_gather(std::declval<wires>(), exchange_tag{}));
 template <class T>
@@ -75,6 +91,9 @@ constexpr std::size_t all_gather_sent_bytes(int size, std::size_t slot) {
 }
 constexpr std::size_t all_to_all_sent_bytes(int size, std::size_t send) {
   return send / static_cast<std::size_t>(size) * static_cast<std::size_t>(size - 1);
+}
+constexpr std::size_t exchange_sent_bytes(int rank, int partner, std::size_t slot) {
+  return rank == partner ? 0 : slot;
 }
 
 }  // namespace v0

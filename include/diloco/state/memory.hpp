@@ -109,10 +109,11 @@ struct round_wires {
   wires contribution;
   wires share;
 
+  /// `heard`: how many slots come in.
   template <transport T, executor E>
-  static round_wires allocate(E const& where, wire_plan const& plan, int ranks, bool owners_send_back) {
+  static round_wires allocate(E const& where, wire_plan const& plan, int heard, bool owners_send_back) {
     auto const slots = [&](std::size_t n) { return n == 0 ? buffer{} : where.allocate_wire(n * plan.slot_bytes()); };
-    auto const inbox = [&] { return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(ranks); };
+    auto const inbox = [&] { return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(heard); };
     std::size_t const shards = static_cast<std::size_t>(plan.shards());
     round_wires w{{slots(shards), slots(inbox())}, {}};
     if (owners_send_back) w.share = {slots(1), slots(inbox())};

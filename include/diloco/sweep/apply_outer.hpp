@@ -49,8 +49,9 @@ struct received_wires<C> {
 
 /// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄, or mix·θ + (1−mix)·θ̄ where steps were taken
 /// while the round was under way. The anchor is never mixed.
-/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first.
-template <compressor C, class Step, std::size_t Slots, bool Weighted = false>
+/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first. Anchored: the step is told the mean of
+/// the anchors as well.
+template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false>
 struct apply_outer_kernel {
   static constexpr int block = received_wires<C>::block;
 
@@ -66,6 +67,7 @@ struct apply_outer_kernel {
   shown_rows shown = {};
   element_weights weights = {};        // whose rows are weighted
   float const* mean_weight = nullptr;  // padded column: Σ c_k·h_k
+  float const* mean_anchor = nullptr;  // padded column: Σ c_k·θ̄_k
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -94,7 +96,7 @@ struct apply_outer_kernel {
     if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
     if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
-    update<L>(mine, g, local, anchor + column, (slots[I] + column)...);
+    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr, (slots[I] + column)...);
     shown.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>
@@ -103,15 +105,21 @@ struct apply_outer_kernel {
   }
   template <lanes L, class... Slot>
   DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
-                        Slot* DILOCO_RESTRICT... slot) const {
+                        [[maybe_unused]] float const* DILOCO_RESTRICT mean, Slot* DILOCO_RESTRICT... slot) const {
+    auto const one = [&](int i) {
+      if constexpr (Anchored)
+        step(p[i], g.v[i], mean[i], slot[i]...);
+      else
+        step(p[i], g.v[i], slot[i]...);
+    };
     if (mix == 0.0f) {
       for_first<L, lane_elements<L, block>>(n, [&](int i) {
-        step(p[i], g.v[i], slot[i]...);
+        one(i);
         local[i] = p[i];
       });
     } else {
       for_first<L, lane_elements<L, block>>(n, [&](int i) {
-        step(p[i], g.v[i], slot[i]...);
+        one(i);
         local[i] = fma(mix, local[i] - p[i], p[i]);
       });
     }

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/core/field.hpp>
+#include <diloco/core/rng.hpp>
+
+#include <cstdint>
 #include <string_view>
 
 namespace diloco {
 inline namespace v0 {
 
 /// In which pattern the wires travel.
-enum class pattern { gather, scatter_gather };
+enum class pattern { gather, scatter_gather, pairs };
 
 /// Everybody sends everything to everybody and decodes K wires: one quantization, traffic that grows with K.
 struct gather {
@@ -32,6 +36,58 @@ struct automatic {
   }
   friend bool operator==(automatic const&, automatic const&) = default;
 };
+
+/// In each round every rank meets one other, drawn anew, and nobody waits for more than that one: one wire sent, one
+/// quantization, whatever the number of ranks. Of an odd number one is left with itself. Anchors differ between ranks; what
+/// holds them together is the outer optimizer's affair (`noloco`).
+struct gossip {
+  std::uint32_t seed = 0;
+
+  static constexpr std::string_view name = "gossip";
+  [[nodiscard]] constexpr pattern pick(int) const { return pattern::pairs; }
+
+  /// Each rank draws a number; in the order of these numbers the first meets the second, the third the fourth, and so on: a
+  /// uniformly random matching, known to all without a word. Host only; 2·ranks draws and no memory.
+  [[nodiscard]] constexpr int partner(std::uint64_t round, int rank, int ranks) const {
+    place const mine = place_of(round, rank);
+    int before = 0;
+    for (int r = 0; r < ranks; ++r) before += place_of(round, r) < mine ? 1 : 0;
+    bool const seeks_next = before % 2 == 0;
+    place nearest = mine;
+    for (int r = 0; r < ranks; ++r) {
+      place const other = place_of(round, r);
+      if (seeks_next ? mine < other && (nearest.rank == rank || other < nearest)
+                     : other < mine && (nearest.rank == rank || nearest < other))
+        nearest = other;
+    }
+    return nearest.rank;
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("seed", seed, range{0, 4294967295.0});
+  }
+  friend bool operator==(gossip const&, gossip const&) = default;
+
+ private:
+  struct place {
+    std::uint64_t number;
+    int rank;
+    friend constexpr bool operator<(place const& a, place const& b) {
+      return a.number != b.number ? a.number < b.number : a.rank < b.rank;
+    }
+  };
+  [[nodiscard]] constexpr place place_of(std::uint64_t round, int rank) const {
+    constexpr std::uint64_t own_stream = 0x676f7373ull << 32;  // no compressor draws under this key
+    random_words const w = philox(static_cast<std::uint32_t>(round), static_cast<std::uint32_t>(round >> 32),
+                                  static_cast<std::uint32_t>(rank), 0, own_stream | seed);
+    return {std::uint64_t{w.v[0]} << 32 | w.v[1], rank};
+  }
+};
+
+[[nodiscard]] constexpr std::string_view name_of(pattern p) {
+  return p == pattern::gather ? gather::name : p == pattern::scatter_gather ? scatter_gather::name : gossip::name;
+}
 
 }  // namespace v0
 }  // namespace diloco

@@ -37,6 +37,7 @@ struct alone {
 
   [[nodiscard]] static pending all_gather(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending all_to_all(wires w, exchange_tag) { return pending(std::move(w)); }
+  [[nodiscard]] static pending exchange(wires w, int, exchange_tag) { return pending(std::move(w)); }
 };
 
 }  // namespace v0

@@ -19,8 +19,8 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Nonblocking MPI collectives under a deadline. The caller initializes and finalizes MPI; the communicator is duplicated,
-/// so nothing of ours meets the caller's messages. MPI cannot take a collective back: after a missed deadline the wires
+/// Nonblocking MPI collectives, and messages between pairs, under a deadline. The caller initializes and finalizes MPI; the communicator is duplicated,
+/// so nothing of ours meets the caller's messages. MPI cannot take a collective back, and we take no message back: after a missed deadline the wires
 /// stay with MPI for good and the trainer says that it cannot go on. Peers that had this rank's part by then may have
 /// committed the round: the run is over on this rank, and the others' next round finds it missing.
 class mpi {
@@ -51,7 +51,10 @@ class mpi {
     explicit communicator(MPI_Comm c) : handle(c) {
       MPI_Comm_rank(c, &rank);
       MPI_Comm_size(c, &size);
-      for (int r = 0; r < size; ++r) roster.push_back(r);
+      for (int r = 0; r < size; ++r) {
+        roster.push_back(r);
+        pairs.push_back({rank < r ? rank : r, rank < r ? r : rank});
+      }
     }
     communicator(communicator const&) = delete;
     communicator& operator=(communicator const&) = delete;
@@ -65,13 +68,24 @@ class mpi {
     int rank = 0, size = 0;
     bool abandoned = false;
     std::vector<int> roster;
+    std::vector<std::array<int, 2>> pairs;  // this rank's with each
+
+    [[nodiscard]] std::span<int const> roster_with(int partner) const {
+      if (partner == everybody) return roster;
+      return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
+    }
   };
+  static constexpr int everybody = -1;
 
  public:
   class arrival {
    public:
-    [[nodiscard]] std::span<int const> roster() const { return state_->roster; }
+    [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
     [[nodiscard]] std::span<std::byte const> wire(int k) const {
+      if (partner_ != everybody) {
+        bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
+        return own ? memory_.send.bytes() : memory_.receive.bytes();
+      }
       std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
       return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
     }
@@ -80,9 +94,11 @@ class mpi {
 
    private:
     friend class mpi;
-    arrival(std::shared_ptr<communicator> state, wires w) : state_(std::move(state)), memory_(std::move(w)) {}
+    arrival(std::shared_ptr<communicator> state, wires w, int partner)
+        : state_(std::move(state)), memory_(std::move(w)), partner_(partner) {}
     std::shared_ptr<communicator> state_;
     wires memory_;
+    int partner_;
   };
 
   class pending {
@@ -96,12 +112,12 @@ class mpi {
     ~pending() { abandon(); }
 
     result<arrival> wait(deadline d) {
-      if (code_ != MPI_SUCCESS) return lost(failure(code_, "the collective", tag_, state_->rank));
+      if (code_ != MPI_SUCCESS) return lost(failure(code_, "the exchange", tag_, state_->rank));
       for (int polls = 0;; ++polls) {
         int here = 0;
-        code_ = MPI_Test(&request_, &here, MPI_STATUS_IGNORE);
+        code_ = test(here);
         if (code_ != MPI_SUCCESS) return lost(failure(code_, "MPI_Test", tag_, state_->rank));
-        if (here != 0) return arrival(std::exchange(state_, nullptr), std::move(memory_));
+        if (here != 0) return arrival(std::exchange(state_, nullptr), std::move(memory_), partner_);
         if (std::chrono::steady_clock::now() >= d) return lost(late());
         // Ranks share cores in tests and on laptops: after a short spin, let the others in.
         if (polls > 64) std::this_thread::yield();
@@ -110,16 +126,28 @@ class mpi {
 
    private:
     friend class mpi;
-    pending(std::shared_ptr<communicator> state, wires w, exchange_tag tag)
-        : state_(std::move(state)), memory_(std::move(w)), tag_(tag) {}
+    pending(std::shared_ptr<communicator> state, wires w, exchange_tag tag, int partner = everybody)
+        : state_(std::move(state)), memory_(std::move(w)), tag_(tag), partner_(partner) {}
+    /// One request after the other, because MPI_Testall would hide which of two failed.
+    [[nodiscard]] int test(int& here) {
+      int code = MPI_Test(&requests_[0], &here, MPI_STATUS_IGNORE);
+      if (code == MPI_SUCCESS && here != 0) code = MPI_Test(&requests_[1], &here, MPI_STATUS_IGNORE);
+      return code;
+    }
     void swap(pending& other) noexcept {
       std::swap(state_, other.state_);
       std::swap(memory_, other.memory_);
       std::swap(tag_, other.tag_);
-      std::swap(request_, other.request_);
+      std::swap(partner_, other.partner_);
+      std::swap(requests_, other.requests_);
       std::swap(code_, other.code_);
     }
     [[nodiscard]] error late() const {
+      if (partner_ != everybody) {
+        return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
+                say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase, ": rank ", partner_,
+                     " did not arrive before the deadline"})};
+      }
       return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
               say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase,
                    ": not every rank arrived before the deadline (MPI does not tell which)"})};
@@ -131,8 +159,8 @@ class mpi {
     /// MPI may still write into the buffers, today or never: they are given up, as is the communicator.
     void abandon() {
       if (state_ == nullptr) return;
-      int done = 0;
-      if (request_ != MPI_REQUEST_NULL && MPI_Test(&request_, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0) {
+      int done = 0;  // of requests that are null, at once
+      if (test(done) == MPI_SUCCESS && done == 0) {
         memory_.send.leak();
         memory_.receive.leak();
         state_->abandoned = true;
@@ -142,7 +170,9 @@ class mpi {
     std::shared_ptr<communicator> state_;
     wires memory_;
     exchange_tag tag_;
-    MPI_Request request_ = MPI_REQUEST_NULL;
+    int partner_ = everybody;
+    std::array<MPI_Request, 2> requests_{MPI_REQUEST_NULL,
+                                         MPI_REQUEST_NULL};  // the second: of what is sent to a partner
     int code_ = MPI_SUCCESS;
   };
 
@@ -150,14 +180,25 @@ class mpi {
     pending p(state_, std::move(w), tag);
     units const u(p.memory_.send.size());
     p.code_ = MPI_Iallgather(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
-                             state_->handle, &p.request_);
+                             state_->handle, &p.requests_[0]);
     return p;
   }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
     pending p(state_, std::move(w), tag);
     units const u(p.memory_.send.size() / static_cast<std::size_t>(size()));
     p.code_ = MPI_Ialltoall(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
-                            state_->handle, &p.request_);
+                            state_->handle, &p.requests_[0]);
+    return p;
+  }
+  [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
+    pending p(state_, std::move(w), tag, partner);
+    if (partner == rank()) return p;
+    units const u(p.memory_.send.size());
+    // MPI promises 15 bits of tag, and order between any two ranks; the frame says the rest.
+    int const t = static_cast<int>((tag.round * 4 + tag.phase) % 32768);
+    p.code_ = MPI_Irecv(p.memory_.receive.data(), u.count, u.type, partner, t, state_->handle, &p.requests_[0]);
+    if (p.code_ == MPI_SUCCESS)
+      p.code_ = MPI_Isend(p.memory_.send.data(), u.count, u.type, partner, t, state_->handle, &p.requests_[1]);
     return p;
   }
 

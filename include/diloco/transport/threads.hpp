@@ -11,7 +11,7 @@ namespace diloco {
 inline namespace v0 {
 
 /// One worker's end of a `threads_world`. Wires are read in place, so nothing is copied; a rank that leaves (its
-/// transport is destroyed) turns every exchange that still needs it into an error at once.
+/// transport is destroyed) turns every exchange that still needs it into an error at once: of all ranks, or of its pair.
 class threads {
  public:
   static constexpr std::string_view name = "threads";
@@ -41,16 +41,14 @@ class threads {
       return *this;
     }
     ~arrival() { abandon(); }
-    [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
-      return mine_.world->wire(mine_.ticket, k, mine_.rank);
-    }
+    [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(mine_.place); }
+    [[nodiscard]] std::span<std::byte const> wire(int k) const { return mine_.world->wire(mine_.place, k, mine_.rank); }
     void done() {
-      if (!std::exchange(read_, true)) mine_.world->read(mine_.ticket);
+      if (!std::exchange(read_, true)) mine_.world->read(mine_.place);
     }
     result<wires> reclaim(deadline d) && {
       done();
-      if (auto free = mine_.world->wait_until_read(mine_.ticket, mine_.rank, d); !free) return std::move(free).error();
+      if (auto free = mine_.world->wait_until_read(mine_.place, mine_.rank, d); !free) return std::move(free).error();
       mine_.world.reset();
       return std::move(mine_.memory);
     }
@@ -61,7 +59,7 @@ class threads {
     void abandon() {
       if (mine_.world == nullptr) return;
       done();
-      mine_.world->adopt(mine_.ticket, mine_.rank, std::move(mine_.memory));
+      mine_.world->adopt(mine_.place, mine_.rank, std::move(mine_.memory));
       mine_.world.reset();
     }
     detail::thread_claim mine_;
@@ -78,7 +76,7 @@ class threads {
     }
     ~pending() { drop(); }
     result<arrival> wait(deadline d) {
-      if (auto here = mine_.world->wait(mine_.ticket, mine_.rank, d); !here) return std::move(here).error();
+      if (auto here = mine_.world->wait(mine_.place, mine_.rank, d); !here) return std::move(here).error();
       return arrival(std::move(mine_));
     }
 
@@ -86,7 +84,7 @@ class threads {
     friend class threads;
     explicit pending(detail::thread_claim mine) : mine_(std::move(mine)) {}
     void drop() {
-      if (mine_.world != nullptr) mine_.world->drop(mine_.ticket, mine_.rank, std::move(mine_.memory));
+      if (mine_.world != nullptr) mine_.world->drop(mine_.place, mine_.rank, std::move(mine_.memory));
       mine_.world.reset();
     }
     detail::thread_claim mine_;
@@ -94,14 +92,17 @@ class threads {
 
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return post(std::move(w), tag, false); }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) { return post(std::move(w), tag, true); }
+  [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
+    auto const place = world_->post_to(partner, rank_, w.send.bytes(), tag);
+    return pending({world_, rank_, place, std::move(w)});
+  }
 
  private:
   friend class threads_world;
   threads(std::shared_ptr<detail::thread_exchange> world, int rank) : world_(std::move(world)), rank_(rank) {}
   pending post(wires w, exchange_tag tag, bool cut) {
-    std::uint64_t const ticket = next_++;
-    world_->post(ticket, rank_, w.send.bytes(), tag, cut);
-    return pending({world_, rank_, ticket, std::move(w)});
+    auto const place = world_->post(next_++, rank_, w.send.bytes(), tag, cut);
+    return pending({world_, rank_, place, std::move(w)});
   }
   void leave() {
     if (world_ != nullptr) world_->leave(rank_);

@@ -4,7 +4,6 @@
 #include <diloco/concepts/transport.hpp>
 #include <diloco/core/text.hpp>
 
-#include <array>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -15,21 +14,33 @@ namespace diloco {
 inline namespace v0 {
 namespace detail {
 
-/// The meeting place of `threads`: a ring of exchanges, each filled by all ranks, then read by all, then free again. Under
-/// one mutex, so an exchange completes or fails for everybody, never for some.
+/// Which exchange a rank takes part in: its slot, and the number that tells it from others that use the slot.
+struct thread_place {
+  std::size_t slot;
+  std::uint64_t ticket;
+};
+
+/// The meeting place of `threads`: slots, each filled by all who take part in its exchange, then read by all of them, then
+/// free again. The first few are a ring for the exchanges of all ranks; the others serve pairs, which find each other in
+/// them. Under one mutex, so an exchange completes or fails for everybody in it, never for some. Takes its memory at once.
 class thread_exchange {
  public:
-  explicit thread_exchange(int size) : size_(size), taken_(as_index(size)), left_(as_index(size)) {
+  static constexpr std::size_t under_way = 8;  // exchanges of one rank
+
+  explicit thread_exchange(int size)
+      : size_(size), taken_(as_index(size)), left_(as_index(size)), slots_(under_way * (1 + as_index(size))) {
     for (int rank = 0; rank < size; ++rank) roster_.push_back(rank);
-    for (slot& s : ring_) {
-      s.posted.resize(as_index(size));
-      s.present.resize(as_index(size));
-      s.adopted.resize(as_index(size));
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      slot& s = slots_[i];
+      s.roster = i < under_way ? roster_ : std::vector<int>(2);
+      s.posted.resize(s.roster.size());
+      s.present.resize(s.roster.size());
+      s.adopted.resize(s.roster.size());
     }
   }
 
   [[nodiscard]] int size() const { return size_; }
-  [[nodiscard]] std::span<int const> roster() const { return roster_; }
+  [[nodiscard]] std::span<int const> roster(thread_place p) const { return slots_[p.slot].members(); }
 
   bool take(int rank) {
     std::lock_guard const lock(mutex_);
@@ -44,108 +55,163 @@ class thread_exchange {
     changed_.notify_all();
   }
 
-  void post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag, bool cut) {
+  thread_place post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag, bool cut) {
     std::lock_guard const lock(mutex_);
-    slot& s = at(ticket);
+    thread_place const place{ticket % under_way, ticket};
+    slot& s = slots_[place.slot];
     if (s.ticket != ticket || s.count == 0) {
-      if (s.count != 0) return fail(say({"rank ", rank, " started more exchanges than can be under way"}));
-      s.ticket = ticket;
-      s.tag = tag;
-      s.cut = cut;
-      s.bytes = bytes.size();
+      if (s.count != 0) {
+        fail(s, say({"rank ", rank, " started more exchanges than can be under way"}));
+        return place;
+      }
+      s.start(ticket, tag, cut, bytes.size());
     }
-    // What was given up for some must not become complete for those who come late.
-    if (!broken_.empty()) return;
-    if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
-      return fail(say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(),
-                       " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
-    }
-    s.posted[as_index(rank)] = bytes;
-    s.present[as_index(rank)] = true;
-    s.adopted[as_index(rank)] = {};
-    if (++s.count == size_) {
-      s.readers = size_;
-      changed_.notify_all();
-    }
+    add(s, rank, bytes, tag, cut);
+    return place;
   }
 
-  result<> wait(std::uint64_t ticket, int rank, deadline d) {
+  /// For a pair: the oldest exchange that the partner began and this rank has no part in yet, otherwise a new one.
+  thread_place post_to(int partner, int rank, std::span<std::byte const> bytes, exchange_tag tag) {
+    std::lock_guard const lock(mutex_);
+    slot *found = nullptr, *free = nullptr;
+    for (std::size_t i = under_way; i < slots_.size(); ++i) {
+      slot& s = slots_[i];
+      if (s.count == 0 && free == nullptr) free = &s;
+      if (s.count == 0 || !s.is_of(rank, partner) || s.present[s.place_of(rank)]) continue;
+      if (found == nullptr || s.ticket < found->ticket) found = &s;
+    }
+    if (found == nullptr) {
+      if (free == nullptr) {
+        fail(slots_[0], say({"rank ", rank, " started more exchanges than can be under way"}));
+        return {0, ~std::uint64_t{1}};
+      }
+      found = free;
+      found->roster = {rank < partner ? rank : partner, rank < partner ? partner : rank};
+      found->alone = rank == partner;
+      found->start(next_of_pairs_++, tag, false, bytes.size());
+    }
+    add(*found, rank, bytes, tag, false);
+    return {static_cast<std::size_t>(found - slots_.data()), found->ticket};
+  }
+
+  result<> wait(thread_place p, int rank, deadline d) {
     std::unique_lock lock(mutex_);
-    slot& s = at(ticket);
+    slot& s = slots_[p.slot];
+    fault& broken = fault_of(s);
     // Complete comes before broken: what one rank got, every rank gets, however late it asks.
-    auto const complete = [&] { return s.ticket == ticket && s.count == size_; };
-    auto const settled = [&] { return complete() || !broken_.empty() || missing_for_good(s) >= 0; };
+    auto const complete = [&] { return s.ticket == p.ticket && s.complete(); };
+    auto const settled = [&] { return complete() || !broken.why.empty() || missing_for_good(s) >= 0; };
     bool const in_time = changed_.wait_until(lock, d, settled);
     if (complete()) return {};
-    if (broken_.empty() && !in_time) {
-      timed_out_ = true;
-      fail(say({"rank ", first_missing(s), " did not arrive before the deadline"}));
-    } else if (broken_.empty()) {
-      fail(say({"rank ", missing_for_good(s), " left before its part of the exchange"}));
+    if (broken.why.empty() && !in_time) {
+      broken.timed_out = true;
+      fail(s, say({"rank ", first_missing(s), " did not arrive before the deadline"}));
+    } else if (broken.why.empty()) {
+      fail(s, say({"rank ", missing_for_good(s), " left before its part of the exchange"}));
     }
-    return error{timed_out_ ? cause::timeout : cause::peer_lost, rank, static_cast<long>(s.tag.round),
-                 say({"diloco: threads: round ", s.tag.round, ": ", broken_})};
+    return error{broken.timed_out ? cause::timeout : cause::peer_lost, rank, static_cast<long>(s.tag.round),
+                 say({"diloco: threads: round ", s.tag.round, ": ", broken.why})};
   }
 
-  /// What rank `k` posted: all of it, or the reader's cut.
-  [[nodiscard]] std::span<std::byte const> wire(std::uint64_t ticket, int k, int reader) const {
-    slot const& s = ring_[ticket % ring_.size()];
+  /// What the k-th of the roster posted: all of it, or the reader's cut.
+  [[nodiscard]] std::span<std::byte const> wire(thread_place p, int k, int reader) const {
+    slot const& s = slots_[p.slot];
     std::span<std::byte const> const all = s.posted[as_index(k)];
     if (!s.cut) return all;
     std::size_t const share = all.size() / as_index(size_);
     return all.subspan(as_index(reader) * share, share);
   }
 
-  void read(std::uint64_t ticket) {
+  void read(thread_place p) {
     std::lock_guard const lock(mutex_);
-    finish_reader(at(ticket));
+    finish_reader(slots_[p.slot]);
   }
 
   /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as good.
-  result<> wait_until_read(std::uint64_t ticket, int rank, deadline d) {
+  result<> wait_until_read(thread_place p, int rank, deadline d) {
     std::unique_lock lock(mutex_);
-    slot& s = at(ticket);
-    auto const free = [&] { return s.ticket != ticket || s.readers == 0; };
+    slot& s = slots_[p.slot];
+    auto const free = [&] { return s.ticket != p.ticket || s.readers == 0; };
     if (changed_.wait_until(lock, d, free)) return {};
     return error{cause::timeout, rank, static_cast<long>(s.tag.round),
                  say({"diloco: threads: round ", s.tag.round, ": a peer still reads this rank's part of it"})};
   }
 
   /// A rank forgets buffers that peers may still read: they live until the slot is used again.
-  void adopt(std::uint64_t ticket, int rank, wires w) {
+  void adopt(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
-    if (slot& s = at(ticket); s.ticket == ticket && s.readers > 0) s.adopted[as_index(rank)] = std::move(w);
+    if (slot& s = slots_[p.slot]; s.ticket == p.ticket && s.readers > 0) s.adopted[s.place_of(rank)] = std::move(w);
   }
 
   /// A flight destroyed before it landed breaks an exchange that was not complete, and reads nothing of one that was.
-  void drop(std::uint64_t ticket, int rank, wires w) {
+  void drop(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
-    slot& s = at(ticket);
-    if (s.ticket != ticket) return;
-    s.adopted[as_index(rank)] = std::move(w);
-    if (s.count == size_)
+    slot& s = slots_[p.slot];
+    if (s.ticket != p.ticket) return;
+    s.adopted[s.place_of(rank)] = std::move(w);
+    if (s.complete())
       finish_reader(s);
     else
-      fail(say({"rank ", rank, " dropped its flight before it landed"}));
+      fail(s, say({"rank ", rank, " dropped its flight before it landed"}));
   }
 
  private:
+  struct fault {
+    std::string why;
+    bool timed_out = false;
+  };
   struct slot {
     std::uint64_t ticket = ~std::uint64_t{0};
     exchange_tag tag;
-    bool cut = false;
+    bool cut = false, alone = false;  // alone: a pair of one
     std::size_t bytes = 0;
     int count = 0, readers = 0;
-    std::vector<std::span<std::byte const>> posted;  // (size)
-    std::vector<char> present;                       // (size)
-    std::vector<wires> adopted;                      // (size)
+    std::vector<int> roster;                         // (members)
+    std::vector<std::span<std::byte const>> posted;  // likewise
+    std::vector<char> present;
+    std::vector<wires> adopted;
+    fault broken;  // of a pair's; all exchanges of all ranks share one
+
+    [[nodiscard]] std::span<int const> members() const { return {roster.data(), alone ? 1 : roster.size()}; }
+    [[nodiscard]] bool complete() const { return count != 0 && as_index(count) == members().size(); }
+    [[nodiscard]] bool is_of(int a, int b) const {
+      return roster[0] == (a < b ? a : b) && roster[1] == (a < b ? b : a);
+    }
+    [[nodiscard]] std::size_t place_of(int rank) const {
+      std::size_t place = 0;
+      while (roster[place] != rank) ++place;
+      return place;
+    }
+    void start(std::uint64_t number, exchange_tag t, bool is_cut, std::size_t size) {
+      ticket = number;
+      tag = t;
+      cut = is_cut;
+      bytes = size;
+    }
   };
 
   static std::size_t as_index(int i) { return static_cast<std::size_t>(i); }
-  slot& at(std::uint64_t ticket) { return ring_[ticket % ring_.size()]; }
+  [[nodiscard]] bool is_of_all(slot const& s) const { return &s < slots_.data() + under_way; }
+  fault& fault_of(slot& s) { return is_of_all(s) ? broken_ : s.broken; }
 
-  void fail(std::string why) {
-    if (broken_.empty()) broken_ = std::move(why);
+  void add(slot& s, int rank, std::span<std::byte const> bytes, exchange_tag tag, bool cut) {
+    // What was given up for some must not become complete for those who come late.
+    if (!fault_of(s).why.empty()) return;
+    if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
+      return fail(s, say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(),
+                          " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
+    }
+    std::size_t const place = s.place_of(rank);
+    s.posted[place] = bytes;
+    s.present[place] = true;
+    s.adopted[place] = {};
+    s.count += 1;
+    if (!s.complete()) return;
+    s.readers = s.count;
+    changed_.notify_all();
+  }
+  void fail(slot& s, std::string why) {
+    if (fault_of(s).why.empty()) fault_of(s).why = std::move(why);
     changed_.notify_all();
   }
   void finish_reader(slot& s) {
@@ -155,14 +221,14 @@ class thread_exchange {
     changed_.notify_all();
   }
   [[nodiscard]] int first_missing(slot const& s) const {
-    for (int rank = 0; rank < size_; ++rank) {
-      if (!s.present[as_index(rank)]) return rank;
+    for (int rank : s.members()) {
+      if (!s.present[s.place_of(rank)]) return rank;
     }
     return -1;
   }
   [[nodiscard]] int missing_for_good(slot const& s) const {
-    for (int rank = 0; rank < size_; ++rank) {
-      if (left_[as_index(rank)] && !s.present[as_index(rank)]) return rank;
+    for (int rank : s.members()) {
+      if (left_[as_index(rank)] && !s.present[s.place_of(rank)]) return rank;
     }
     return -1;
   }
@@ -170,9 +236,9 @@ class thread_exchange {
   int size_;
   std::vector<int> roster_;
   std::vector<char> taken_, left_;
-  std::array<slot, 8> ring_;
-  std::string broken_;
-  bool timed_out_ = false;
+  std::vector<slot> slots_;
+  std::uint64_t next_of_pairs_ = 0;
+  fault broken_;  // of the exchanges of all ranks
   std::mutex mutex_;
   std::condition_variable changed_;
 };
@@ -181,7 +247,7 @@ class thread_exchange {
 struct thread_claim {
   std::shared_ptr<thread_exchange> world;
   int rank;
-  std::uint64_t ticket;
+  thread_place place;
   wires memory;
 };
 

@@ -36,6 +36,10 @@ class counted {
     count(all_to_all_sent_bytes(size(), w.send.size()));
     return inner_.all_to_all(std::move(w), tag);
   }
+  [[nodiscard]] auto exchange(wires w, int partner, exchange_tag tag) requires pairing_transport<T> {
+    count(exchange_sent_bytes(rank(), partner, w.send.size()));
+    return inner_.exchange(std::move(w), partner, tag);
+  }
 
  private:
   void count(std::size_t bytes) {

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+
+namespace diloco {
+inline namespace v0 {
+
+/// NoLoCo's outer step (Kolehmainen et al. 2025, as its code has it), for pairs that gossip: m ← α·m − β·g + γ·(φ̄ − φ), φ ← φ + m,
+/// with φ this worker's anchor, g and φ̄ the means of the pair's pseudo-gradients and anchors. The last term is what holds
+/// replicas together that never all meet. β is inside the momentum, which is a displacement. Where all anchors are equal it
+/// is `heavy_ball` up to rounding. The anchor travels: 4 B/param more on the wire, and one column more. 24 B/param; replicated.
+struct noloco {
+  float lr = 0.7f;         ///< β
+  float momentum = 0.5f;   ///< α
+  float consensus = 0.7f;  ///< γ
+
+  static constexpr std::string_view name = "noloco";
+  static constexpr std::array<std::string_view, 1> slots{"momentum"};
+  static constexpr bool wants_mean_anchor = true;
+
+  struct step {
+    float lr, alpha, gamma;
+    DILOCO_HD void operator()(float& p, float g, float mean_anchor, float& m) const {
+      m = fma(alpha, m, fma(gamma, mean_anchor - p, product(-lr, g)));
+      p = p + m;
+    }
+  };
+  [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum, consensus}; }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("lr", lr, non_negative);
+    f("momentum", momentum, below_one);
+    f("consensus", consensus, non_negative);
+  }
+  /// What a pair differs by, d, follows v ← α·v − γ·d, d ← d + v.
+  [[nodiscard]] constexpr std::string_view complaint() const {
+    return consensus < 2 * (1 + momentum)
+               ? ""
+               : "consensus must be below 2·(1 + momentum), from where on each exchange moves a pair further apart";
+  }
+  friend bool operator==(noloco const&, noloco const&) = default;
+};
+
+template <>
+inline constexpr bool enable_replicated<noloco> = true;
+
+}  // namespace v0
+}  // namespace diloco
