@@ -2,7 +2,6 @@
 #pragma once
 
 #include <diloco/core/dynamic_map.hpp>
-#include <diloco/core/pack.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
@@ -22,8 +21,7 @@ struct coded_column {
   template <lanes L>
   DILOCO_HD void load(L l, std::size_t at, int count, fragment<L, block>& x) const {
     float const amax = scales[at];
-    unpack<8, block>(l, count, codes + at * block,
-                     [&](int i, std::uint32_t top) { x.v[i] = product(Map::value(top ^ (Map::zero << 24)), amax); });
+    Map::template decode<block>(l, count, codes + at * block, amax, Map::zero, [&](int i, float y) { x.v[i] = y; });
   }
   /// What x holds from `count` on is not read.
   template <lanes L>
@@ -34,7 +32,7 @@ struct coded_column {
     std::uint32_t const most = L::max(magnitude);
     float const amax = most < smallest ? 0.0f : float_of(most);
     float const scale = most < smallest ? 0.0f : 1.0f / amax;
-    pack<8, block>(l, count, codes + at * block, [&](int i) { return Map::code(x.v[i], scale) ^ Map::zero; });
+    Map::template encode<block>(l, count, x.v, scale, Map::zero, codes + at * block);
     if (L::rank() == 0) scales[at] = amax;
   }
 
