@@ -79,11 +79,14 @@ struct dynamic_map {
   template <int Block, lanes L, class Sink>
   DILOCO_HD static void decode(L l, int count, std::byte const* in, float scale, std::uint32_t flip, Sink&& sink) {
 #if DILOCO_AVX2
-    if constexpr (L::width == 1 && Block % 8 == 0) {
+    if constexpr (L::width == 1 && Block % 32 == 0) {
       if (count == Block) {
-        float y[Block];
-        decode_eights(reinterpret_cast<std::uint8_t const*>(in), Block, scale, flip, y);
-        for (int i = 0; i < Block; ++i) sink(i, y[i]);
+        // 32 by 32, so that what the sink loads and stores lies among arithmetic (sweep A, 2^24 parameters: 1.31 ns for 1.11).
+        for (int begin = 0; begin < Block; begin += 32) {
+          float y[32];
+          decode_eights(reinterpret_cast<std::uint8_t const*>(in) + begin, 32, scale, flip, y);
+          for (int i = 0; i < 32; ++i) sink(begin + i, y[i]);
+        }
         return;
       }
     }
