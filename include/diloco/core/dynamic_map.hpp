@@ -97,7 +97,7 @@ struct dynamic_map {
  private:
 #if DILOCO_AVX2
   // The same numbers eight at a time, where a table is looked up in one instruction, not in seven (dynamic8, sweep A: 2.1 ns
-  // per element for 1.0; sweep B with two wires 1.6 for 0.7).
+  // per element for 1.0; sweep B with two wires 1.6 for 0.8).
 
   static void decode_eights(std::uint8_t const* code, int count, float scale, std::uint32_t flip, float* y) {
     using namespace octets;
