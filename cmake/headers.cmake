@@ -55,6 +55,7 @@ set(DILOCO_HEADERS
     include/diloco/core/lanes.hpp
     include/diloco/core/minifloat.hpp
     include/diloco/core/normal.hpp
+    include/diloco/core/octet.hpp
     include/diloco/core/ordered_sum.hpp
     include/diloco/core/pack.hpp
     include/diloco/core/pick.hpp

@@ -93,6 +93,36 @@ TEST_CASE_TEMPLATE("dynamic maps: the nearest wins", Map, dynamic_map<true>, dyn
   CHECK(far == 0);
 }
 
+TEST_CASE_TEMPLATE("dynamic maps: a whole block gives the bits of its elements one by one", Map, dynamic_map<true>,
+                   dynamic_map<false>) {
+  std::vector<float> all;
+  for (std::uint32_t c = 0; c < 256; ++c) {
+    // Around every number, and around every point half way to the next.
+    float const y = Map::value(c << 24), half_way = (y + Map::value((c < 255 ? c + 1 : c) << 24)) / 2;
+    for (std::uint32_t near = 0; near < 64; ++near) {
+      all.push_back(float_of(bits_of(y) + near - 32));
+      all.push_back(float_of(bits_of(half_way) + near - 32));
+    }
+  }
+  for (std::uint32_t b = 0; b < 0xffffff00u - 65537; b += 65537) all.push_back(float_of(b));
+  all.resize(all.size() / 256 * 256);
+  std::size_t wrong = 0;
+  for (float scale : {1.0f, 0.37f, 0x1p-60f, 0x1p60f}) {
+    for (std::size_t begin = 0; begin < all.size(); begin += 256) {
+      std::byte code[256];
+      Map::template encode<256>(solo{}, 256, all.data() + begin, scale, Map::zero, code);
+      for (std::size_t i = 0; i < 256; ++i)
+        wrong += std::uint32_t(code[i]) != (Map::code(all[begin + i], scale) ^ Map::zero) ? 1 : 0;
+    }
+    std::byte every[256];
+    for (int c = 0; c < 256; ++c) every[c] = std::byte(c);
+    Map::template decode<256>(solo{}, 256, every, scale, 0, [&](int i, float y) {
+      wrong += bits_of(y) != bits_of(product(Map::value(std::uint32_t(i) << 24), scale)) ? 1 : 0;
+    });
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("dynamic maps: what lies outside gets the last code of its side") {
   float const largest = std::numeric_limits<float>::max();
   for (float x : {1.0f, 1.5f, 100.0f, largest}) {

@@ -47,6 +47,13 @@
 #define DILOCO_VECTORS 0
 #endif
 
+/// Whether eight floats are a register, whose elements one instruction permutes and one multiplies and adds.
+#if DILOCO_VECTORS && defined(__AVX2__) && defined(__FMA__)
+#define DILOCO_AVX2 1
+#else
+#define DILOCO_AVX2 0
+#endif
+
 /// How much a step is checked: each level includes the one before.
 #define DILOCO_CHECKS_NONE 0        ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
 #define DILOCO_CHECKS_LIGHT 1       ///< + parameters finite at construction (one read sweep)

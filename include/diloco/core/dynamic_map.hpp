@@ -2,6 +2,8 @@
 #pragma once
 
 #include <diloco/core/fma.hpp>
+#include <diloco/core/octet.hpp>
+#include <diloco/core/pack.hpp>
 #include <diloco/core/pick.hpp>
 
 #include <cmath>
@@ -31,7 +33,7 @@ struct dynamic_map {
     std::uint32_t const to_decade = (1u - first) << 23;
     float const largest = detail::pick<0, 8>((bits_of(k) + to_decade) << 6, [](int d) { return power<false>(d); });
     float const magnitude = product(fma(0.9f, within, 0.1f), largest);
-    float const y = select(at_least(index, 128u << first), 1.0f, select(at_least(index, 1u << first), magnitude, 0.0f));
+    float const y = select(at_least(index, 1u << first), magnitude, 0.0f);
     return Signed ? float_of(bits_of(y) | (static_cast<std::uint32_t>(place) & 0x80000000u)) : y;
   }
 
@@ -63,14 +65,96 @@ struct dynamic_map {
     return ((zero << 24) + ((index << 24) ^ minus) - minus) >> 24;
   }
 
+  /// The codes of x[i]·scale, each ^ flip, for this lane's elements of a block.
+  template <int Block, lanes L>
+  DILOCO_HD static void encode(L l, int count, float const* x, float scale, std::uint32_t flip, std::byte* out) {
+#if DILOCO_AVX2
+    if constexpr (L::width == 1 && Block % 32 == 0) {
+      if (count == Block) return encode_eights(x, Block, scale, flip, reinterpret_cast<std::uint8_t*>(out));
+    }
+#endif
+    pack<8, Block>(l, count, out, [&](int i) { return code(x[i], scale) ^ flip; });
+  }
+  /// sink(i, y) for each of those codes, y = the number of the code ^ flip, times scale.
+  template <int Block, lanes L, class Sink>
+  DILOCO_HD static void decode(L l, int count, std::byte const* in, float scale, std::uint32_t flip, Sink&& sink) {
+#if DILOCO_AVX2
+    if constexpr (L::width == 1 && Block % 32 == 0) {
+      if (count == Block) {
+        // 32 by 32, so that what the sink loads and stores lies among arithmetic (sweep A, 2^24 parameters: 1.31 ns for 1.11).
+        for (int begin = 0; begin < Block; begin += 32) {
+          float y[32];
+          decode_eights(reinterpret_cast<std::uint8_t const*>(in) + begin, 32, scale, flip, y);
+          for (int i = 0; i < 32; ++i) sink(begin + i, y[i]);
+        }
+        return;
+      }
+    }
+#endif
+    unpack<8, Block>(l, count, in, [&](int i, std::uint32_t top) { sink(i, product(value(top ^ flip << 24), scale)); });
+  }
+
  private:
+#if DILOCO_AVX2
+  // The same numbers eight at a time, where a table is looked up in one instruction, not in seven (dynamic8, sweep A: 2.1 ns
+  // per element for 1.0; sweep B with two wires 1.6 for 0.8).
+
+  static void decode_eights(std::uint8_t const* code, int count, float scale, std::uint32_t flip, float* y) {
+    using namespace octets;
+    // Apart, because g++ makes a vector of eight bytes one by one.
+    for (int i = 0; i < count; ++i) y[i] = static_cast<float>(static_cast<int>(code[i] ^ flip) - (Signed ? 127 : -1));
+    for (int i = 0; i < count; i += 8) {
+      floats8 const place = load8(y + i), middle = float_of(bits_of(place) & 0x7fffffffu) + 0.5f;
+      words8 const exponent = bits_of(middle) >> 23;
+      // Decade 7 is the number 1. What is before decade 0, which is the number 0, ends in the same three bits: 1/256 of its
+      // width makes that negative.
+      floats8 const width =
+          pick8(exponent, [](int k) { return 1.0f / static_cast<float>(1 << (first + decade_at(k))); });
+      floats8 const largest = pick8(exponent, [](int k) { return power<false>(decade_at(k)); });
+      floats8 const within = fma(middle, width, all8(-1.0f));
+      floats8 const magnitude = greater(fma(all8(0.9f), within, all8(0.1f)) * largest, all8(0.0f));
+      words8 const sign = bits_of(place) & 0x80000000u;
+      store8(y + i, fma(float_of(bits_of(magnitude) | sign), all8(scale), all8(0.0f)));
+    }
+  }
+  /// The decade whose exponent ends in these three bits.
+  static constexpr int decade_at(int exponent) { return (exponent + 1 - static_cast<int>(first)) & 7; }
+
+  static void encode_eights(float const* x, int count, float scale, std::uint32_t flip, std::uint8_t* out) {
+    for (int i = 0; i < count; i += 32) {
+      octets::store_bytes(out + i, codes(x + i, scale) ^ flip, codes(x + i + 8, scale) ^ flip,
+                          codes(x + i + 16, scale) ^ flip, codes(x + i + 24, scale) ^ flip);
+    }
+  }
+  static octets::words8 codes(float const* x, float scale) {
+    using namespace octets;
+    floats8 const t = load8(x) * scale, size = Signed ? float_of(bits_of(t) & 0x7fffffffu) : t;
+    floats8 const a = lesser(greater(size, all8(1e-7f)), all8(1.0f));
+    // The bits of a float are a logarithm in units of 2⁻²³ octaves; at this slope (a decade is 1.018 for it) its last place in
+    // a sum near 2²³ is how many decades a reaches, or one less: everywhere by a margin of a quarter.
+    words8 const guess = bits_of(fma(floats_of(bits_of(a)), all8(0.3065f * 0x1p-23f), all8(0x1p23f)));
+    words8 const decades = guess - minus_at_least(a, pick8(guess, [](int d) { return d < 7 ? reach(d) : 2.0f; }));
+    floats8 const up = pick8(decades, [](int d) { return d == 0 ? 0.0f : power<true>(d - 1); });
+    floats8 const width =
+        pick8(decades, [](int d) { return d == 0 ? 0.0f : static_cast<float>(1 << first << (d - 1)) * (1.0f / 0.9f); });
+    floats8 const last =
+        pick8(decades, [](int d) { return d == 0 ? 0.0f : static_cast<float>((1 << first << (d - 1)) - 1); });
+    words8 const base =
+        pick8(decades, [](int d) { return d == 0 ? 0 : (1 << first << (d - 1)) - static_cast<int>(first); });
+    floats8 const within = fma(a, up, all8(-0.1f)) * width;
+    words8 const kept = truncated(greater(lesser(within, last), all8(0.0f)));
+    words8 const index = base + kept - minus_at_least(t, all8(reach(7)));
+    return (Signed ? negated_as(index, bits_of(t)) : index) + zero;
+  }
+#endif
+
   /// log₂ of the cells of decade 0.
   static constexpr std::uint32_t first = Signed ? 0 : 1;
 
-  /// 10^(d − 6), the largest number of decade d, or its reciprocal. There is no decade 7.
+  /// 10^(d − 6), the largest number of decade d, or its reciprocal. Decade 7 is the number 1 alone, its first midpoint.
   template <bool Reciprocal>
   DILOCO_HD static constexpr float power(int d) {
-    constexpr float up[8] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f, 1e1f};
+    constexpr float up[8] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f, Signed ? 9.6603775f : 9.8272553f};
     constexpr float down[8] = {1e6f, 1e5f, 1e4f, 1e3f, 1e2f, 1e1f, 1.0f, 1e-1f};
     return Reciprocal ? down[d] : up[d];
   }

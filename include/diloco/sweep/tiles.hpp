@@ -100,6 +100,13 @@ struct shown_rows {
   }
 };
 
+/// Asks for a line of memory that may also lie past the end of what there is.
+DILOCO_HD inline void will_read([[maybe_unused]] std::byte const* line) {
+#if !DILOCO_ON_DEVICE
+  __builtin_prefetch(line);
+#endif
+}
+
 /// Where the block at `offset` of a tile lies on the wire, given the tile's first byte.
 template <compressor C, class Byte>
 DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {

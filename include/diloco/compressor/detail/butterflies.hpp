@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/core/fma.hpp>
+#include <diloco/core/octet.hpp>
 
 namespace diloco {
 inline namespace v0 {
@@ -9,24 +9,18 @@ namespace detail {
 
 #if DILOCO_VECTORS
 /// What g++ does not find by itself: it takes each stage of butterflies through memory (hadamard<32> over absmax<4>, sweep A:
-/// 1.12 ns per element for 0.82). Vectors never pass by value, which without AVX would be another ABI.
+/// 1.12 ns per element for 0.82).
 struct octet {
-  using floats = float __attribute__((vector_size(32)));
-  using words = std::uint32_t __attribute__((vector_size(32)));
-  /// Wherever eight floats lie.
-  struct __attribute__((packed, may_alias)) loose {
-    floats v;
-  };
-  floats v;
+  octets::floats8 v;
 
   /// Each element ± itself plus its partner `Mask` away: the sum or the difference of the two.
   template <int Mask>
   void butterfly() {
     constexpr auto sign = [](int k) { return (k & Mask) != 0 ? 0x80000000u : 0u; };
-    words const signs = {sign(0), sign(1), sign(2), sign(3), sign(4), sign(5), sign(6), sign(7)};
-    floats const other =
+    octets::words8 const signs = {sign(0), sign(1), sign(2), sign(3), sign(4), sign(5), sign(6), sign(7)};
+    octets::floats8 const other =
         __builtin_shufflevector(v, v, 0 ^ Mask, 1 ^ Mask, 2 ^ Mask, 3 ^ Mask, 4 ^ Mask, 5 ^ Mask, 6 ^ Mask, 7 ^ Mask);
-    v = reinterpret_cast<floats>(reinterpret_cast<words>(v) ^ signs) + other;
+    v = reinterpret_cast<octets::floats8>(reinterpret_cast<octets::words8>(v) ^ signs) + other;
   }
 };
 
@@ -39,7 +33,7 @@ inline void rotate_groups(float const* in, float* out, int count, float scale) {
   for (int i = 0; i < count; i += N) {
     octet x[size];
     for (int q = 0; q < size; ++q) {
-      x[q].v = reinterpret_cast<octet::loose const*>(in + i + 8 * q)->v;
+      x[q].v = reinterpret_cast<octets::loose8 const*>(in + i + 8 * q)->v;
       x[q].template butterfly<1>();
       x[q].template butterfly<2>();
       x[q].template butterfly<4>();
@@ -54,7 +48,7 @@ inline void rotate_groups(float const* in, float* out, int count, float scale) {
     }
     for (int q = 0; q < size; ++q) {
       // Rounded before the 0 is added or with it: as `product`.
-      reinterpret_cast<octet::loose*>(out + i + 8 * q)->v = x[q].v * scale + 0.0f;
+      reinterpret_cast<octets::loose8*>(out + i + 8 * q)->v = x[q].v * scale + 0.0f;
     }
   }
 }

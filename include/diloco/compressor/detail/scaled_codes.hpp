@@ -46,18 +46,29 @@ struct scaled_codes {
   static constexpr float unit = step / Format::levels;
   static_assert(Format::levels / step * unit == 1.0f, "the largest element must decode to amax exactly");
 
+  /// A format that codes a block by itself, as dynamic_map does.
+  static constexpr bool by_block = requires(solo l, float const* x, std::byte* out) {
+    Format::template encode<Block>(l, 0, x, 1.0f, 0u, out);
+  };
+
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
     bool const zero = info.amax < smallest_block_magnitude;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = zero ? 0.0f : info.amax;
     float const scale = zero ? 0.0f : Format::levels / info.amax;
-    pack<bits, Block>(l, info.count, out.code, [&](int i) { return Format::code(x.v[i], scale); });
+    if constexpr (by_block)
+      Format::template encode<Block>(l, info.count, x.v, scale, 0, out.code);
+    else
+      pack<bits, Block>(l, info.count, out.code, [&](int i) { return Format::code(x.v[i], scale); });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const amax = scale_on_wire(in.side);
-    unpack<bits, Block>(l, count, in.code,
-                        [&](int i, std::uint32_t top) { sink(i, product(Format::value(top) * unit, amax)); });
+    if constexpr (by_block)
+      Format::template decode<Block>(l, count, in.code, amax, 0, static_cast<Sink&&>(sink));
+    else
+      unpack<bits, Block>(l, count, in.code,
+                          [&](int i, std::uint32_t top) { sink(i, product(Format::value(top) * unit, amax)); });
   }
 };
 
