@@ -19,10 +19,11 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Nonblocking MPI collectives, and messages between pairs, under a deadline. The caller initializes and finalizes MPI; the communicator is duplicated,
-/// so nothing of ours meets the caller's messages. MPI cannot take a collective back, and we take no message back: after a missed deadline the wires
-/// stay with MPI for good and the trainer says that it cannot go on. Peers that had this rank's part by then may have
-/// committed the round: the run is over on this rank, and the others' next round finds it missing.
+/// Nonblocking MPI collectives, and messages between pairs, under a deadline. The caller initializes and finalizes MPI; the
+/// communicator is duplicated, so nothing of ours meets the caller's messages. MPI cannot take a collective back, and we take
+/// no message back: after a missed deadline the wires stay with MPI for good and the trainer says that it cannot go on. Peers
+/// that had this rank's part by then may have committed the round: the run is over on this rank, and the others' next round
+/// finds it missing.
 class mpi {
  public:
   static constexpr std::string_view name = "mpi";
