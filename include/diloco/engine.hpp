@@ -322,7 +322,7 @@ class DiLoCo
   }
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
-  [[nodiscard]] pending_of<Transport> send();
+  [[nodiscard]] pending_of<Transport> send(int partner);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
   [[nodiscard]] result<> weigh(arrival_type const& a);

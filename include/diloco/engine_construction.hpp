@@ -113,7 +113,7 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   }
   if (complaint.empty() && (r.exchange.pick(r.transport.size()) == pattern::pairs) != pairs_ranks) {
     complaint = say({"diloco: exchange ", Exchange::name,
-                     ": picks pairs if and only if it has int partner(round, rank, ", "ranks) const"});
+                     ": picks pairs if and only if it has int partner(round, rank, ranks) const"});
   }
   return complaint;
 }
@@ -137,8 +137,7 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
     std::string found;
     for_each_group(r.inner, [&](auto const& o, auto) {
       if constexpr (requires { o.prior(); }) {
-        float const gap = o.prior() - r.combine.prior;
-        if (found.empty() && !(gap * gap <= 1e-10f * o.prior() * o.prior()))
+        if (found.empty() && !(std::fabs(o.prior() - r.combine.prior) <= 1e-5f * o.prior()))
           found = say({"diloco: combine: ", Combine::name, ": prior = ", r.combine.prior, " must be the ", o.prior(),
                        " that ", o.name, " adds to ", Combine::weighs_by});
       }

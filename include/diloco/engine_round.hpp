@@ -98,10 +98,10 @@ std::size_t DILOCO_CLASS::sent_bytes(bool to_nobody) const {
 }
 
 DILOCO_ENGINE
-pending_of<Transport> DILOCO_CLASS::send() {
+pending_of<Transport> DILOCO_CLASS::send([[maybe_unused]] int partner) {
   exchange_tag const tag{rounds_, 0};
   if constexpr (pairs_ranks)
-    return recipe_.transport.exchange(std::move(wires_.contribution), partner(), tag);
+    return recipe_.transport.exchange(std::move(wires_.contribution), partner, tag);
   else if (pattern_ == pattern::gather)
     return recipe_.transport.all_gather(std::move(wires_.contribution), tag);
   else
@@ -114,9 +114,10 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (in_flight_) {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
   }
-  if (int const p = partner(); p < 0 || p >= recipe_.transport.size()) {
+  int const meets = partner();
+  if (meets < 0 || meets >= recipe_.transport.size()) {
     return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
-                                         " pairs this rank with rank ", p, ", which is not there"}));
+                                         " pairs this rank with rank ", meets, ", which is not there"}));
   }
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
@@ -127,7 +128,7 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   for (int s = 0; s < plan_.shards(); ++s) {
     write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
   }
-  auto pending = send();
+  auto pending = send(meets);
   in_flight_ = true;
   wait_seconds_ = 0;
   if constexpr (hears<Probe, round_launched>) recipe_.probe(round_launched{rounds_, steps_, weight_});

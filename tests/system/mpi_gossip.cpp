@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rounds of pairs over MPI: the same bits as over threads, the wires of the two and nobody else's, counted bytes, and a
 // round that falls through for one pair.
+#include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -15,17 +16,6 @@ namespace {
 
 std::vector<std::size_t> const sizes{1, 255, 4097, 513};
 constexpr int rounds = 8;
-
-int world_rank() {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-int world_size() {
-  int size = 1;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
 
 template <class C, class Transport>
 using trainer = DiLoCo<adamw, noloco, C, Transport, error_feedback, weighted_mean, gossip, every>;

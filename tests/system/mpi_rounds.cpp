@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The same run over MPI and over threads gives the same bits; what does not match is named on every rank; bytes are
 // counted. Every check is made by every rank and every rank makes the same calls, for they are collective.
+#include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -14,17 +15,6 @@ namespace {
 
 std::vector<std::size_t> const sizes{1, 255, 4097, 513};
 constexpr int rounds = 3, inner_steps = 2;
-
-int world_rank() {
-  int rank = 0;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  return rank;
-}
-int world_size() {
-  int size = 1;
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return size;
-}
 
 template <class C, class Transport>
 using trainer = toy::trainer_of<adamw, nesterov, C, Transport>;

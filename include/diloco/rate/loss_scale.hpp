@@ -4,7 +4,9 @@
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
 
+#include <string>
 #include <string_view>
+#include <utility>
 
 namespace diloco {
 inline namespace v0 {
@@ -22,8 +24,9 @@ struct loss_scale {
   [[nodiscard]] constexpr float grad_scale() const { return 1.0f / scale; }
   /// The scale stays a normal number whose inverse is one, so that powers of two unscale exactly.
   /// Errors: a number outside its range, on which a scale would grow when it must shrink, or never move.
-  constexpr void update(bool skipped) {
-    if (!(growth >= 1 && backoff > 0 && backoff <= 1 && growth_interval >= 1)) raise(bad_number());
+  void update(bool skipped) {
+    if (std::string complaint = field_complaint("rate", *this); !complaint.empty())
+      raise({cause::bad_setting, 0, 0, std::move(complaint)});
     if (skipped || ++steps_since == growth_interval) {
       float const next = scale * (skipped ? backoff : growth);
       if (next >= 0x1p-120f && next <= 0x1p120f) scale = next;
@@ -40,9 +43,6 @@ struct loss_scale {
     f("steps_since", steps_since, non_negative);
   }
   friend bool operator==(loss_scale const&, loss_scale const&) = default;
-
- private:
-  [[nodiscard]] error bad_number() const { return {cause::bad_setting, 0, 0, field_complaint("rate", *this)}; }
 };
 
 }  // namespace v0
