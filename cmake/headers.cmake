@@ -44,6 +44,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/staged.hpp
     include/diloco/concepts/traffic.hpp
     include/diloco/concepts/transport.hpp
+    include/diloco/core/access.hpp
     include/diloco/core/buffer.hpp
     include/diloco/core/config.hpp
     include/diloco/core/dynamic_map.hpp
@@ -67,9 +68,11 @@ set(DILOCO_HEADERS
     include/diloco/engine_round.hpp
     include/diloco/engine_step.hpp
     include/diloco/executor/cuda.cuh
+    include/diloco/executor/cuda_memory.cuh
     include/diloco/executor/host.hpp
     include/diloco/executor/omp.hpp
     include/diloco/executor/tbb.hpp
+    include/diloco/executor/warp.cuh
     include/diloco/feedback/averaged_error.hpp
     include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
@@ -121,6 +124,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
+    include/diloco/sweep/frames.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
@@ -136,4 +140,5 @@ set(DILOCO_HEADERS
     include/diloco/version.hpp
     include/diloco/wire/contract.hpp
     include/diloco/wire/frame.hpp
+    include/diloco/wire/hand_over.hpp
     include/diloco/wire/plan.hpp)

@@ -13,6 +13,7 @@
 #include <diloco/sweep/carry.hpp>
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/encode.hpp>
+#include <diloco/sweep/frames.hpp>
 #include <diloco/sweep/inner_state.hpp>
 #include <diloco/sweep/staged.hpp>
 #include <diloco/wire/contract.hpp>
@@ -213,7 +214,7 @@ class DiLoCo
 
   /// Exactly what was asked for.
   [[nodiscard]] struct footprint footprint() const {
-    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.size()};
+    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.bytes()};
   }
 
   /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd number of ranks
@@ -300,6 +301,7 @@ class DiLoCo
   }
   void list_carried();
   [[nodiscard]] element_weights weights() const;
+  [[nodiscard]] float const* constants() const { return reinterpret_cast<float const*>(constants_.seen_by_kernels()); }
   [[nodiscard]] carried_planes carried(std::size_t first_tile) const {
     return {index_.tiles() + first_tile, index_.carried_from(), index_.carried_to(),
             index_.shard_columns(),      plan_.carried(),       plan_.carried_offset(),
@@ -322,6 +324,8 @@ class DiLoCo
   }
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
+  void write_frames(std::byte* slots, int shards);
+  void collect_frames(arrival_type const& a);
   [[nodiscard]] pending_of<Transport> send(int partner);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
@@ -358,11 +362,11 @@ class DiLoCo
   float* mean_anchor_ = nullptr;  // of an outer optimizer that wants it
   float* workbench_ = nullptr;    // of a staged compressor, where no residual can be it
   std::byte* scratch_ = nullptr;
-  buffer constants_;                   // of a staged compressor; the host writes them once
+  mirrored constants_;                 // of a staged compressor
   memory_pair memory_, owner_memory_;  // the second, of the own shard, unless all agree on the first
   inner_state<Inner> inner_;
   gradient_factor* factor_ = nullptr;  // where the inner sweep reads it and not an argument
-  double* norm_partials_ = nullptr;    // (tiles)
+  double* norm_partials_ = nullptr;    // (tiles), and of groups of them
   float* outer_state_[outer_slots + 1] = {};
 
   std::uint64_t steps_ = 0, rounds_ = 0;

@@ -27,7 +27,6 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
   anchor_ = column("anchor", n);
   has_copies_ = layout_.copied_elements() != 0;
   layout_.place_copies(column("theta", layout_.copied_elements()));
-  index_.place_theta(layout_);
   bool const owns = pattern_ == pattern::scatter_gather;
   std::size_t const own = owns ? plan_[recipe_.transport.rank()].elements : 0;
   auto const residual = [&](auto& which, std::string const& name, std::size_t elements) {
@@ -55,6 +54,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
   }
   if constexpr (carries_anchor) mean_anchor_ = column("mean_anchor", n);
   list_carried();
+  index_.upload(recipe_.executor, layout_);
   allocate_factor();
 }
 
@@ -68,8 +68,9 @@ void DILOCO_CLASS::allocate_stages(std::size_t own) {
     workbench_ = column("workbench", residual_is_workbench ? own : layout_.column_elements());
   scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
   if constexpr (constexpr std::size_t c = constant_elements_of<Compressor>; c != 0) {
-    constants_ = recipe_.executor.allocate_wire(c * sizeof(float));
-    Compressor::write_constants(constants_.template as<float>());
+    constants_ = mirrored(recipe_.executor, c * sizeof(float));
+    Compressor::write_constants(reinterpret_cast<float*>(constants_.host()));
+    constants_.upload(recipe_.executor, 0, c * sizeof(float));
   }
   std::size_t const m = plan_.memory_elements();
   memory_ = {column("memory", m), column("memory.next", m)};
@@ -89,8 +90,8 @@ void DILOCO_CLASS::allocate_factor() {
   if (inner_state<Inner>::has_tensor_steps || clips())
     factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
   if (clips()) {
-    std::size_t const floats = index_.tile_count() * sizeof(double) / sizeof(float);
-    norm_partials_ = reinterpret_cast<double*>(column("norm_partials", floats));
+    std::size_t const doubles = index_.tile_count() + sum_partials_kernel::groups(index_.tile_count());
+    norm_partials_ = reinterpret_cast<double*>(column("norm_partials", doubles * sizeof(double) / sizeof(float)));
   }
 }
 
@@ -211,16 +212,20 @@ result<> DILOCO_CLASS::compare_with_peers() {
   return agree(recipe_.transport, recipe_.executor, terms, 11, limit);
 }
 
-/// Through a staging copy where the host cannot read the columns.
+/// On the device where the host cannot read the columns: one byte in 64 comes to the host.
 DILOCO_ENGINE
 std::uint64_t DILOCO_CLASS::digest_of_column(float const* from, std::size_t n) const {
   if constexpr (Executor::columns_on_host) {
     return digest_of(from, n);
   } else {
-    buffer const staging = recipe_.executor.allocate_wire(n * sizeof(float));
-    recipe_.executor.copy_to_host(staging.data(), from, n * sizeof(float));
+    std::size_t const parts = digest_kernel::parts(n);
+    buffer const chains = recipe_.executor.allocate_wire(parts * digest_kernel::chains * sizeof(std::uint64_t));
+    recipe_.executor.for_each(parts, digest_kernel{from, n, chains.template as<std::uint64_t>()});
     recipe_.executor.wait();
-    return digest_of(staging.template as<float>(), n);
+    hash64 h;
+    h.add(static_cast<std::uint64_t>(n));
+    add_chains(h, chains.template as<std::uint64_t>(), parts);
+    return h.value();
   }
 }
 
@@ -248,23 +253,24 @@ void DILOCO_CLASS::list_carried() {
   std::size_t const planes = plan_.carried();
   if (planes == 0) return;
   bool const averages = recipe_.inner_at_sync == at_sync::average;
-  for (float** table : {index_.carried_from(), index_.carried_to()}) {
+  index_view const& index = index_.host();
+  for (float** table : {index.carried_from(), index.carried_to()}) {
     if (averages) inner_.list(layout_, table, planes);
   }
   if constexpr (carries_anchor) {
     std::size_t const plane = planes - (weighs_elements ? 2 : 1);
     for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
       if (layout_.rows()[r].frozen) continue;
-      index_.carried_from()[r * planes + plane] = anchor_ + layout_.rows()[r].column;
-      index_.carried_to()[r * planes + plane] = mean_anchor_ + layout_.rows()[r].column;
+      index.carried_from()[r * planes + plane] = anchor_ + layout_.rows()[r].column;
+      index.carried_to()[r * planes + plane] = mean_anchor_ + layout_.rows()[r].column;
     }
   }
   if constexpr (weighs_elements) {
     std::size_t const last = planes - 1;
-    inner_.list(layout_, Combine::weighs_by, index_.carried_from() + last, planes);
+    inner_.list(layout_, Combine::weighs_by, index.carried_from() + last, planes);
     for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
-      float* const* const from = index_.carried_from() + r * planes + last;
-      index_.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight_ + layout_.rows()[r].column;
+      float* const* const from = index.carried_from() + r * planes + last;
+      index.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight_ + layout_.rows()[r].column;
     }
   }
 }

@@ -32,7 +32,6 @@ frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
   f.weight = weight_;
   f.steps = steps_taken_;
   f.payload_bytes = payload;
-  f.bad_row = *index_.bad_row();
   f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
   return f;
 }
@@ -71,7 +70,7 @@ stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::by
           slots,
           plan_.slot_bytes(),
           scratch_,
-          constants_.template as<float>(),
+          constants(),
           memory.now,
           memory.next,
           who(phase),
@@ -108,6 +107,25 @@ pending_of<Transport> DILOCO_CLASS::send([[maybe_unused]] int partner) {
     return recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
 }
 
+/// Before the payloads, and hands over what was encoded.
+DILOCO_ENGINE
+void DILOCO_CLASS::write_frames(std::byte* slots, int shards) {
+  index_.upload_round(recipe_.executor);
+  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), slots, plan_.slot_bytes(),
+                                                   static_cast<std::size_t>(shards)});
+  hand_over(recipe_.transport, recipe_.executor);
+}
+
+/// Lists the wires, for the sweeps to come, and brings their frames to the host.
+DILOCO_ENGINE
+void DILOCO_CLASS::collect_frames(arrival_type const& a) {
+  std::size_t const n = a.roster().size();
+  for (std::size_t k = 0; k < n; ++k) index_.host().wires()[k] = a.wire(static_cast<int>(k)).data();
+  index_.upload_round(recipe_.executor);
+  recipe_.executor.for_each(n, collect_frames_kernel{index_.wires(), index_.frames()});
+  recipe_.executor.wait();
+}
+
 DILOCO_ENGINE
 auto DILOCO_CLASS::try_launch() -> result<flight> {
   if (auto fine = usable({}); !fine) return std::move(fine).error();
@@ -121,13 +139,10 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
   }
   if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
   std::byte* const slots = wires_.contribution.send.data();
-  *index_.bad_row() = frame::no_row;
   if constexpr (!steps_inside) adopt_shown();  // the framework stepped those numbers
   encode_contribution(slots);
-  recipe_.executor.wait();
-  for (int s = 0; s < plan_.shards(); ++s) {
-    write_frame(slots + static_cast<std::size_t>(s) * plan_.slot_bytes(), own_frame(0, plan_[s].payload_bytes));
-  }
+  for (int s = 0; s < plan_.shards(); ++s) index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes);
+  write_frames(slots, plan_.shards());
   auto pending = send(meets);
   in_flight_ = true;
   wait_seconds_ = 0;
@@ -198,10 +213,11 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
                              : !carries_anchor      ? " or the inner state"
                              : plan_.carried() == 1 ? " or the anchor"
                                                     : " or the anchor or the inner state";
+  collect_frames(a);
   if (phase == 0) agreed_steps_ = 0;
   for (std::size_t k = 0; k < roster.size(); ++k) {
     std::size_t const shard = phase == 0 ? own_shard : k;
-    frame const got = read_frame(a.wire(static_cast<int>(k)).data());
+    frame const got = index_.frames()[k];
     frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes);
     std::string complaint = frame_complaint(got, expected, roster[k]);
     if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
@@ -227,8 +243,11 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
   total_weight_ = 0;
   for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
   bool const fine = non_negative.holds(total_weight_) &&
-                    recipe_.combine.coefficients({index_.weights(), n}, {index_.coefficients(), n});
-  if (fine) return {};
+                    recipe_.combine.coefficients({index_.weights(), n}, {index_.host().coefficients(), n});
+  if (fine) {
+    index_.upload_round(recipe_.executor);
+    return {};
+  }
   return fail(cause::bad_setting,
               say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
                    "; there is nothing to take the mean of (count steps with step or after_step)"}));
@@ -236,9 +255,7 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a) {
 
 DILOCO_ENGINE
 received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sharded) {
-  int const voices = static_cast<int>(a.roster().size());
-  for (int k = 0; k < voices; ++k) index_.wires()[k] = a.wire(k).data();
-  return received(voices, sharded);
+  return received(static_cast<int>(a.roster().size()), sharded);
 }
 
 DILOCO_ENGINE
@@ -246,7 +263,7 @@ received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded) cons
   received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
   if constexpr (is_staged) {
     r.slices = index_.slices();
-    r.constants = constants_.template as<float>();
+    r.constants = constants();
     r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
     r.who = draw{rounds_, 0, 0};
     r.memory = memory_.now;
@@ -257,14 +274,12 @@ received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded) cons
 DILOCO_ENGINE
 auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spoiled) -> result<arrival_type> {
   wire_plan::shard const own = plan_[recipe_.transport.rank()];
-  *index_.bad_row() = frame::no_row;
   if (!spoiled) {
     encode_share(contributions);
-    recipe_.executor.wait();
   }
-  frame f = own_frame(1, own.payload_bytes);
+  frame& f = index_.host().own_frames()[0] = own_frame(1, own.payload_bytes);
   f.refused = spoiled ? 1 : 0;
-  write_frame(wires_.share.send.data(), f);
+  write_frames(wires_.share.send.data(), 1);
   auto pending = recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
   return receive(pending);
 }

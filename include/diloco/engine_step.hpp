@@ -51,6 +51,7 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
   }
   std::size_t r = 0;
+  bool changed = false;
   for (auto const& each : gradients) {
     constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
     std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
@@ -69,10 +70,15 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     // An asynchronous executor may still read the pointers of the step before.
     std::uint64_t const kind = narrow ? 1 : 0;
-    if (index_.gradients()[r] != g.data() || index_.gradient_is_bf16()[r] != kind) recipe_.executor.wait();
-    index_.gradient_is_bf16()[r] = kind;
-    index_.gradients()[r++] = g.data();
+    index_view const& table = index_.host();
+    if (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind) {
+      if (!std::exchange(changed, true)) recipe_.executor.wait();
+      table.gradients()[r] = g.data();
+      table.gradient_is_bf16()[r] = kind;
+    }
+    ++r;
   }
+  if (changed) index_.upload_gradients(recipe_.executor);
   return measure_gradients(o);
 }
 
@@ -83,10 +89,12 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   if (!clips()) return checks ? find_non_finite(gradient_table(), what, o.grad_scale) : result<>{};
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
-  if (checks) *index_.bad_row() = frame::no_row;
+  if (checks) *index_.not_finite() = frame::no_row;
   where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_,
-                                             checks ? index_.bad_row() : nullptr});
-  where.for_each(1, clip_factor_kernel{norm_partials_, tiles, o.grad_scale, recipe_.clip_norm, factor_});
+                                             checks ? index_.not_finite() : nullptr});
+  std::size_t const groups = sum_partials_kernel::groups(tiles);
+  where.for_each(groups, sum_partials_kernel{norm_partials_, tiles, norm_partials_ + tiles});
+  where.for_each(1, clip_factor_kernel{norm_partials_ + tiles, groups, o.grad_scale, recipe_.clip_norm, factor_});
   return checks ? complaint_about_bad_row(what) : result<>{};
 }
 
@@ -108,18 +116,18 @@ DILOCO_ENGINE
 template <class Rows>
 result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale) {
   float const largest = static_cast<float>(unbounded) / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
-  *index_.bad_row() = frame::no_row;
+  *index_.not_finite() = frame::no_row;
   recipe_.executor.for_each(index_.tile_count(),
-                            find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.bad_row()});
+                            find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.not_finite()});
   return complaint_about_bad_row(what);
 }
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
   recipe_.executor.wait();
-  if (*index_.bad_row() == frame::no_row) return {};
+  if (*index_.not_finite() == frame::no_row) return {};
   return fail(cause::not_finite,
-              say({what, " '", layout_.rows()[*index_.bad_row()].name, "' holds a value that is not finite"}));
+              say({what, " '", layout_.rows()[*index_.not_finite()].name, "' holds a value that is not finite"}));
 }
 
 DILOCO_ENGINE

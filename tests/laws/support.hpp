@@ -11,6 +11,8 @@
 
 #include <doctest/doctest.h>
 
+#include "../support/pinned.hpp"
+
 #include <cmath>
 #include <vector>
 
@@ -36,7 +38,7 @@ class numbers {
   std::uint64_t state_;
 };
 
-inline std::uint64_t digest(std::vector<float> const& v) { return diloco::digest_of(v.data(), v.size()); }
+inline std::uint64_t digest(std::vector<float> const& v) { return pinned_digest(v); }
 
 /// The host executors of this build behind one type: a law over all of them compiles one trainer, and each sweep once per
 /// executor. laws/system.cpp names the executors' own types.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/core/access.hpp>
 
 #include <string_view>
 
@@ -21,13 +22,13 @@ struct f32 {
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     float* DILOCO_RESTRICT code = reinterpret_cast<float*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
-    for_first<L, lane_elements<L, block>>(mine, [&](int i) { code[i] = x.v[i]; });
+    write_lane<L, lane_elements<L, block>>(code, mine, [&](int i) { return x.v[i]; });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     float const* DILOCO_RESTRICT code = reinterpret_cast<float const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, finite_or_zero(code[i])); });
+    read_lane<L, lane_elements<L, block>>(code, mine, [&](int i, float y) { sink(i, finite_or_zero(y)); });
   }
   friend bool operator==(f32 const&, f32 const&) = default;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/core/access.hpp>
 #include <diloco/core/float_formats.hpp>
 
 #include <string_view>
@@ -22,13 +23,13 @@ struct sixteen_bit {
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
-    for_first<L, lane_elements<L, block>>(mine, [&](int i) { code[i] = Format::narrow(x.v[i]); });
+    write_lane<L, lane_elements<L, block>>(code, mine, [&](int i) { return Format::narrow(x.v[i]); });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    for_first<L, lane_elements<L, block>>(mine, [&](int i) { sink(i, Format::widen(code[i])); });
+    read_lane<L, lane_elements<L, block>>(code, mine, [&](int i, std::uint16_t h) { sink(i, Format::widen(h)); });
   }
 };
 

@@ -63,7 +63,7 @@ struct microscaled {
       inverse[g] = zero ? 0.0f : float_of((254u - byte) << 23);
       if (magnitudes::leads(l)) out.side[magnitudes::first(l) + g] = static_cast<std::byte>(byte);
     }
-    if (bits == 8 && info.count == block) {
+    if (bits == 8 && L::width == 1 && info.count == block) {
       narrow(l, x, inverse, reinterpret_cast<std::uint8_t*>(out.code) + first_element<L, block>(l));
       return;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/compressor/detail/scaled_codes.hpp>
+#include <diloco/core/access.hpp>
 #include <diloco/core/float_formats.hpp>
 #include <diloco/core/text.hpp>
 
@@ -30,8 +31,8 @@ struct scaled_f16 {
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = float_of(zero ? 0u : exponent << 23);
     float const inverse = float_of(zero ? 0u : (254u - exponent) << 23);
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, Block>(l);
-    for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, info.count),
-                                          [&](int i) { code[i] = f16_from_float(product(x.v[i], inverse)); });
+    write_lane<L, lane_elements<L, Block>>(code, owned_elements<L, Block>(l, info.count),
+                                           [&](int i) { return f16_from_float(product(x.v[i], inverse)); });
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
@@ -42,8 +43,8 @@ struct scaled_f16 {
     std::uint32_t const magnitude = sent < smallest_exponent ? 0u : 0x7fffu << 13;
     std::uint32_t const normal = (exponent - 15u) << 23, small = (exponent - 14u) << 23;
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::int16_t const*>(in.code) + first_element<L, Block>(l);
-    for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count), [&](int i) {
-      std::uint32_t const c = static_cast<std::uint32_t>(std::int32_t{code[i]}) << 13;
+    read_lane<L, lane_elements<L, Block>>(code, owned_elements<L, Block>(l, count), [&](int i, std::int16_t h) {
+      std::uint32_t const c = static_cast<std::uint32_t>(std::int32_t{h}) << 13;
       std::uint32_t const b = c & magnitude, a = b < two ? b : two;
       std::uint32_t const x = a + normal, y = bits_of(float_of(a + small) - float_of(small));
       sink(i, float_of((c & 0x80000000u) | (x < y ? x : y)));

@@ -158,6 +158,11 @@ consteval bool explain_pairs() {
   return true;
 }
 
+template <class E>
+inline constexpr bool keeps_on_host = false;
+template <executor E>
+inline constexpr bool keeps_on_host<E> = E::columns_on_host;
+
 /// One static assertion per role: the first that fails is the first line of the compiler's output.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Rate>
@@ -186,6 +191,9 @@ struct explained {
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
                 "kernel) and wait()");
+  static_assert(!sends_from_device<Transport> || !keeps_on_host<Executor>,
+                "diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say "
+                ".executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi");
 };
 
 }  // namespace detail

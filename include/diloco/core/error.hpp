@@ -24,6 +24,7 @@ enum class cause {
   timeout,       ///< the deadline passed
   peer_lost,     ///< a peer left or dropped its part of a round
   transport,     ///< the transport's own library reported an error
+  device,        ///< the executor's device reported an error, or has no memory left
   bad_file,      ///< a file that cannot be read or written, or is not what it should be
 };
 

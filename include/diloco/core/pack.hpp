@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/core/lanes.hpp>
+#include <diloco/core/access.hpp>
 
 #include <cstring>
 
@@ -105,12 +105,12 @@ requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* ou
   auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out) + first_element<L, Block>(l) * Bits / 8;
   int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
   if constexpr (Bits == 8) {
-    for_first<L, n>(mine, [&](int i) { code[i] = static_cast<std::uint8_t>(code_of(i)); });
+    write_lane<L, n>(code, mine, [&](int i) { return static_cast<std::uint8_t>(code_of(i)); });
   } else {
     std::uint8_t q[n];
     for (int i = 0; i < n; ++i) q[i] = static_cast<std::uint8_t>(code_of(i));
-    for_first<L, n * Bits / 8>(mine,
-                               [&](int j) { code[j] = detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); });
+    write_lane<L, n * Bits / 8>(code, mine,
+                                [&](int j) { return detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); });
   }
 }
 
@@ -123,8 +123,8 @@ requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte c
     auto const* DILOCO_RESTRICT code =
         reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
     int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
-    for_first<L, n * Bits / 8>(mine, [&](int j) {
-      std::uint32_t const c = code[j];
+    read_lane<L, n * Bits / 8>(code, mine, [&](int j, std::uint8_t byte) {
+      std::uint32_t const c = byte;
       for (int i = 0; i < 8 / Bits; ++i) sink(8 / Bits * j + i, c << (32 - Bits - Bits * i));
     });
   } else {
@@ -164,7 +164,8 @@ DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l);
     for (int g = 0; g < n / size; ++g) {
       auto const sink = sink_of(g);
-      for (int i = g * size; i < (g + 1) * size; ++i) sink(i, static_cast<std::uint32_t>(code[i]) << 24);
+      read_lane<L, size>(code + g * size, size,
+                         [&](int i, std::uint8_t c) { sink(g * size + i, static_cast<std::uint32_t>(c) << 24); });
     }
   } else if (count != Block) {
     std::uint8_t q[n] = {};

@@ -51,7 +51,9 @@ DILOCO_HD inline void draw_sixteen(std::uint32_t (&u)[N], std::uint64_t element,
     int const first = static_cast<int>(at % 8);
     for (int i = 0; i < per_call; ++i) {
       int const k = N < 8 ? first + i : i;
-      u[call * per_call + i] = (words.v[k / 2] >> (k % 2 * 16)) & 0xffffu;
+      // Picked and not indexed: an array that is indexed by a lane's place is put on the device's stack.
+      std::uint32_t const lower = k < 2 ? words.v[0] : words.v[1], upper = k < 6 ? words.v[2] : words.v[3];
+      u[call * per_call + i] = ((k < 4 ? lower : upper) >> (k % 2 * 16)) & 0xffffu;
     }
   }
 }

@@ -2,124 +2,88 @@
 #pragma once
 
 #include <diloco/concepts/executor.hpp>
-#include <diloco/core/error.hpp>
+#include <diloco/executor/cuda_memory.cuh>
+#include <diloco/executor/warp.cuh>
+
+#include <thrust/system/cuda/execution_policy.h>
 
 #include <cuda_runtime.h>
 
 #include <cstring>
-#include <string>
+#include <string_view>
+#include <utility>
 
 namespace diloco {
 inline namespace v0 {
 
-/// The 32 lanes of a warp own one block together. Reductions are of integers, so their order does not matter.
-struct warp {
-  static constexpr int width = 32;
-  DILOCO_HD static int rank() {
-#if DILOCO_ON_DEVICE
-    return static_cast<int>(threadIdx.x % 32);
-#else
-    return 0;
-#endif
-  }
-  DILOCO_HD static std::uint32_t max(std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    return __reduce_max_sync(0xffffffffu, x);
-#else
-    return x;
-#endif
-  }
-  DILOCO_HD static std::uint32_t sum(std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    return __reduce_add_sync(0xffffffffu, x);
-#else
-    return x;
-#endif
-  }
-  DILOCO_HD static std::uint32_t before([[maybe_unused]] std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    std::uint32_t sum = x;
-    for (unsigned step = 1; step < 32; step *= 2) {
-      std::uint32_t const lower = __shfl_up_sync(0xffffffffu, sum, step);
-      if (threadIdx.x % 32 >= step) sum += lower;
-    }
-    return sum - x;
-#else
-    return 0;
-#endif
-  }
-  template <int Lanes>
-  DILOCO_HD static std::uint32_t max_of(std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    for (int mask = 1; mask < Lanes; mask *= 2) {
-      std::uint32_t const other = __shfl_xor_sync(0xffffffffu, x, mask);
-      x = x > other ? x : other;
-    }
-#endif
-    return x;
-  }
-  template <class T>
-  DILOCO_HD static T partner(T x, [[maybe_unused]] int mask) {
-#if DILOCO_ON_DEVICE
-    return __shfl_xor_sync(0xffffffffu, x, mask);
-#else
-    return x;
-#endif
-  }
-  DILOCO_HD static void atomic_min([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    atomicMin_system(p, x);
-#endif
-  }
-  DILOCO_HD static void atomic_add([[maybe_unused]] std::uint32_t* p, [[maybe_unused]] std::uint32_t x) {
-#if DILOCO_ON_DEVICE
-    atomicAdd(p, x);
-#endif
-  }
-  DILOCO_HD static void sync() {
-#if DILOCO_ON_DEVICE
-    __syncwarp();
-#endif
-  }
+/// How a kernel's warps are grouped: warps to a thread block, and blocks that a multiprocessor must have registers for.
+struct launch_shape {
+  int warps, blocks_per_multiprocessor;
 };
+
+/// Picks the shape by the kernel alone; specialize it for one that you measured. 24 warps with 16 bytes of three arrays in flight
+/// in each lane are 36 KB a multiprocessor, about what an H200's 4.8 TB/s ask for at a latency of one microsecond.
+template <class Kernel>
+inline constexpr launch_shape shape_of_launch{8, 3};
 
 namespace detail {
 
-inline constexpr int warps_per_group = 8;
-
 /// One warp per tile, striding over the grid.
-template <class Kernel>
-__global__ void __launch_bounds__(warps_per_group * 32, 3) run_tiles(Kernel kernel, std::size_t tiles) {
-  std::size_t const warps = static_cast<std::size_t>(gridDim.x) * warps_per_group;
-  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * warps_per_group + threadIdx.x / 32; t < tiles;
-       t += warps) {
+template <class Kernel, int Warps, int Blocks>
+__global__ void __launch_bounds__(Warps * 32, Blocks) run_tiles(Kernel kernel, std::size_t tiles) {
+  std::size_t const warps = static_cast<std::size_t>(gridDim.x) * Warps;
+  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * Warps + threadIdx.x / 32; t < tiles; t += warps) {
     kernel(warp{}, t);
   }
 }
 
-inline void check_cuda(cudaError_t code, char const* call) {
-  if (code == cudaSuccess) return;
-  raise({cause::transport, 0, 0, std::string("diloco: cuda: ") + call + " failed: " + cudaGetErrorString(code)});
-}
-
-inline void release_device(std::byte* data, std::size_t, void*) noexcept { cudaFree(data); }
 inline void release_pinned(std::byte* data, std::size_t, void*) noexcept { cudaFreeHost(data); }
 
 }  // namespace detail
 
-/// A CUDA stream (named so, because `cuda` is libcu++'s namespace). Columns lie in device memory; wires and tables of pointers in pinned memory that both sides see.
-/// `for_each` enqueues on the stream; `wait` synchronizes the stream, never the device.
-struct cuda_stream {
+/// A point in a stream's work. Move-only.
+class cuda_mark {
+ public:
+  explicit cuda_mark(cudaStream_t stream) {
+    detail::check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+    detail::check_cuda(cudaEventRecord(event_, stream), "cudaEventRecord");
+  }
+  cuda_mark(cuda_mark&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  cuda_mark& operator=(cuda_mark&& other) noexcept {
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~cuda_mark() {
+    if (event_ != nullptr) cudaEventDestroy(event_);
+  }
+  [[nodiscard]] cudaEvent_t event() const { return event_; }
+  /// Whether the work has come so far. Never waits.
+  [[nodiscard]] bool reached() const {
+    cudaError_t const code = cudaEventQuery(event_);
+    if (code != cudaErrorNotReady) detail::check_cuda(code, "cudaEventQuery");
+    return code == cudaSuccess;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// A CUDA stream (named so, because `cuda` is libcu++'s namespace): the caller's, borrowed, and it must outlive the trainer.
+/// Columns lie in device memory from `memory`; wires of a transport of the host, and what the host reads, in pinned memory.
+/// Everything enqueues on the stream, but `allocate_wire`, which may wait for the device, and `wait`, which waits for the stream.
+/// Nothing here synchronizes the device. On the current device; all streams may be captured in a graph.
+template <device_memory Memory = stream_ordered>
+struct cuda_executor {
   cudaStream_t stream = nullptr;
+  [[no_unique_address]] Memory memory = {};
 
   static constexpr std::string_view name = "cuda";
   static constexpr bool columns_on_host = false;
 
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
-    void* data = nullptr;
-    detail::check_cuda(cudaMalloc(&data, bytes), "cudaMalloc");
-    detail::check_cuda(cudaMemsetAsync(data, 0, bytes, stream), "cudaMemsetAsync");
-    return {static_cast<std::byte*>(data), bytes, detail::release_device};
+    buffer b = memory.allocate(bytes, stream);
+    detail::check_cuda(cudaMemsetAsync(b.data(), 0, bytes, stream), "cudaMemsetAsync");
+    return b;
   }
   [[nodiscard]] buffer allocate_wire(std::size_t bytes) const {
     void* data = nullptr;
@@ -130,16 +94,44 @@ struct cuda_stream {
   template <class Kernel>
   void for_each(std::size_t n, Kernel const& kernel) const {
     if (n == 0) return;
-    std::size_t const groups = (n + detail::warps_per_group - 1) / detail::warps_per_group;
-    auto const grid = static_cast<unsigned>(groups < 65535 ? groups : 65535);
-    detail::run_tiles<<<grid, detail::warps_per_group * 32, 0, stream>>>(kernel, n);
+    constexpr launch_shape shape = shape_of_launch<Kernel>;
+    constexpr std::size_t most = 0x7fffffff, warps = shape.warps;
+    std::size_t const groups = (n + warps - 1) / warps;
+    auto const grid = static_cast<unsigned>(groups < most ? groups : most);
+    detail::run_tiles<Kernel, shape.warps, shape.blocks_per_multiprocessor>
+        <<<grid, shape.warps * 32, 0, stream>>>(kernel, n);
     detail::check_cuda(cudaGetLastError(), "launching a sweep");
   }
-  void copy_to_host(void* to, void const* from, std::size_t bytes) const {
-    detail::check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "cudaMemcpyAsync");
+  /// Either side may also be pinned memory of the host.
+  void copy_to_host(void* to, void const* from, std::size_t bytes) const { copy(to, from, bytes); }
+  void copy_from_host(void* to, void const* from, std::size_t bytes) const { copy(to, from, bytes); }
+  void wait() const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    detail::check_cuda(cudaStreamIsCapturing(stream, &status), "cudaStreamIsCapturing");
+    if (status != cudaStreamCaptureStatusNone) {
+      raise({cause::wrong_state, 0, 0,
+             "diloco: cuda: this call waits for the stream, which is being captured in a graph; capture steps only, with "
+             "DILOCO_CHECKS at light or none and the gradients of the step before"});
+    }
+    detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   }
-  void wait() const { detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize"); }
+
+  /// For the caller's own flat maps and reductions in the order of this stream: thrust::transform(where.policy(), …).
+  [[nodiscard]] auto policy() const { return thrust::cuda::par_nosync.on(stream); }
+  /// This point in the stream, and to have this stream wait for another's: both enqueue.
+  [[nodiscard]] cuda_mark mark() const { return cuda_mark(stream); }
+  void after(cuda_mark const& m) const {
+    detail::check_cuda(cudaStreamWaitEvent(stream, m.event(), 0), "cudaStreamWaitEvent");
+  }
+  friend bool operator==(cuda_executor const&, cuda_executor const&) = default;
+
+ private:
+  void copy(void* to, void const* from, std::size_t bytes) const {
+    detail::check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "cudaMemcpyAsync");
+  }
 };
+
+using cuda_stream = cuda_executor<>;
 
 }  // namespace v0
 }  // namespace diloco

@@ -61,7 +61,7 @@ struct cublas {
   }
   static void need(cublasStatus_t status, char const* call) {
     if (status == CUBLAS_STATUS_SUCCESS) return;
-    raise({cause::transport, 0, 0,
+    raise({cause::device, 0, 0,
            std::string("diloco: cublas: ") + call + " failed: " + cublasGetStatusString(status) +
                (status == CUBLAS_STATUS_NOT_INITIALIZED ? "; give .handle one from cublasCreate" : "")});
   }

@@ -4,6 +4,7 @@
 #include <diloco/concepts/executor.hpp>
 #include <diloco/concepts/transport.hpp>
 #include <diloco/state/layout.hpp>
+#include <diloco/wire/hand_over.hpp>
 #include <diloco/wire/plan.hpp>
 
 #include <cstring>
@@ -24,36 +25,35 @@ struct footprint {
   }
 };
 
-/// What the kernels look things up in: one allocation, cut in slices.
-class index_memory {
+/// Memory that the host writes and kernels read: through a copy where their columns lie, if that is not on the host. A kernel that
+/// looked up a tile's row on the host would wait for the bus with each.
+class mirrored {
  public:
+  mirrored() = default;
   template <executor E>
-  index_memory(E const& where, layout const& l, wire_plan const& plan, int ranks)
-      : tiles_(l.tiles().size()),
-        group_tiles_(l.groups().size() > 1 ? tiles_ : 0),
-        slices_(plan.slices().size()),
-        rows_(l.rows().size()),
-        ranks_(static_cast<std::size_t>(ranks)),
-        shards_(plan.carried() == 0 ? 0 : static_cast<std::size_t>(plan.shards())),
-        carried_(2 * rows_ * plan.carried()),
-        memory_(where.allocate_wire(bytes())) {
-    std::memcpy(tiles(), l.tiles().data(), tiles_ * sizeof(tile));
-    if (group_tiles_ != 0) write_group_tiles(l);
-    if (slices_ != 0) std::memcpy(slices(), plan.slices().data(), slices_ * sizeof(slice_record));
-    for (std::size_t r = 0; r < rows_; ++r) {
-      bf16()[r] = l.rows()[r].bf16;
-      shown()[r] = l.rows()[r].shown;
+  mirrored(E const& where, std::size_t bytes)
+      : host_(where.allocate_wire(bytes)), copy_(E::columns_on_host ? buffer{} : where.allocate(bytes)) {}
+
+  [[nodiscard]] std::byte* host() const { return host_.data(); }
+  [[nodiscard]] std::byte* seen_by_kernels() const { return copy_.data() == nullptr ? host_.data() : copy_.data(); }
+  [[nodiscard]] std::size_t bytes() const { return host_.size() + copy_.size(); }
+
+  /// Enqueues; the host may write there again when the executor has come so far.
+  template <executor E>
+  void upload([[maybe_unused]] E const& where, [[maybe_unused]] std::size_t first, [[maybe_unused]] std::size_t n) const {
+    if constexpr (!E::columns_on_host) {
+      if (n != 0) where.copy_from_host(copy_.data() + first, host_.data() + first, n);
     }
-    place_theta(l);
-    for (std::size_t s = 0; s < shards_; ++s) shard_columns()[s] = plan[static_cast<int>(s)].column;
   }
 
-  /// Once every row's float32 numbers have their place.
-  void place_theta(layout const& l) const {
-    for (std::size_t r = 0; r < rows_; ++r) theta()[r] = l.rows()[r].data;
-  }
+ private:
+  buffer host_, copy_;
+};
 
-  [[nodiscard]] tile* tiles() const { return memory_.as<tile>(); }
+/// Where everything lies in what the kernels look things up in.
+class index_view {
+ public:
+  [[nodiscard]] tile* tiles() const { return reinterpret_cast<tile*>(base_); }
   [[nodiscard]] std::size_t tile_count() const { return tiles_; }
   /// The same tiles group after group, each with its place in the group's columns.
   [[nodiscard]] tile* group_tiles() const { return tiles() + group_tiles_; }
@@ -63,9 +63,15 @@ class index_memory {
   [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
   [[nodiscard]] bfloat16** bf16() const { return reinterpret_cast<bfloat16**>(theta() + rows_); }
   [[nodiscard]] float** shown() const { return reinterpret_cast<float**>(bf16() + rows_); }
+  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie, and where
+  /// their mean goes.
+  [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(shown() + rows_); }
+  [[nodiscard]] float** carried_from() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
+  [[nodiscard]] float** carried_to() const { return carried_from() + carried_ / 2; }
+  // From here on what changes with a step or a round.
   /// Of float, or of bfloat16 where the flag beside says so.
   [[nodiscard]] void const** gradients() const {
-    return const_cast<void const**>(reinterpret_cast<void**>(shown() + rows_));
+    return const_cast<void const**>(reinterpret_cast<void**>(carried_to() + carried_ / 2));
   }
   [[nodiscard]] std::uint64_t* gradient_is_bf16() const {
     return reinterpret_cast<std::uint64_t*>(gradients() + rows_);
@@ -74,22 +80,92 @@ class index_memory {
     return reinterpret_cast<std::byte const**>(gradient_is_bf16() + rows_);
   }
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
-  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(coefficients() + (ranks_ + 1) / 2 * 2); }
-  [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
-  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie, and where
-  /// their mean goes.
-  [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(bad_row() + 2); }
-  [[nodiscard]] float** carried_from() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
-  [[nodiscard]] float** carried_to() const { return carried_from() + carried_ / 2; }
-  [[nodiscard]] std::size_t bytes() const {
+  /// What goes out before each shard's payload.
+  [[nodiscard]] frame* own_frames() const {
+    auto const at = reinterpret_cast<std::uintptr_t>(coefficients() + ranks_);
+    return reinterpret_cast<frame*>((at + alignof(frame) - 1) / alignof(frame) * alignof(frame));
+  }
+  /// First row with a value that cannot be sent.
+  [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(own_frames() + own_frames_); }
+
+ private:
+  friend class index_memory;
+  index_view(layout const& l, wire_plan const& plan, int ranks)
+      : tiles_(l.tiles().size()),
+        group_tiles_(l.groups().size() > 1 ? tiles_ : 0),
+        slices_(plan.slices().size()),
+        rows_(l.rows().size()),
+        ranks_(static_cast<std::size_t>(ranks)),
+        own_frames_(static_cast<std::size_t>(plan.shards())),
+        shards_(plan.carried() == 0 ? 0 : own_frames_),
+        carried_(2 * rows_ * plan.carried()) {}
+  [[nodiscard]] std::size_t size() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
-           ranks_ * sizeof(void*) + (ranks_ + 1) / 2 * 2 * sizeof(float) + ranks_ * sizeof(double) +
-           sizeof(std::uint64_t) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*);
+           shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) + ranks_ * sizeof(void*) +
+           ranks_ * sizeof(float) + alignof(frame) + own_frames_ * sizeof(frame) + sizeof(std::uint64_t);
+  }
+
+  std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, own_frames_, shards_, carried_;
+  std::byte* base_ = nullptr;
+};
+
+/// That, as kernels see it; as the host writes it in `host()`; and what kernels write for the host.
+class index_memory : public index_view {
+ public:
+  template <executor E>
+  index_memory(E const& where, layout const& l, wire_plan const& plan, int ranks)
+      : index_view(l, plan, ranks),
+        host_(*this),
+        memory_(where, size()),
+        answers_(where.allocate_wire(static_cast<std::size_t>(ranks) * (sizeof(frame) + sizeof(double)) +
+                                     sizeof(std::uint64_t))) {
+    base_ = memory_.seen_by_kernels();
+    host_.base_ = memory_.host();
+    std::memcpy(host().tiles(), l.tiles().data(), tiles_ * sizeof(tile));
+    if (group_tiles_ != 0) write_group_tiles(l);
+    if (slices_ != 0) std::memcpy(host().slices(), plan.slices().data(), slices_ * sizeof(slice_record));
+    for (std::size_t r = 0; r < rows_; ++r) {
+      host().bf16()[r] = l.rows()[r].bf16;
+      host().shown()[r] = l.rows()[r].shown;
+    }
+    for (std::size_t s = 0; s < shards_; ++s) host().shard_columns()[s] = plan[static_cast<int>(s)].column;
+    *host().bad_row() = frame::no_row;
+  }
+
+  [[nodiscard]] index_view const& host() const { return host_; }
+  /// What each rank wrote before its payload.
+  [[nodiscard]] frame* frames() const { return answers_.as<frame>(); }
+  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(frames() + ranks_); }
+  /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round is under way.
+  [[nodiscard]] std::uint32_t* not_finite() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
+  [[nodiscard]] std::size_t bytes() const { return memory_.bytes() + answers_.size(); }
+
+  /// Enqueue: what stays for good, once every row's float32 numbers have their place; what changes with a step; with a round.
+  template <executor E>
+  void upload(E const& where, layout const& l) const {
+    for (std::size_t r = 0; r < rows_; ++r) host().theta()[r] = l.rows()[r].data;
+    upload(where, host().tiles(), host().gradients());
+    upload(where, host().bad_row(), host().bad_row() + 1);
+  }
+  template <executor E>
+  void upload_gradients(E const& where) const {
+    upload(where, host().gradients(), host().wires());
+  }
+  template <executor E>
+  void upload_round(E const& where) const {
+    upload(where, host().wires(), host().bad_row());
   }
 
  private:
+  template <executor E>
+  void upload(E const& where, void const* from, void const* to) const {
+    auto const at = [this](void const* p) {
+      return static_cast<std::size_t>(static_cast<std::byte const*>(p) - host_.base_);
+    };
+    memory_.upload(where, at(from), at(to) - at(from));
+  }
   void write_group_tiles(layout const& l) {
-    tile* next = group_tiles();
+    tile* next = host().group_tiles();
     for (std::size_t g = 0; g < l.groups().size(); ++g) {
       for (tile t : l.tiles()) {
         layout::row const& r = l.rows()[t.row];
@@ -100,8 +176,9 @@ class index_memory {
     }
   }
 
-  std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, shards_, carried_;
-  buffer memory_;
+  index_view host_;
+  mirrored memory_;
+  buffer answers_;
 };
 
 /// The buffers of one round: what goes out first, and under scatter–gather what the owner sends back.
@@ -112,7 +189,7 @@ struct round_wires {
   /// `heard`: how many slots come in.
   template <transport T, executor E>
   static round_wires allocate(E const& where, wire_plan const& plan, int heard, bool owners_send_back) {
-    auto const slots = [&](std::size_t n) { return n == 0 ? buffer{} : where.allocate_wire(n * plan.slot_bytes()); };
+    auto const slots = [&](std::size_t n) { return allocate_wire_for<T>(where, n * plan.slot_bytes()); };
     auto const inbox = [&] { return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(heard); };
     std::size_t const shards = static_cast<std::size_t>(plan.shards());
     round_wires w{{slots(shards), slots(inbox())}, {}};

@@ -108,11 +108,26 @@ struct apply_outer_kernel {
   }
   template <lanes L, class F>
   DILOCO_HD static void settle(int n, float* DILOCO_RESTRICT column, F&& f) {
+    if constexpr (L::width > 1) {
+      if (n == lane_elements<L, block>) {
+        in_registers<lane_elements<L, block>>(f, updates{aligned{column}});
+        return;
+      }
+    }
     for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
   }
   template <lanes L, class... Slot>
   DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
                         [[maybe_unused]] float const* DILOCO_RESTRICT mean, Slot* DILOCO_RESTRICT... slot) const {
+    constexpr int size = lane_elements<L, block>;
+    if constexpr (L::width > 1) {
+      if (n == size && mix == 0.0f)
+        return update_in_registers<L>(
+            g, writes{anywhere{local}}, [](float q, float) { return q; }, p, mean, slot...);
+      if (n == size)
+        return update_in_registers<L>(
+            g, updates{anywhere{local}}, [this](float q, float x) { return fma(mix, x - q, q); }, p, mean, slot...);
+    }
     auto const one = [&](int i) {
       if constexpr (Anchored)
         step(p[i], g.v[i], mean[i], slot[i]...);
@@ -120,15 +135,36 @@ struct apply_outer_kernel {
         step(p[i], g.v[i], slot[i]...);
     };
     if (mix == 0.0f) {
-      for_first<L, lane_elements<L, block>>(n, [&](int i) {
+      for_first<L, size>(n, [&](int i) {
         one(i);
         local[i] = p[i];
       });
     } else {
-      for_first<L, lane_elements<L, block>>(n, [&](int i) {
+      for_first<L, size>(n, [&](int i) {
         one(i);
         local[i] = fma(mix, local[i] - p[i], p[i]);
       });
+    }
+  }
+  /// The same for a whole block of many lanes.
+  template <lanes L, class Local, class Show, class... Slot>
+  DILOCO_HD void update_in_registers(fragment<L, block> const& g, Local local, Show show, float* p,
+                                     [[maybe_unused]] float const* mean, Slot*... slot) const {
+    constexpr int size = lane_elements<L, block>;
+    if constexpr (Anchored) {
+      in_registers<size>(
+          [&](int i, float& q, float& x, float m, Slot&... s) {
+            step(q, g.v[i], m, s...);
+            x = show(q, x);
+          },
+          updates{aligned{p}}, local, reads{aligned{mean}}, updates{aligned{slot}}...);
+    } else {
+      in_registers<size>(
+          [&](int i, float& q, float& x, Slot&... s) {
+            step(q, g.v[i], s...);
+            x = show(q, x);
+          },
+          updates{aligned{p}}, local, updates{aligned{slot}}...);
     }
   }
 };

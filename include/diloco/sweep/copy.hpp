@@ -97,7 +97,7 @@ struct zero_kernel {
     std::size_t const begin = index * block, left = elements - begin;
     int const count = static_cast<int>(left < block ? left : block);
     float* const to = column + begin + first_element<L, block>(l);
-    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { to[i] = 0.0f; });
+    write_lane<L, lane_elements<L, block>>(to, owned_elements<L, block>(l, count), [](int) { return 0.0f; });
   }
 };
 

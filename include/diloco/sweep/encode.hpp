@@ -47,8 +47,13 @@ struct encode_kernel {
     std::uint32_t magnitude = 0;
     if (count != C::block) x = {};
     [[maybe_unused]] auto const w = weigh(l, t, offset, count);
+    if constexpr (L::width > 1) {
+      if (count == C::block)
+        in_registers<x.size>([&](int i, float a, float q) { x.v[i] = a - q; }, reads{aligned{from + first}},
+                             reads{anywhere{p + first}});
+    }
     auto const delta = [&](int i) {
-      float const d = from[first + i] - p[first + i];
+      float const d = L::width > 1 && count == C::block ? x.v[i] : from[first + i] - p[first + i];
       if constexpr (Weighted)
         return product(w.v[i], d);
       else
@@ -79,8 +84,8 @@ struct encode_kernel {
       float const* const row = weights.of(t);
       if (row == nullptr) return w;
       float const* const h = row + offset + first_element<L, C::block>(l);
-      for_first<L, lane_elements<L, C::block>>(owned_elements<L, C::block>(l, count),
-                                               [&](int i) { w.v[i] = h[i] + weights.prior; });
+      read_lane<L, lane_elements<L, C::block>>(h, owned_elements<L, C::block>(l, count),
+                                               [&](int i, float x) { w.v[i] = x + weights.prior; });
       return w;
     }
   }

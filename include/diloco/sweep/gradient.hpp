@@ -24,9 +24,13 @@ struct find_non_finite_kernel {
     rows.of(t, [&](auto const* p) {
       for_each_block<block>(t, [&](int offset, auto count) {
         auto const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
-        for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
-          largest = larger(largest, magnitude_bits(as_float(x[i])));
-        });
+        constexpr int size = lane_elements<L, block>;
+        int const mine = owned_elements<L, block>(l, count);
+        auto const look = [&](int, auto number) { largest = larger(largest, magnitude_bits(as_float(number))); };
+        if constexpr (L::width > 1) {
+          if (mine == size) return in_registers<size>(look, reads{anywhere{x}});
+        }
+        for_first<L, size>(mine, [&](int i) { look(i, x[i]); });
       });
     });
     largest = L::max(largest);
@@ -74,17 +78,36 @@ struct norm_partials_kernel {
   }
 };
 
+/// The sum of each 1024 of them: a billion parameters have 2¹⁸, too many for the one warp that sums up in the end.
+struct sum_partials_kernel {
+  static constexpr std::size_t group = 1024;
+
+  double const* partial;  // (tiles)
+  std::size_t tiles;
+  double* out;  // (groups)
+
+  [[nodiscard]] static constexpr std::size_t groups(std::size_t tiles) { return (tiles + group - 1) / group; }
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    double const* const from = partial + index * group;
+    std::size_t const left = tiles - index * group;
+    double const sum = ordered_sum<double>(l, left < group ? left : group, [from](std::size_t i) { return from[i]; });
+    if (L::rank() == 0) out[index] = sum;
+  }
+};
+
 /// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip / (norm + 1e-6)).
 /// One index.
 struct clip_factor_kernel {
-  double const* partial;  // (tiles)
-  std::size_t tiles;
+  double const* partial;  // (groups of tiles)
+  std::size_t groups;
   float grad_scale, clip_norm;
   gradient_factor* out;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t) const {
-    double const sum = ordered_sum<double>(l, tiles, [this](std::size_t i) { return partial[i]; });
+    double const sum = ordered_sum<double>(l, groups, [this](std::size_t i) { return partial[i]; });
     if (L::rank() != 0) return;
     double const scale = static_cast<double>(grad_scale), length = std::sqrt(sum);
     double const share = static_cast<double>(clip_norm) / std::fma(scale, length, 1e-6);

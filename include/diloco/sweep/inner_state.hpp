@@ -278,8 +278,9 @@ class inner_state {
   /// Row r's in float32.
   template <executor E>
   float const* gradient(E const& where, index_memory const& index, std::size_t r, std::size_t elements) const {
-    if (index.gradient_is_bf16()[r] == 0) return static_cast<float const*>(index.gradients()[r]);
-    widen_kernel const widen{static_cast<bfloat16 const*>(index.gradients()[r]), wide_gradient_, elements};
+    void const* const g = index.host().gradients()[r];
+    if (index.host().gradient_is_bf16()[r] == 0) return static_cast<float const*>(g);
+    widen_kernel const widen{static_cast<bfloat16 const*>(g), wide_gradient_, elements};
     where.for_each(widen.tiles(), widen);
     return wide_gradient_;
   }

@@ -13,6 +13,9 @@ inline namespace v0 {
 template <class Step, std::size_t Slots>
 struct inner_step_kernel {
   static constexpr int block = 256;
+  /// A warp's lanes take 16 bytes of each array, one beside the other.
+  template <lanes L>
+  static constexpr int stride = L::width > 1 ? 4 * L::width : block;
 
   Step step;
   float grad_scale;
@@ -29,10 +32,10 @@ struct inner_step_kernel {
     float* p = theta[t.row] + t.begin;
     float const scale = factor == nullptr ? grad_scale : *factor;
     gradients.of(t, [&](auto const* g) {
-      for_each_block<block>(t, [&](int offset, auto count) {
+      for_each_block<stride<L>>(t, [&](int offset, auto count) {
         one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                   std::make_index_sequence<Slots>{});
-        shown.template write<block>(l, t, offset, count, p + offset + first_element<L, block>(l));
+        shown.template write<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
       });
     });
   }
@@ -41,13 +44,21 @@ struct inner_step_kernel {
   template <lanes L, class Number, std::size_t... I>
   DILOCO_HD void one_block(L l, float scale, float* p, Number const* g, [[maybe_unused]] std::size_t column, int count,
                            std::index_sequence<I...>) const {
-    int const first = first_element<L, block>(l);
-    update(l, scale, owned_elements<L, block>(l, count), p + first, g + first, (slots[I] + column + first)...);
+    int const first = first_element<L, stride<L>>(l);
+    update(l, scale, owned_elements<L, stride<L>>(l, count), p + first, g + first, (slots[I] + column + first)...);
   }
   template <lanes L, class Number, class... Slot>
   DILOCO_HD void update(L, float scale, int n, float* DILOCO_RESTRICT p, Number const* DILOCO_RESTRICT g,
                         Slot* DILOCO_RESTRICT... slot) const {
-    for_first<L, lane_elements<L, block>>(n, [&](int i) { step(p[i], product(scale, as_float(g[i])), slot[i]...); });
+    constexpr int size = lane_elements<L, stride<L>>;
+    if constexpr (L::width > 1) {
+      if (n == size) {
+        in_registers<size>([&](int, float& x, Number y, Slot&... s) { step(x, product(scale, as_float(y)), s...); },
+                           updates{anywhere{p}}, reads{anywhere{g}}, updates{aligned{slot}}...);
+        return;
+      }
+    }
+    for_first<L, size>(n, [&](int i) { step(p[i], product(scale, as_float(g[i])), slot[i]...); });
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/core/access.hpp>
 #include <diloco/core/fma.hpp>
 #include <diloco/core/pack.hpp>
 
@@ -29,14 +30,20 @@ struct residual_columns {
   /// loop that also loads bytes does not vectorize (1.4 ns per element in place of 0.3).
   template <lanes L>
   DILOCO_HD auto block(L l, std::size_t column, int count) const {
-    if constexpr (Bits == 32) {
+    if constexpr (Bits == 32 && L::width > 1) {
+      widened<L> w = {};
+      read_lane<L, lane_elements<L, Block>>(from + column + first_element<L, Block>(l),
+                                            owned_elements<L, Block>(l, count), [&](int i, float e) { w.e.v[i] = e; });
+      return w;
+    } else if constexpr (Bits == 32) {
       return floats_of_block{from + column + first_element<L, Block>(l)};
     } else {
       auto const* DILOCO_RESTRICT q = reinterpret_cast<signed char const*>(from) + column + first_element<L, Block>(l);
       float const unit = from[elements / 4 + column / Block];
       widened<L> w = {};
-      for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),
-                                            [&](int i) { w.e.v[i] = product(static_cast<float>(q[i]), unit); });
+      read_lane<L, lane_elements<L, Block>>(
+          q, owned_elements<L, Block>(l, count),
+          [&](int i, signed char code) { w.e.v[i] = product(static_cast<float>(code), unit); });
       return w;
     }
   }

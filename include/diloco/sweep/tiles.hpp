@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/core/access.hpp>
 #include <diloco/core/float_formats.hpp>
 #include <diloco/core/lanes.hpp>
 #include <diloco/core/rng.hpp>
@@ -73,7 +74,7 @@ struct shown_rows {
     int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
     if (narrow[t.row] == nullptr) {
       float* DILOCO_RESTRICT to = wide[t.row] + t.begin + first;
-      for_first<L, size>(mine, [&](int i) { to[i] = theta[i]; });
+      move_lane<L, size>(theta, mine, to, [](float x) { return x; });
       return;
     }
     bfloat16* DILOCO_RESTRICT to = narrow[t.row] + t.begin + first;
@@ -95,7 +96,7 @@ struct shown_rows {
         to[i].bits = static_cast<std::uint16_t>((up & 0x7fffu) < 0x7f80u ? up : bits >> 16);
       });
     } else {
-      for_first<L, size>(mine, [&](int i) { to[i] = nearest_bf16(theta[i]); });
+      move_lane<L, size>(theta, mine, to, [](float x) { return nearest_bf16(x); });
     }
   }
 };
@@ -148,8 +149,13 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
     });
     residual.store(l, column, count, e);
   } else {
+    constexpr int size = lane_elements<L, C::block>;
     float* DILOCO_RESTRICT e = residual.to + column + first_element<L, C::block>(l);
-    if (count == C::block) {
+    if (L::width > 1 && count == C::block) {
+      lane_values<float, size> kept;
+      compressor.decode(l, count, in, [&](int i, float y) { kept[i] = step.keep(x.v[i], y, before(i)); });
+      store<size>(aligned{e}, kept);
+    } else if (count == C::block) {
       compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(i)); });
     } else {
       // A byte of codes may reach past the tail.

@@ -4,6 +4,7 @@
 #include <diloco/concepts/executor.hpp>
 #include <diloco/concepts/transport.hpp>
 #include <diloco/core/text.hpp>
+#include <diloco/wire/hand_over.hpp>
 
 #include <cstring>
 #include <optional>
@@ -25,16 +26,34 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
                                                    exchange_tag tag, deadline limit) {
   std::size_t const bytes = mine.size_bytes();
   std::size_t const inbox = T::receives_in_place ? 0 : bytes * static_cast<std::size_t>(transport.size());
-  wires w{where.allocate_wire(bytes), inbox == 0 ? buffer{} : where.allocate_wire(inbox)};
-  std::memcpy(w.send.data(), mine.data(), bytes);
+  wires w{allocate_wire_for<T>(where, bytes), allocate_wire_for<T>(where, inbox)};
+  std::size_t const all = bytes * static_cast<std::size_t>(transport.size());
+  buffer const staging = sends_from_device<T> ? where.allocate_wire(all) : buffer{};
+  if constexpr (sends_from_device<T>) {
+    std::memcpy(staging.data(), mine.data(), bytes);
+    where.copy_from_host(w.send.data(), staging.data(), bytes);
+  } else {
+    std::memcpy(w.send.data(), mine.data(), bytes);
+  }
+  hand_over(transport, where);
   auto pending = transport.all_gather(std::move(w), tag);
   auto arrived = pending.wait(limit);
   if (!arrived) return std::move(arrived).error();
+  auto const wire = [&](int k) {
+    if constexpr (sends_from_device<T>)
+      return staging.bytes().subspan(static_cast<std::size_t>(k) * bytes, bytes);
+    else
+      return arrived->wire(k);
+  };
+  if constexpr (sends_from_device<T>) {
+    for (int k = 0; k < transport.size(); ++k) where.copy_to_host(wire(k).data(), arrived->wire(k).data(), bytes);
+    where.wait();
+  }
   std::optional<difference> found;
   for (std::size_t i = 0; i < mine.size() && !found; ++i) {
     for (int k = 1; k < transport.size() && !found; ++k) {
       auto const at = i * sizeof(std::uint64_t);
-      if (std::memcmp(arrived->wire(k).data() + at, arrived->wire(0).data() + at, sizeof(std::uint64_t)) != 0) {
+      if (std::memcmp(wire(k).data() + at, wire(0).data() + at, sizeof(std::uint64_t)) != 0) {
         found = difference{i, arrived->roster()[static_cast<std::size_t>(k)]};
       }
     }

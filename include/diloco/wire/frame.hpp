@@ -34,9 +34,9 @@ struct frame {
 };
 static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
 
-inline void write_frame(std::byte* slot, frame const& f) { std::memcpy(slot, &f, sizeof f); }
+DILOCO_HD inline void write_frame(std::byte* slot, frame const& f) { std::memcpy(slot, &f, sizeof f); }
 
-inline frame read_frame(std::byte const* slot) {
+DILOCO_HD inline frame read_frame(std::byte const* slot) {
   frame f;
   std::memcpy(&f, slot, sizeof f);
   return f;
