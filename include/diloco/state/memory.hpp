@@ -19,6 +19,7 @@ struct footprint {
   std::size_t state_bytes = 0;  ///< columns: anchor, residuals, slots
   std::size_t wire_bytes = 0;   ///< send and receive buffers
   std::size_t index_bytes = 0;  ///< tiles and pointers
+  std::size_t placed_bytes = 0;  ///< of state_bytes, what state_on_host placed on the host
   [[nodiscard]] std::size_t total_bytes() const { return state_bytes + wire_bytes + index_bytes; }
   [[nodiscard]] double state_bytes_per_parameter() const {
     return static_cast<double>(state_bytes) / static_cast<double>(parameters);

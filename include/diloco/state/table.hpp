@@ -19,7 +19,13 @@ class table {
   template <executor E>
   float* add(E const& where, std::string name, std::size_t elements) {
     if (elements == 0) return nullptr;
-    columns_.push_back({std::move(name), where.allocate(elements * sizeof(float)), elements});
+    std::size_t const bytes = elements * sizeof(float);
+    if constexpr (requires { where.allocate_column(name, bytes); }) {
+      columns_.push_back({name, where.allocate_column(name, bytes), elements});
+      if (where.only_for_rounds(name)) placed_bytes_ += bytes;
+    } else {
+      columns_.push_back({std::move(name), where.allocate(bytes), elements});
+    }
     return columns_.back().memory.template as<float>();
   }
   [[nodiscard]] std::size_t bytes() const {
@@ -27,6 +33,8 @@ class table {
     for (column const& c : columns_) sum += c.memory.size();
     return sum;
   }
+  /// Of these, what the executor placed on the host.
+  [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }
   /// The whole column, padding included, or an empty span.
   [[nodiscard]] std::span<float> operator[](std::string_view name) const {
     for (column const& c : columns_) {
@@ -54,6 +62,7 @@ class table {
     return nullptr;
   }
   std::vector<column> columns_;
+  std::size_t placed_bytes_ = 0;
 };
 
 }  // namespace v0
