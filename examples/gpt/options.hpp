@@ -2,7 +2,7 @@
 // Every knob of the program, and its default.
 #pragma once
 
-#include "parameters.hpp"
+#include "shape.hpp"
 
 #include <diloco/compressor/absmax.hpp>
 #include <diloco/compressor/f32.hpp>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "matrix.hpp"
+#include "shape.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -11,16 +12,6 @@
 #include <vector>
 
 namespace gpt {
-
-struct model_shape {
-  int context = 64;                       // T, bytes
-  int layers = 4;                         // L
-  int heads = 4;                          // NH
-  int width = 128;                        // C, a multiple of heads
-  static constexpr int vocabulary = 256;  // V: one token is one byte
-
-  friend bool operator==(model_shape const&, model_shape const&) = default;
-};
 
 template <class Real>
 struct parameter {
