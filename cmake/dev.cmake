@@ -87,6 +87,18 @@ function(diloco_add_program name)
   endforeach()
 endfunction()
 
+# nvcc takes minutes at -O3 and for several kinds of devices: for the one that is there, or for one kind, and the host's
+# part at -O1, on which no bits depend.
+function(diloco_for_one_device name)
+  find_program(nvidia_smi nvidia-smi NO_CACHE)
+  if(nvidia_smi)
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES native)
+  else()
+    set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES 90-real)
+  endif()
+  target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-O1>")
+endfunction()
+
 # Language and include folders, with those of MPI and Eigen: for checks that run a compiler themselves.
 function(diloco_check_flags out)
   set(flags -std=c++20 "-I${PROJECT_SOURCE_DIR}/include")

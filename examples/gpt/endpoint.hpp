@@ -3,7 +3,7 @@
 // them is one type per combination of policies, which trainers.hpp makes.
 #pragma once
 
-#include "model.hpp"
+#include "learner.hpp"
 #include "options.hpp"
 
 #include <functional>
@@ -33,7 +33,7 @@ class endpoint {
   virtual int rank() const = 0;
   virtual int size() const = 0;
   // Collective, once per endpoint.
-  virtual std::unique_ptr<trainer> make_trainer(options const& o, method how, model<float>& model) = 0;
+  virtual std::unique_ptr<trainer> make_trainer(options const& o, method how, learner& learner) = 0;
   // Collective: row r holds what rank r handed in. For the report only; not counted, nothing is trained with it.
   virtual std::vector<std::vector<double>> gather(std::vector<double> const& mine) = 0;
 };

@@ -2,6 +2,8 @@
 // Trains the same GPT twice from the same start: data-parallel, and with DiLoCo. Then compares.
 #include "bad_input.hpp"
 #include "choice.hpp"
+#include "device.hpp"
+#include "host_learner.hpp"
 #include "report.hpp"
 #include "sample.hpp"
 
@@ -62,25 +64,32 @@ void introduce(options const& o, corpus const& text, split const& parts, std::si
   std::fflush(stdout);
 }
 
+// A copy of `start` where this worker computes.
+std::unique_ptr<learner> make_learner(options const& o, model<float>& start, int worker) {
+  if (o.device == "cuda") return device_learner(o.shape, o.batch, tensors_of(start), worker);
+  return std::make_unique<host_learner>(o.shape, o.batch, start);
+}
+
 run warm_up(world const& w, options const& o, split const& parts, model<float>& start) {
   run result;
   run_alone([&](endpoint& here) {
     progress bar("warm-up", o.warm_up_steps, double(o.tokens_per_step()), w.display_of(w.rank));
-    result = train(o, method::warm_up, parts, here, start, bar);
+    auto const mine = make_learner(o, start, w.rank);
+    result = train(o, method::warm_up, parts, here, *mine, bar);
+    mine->copy_to(tensors_of(start));
   });
   return result;
 }
 
-// Every worker starts from a copy of `start`; `trained` becomes the model of rank 0, or stays empty on the others.
+// Every worker starts from a copy of `start`; `trained` becomes that of rank 0, or stays empty on the others.
 run compete(world& w, options const& o, method how, split const& parts, model<float>& start,
-            std::optional<model<float>>& trained) {
+            std::unique_ptr<learner>& trained) {
   run result;
   w.run([&](endpoint& here) {
-    model<float> mine(o.shape, o.batch, o.seed);
-    mine.parameters() = start.parameters();
+    auto mine = make_learner(o, start, here.rank());
     progress bar(how == method::diloco ? "DiLoCo" : "data-parallel", o.steps, double(o.tokens_per_step()),
                  w.display_of(here.rank()));
-    run numbers = train(o, how, parts, here, mine, bar);
+    run numbers = train(o, how, parts, here, *mine, bar);
     if (here.rank() != 0) return;
     result = std::move(numbers);
     trained = std::move(mine);
@@ -89,7 +98,7 @@ run compete(world& w, options const& o, method how, split const& parts, model<fl
 }
 
 void conclude(options const& o, fs::path const& out, run const& warm, run const& parallel, run const& low,
-              model<float>& trained, double seconds) {
+              learner& trained, double seconds) {
   std::printf("\ndata-parallel: %s\nDiLoCo:        %s\n\n%s\n", parallel.recipe.c_str(), low.recipe.c_str(),
               table(parallel, low, o.link_mbit_per_second).c_str());
   std::printf("What the DiLoCo model writes after \"%s\":\n", printable(o.prompt).c_str());
@@ -111,7 +120,7 @@ void compare(options const& o, world& w) {
   model<float> start(o.shape, o.batch, o.seed);
   if (w.speaks()) introduce(o, text, parts, start.size());
   run const warm = warm_up(w, o, parts, start);
-  std::optional<model<float>> trained;
+  std::unique_ptr<learner> trained;
   run const parallel = compete(w, o, method::data_parallel, parts, start, trained);
   run const low = compete(w, o, method::diloco, parts, start, trained);
   std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - begin;
@@ -143,7 +152,8 @@ int main(int argc, char** argv) {
     if (!parse(argc, argv, o)) return 0;
     if (o.transport == "mpi") join_mpi(w, o, argc, argv);
     w.workers = o.workers;
-    executor_named(o.executor);  // complains now rather than after the warm-up
+    executor_named(o.executor);  // both complain now rather than after the warm-up
+    if (o.device == "cuda") need_device();
   } catch (bad_input const& error) {
     return complain_once(error, w, o, argc, argv);
   }

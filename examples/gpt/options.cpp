@@ -35,6 +35,7 @@ void declare_training(CLI::App& app, options& o) {
   add("--final-lr", o.final_lr, "share of the learning rate left at the end");
   add("--clip", o.clip, "largest norm of a worker's gradient");
   add("--seed", o.seed, "of weights, batches and sample");
+  add("--device", o.device, "cpu, or cuda: model, sweeps and sampling on a GPU, products of matrices by cuBLAS");
 }
 
 void declare_round(CLI::App& app, options& o) {
@@ -160,6 +161,9 @@ void check(options const& o) {
   require_one_of("--exchange", o.exchange, {"automatic", "gather", "scatter_gather"});
   require_one_of("--transport", o.transport, {"threads", "mpi"});
   require_one_of("--executor", o.executor, {"cpp", "omp", "tbb"});
+  require_one_of("--device", o.device, {"cpu", "cuda"});
+  require(o.device == "cpu" || o.executor == "cpp",
+          "--executor " + o.executor + ": with --device cuda the sweeps run on the device; leave it out");
   compressor_named(o.compressor);
 }
 

@@ -32,6 +32,7 @@ struct options {
   int warm_up_steps = 200;  // of one worker with the batches of all
   model_shape shape;
   int batch = 4;  // sequences per worker and step
+  std::string device = "cpu";
 
   diloco::adamw inner{.lr = 1.2e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f};
   diloco::nesterov outer{.lr = 0.7f, .momentum = 0.9f};

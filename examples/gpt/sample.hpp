@@ -2,8 +2,7 @@
 // Text generation: one byte after another, each drawn from the model's distribution for what came before.
 #pragma once
 
-#include "data.hpp"
-#include "model.hpp"
+#include "learner.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -27,7 +26,7 @@ inline std::uint8_t draw_byte(std::span<float const> probabilities, double tempe
 }
 
 // The prompt and `length` bytes more.
-inline std::string generate(model<float>& model, std::string const& prompt, int length, double temperature,
+inline std::string generate(learner& model, std::string const& prompt, int length, double temperature,
                             std::uint64_t seed) {
   random_stream random(seed, 0x73616d70);
   bytes text(prompt.begin(), prompt.end());

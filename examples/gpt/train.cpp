@@ -1,42 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train.hpp"
 
-#include "matrix.hpp"
-#include "tensors.hpp"
+#include "clock.hpp"
 
 #include <algorithm>
-#include <cmath>
-
-#include <time.h>
+#include <utility>
 
 namespace gpt {
 
 namespace {
 
-double clock_seconds(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-double wall_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
-double processor_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
-
-double norm(std::vector<std::span<float const>> const& gradients) {
-  double sum = 0;
-  for (auto const& g : gradients)
-    sum += static_cast<double>(const_row_view<float>(g.data(), std::ssize(g)).square().sum());
-  return std::sqrt(sum);
-}
+// Between two readings of the loss, each of which waits for a device.
+constexpr int steps_per_reading = 20;
 
 // Every worker takes every K-th of the windows; the sums meet in rank order, so the result has the same bits on all.
-double validation_loss(std::vector<chunk> const& windows, endpoint& here, model<float>& model, int batch_size) {
-  std::size_t const t = static_cast<std::size_t>(model.shape().context);
+double validation_loss(std::vector<chunk> const& windows, endpoint& here, learner& learner, int batch_size) {
+  std::size_t const t = static_cast<std::size_t>(learner.shape().context);
   std::size_t const stride = static_cast<std::size_t>(here.size()), rows = static_cast<std::size_t>(batch_size);
   bytes tokens, targets;
-  double loss = 0, count = 0;
+  double count = 0;
   auto const flush = [&] {
     if (tokens.empty()) return;
-    loss += model.forward(tokens, targets, model.shape().context);
+    learner.validate(tokens, targets);
     count += static_cast<double>(tokens.size());
     tokens.clear();
     targets.clear();
@@ -48,7 +33,7 @@ double validation_loss(std::vector<chunk> const& windows, endpoint& here, model<
   }
   flush();
   double all_loss = 0, all_count = 0;
-  for (auto const& row : here.gather({loss, count})) {
+  for (auto const& row : here.gather({learner.take_validation_loss(), count})) {
     all_loss += row[0];
     all_count += row[1];
   }
@@ -58,36 +43,43 @@ double validation_loss(std::vector<chunk> const& windows, endpoint& here, model<
 // One worker at work: its model, its trainer, its part of the text.
 class shift {
  public:
-  shift(options const& o, method how, split const& data, endpoint& here, model<float>& model)
+  shift(options const& o, method how, split const& data, endpoint& here, learner& learner)
       : options_(o),
         data_(data),
         here_(here),
-        model_(model),
+        learner_(learner),
         how_(how),
-        trainer_(here.make_trainer(o, how, model)),
-        gradients_(gradients_of(model)),
+        trainer_(here.make_trainer(o, how, learner)),
+        gradients_(learner.gradients()),
         batch_(o.batch, o.shape.context),
         windows_(validation_windows(data.validation, o.shape.context,
                                     static_cast<std::size_t>(o.validation_bytes / o.shape.context))) {}
 
-  // The mean loss of the batch, before the step.
-  double step(int number) {
-    double const before = processor_seconds();
-    double const loss = how_ == method::warm_up ? all_batches(number) : own_batch(number);
-    double const length = norm(gradients_), most = static_cast<double>(options_.clip);
-    double const after = processor_seconds();
+  void step(int number, bool round_follows) {
+    double const before = learner_.work_seconds();
+    learner_.clear_gradients();
+    if (how_ == method::warm_up) {
+      for (int w = 0; w < options_.workers; ++w) learn(number, w, 1.0 / options_.workers);
+    } else {
+      learn(number, here_.rank(), 1.0);
+    }
+    float const scale = learner_.gradient_scale(static_cast<double>(options_.clip));
+    if (round_follows) learner_.wait();  // as the round would: so its time is told from that of the gradients
+    double const after = learner_.work_seconds();
     std::uint64_t const rounds = trainer_->rounds();
-    trainer_->step(gradients_, static_cast<float>(length > most ? most / length : 1.0));
-    double const end = processor_seconds();
+    trainer_->step(gradients_, scale);
+    double const end = learner_.work_seconds();
     compute_ += after - before;
     (trainer_->rounds() == rounds ? compute_ : round_) += end - after;
-    return loss;
   }
 
+  // The mean loss of the batches since it was last asked for, each before its step, summed over the steps.
+  double take_loss() { return learner_.take_training_loss(); }
+
   void sync() {
-    double const before = processor_seconds();
+    double const before = learner_.work_seconds();
     trainer_->sync();
-    round_ += processor_seconds() - before;
+    round_ += learner_.work_seconds() - before;
   }
 
   // Collective, and only right after a round, where all workers hold the anchor.
@@ -99,7 +91,7 @@ class shift {
       p.bytes_per_worker = std::max(p.bytes_per_worker, row[1]);
       p.seconds = std::max(p.seconds, row[2]);
     }
-    p.validation_loss = validation_loss(windows_, here_, model_, options_.batch);
+    p.validation_loss = validation_loss(windows_, here_, learner_, options_.batch);
     return p;
   }
 
@@ -117,32 +109,16 @@ class shift {
   std::uint64_t rounds() const { return trainer_->rounds(); }
 
  private:
-  double forward_backward(std::vector<chunk> const& shard, int step, int worker, double weight) {
-    draw(batch_, shard, options_.shape.context,
+  void learn(int step, int worker, double weight) {
+    draw(batch_, data_.shards[static_cast<std::size_t>(worker)], options_.shape.context,
          random_stream(options_.seed, static_cast<int>(how_ == method::warm_up), step, worker));
-    double const loss = model_.forward(batch_.tokens, batch_.targets, options_.shape.context);
-    double const count = static_cast<double>(batch_.tokens.size());
-    model_.backward(batch_.tokens, batch_.targets, options_.shape.context, static_cast<float>(weight / count));
-    return weight * loss / count;
-  }
-
-  double own_batch(int step) {
-    model_.clear_gradients();
-    return forward_backward(data_.shards[static_cast<std::size_t>(here_.rank())], step, here_.rank(), 1.0);
-  }
-
-  double all_batches(int step) {
-    model_.clear_gradients();
-    double loss = 0;
-    for (int w = 0; w < options_.workers; ++w)
-      loss += forward_backward(data_.shards[static_cast<std::size_t>(w)], step, w, 1.0 / options_.workers);
-    return loss;
+    learner_.learn(batch_.tokens, batch_.targets, weight);
   }
 
   options const& options_;
   split const& data_;
   endpoint& here_;
-  model<float>& model_;
+  learner& learner_;
   method how_;
   std::unique_ptr<trainer> trainer_;
   std::vector<std::span<float const>> gradients_;
@@ -153,12 +129,12 @@ class shift {
 
 }  // namespace
 
-run train(options const& o, method how, split const& data, endpoint& here, model<float>& model, progress& bar) {
+run train(options const& o, method how, split const& data, endpoint& here, learner& learner, progress& bar) {
   int const steps = how == method::warm_up ? o.warm_up_steps : o.steps;
   int const per_round = how == method::diloco ? o.every : 1;
   int const rounds_per_point = (o.evaluate_every + per_round - 1) / per_round;
   int const steps_per_point = rounds_per_point * per_round;
-  shift mine(o, how, data, here, model);
+  shift mine(o, how, data, here, learner);
   run result{how == method::diloco          ? "diloco"
              : how == method::data_parallel ? "data-parallel"
                                             : "warm-up",
@@ -168,18 +144,22 @@ run train(options const& o, method how, split const& data, endpoint& here, model
              static_cast<double>(steps) * static_cast<double>(o.tokens_per_step())};
   result.points.push_back(mine.measure(0, 0, 0));
   double seconds = 0, loss_sum = 0, shown = 0;
-  int since = 0;
+  int read = 0, since = 0;  // steps at the last reading; since the last point
   for (int step = 1; step <= steps; ++step) {
     double const before = wall_seconds();
-    double const loss = mine.step(step);
-    bool const last = step == steps;
-    if (last && how != method::warm_up && step % per_round != 0) mine.sync();
+    bool const last = step == steps, round = how != method::warm_up && step % per_round == 0;
+    mine.step(step, round);
+    if (last && how != method::warm_up && !round) mine.sync();
+    bool const point = last || step % steps_per_point == 0;
+    if (point || step == 1 || step % steps_per_reading == 0) {
+      double const loss = mine.take_loss();
+      loss_sum += loss;
+      shown = loss / (step - std::exchange(read, step));
+    }
     seconds += wall_seconds() - before;
-    loss_sum += loss;
-    ++since;
-    shown = step == 1 ? loss : 0.95 * shown + 0.05 * loss;
     bar.update(step, shown);
-    if (!last && step % steps_per_point != 0) continue;
+    ++since;
+    if (!point) continue;
     result.points.push_back(mine.measure(step, loss_sum / since, seconds));
     loss_sum = since = 0;
   }

@@ -2,7 +2,6 @@
 // One run: a worker's steps, its validations, and what all of it cost.
 #pragma once
 
-#include "data.hpp"
 #include "endpoint.hpp"
 #include "progress.hpp"
 
@@ -18,8 +17,8 @@ struct point {
   double validation_loss = 0;  // nats per byte, of the anchor: all workers hold it right after a round
 };
 
-// What a run cost. Compute is measured as processor time of each worker's thread: workers that share a core do not
-// count the time they wait for it.
+// What a run cost. On the host, compute is processor time of each worker's thread: workers that share a core do not
+// count the time they wait for it. On a device it is time on the clock, waits for others included.
 struct cost {
   double seconds = 0;           // on the clock, without validation
   double bytes_per_worker = 0;  // sent, counted at the transport; the largest of all workers
@@ -36,7 +35,7 @@ struct run {
   double validation_loss() const { return points.back().validation_loss; }
 };
 
-// Trains `model` where it stands, as one worker of a run; collective. All workers return the same numbers.
-run train(options const& o, method how, split const& data, endpoint& here, model<float>& model, progress& bar);
+// Trains the learner's model where it stands, as one worker of a run; collective. All workers return the same numbers.
+run train(options const& o, method how, split const& data, endpoint& here, learner& learner, progress& bar);
 
 }  // namespace gpt

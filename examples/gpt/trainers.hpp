@@ -4,9 +4,9 @@
 
 #include "bad_input.hpp"
 #include "choice.hpp"
+#include "device.hpp"
 #include "endpoint.hpp"
 #include "schedule.hpp"
-#include "tensors.hpp"
 
 #include <diloco/diloco.hpp>
 
@@ -20,8 +20,8 @@ class trainer_of final : public trainer {
   using traffic =
       std::shared_ptr<typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
 
-  trainer_of(typename DiLoCo::recipe_type recipe, model<float>& model)
-      : traffic_(recipe.transport.counts()), diloco_(std::move(recipe), tensors_of(model)) {}
+  trainer_of(typename DiLoCo::recipe_type recipe, learner& learner)
+      : traffic_(recipe.transport.counts()), diloco_(std::move(recipe), learner.tensors()) {}
 
   void step(std::vector<std::span<float const>> const& gradients, float grad_scale) override {
     diloco_.step(gradients, {.grad_scale = grad_scale});
@@ -37,51 +37,71 @@ class trainer_of final : public trainer {
 };
 
 template <class Recipe, class Transport>
-std::unique_ptr<trainer> build(Recipe recipe, Transport transport, model<float>& model) {
+std::unique_ptr<trainer> build(Recipe recipe, Transport transport, learner& learner) {
   auto complete = std::move(recipe).with_transport(diloco::counted<Transport>(std::move(transport)));
-  using engine = decltype(diloco::DiLoCo(std::move(complete), tensors_of(model)));
-  return std::make_unique<trainer_of<engine>>(std::move(complete), model);
+  using engine = decltype(diloco::DiLoCo(std::move(complete), learner.tensors()));
+  return std::make_unique<trainer_of<engine>>(std::move(complete), learner);
 }
+
+// On what the sweeps run, and whether gradients are clipped there.
+template <class Executor>
+struct placement {
+  Executor executor;
+  float clip_norm = diloco::no_clipping;
+};
 
 inline scheduled<diloco::adamw> adamw_of(options const& o, int steps) {
   return {o.inner, std::min(o.ramp_steps, steps), steps, o.final_lr};
 }
 
-// One worker, no rounds. What it leaves behind is its parameters; the runs after it start with fresh moments.
-template <class Transport>
-std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, model<float>& model) {
+inline scheduled<diloco::adamw> warm_up_adamw(options const& o) {
   auto inner = adamw_of(o, std::max(o.warm_up_steps, 1));
   inner.optimizer.lr = o.warm_up_lr;
   inner.final_share = 1.0f;  // the runs go on from here
-  return build(diloco::recipe<>{}.with_inner(inner).with_schedule(diloco::manual{}), std::move(transport), model);
+  return inner;
+}
+
+// One worker, no rounds. What it leaves behind is its parameters; the runs after it start with fresh moments.
+template <class Transport>
+std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, learner& learner) {
+  return build(diloco::recipe<>{}.with_inner(warm_up_adamw(o)).with_schedule(diloco::manual{}), std::move(transport),
+               learner);
 }
 
 // With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the workers.
-template <class Transport>
-std::unique_ptr<trainer> data_parallel_trainer(options const& o, Transport transport, model<float>& model) {
+template <class Executor, class Transport>
+std::unique_ptr<trainer> data_parallel_trainer(options const& o, placement<Executor> const& where, Transport transport,
+                                               learner& learner) {
   return build(diloco::recipe<>{}
                    .with_inner(diloco::plain_sgd{.lr = 1.0f})
                    .with_outer(adamw_of(o, o.steps))
                    .with_exchange(exchange_named(o.exchange))
                    .with_schedule(diloco::every(1))
-                   .with_executor(executor_named(o.executor))
+                   .with_executor(where.executor)
+                   .with_clip_norm(where.clip_norm)
                    .with_deadline_seconds(o.deadline_seconds),
-               std::move(transport), model);
+               std::move(transport), learner);
 }
 
-template <class Transport>
-std::unique_ptr<trainer> diloco_trainer(options const& o, Transport transport, model<float>& model) {
-  auto recipe = diloco::recipe<>{}
-                    .with_inner(adamw_of(o, o.steps))
-                    .with_outer(o.outer)
-                    .with_feedback(o.feedback)
-                    .with_exchange(exchange_named(o.exchange))
-                    .with_schedule(diloco::every(o.every))
-                    .with_executor(executor_named(o.executor))
-                    .with_deadline_seconds(o.deadline_seconds);
+template <class Executor>
+auto diloco_recipe(options const& o, placement<Executor> const& where) {
+  return diloco::recipe<>{}
+      .with_inner(adamw_of(o, o.steps))
+      .with_outer(o.outer)
+      .with_feedback(o.feedback)
+      .with_exchange(exchange_named(o.exchange))
+      .with_schedule(diloco::every(o.every))
+      .with_executor(where.executor)
+      .with_clip_norm(where.clip_norm)
+      .with_deadline_seconds(o.deadline_seconds);
+}
+
+template <class Executor, class Transport>
+std::unique_ptr<trainer> diloco_trainer(options const& o, placement<Executor> const& where, Transport transport,
+                                        learner& learner) {
   return std::visit(
       [&](auto compressor) {
-        return build(std::move(recipe).with_compressor(compressor), std::move(transport), model);
+        return build(diloco_recipe(o, where).with_compressor(compressor), std::move(transport), learner);
       },
       compressor_named(o.compressor));
 }
@@ -114,13 +134,15 @@ class endpoint_of final : public endpoint {
   int rank() const override { return report_.rank(); }
   int size() const override { return report_.size(); }
 
-  std::unique_ptr<trainer> make_trainer(options const& o, method how, model<float>& model) override {
+  std::unique_ptr<trainer> make_trainer(options const& o, method how, learner& learner) override {
     deadline_seconds_ = o.deadline_seconds;
+    if (o.device == "cuda") return device_trainer(o, how, learner, any_transport(std::move(training_)));
     if constexpr (std::is_same_v<Transport, diloco::alone>) {
-      return warm_up_trainer(o, training_, model);
+      return warm_up_trainer(o, training_, learner);
     } else {
-      return how == method::data_parallel ? data_parallel_trainer(o, std::move(training_), model)
-                                          : diloco_trainer(o, std::move(training_), model);
+      placement<chosen_executor> const where{executor_named(o.executor)};
+      return how == method::data_parallel ? data_parallel_trainer(o, where, std::move(training_), learner)
+                                          : diloco_trainer(o, where, std::move(training_), learner);
     }
   }
 
