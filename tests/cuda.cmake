@@ -6,12 +6,6 @@ target_link_libraries(diloco_cuda_test_main PUBLIC doctest::doctest diloco::cuda
 find_package(CUDAToolkit QUIET) # cuBLAS, for the test of it
 
 file(GLOB sources CONFIGURE_DEPENDS cuda/*.cu)
-find_program(nvidia_smi nvidia-smi NO_CACHE)
-if(nvidia_smi)
-  set(test_architectures native)
-else()
-  set(test_architectures 90-real)
-endif()
 foreach(source IN LISTS sources)
   cmake_path(GET source STEM stem)
   if(stem STREQUAL "whole_tensor" AND NOT TARGET CUDA::cublas)
@@ -21,12 +15,18 @@ foreach(source IN LISTS sources)
   if(stem STREQUAL "whole_tensor")
     target_link_libraries(cuda.${stem} PRIVATE CUDA::cublas)
   endif()
-  # Host bits do not depend on -O, and -O3 takes minutes. For the device that is there, or for one kind; the gate below sees both.
-  target_compile_options(cuda.${stem} PRIVATE -Xcompiler=-O1)
-  set_target_properties(cuda.${stem} PROPERTIES CUDA_ARCHITECTURES "${test_architectures}")
+  diloco_for_one_device(cuda.${stem}) # the gate below sees both kinds
   add_test(NAME cuda.${stem} COMMAND cuda.${stem})
   set_tests_properties(cuda.${stem} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
 endforeach()
+
+# The model of examples/gpt, by the host's compiler: nvcc made the library.
+if(TARGET diloco_gpt_device)
+  diloco_add_test_program(cuda.gpt_device cuda/gpt_device.cpp diloco_cuda_test_main)
+  target_link_libraries(cuda.gpt_device PRIVATE diloco_gpt_device diloco_gpt_lib CUDA::cudart_static)
+  add_test(NAME cuda.gpt_device COMMAND cuda.gpt_device)
+  set_tests_properties(cuda.gpt_device PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
+endif()
 
 diloco_check_flags(flags)
 foreach(arch IN ITEMS sm_80 sm_90)

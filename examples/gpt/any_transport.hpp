@@ -51,8 +51,8 @@ class any_transport {
   };
 
   template <class T>
-  requires(!std::same_as<T, any_transport> && diloco::transport<T>)
-  explicit any_transport(T inner) : held_(std::make_unique<transport_of<T>>(std::move(inner))) {}
+  requires(!std::same_as<T, any_transport> && diloco::transport<T>) explicit any_transport(T inner)
+      : held_(std::make_unique<transport_of<T>>(std::move(inner))) {}
   int rank() const { return held_->rank(); }
   int size() const { return held_->size(); }
   pending all_gather(diloco::wires w, diloco::exchange_tag tag) { return held_->post(std::move(w), tag, false); }

@@ -46,7 +46,7 @@ class cuda_learner final : private queue, public kernel_learner<diloco::cuda_str
 }  // namespace
 
 void need_device() {
-  if (device_count() == 0) throw bad_input("--device cuda: there is no CUDA device here; nvidia-smi lists those that are");
+  if (device_count() == 0) throw bad_input("--device cuda: there is no CUDA device here; train on the host without it");
 }
 
 std::unique_ptr<learner> device_learner(model_shape const& shape, int batch, std::vector<diloco::tensor> const& start,

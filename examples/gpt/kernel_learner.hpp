@@ -91,8 +91,8 @@ class kernel_learner : public learner {
     upload(tokens, targets);
     model_.logits(device_tokens(), n / shape().context, shape().context);
     model_.measure(device_tokens() + n, n);
-    where_.for_each(1, kernel::add_losses{totals_.as<double>() + which, model_.losses(),
-                                          static_cast<std::size_t>(n), factor});
+    where_.for_each(
+        1, kernel::add_losses{totals_.as<double>() + which, model_.losses(), static_cast<std::size_t>(n), factor});
   }
   double take(int which) {
     auto* const answer = answers_.as<double>();

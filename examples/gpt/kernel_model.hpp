@@ -91,14 +91,25 @@ void kernel_model<Executor, Products>::attention(block_activations_memory const&
   std::ptrdiff_t const line = 3 * c, apart = line * t, square = std::ptrdiff_t(t) * t;
   for (int h = 0; h < nh; ++h) {
     float const* const q = a.qkv + h * d;
-    products_.multiply(where_, {t, t, d, {q, line, false, apart}, {q + c, line, true, apart},
-                                {a.probabilities + h * square, t, nh * square}, false, batch});
+    products_.multiply(where_, {t,
+                                t,
+                                d,
+                                {q, line, false, apart},
+                                {q + c, line, true, apart},
+                                {a.probabilities + h * square, t, nh * square},
+                                false,
+                                batch});
   }
   each(batch * nh * t, kernel::causal_softmax{a.probabilities, t, 1.0f / std::sqrt(static_cast<float>(d))});
   for (int h = 0; h < nh; ++h) {
-    products_.multiply(where_, {t, d, t, {a.probabilities + h * square, t, false, nh * square},
+    products_.multiply(where_, {t,
+                                d,
+                                t,
+                                {a.probabilities + h * square, t, false, nh * square},
                                 {a.qkv + 2 * c + h * d, line, false, apart},
-                                {a.attention_out + h * d, c, std::ptrdiff_t(t) * c}, false, batch});
+                                {a.attention_out + h * d, c, std::ptrdiff_t(t) * c},
+                                false,
+                                batch});
   }
 }
 
@@ -106,7 +117,8 @@ template <diloco::executor Executor, class Products>
 void kernel_model<Executor, Products>::attention_backward(float* dqkv, float const* dout,
                                                           block_activations_memory const& a, int batch, int context) {
   int const t = context, c = shape_.width, d = c / shape_.heads, nh = shape_.heads;
-  std::ptrdiff_t const line = 3 * c, apart = line * t, square = std::ptrdiff_t(t) * t, out_apart = std::ptrdiff_t(t) * c;
+  std::ptrdiff_t const line = 3 * c, apart = line * t, square = std::ptrdiff_t(t) * t,
+                       out_apart = std::ptrdiff_t(t) * c;
   auto const output = [&](int h) { return factor{dout + h * d, c, false, out_apart}; };
   auto const input = [&](int part, int h, bool transposed) {
     return factor{a.qkv + part * c + h * d, line, transposed, apart};
@@ -116,12 +128,12 @@ void kernel_model<Executor, Products>::attention_backward(float* dqkv, float con
     return factor{of + h * square, t, transposed, nh * square};
   };
   for (int h = 0; h < nh; ++h) {
-    products_.multiply(where_, {t, t, d, output(h), input(2, h, true), {memory_.scores + h * square, t, nh * square},
-                                false, batch});
+    products_.multiply(
+        where_, {t, t, d, output(h), input(2, h, true), {memory_.scores + h * square, t, nh * square}, false, batch});
     products_.multiply(where_, {t, d, t, scores(a.probabilities, h, true), output(h), gradient(2, h), false, batch});
   }
-  each(batch * nh * t, kernel::causal_softmax_backward{memory_.scores, a.probabilities, t,
-                                                       1.0f / std::sqrt(static_cast<float>(d))});
+  each(batch * nh * t,
+       kernel::causal_softmax_backward{memory_.scores, a.probabilities, t, 1.0f / std::sqrt(static_cast<float>(d))});
   for (int h = 0; h < nh; ++h) {
     products_.multiply(where_,
                        {t, d, t, scores(memory_.scores, h, false), input(1, h, false), gradient(0, h), false, batch});

@@ -20,6 +20,14 @@ if(TARGET diloco::mpi)
 OMPI_MCA_hwloc_base_binding_policy=none;OMPI_MCA_btl_vader_single_copy_mechanism=none;OMPI_MCA_plm=isolated")
 endif()
 
+if(TARGET diloco_gpt_device)
+  add_test(NAME example.gpt_cuda COMMAND diloco_gpt ${tiny} --device cuda --out example.gpt_cuda.out)
+  set_tests_properties(
+    example.gpt_cuda
+    PROPERTIES TIMEOUT 120 LABELS cuda PASS_REGULAR_EXPRESSION "validation loss, nats per byte +[0-9.]+ +[0-9.]+"
+               SKIP_REGULAR_EXPRESSION "there is no CUDA device here")
+endif()
+
 # name;what is said;flags that bring it about. Exit code 2, the culprit named, and no output directory made.
 function(diloco_gpt_refuses name sentence)
   add_test(NAME example.gpt_refuses.${name}
@@ -44,4 +52,12 @@ diloco_gpt_refuses(heads "--width 128: is not a multiple of --heads 3" --heads 3
 diloco_gpt_refuses(out "cannot be made a directory" --out "${CMAKE_CURRENT_BINARY_DIR}/empty.txt")
 if(NOT "tbb" IN_LIST DILOCO_GPT_EXECUTORS)
   diloco_gpt_refuses(executor "--executor tbb: not in this build" --executor tbb)
+endif()
+diloco_gpt_refuses(device "--device tpu: is none of cpu, cuda" --device tpu)
+diloco_gpt_refuses(device_executor "--executor omp: with --device cuda the sweeps run on" --device cuda --executor omp)
+find_program(nvidia_smi nvidia-smi NO_CACHE)
+if(NOT TARGET diloco_gpt_device)
+  diloco_gpt_refuses(no_cuda "--device cuda: this program was built without CUDA" --device cuda)
+elseif(NOT nvidia_smi)
+  diloco_gpt_refuses(no_device "--device cuda: there is no CUDA device here" --device cuda)
 endif()

@@ -179,6 +179,8 @@ TEST_CASE("flags that cannot be meant are refused with a sentence that names the
   CHECK(mentions(parse_complaint({"--compressor", "zip"}), "--compressor zip: is none of f32, "));
   CHECK(mentions(parse_complaint({"--exchange", "mail"}), "--exchange mail: is none of automatic, "));
   CHECK(mentions(parse_complaint({"--transport", "pigeon"}), "--transport pigeon: is none of threads, mpi"));
+  CHECK(parse_complaint({"--device", "tpu"}) == "--device tpu: is none of cpu, cuda");
+  CHECK(mentions(parse_complaint({"--device", "cuda", "--executor", "omp"}), "--executor omp: with --device cuda "));
   CHECK(parse_complaint({"--width", "100", "--heads", "3"}) == "--width 100: is not a multiple of --heads 3");
 }
 

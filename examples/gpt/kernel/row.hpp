@@ -21,7 +21,8 @@ DILOCO_HD void for_columns(L, int columns, F&& f) {
 // The same bits for 1 and for 32 lanes.
 template <lanes L, class F>
 DILOCO_HD float row_sum(L l, int columns, F&& f) {
-  return diloco::ordered_sum(l, static_cast<std::size_t>(columns), [&](std::size_t k) { return f(static_cast<int>(k)); });
+  return diloco::ordered_sum(l, static_cast<std::size_t>(columns),
+                             [&](std::size_t k) { return f(static_cast<int>(k)); });
 }
 
 // Lanes compare integers: this one grows as the float does.
