@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What --device cuda does, but on the host: runs over kernels, of which the recipe clips the gradients, over a transport
-// picked at run time. They learn what the runs over the host's layers learn.
+// What --device cuda does, without a GPU: a run whose model lies where the host cannot touch it and does nothing until
+// somebody waits, whose recipe clips the gradients, over a transport picked at run time. It learns what a run over the
+// host's layers learns.
 #include "eigen_products.hpp"
 #include "host_learner.hpp"
 #include "kernel_learner.hpp"
 #include "train.hpp"
 #include "trainers.hpp"
+
+#include "support/lazy_device.hpp"
 
 #include <doctest/doctest.h>
 
@@ -28,24 +31,40 @@ options small() {
   return o;
 }
 
+// In their turn, as those of cuBLAS.
+struct enqueued_products {
+  struct call {
+    product p;
+    void operator()(diloco::solo, std::size_t) const { eigen_products{}.multiply(diloco::cpp{}, p); }
+  };
+  template <class Executor>
+  void multiply(Executor const& where, product const& p) const {
+    where.for_each(1, call{p});
+  }
+};
+using device_kernels = kernel_learner<lazy_device, enqueued_products>;
+
 class any_endpoint final : public endpoint {
  public:
-  any_endpoint(diloco::threads training, diloco::threads report, float clip)
-      : training_(std::move(training)), report_(std::move(report)), clip_(clip) {}
+  any_endpoint(diloco::threads training, diloco::threads report)
+      : training_(std::move(training)), report_(std::move(report)) {}
   int rank() const override { return report_.rank(); }
   int size() const override { return report_.size(); }
-  std::unique_ptr<trainer> make_trainer(options const& o, method how, learner& learner) override {
-    placement<diloco::cpp> const where{{}, clip_};
-    if (how == method::data_parallel) return data_parallel_trainer(o, where, std::move(training_), learner);
-    return build(diloco_recipe(o, where).with_compressor(diloco::absmax<4>{}), std::move(training_), learner);
+  std::unique_ptr<trainer> make_trainer(options const& o, method, learner& learner) override {
+    if (auto* const kernels = dynamic_cast<device_kernels*>(&learner))
+      return make(o, placement<lazy_device>{kernels->executor(), o.clip}, learner);
+    return make(o, placement<diloco::cpp>{}, learner);
   }
   std::vector<std::vector<double>> gather(std::vector<double> const& mine) override {
     return gather_rows(report_, mine, 60);
   }
 
  private:
+  template <class Executor>
+  std::unique_ptr<trainer> make(options const& o, placement<Executor> const& where, learner& learner) {
+    return build(diloco_recipe(o, where).with_compressor(diloco::absmax<4>{}), std::move(training_), learner);
+  }
   any_transport training_, report_;
-  float clip_;
 };
 
 struct text {
@@ -60,7 +79,7 @@ struct text {
 };
 
 template <class Make>
-run compete(options const& o, method how, float clip, Make&& make) {
+run compete(options const& o, Make&& make) {
   text const t(o);
   model<float> start(o.shape, o.batch, o.seed);
   diloco::threads_world report(workers);
@@ -69,8 +88,8 @@ run compete(options const& o, method how, float clip, Make&& make) {
     int const rank = transport.rank();
     auto const mine = make(start);
     progress bar("", o.steps, 1, display::nothing);
-    any_endpoint here(std::move(transport), report.transport(rank), clip);
-    run numbers = train(o, how, t.parts, here, *mine, bar);
+    any_endpoint here(std::move(transport), report.transport(rank));
+    run numbers = train(o, method::diloco, t.parts, here, *mine, bar);
     if (rank == 0) result = std::move(numbers);
   });
   return result;
@@ -78,23 +97,42 @@ run compete(options const& o, method how, float clip, Make&& make) {
 
 }  // namespace
 
-TEST_CASE("a run over kernels learns what a run over the host's layers does") {
+TEST_CASE("a run on a device learns what a run over the host's layers does") {
   options const o = small();
-  for (method how : {method::data_parallel, method::diloco}) {
-    run const host = compete(o, how, diloco::no_clipping, [&](model<float>& start) {
-      return std::make_unique<host_learner>(o.shape, o.batch, start);
-    });
-    run const kernels = compete(o, how, o.clip, [&](model<float>& start) {
-      using learner = kernel_learner<diloco::cpp, eigen_products>;
-      return std::make_unique<learner>(diloco::cpp{}, eigen_products{}, o.shape, o.batch, tensors_of(start));
-    });
-    REQUIRE(kernels.points.size() == host.points.size());
-    for (std::size_t i = 0; i < host.points.size(); ++i) {
-      CHECK(kernels.points[i].training_loss == doctest::Approx(host.points[i].training_loss).epsilon(1e-3));
-      CHECK(kernels.points[i].validation_loss == doctest::Approx(host.points[i].validation_loss).epsilon(1e-3));
-      CHECK(kernels.points[i].bytes_per_worker == host.points[i].bytes_per_worker);
-    }
-    CHECK(host.points.back().validation_loss < host.points.front().validation_loss - 0.05);
-    CHECK(kernels.spent.rounds == (how == method::diloco ? 6 : 30));
+  run const host =
+      compete(o, [&](model<float>& start) { return std::make_unique<host_learner>(o.shape, o.batch, start); });
+  run const device = compete(o, [&](model<float>& start) {
+    return std::make_unique<device_kernels>(lazy_device{}, enqueued_products{}, o.shape, o.batch, tensors_of(start));
+  });
+  REQUIRE(device.points.size() == host.points.size());
+  for (std::size_t i = 0; i < host.points.size(); ++i) {
+    CHECK(device.points[i].training_loss == doctest::Approx(host.points[i].training_loss).epsilon(1e-3));
+    CHECK(device.points[i].validation_loss == doctest::Approx(host.points[i].validation_loss).epsilon(1e-3));
+    CHECK(device.points[i].bytes_per_worker == host.points[i].bytes_per_worker);
   }
+  CHECK(host.points.back().validation_loss < host.points.front().validation_loss - 0.05);
+  CHECK(device.spent.rounds == 6);
+}
+
+TEST_CASE("batches run ahead of the device: nobody waits for a gradient, and the loss is that of all of them") {
+  options const o = small();
+  text const t(o);
+  model<float> start(o.shape, o.batch, o.seed);
+  device_kernels device({}, {}, o.shape, o.batch, tensors_of(start));
+  host_learner host(o.shape, o.batch, start);
+  batch drawn(o.batch, o.shape.context);
+  int const before = device.executor().waits();
+  for (int i = 0; i < 60; ++i) {
+    draw(drawn, t.parts.shards[0], o.shape.context, random_stream(1, i));
+    for (learner* each : {static_cast<learner*>(&device), static_cast<learner*>(&host)}) {
+      each->clear_gradients();
+      each->learn(drawn.tokens, drawn.targets, 1.0);
+    }
+  }
+  CHECK(device.executor().waits() == before);
+  CHECK(device.take_training_loss() == doctest::Approx(host.take_training_loss()).epsilon(1e-6));
+  CHECK(device.executor().waits() == before + 1);
+  auto const expected = host.predict(chunk(drawn.tokens).first(7)),
+             found = device.predict(chunk(drawn.tokens).first(7));
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }
