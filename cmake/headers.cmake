@@ -71,6 +71,7 @@ set(DILOCO_HEADERS
     include/diloco/executor/cuda_memory.cuh
     include/diloco/executor/host.hpp
     include/diloco/executor/omp.hpp
+    include/diloco/executor/state_on_host.hpp
     include/diloco/executor/tbb.hpp
     include/diloco/executor/warp.cuh
     include/diloco/feedback/averaged_error.hpp

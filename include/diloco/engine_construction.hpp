@@ -43,7 +43,7 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     if (owns) residual(owner_residual_, "owner_residual", own);
   }
   if constexpr (is_staged) allocate_stages(own);
-  for (std::size_t s = 0; s < outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
+  for (std::size_t s = 0; s != outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
   if constexpr (weighs_elements) {
     static_assert(

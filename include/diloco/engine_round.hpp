@@ -321,7 +321,7 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
   apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
       kernel{received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
-  for (std::size_t s = 0; s < outer_slots; ++s) kernel.slots[s] = outer_state_[s];
+  for (std::size_t s = 0; s != outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
   kernel.shown = shown({rounds_, 0, 3});

@@ -9,6 +9,8 @@
 #include <diloco/sweep/inner_step.hpp>
 #include <diloco/sweep/sampling.hpp>
 
+#include <initializer_list>
+
 namespace diloco {
 inline namespace v0 {
 
@@ -93,7 +95,7 @@ class inner_state {
       held& h = groups_[index];
       h.elements = l.groups()[index].elements;
       std::string const prefix = group_count == 1 ? "inner." : say({"inner.", std::size_t{index}, "."});
-      for (std::size_t s = 0; s < slot_count_of<O>; ++s) {
+      for (std::size_t s = 0; s != slot_count_of<O>; ++s) {
         h.names[s] = O::slots[s];
         h.slots[s] = columns.add(where, prefix + std::string(O::slots[s]), h.elements);
       }
@@ -155,15 +157,14 @@ class inner_state {
   /// Planes that all slots together need: as many as the group with most has.
   static constexpr std::size_t planes = []<std::size_t... I>(std::index_sequence<I...>) {
     std::size_t most = 0;
-    ((most = slot_count_of<group_optimizer_of<Inner, I>> > most ? slot_count_of<group_optimizer_of<Inner, I>> : most),
-     ...);
+    for (std::size_t const slots : {slot_count_of<group_optimizer_of<Inner, I>>...}) most = slots > most ? slots : most;
     return most;
   }
   (std::make_index_sequence<group_count>{});
   /// Writes to[row · stride + s], for each slot s: where that row's lie, or null.
   void list(layout const& l, float** to, std::size_t stride) const {
     for (layout::row const& r : l.rows()) {
-      for (std::size_t s = 0; s < planes; ++s) {
+      for (std::size_t s = 0; s != planes; ++s) {
         float* const column = groups_[r.group].slots[s];
         to[s] = column == nullptr || r.frozen ? nullptr : column + r.group_column;
       }
@@ -236,7 +237,7 @@ class inner_state {
     inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
         step, in.grad_scale, in.factor, tiles, index.theta(), {index.gradients(), index.gradient_is_bf16()}, in.shown,
         {}};
-    for (std::size_t s = 0; s < slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
+    for (std::size_t s = 0; s != slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
     where.for_each(count, kernel);
   }
 
@@ -255,7 +256,7 @@ class inner_state {
         in.shown,
         in.sample,
         {}};
-    for (std::size_t s = 0; s < slot_count_of<O>; ++s) kernel.slots[s] = h.slots[s];
+    for (std::size_t s = 0; s != slot_count_of<O>; ++s) kernel.slots[s] = h.slots[s];
     where.for_each(count, kernel);
   }
 
@@ -269,7 +270,7 @@ class inner_state {
       std::size_t const columns = row.columns(), rows = row.size / columns;
       tensor_step<slot_count_of<O>> t{rows,   columns,  row.data,  gradient(where, index, r, row.size), in.factor, {},
                                       memory, scratch_, in.context};
-      for (std::size_t s = 0; s < slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
+      for (std::size_t s = 0; s != slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
       o.step(where, t);
       if (memory != nullptr) memory += memory_elements_of<O>(rows, columns);
     }
