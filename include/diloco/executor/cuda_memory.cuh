@@ -79,8 +79,8 @@ struct memory_of {
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t stream) const {
     if (resource == nullptr)
       raise({cause::bad_setting, 0, 0, "diloco: cuda: memory_of has no resource; give it the address of yours"});
-    auto* const from = new origin{resource, stream};  // a buffer's context is one pointer
-    return {static_cast<std::byte*>(resource->allocate(bytes, stream)), bytes, release, from};
+    auto* const data = static_cast<std::byte*>(resource->allocate(bytes, stream));
+    return {data, bytes, release, new origin{resource, stream}};  // a buffer's context is one pointer
   }
   friend bool operator==(memory_of const&, memory_of const&) = default;
 

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// must not compile: diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say .executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi
+#include <diloco/diloco.hpp>
+
+/// As NCCL's: it would read pageable memory of the host.
+struct from_device : diloco::alone {
+  static constexpr bool wires_on_device = true;
+};
+
+void make(std::vector<diloco::tensor> const& parameters) {
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(from_device{}), parameters);
+}
