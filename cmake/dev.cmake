@@ -5,7 +5,7 @@ option(DILOCO_TESTS "Build and register the tests" ON)
 option(DILOCO_EXAMPLES "Build the examples" ON)
 option(DILOCO_BENCH "Build the benches" ON)
 set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
-set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda" CACHE STRING "Optional parts that are built where their package is found")
+set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda;nccl" CACHE STRING "Optional parts that are built where their package is found")
 set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")

@@ -20,6 +20,9 @@ namespace diloco {
 inline namespace v0 {
 namespace detail {
 
+static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 14, 0),
+              "diloco: nccl: needs NCCL 2.14 or newer, whose communicators do not block");
+
 inline constexpr int nccl_everybody = -1;
 
 /// One exchange: it owns its buffers until it is over.
