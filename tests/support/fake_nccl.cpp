@@ -40,7 +40,7 @@ struct everything {
   int ids = 0;
 };
 everything& all() {
-  static everything e;
+  static everything& e = *new everything;  // for ever: what is left behind on purpose is no leak, and threads may outlive main
   return e;
 }
 using lock = std::lock_guard<std::recursive_mutex>;
@@ -76,6 +76,7 @@ void pump() {
   }
 }
 cudaError_t called(char const* name) {
+  lock const l(all().guard);
   all().calls.emplace_back(name);
   return all().settings.cuda_fails == name ? cudaErrorUnknown : cudaSuccess;
 }
@@ -227,17 +228,19 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t c, ncclResult_t* state) {
   if (c->polls > 0 && --c->polls == 0) {
     for (auto& [stream, task] : c->waiting) stream->tasks.push_back(std::move(task));
     c->waiting.clear();
-    if (c->revoked) c->stopped = true;
+    if (c->revoked) c->stopped = true, c->error = ncclSuccess;
   }
   pump();
   *state = state_of(c);
   return ncclSuccess;
 }
 ncclResult_t ncclCommCount(ncclComm_t const c, int* count) {
+  lock const l(all().guard);
   *count = c->place->size;
   return ncclSuccess;
 }
 ncclResult_t ncclCommUserRank(ncclComm_t const c, int* rank) {
+  lock const l(all().guard);
   *rank = c->rank;
   return ncclSuccess;
 }
@@ -321,7 +324,10 @@ char const* ncclGetErrorString(ncclResult_t code) {
          : code == ncclInProgress   ? "NCCL operation in progress"
                                     : "some NCCL error";
 }
-char const* ncclGetLastError(ncclComm_t) { return all().settings.last_error.c_str(); }
+char const* ncclGetLastError(ncclComm_t) {
+  lock const l(all().guard);
+  return all().settings.last_error.c_str();
+}
 
 char const* cudaGetErrorString(cudaError_t) { return "some CUDA error"; }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* low, int* high) {

@@ -24,7 +24,7 @@ struct stream_executor {
 struct pool {
   std::atomic<int> out{0};
   buffer get(std::size_t bytes) {
-    static std::vector<std::unique_ptr<std::byte[]>> all;
+    static auto& all = *new std::vector<std::unique_ptr<std::byte[]>>;
     static std::mutex guard;
     std::lock_guard const lock(guard);
     all.push_back(std::make_unique<std::byte[]>(bytes));
