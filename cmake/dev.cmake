@@ -87,6 +87,18 @@ function(diloco_add_program name)
   endforeach()
 endfunction()
 
+# The folders of NCCL and the CUDA runtime, as options; apart from the others', since no other *.hpp may see them.
+function(diloco_nccl_flags out)
+  set(flags "")
+  foreach(target IN ITEMS diloco::nccl_library CUDA::cudart)
+    get_target_property(dirs ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    list(REMOVE_ITEM dirs ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
+    list(TRANSFORM dirs PREPEND "-isystem")
+    list(APPEND flags ${dirs})
+  endforeach()
+  set(${out} ${flags} PARENT_SCOPE)
+endfunction()
+
 # Language and include folders, with those of MPI and Eigen: for checks that run a compiler themselves.
 function(diloco_check_flags out)
   set(flags -std=c++20 "-I${PROJECT_SOURCE_DIR}/include")
