@@ -100,6 +100,7 @@ function(diloco_provide_nccl)
   unset(nccl_file)
   find_path(nccl_dir nccl.h ${options} PATH_SUFFIXES include NO_CACHE)
   find_library(nccl_file nccl ${options} PATH_SUFFIXES lib64 lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_CACHE)
+  string(REGEX REPLACE "/$" "" nccl_dir "${nccl_dir}") # as above
   if(nccl_dir AND nccl_file)
     add_library(diloco::nccl_library UNKNOWN IMPORTED GLOBAL)
     set_target_properties(diloco::nccl_library PROPERTIES IMPORTED_LOCATION "${nccl_file}")
