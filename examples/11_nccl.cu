@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same round between GPUs, over NCCL: columns, gradients and wires stay in device memory. Start one process a rank, with RANK,
-// WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment. Each rank pulls toward its own number, and all must end at
-// the mean of these.
+// The same round between GPUs, over NCCL: columns, gradients and wires stay in device memory. Start one process a rank,
+// with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment. Each rank pulls toward its own number, and all
+// must end at the mean of these.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/transport/nccl.hpp>

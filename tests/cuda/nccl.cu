@@ -77,7 +77,7 @@ struct end_of_rank {
       auto paired = transport.exchange(message(1, 1, n, round), partner, {round, 2}).wait(soon());
       REQUIRE_MESSAGE(paired, paired.error().message);
       auto const pair = paired->roster();
-      for (int k = 0; k < static_cast<int>(pair.size()); ++k) check(paired->wire(k), pair[static_cast<std::size_t>(k)], 0, n, round);
+      for (std::size_t k = 0; k < pair.size(); ++k) check(paired->wire(static_cast<int>(k)), pair[k], 0, n, round);
       staged.clear();
     }
     auto first = transport.all_gather(message(1, ranks, 1000, 50), {50, 0});  // two on their way

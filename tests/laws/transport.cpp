@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every transport of one process × every law. (MPI meets the same laws under mpirun: system/mpi_*.cpp, and NCCL over a stand-in:
-// nccl_transport.cpp.)
+// Every transport of one process × every law. (MPI meets the same laws under mpirun: system/mpi_*.cpp; NCCL, over a
+// stand-in, in nccl_transport.cpp.)
 #include "transport.hpp"
 
 #include <cmath>

@@ -43,7 +43,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
       World::run(workers, [&](auto transport) {
         auto const rank = static_cast<std::uint32_t>(transport.rank());
         for (std::uint64_t round = 0; round < 30; ++round) {
-          auto pending = transport.all_gather(message<World>(1, rank * 1000 + static_cast<std::uint32_t>(round), n), {round, 0});
+          auto const said = rank * 1000 + static_cast<std::uint32_t>(round);
+          auto pending = transport.all_gather(message<World>(1, said, n), {round, 0});
           auto arrived = pending.wait(soon());
           REQUIRE(arrived);
           REQUIRE(arrived->roster().size() == n);

@@ -40,7 +40,7 @@ struct everything {
   int ids = 0;
 };
 everything& all() {
-  static everything& e = *new everything;  // for ever: what is left behind on purpose is no leak, and threads may outlive main
+  static everything& e = *new everything;  // for ever: what is left behind is no leak, and threads may outlive main
   return e;
 }
 using lock = std::lock_guard<std::recursive_mutex>;

@@ -167,11 +167,26 @@ TEST_CASE("tcp: everybody gets rank 0's bytes, whoever comes first, and again at
   }
 }
 
-TEST_CASE("tcp: a name is resolved, and a world of one meets nobody") {
+TEST_CASE("tcp: names and addresses, and a world of one that meets nobody") {
   int const port = free_port();
   tcp first({0, 2, "localhost", port}), second({1, 2, "localhost", port});
   CHECK(first.has_it());
   CHECK(second.has_it());
+  // By its own name a machine may find another address of its own than the others: it listens at all of them.
+  char self[256] = {};
+  REQUIRE(::gethostname(self, sizeof self - 1) == 0);
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(self, nullptr, nullptr, &found) == 0) {
+    ::freeaddrinfo(found);
+    tcp zero({0, 3, self, port}), one({1, 3, self, port}), two({2, 3, host, port});
+    CHECK(zero.has_it());
+    CHECK(one.has_it());
+    CHECK(two.has_it());
+  }
+  // Numbers that are no address of this machine, as behind a translation.
+  tcp outside({0, 2, "203.0.113.7", port}), inside({1, 2, host, port});
+  CHECK(outside.has_it());
+  CHECK(inside.has_it());
   auto bytes = secret();
   CHECK(tcp_store{0, 1}.share(bytes, soon(0)));
   CHECK(file_store{0, 1}.share(bytes, soon(0)));

@@ -21,7 +21,7 @@ concept store = requires(S const& s, std::span<std::byte> bytes, deadline d) {
   { s.share(bytes, d) } -> std::same_as<result<>>;
 };
 
-/// Meets over TCP at rank 0, which listens at address:port while the meeting lasts. Nothing is encrypted and `run` is no
+/// Meets over TCP at rank 0, which listens at address:port while the meeting lasts (at all its addresses, if that is a name). Nothing is encrypted and `run` is no
 /// password: it tells runs apart that met by mistake. Use it in a network of your own.
 struct tcp_store {
   int rank = -1;

@@ -3,6 +3,7 @@
 
 #include <diloco/transport/detail/meeting.hpp>
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -76,8 +77,9 @@ class tcp_host {
   };
   static constexpr std::size_t most_unknown = 64;
 
-  /// At the address that the others use, so on loopback nobody from outside is heard; where this machine does not know the
-  /// address as its own (behind a translation), at all of them. A second for a port that is just being let go.
+  /// Numbers, and localhost, are taken at their word: on loopback nobody from outside is heard. By a name of its own a machine
+  /// often finds 127.0.1.1, where the others find its address, so there and where the numbers are not its own (behind a
+  /// translation) it listens at all addresses. A second for a port that is just being let go.
   result<> listen(deadline d) {
     int code = 0;
     addresses const found = resolve(place_, code);
@@ -88,8 +90,8 @@ class tcp_host {
     for (deadline const last = std::min(d, deadline_after(1));;) {
       int why = 0;
       for (addrinfo const* a = found.get(); a != nullptr && !listener_; a = a->ai_next) {
-        listener_ = bound(a->ai_addr, a->ai_addrlen, why);
-        if (!listener_ && why == EADDRNOTAVAIL) listener_ = bound_anywhere(a->ai_family, why);
+        if (is_literal()) listener_ = bound(a->ai_addr, a->ai_addrlen, why);
+        if (!is_literal() || (!listener_ && why == EADDRNOTAVAIL)) listener_ = bound_anywhere(why);
       }
       if (listener_) return {};
       if (why == EADDRINUSE && !is_past(last)) {
@@ -105,7 +107,8 @@ class tcp_host {
   }
   static descriptor bound(sockaddr const* address, socklen_t length, int& why) {
     descriptor s(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    int const on = 1;  // connections of an earlier run may linger for minutes
+    int const on = 1, off = 0;  // connections of an earlier run may linger for minutes
+    if (s && address->sa_family == AF_INET6) ::setsockopt(s.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (s && ::setsockopt(s.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         ::bind(s.get(), address, length) == 0 && ::listen(s.get(), 512) == 0) {
       return s;
@@ -113,14 +116,21 @@ class tcp_host {
     why = errno;
     return {};
   }
-  [[nodiscard]] descriptor bound_anywhere(int family, int& why) const {
+  [[nodiscard]] bool is_literal() const {
+    in6_addr a{};
+    char const* const text = place_.address.c_str();
+    return place_.address == "localhost" || ::inet_pton(AF_INET, text, &a) == 1 || ::inet_pton(AF_INET6, text, &a) == 1;
+  }
+  /// Of both kinds, or of the old kind where there is no other.
+  [[nodiscard]] descriptor bound_anywhere(int& why) const {
     auto const port = htons(static_cast<std::uint16_t>(place_.port));
     sockaddr_in v4{};
     sockaddr_in6 v6{};
     v4.sin_family = AF_INET, v4.sin_port = port;
     v6.sin6_family = AF_INET6, v6.sin6_port = port;
-    return family == AF_INET6 ? bound(reinterpret_cast<sockaddr const*>(&v6), sizeof v6, why)
-                              : bound(reinterpret_cast<sockaddr const*>(&v4), sizeof v4, why);
+    descriptor both = bound(reinterpret_cast<sockaddr const*>(&v6), sizeof v6, why);
+    if (both || why == EADDRINUSE) return both;
+    return bound(reinterpret_cast<sockaddr const*>(&v4), sizeof v4, why);
   }
 
   [[nodiscard]] int here() const {
