@@ -5,7 +5,7 @@ option(DILOCO_TESTS "Build and register the tests" ON)
 option(DILOCO_EXAMPLES "Build the examples" ON)
 option(DILOCO_BENCH "Build the benches" ON)
 set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
-set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda" CACHE STRING "Optional parts that are built where their package is found")
+set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda;nccl" CACHE STRING "Optional parts that are built where their package is found")
 set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
@@ -97,6 +97,19 @@ function(diloco_for_one_device name)
     set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES 90-real)
   endif()
   target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-O1>")
+endfunction()
+
+# The folders of NCCL and the CUDA runtime, as options; apart from the others', since no other *.hpp may see them.
+function(diloco_nccl_flags out)
+  set(flags "")
+  foreach(target IN ITEMS diloco::nccl_library CUDA::cudart)
+    get_target_property(dirs ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    list(REMOVE_ITEM dirs ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
+    foreach(dir IN LISTS dirs)
+      list(APPEND flags -isystem "${dir}")
+    endforeach()
+  endforeach()
+  set(${out} ${flags} PARENT_SCOPE)
 endfunction()
 
 # Language and include folders, with those of MPI and Eigen: for checks that run a compiler themselves.

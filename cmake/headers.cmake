@@ -134,8 +134,14 @@ set(DILOCO_HEADERS
     include/diloco/sweep/staged.hpp
     include/diloco/sweep/tiles.hpp
     include/diloco/transport/alone.hpp
+    include/diloco/transport/detail/file_meeting.hpp
+    include/diloco/transport/detail/meeting.hpp
+    include/diloco/transport/detail/nccl_communicator.hpp
+    include/diloco/transport/detail/tcp_meeting.hpp
     include/diloco/transport/detail/thread_exchange.hpp
     include/diloco/transport/mpi.hpp
+    include/diloco/transport/nccl.hpp
+    include/diloco/transport/rendezvous.hpp
     include/diloco/transport/threads.hpp
     include/diloco/transport/with/counted.hpp
     include/diloco/version.hpp

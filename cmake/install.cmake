@@ -13,7 +13,7 @@ install(
   DESTINATION "${package_dir}"
   COMPONENT diloco)
 # One export each: a file that names MPI::MPI_CXX is read only by who asked for mpi.
-foreach(component IN ITEMS mpi omp tbb eigen cuda)
+foreach(component IN ITEMS mpi omp tbb eigen cuda nccl)
   install(TARGETS diloco_${component} EXPORT diloco-${component}-targets COMPONENT diloco)
   install(
     EXPORT diloco-${component}-targets

@@ -6,15 +6,20 @@ function(diloco_add_compile_tests)
   set(check Python3::Interpreter "${PROJECT_SOURCE_DIR}/cmake/check_compile.py")
   foreach(source IN LISTS ARGN)
     cmake_path(GET source STEM name)
-    if(name MATCHES "^eigen_" AND NOT TARGET diloco::eigen)
+    if((name MATCHES "^eigen_" AND NOT TARGET diloco::eigen)
+       OR (name MATCHES "^nccl_" AND NOT (TARGET diloco::nccl AND TARGET diloco::mpi)))
       continue()
     endif()
+    set(own "")
+    if(name MATCHES "^nccl_")
+      diloco_nccl_flags(own)
+    endif()
     if(NOT name MATCHES "^cublas_") # a header of the toolkit
-      add_test(NAME fail.${name}.g++ COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} -fsyntax-only)
+      add_test(NAME fail.${name}.g++ COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} ${own} -fsyntax-only)
     endif()
     if(TARGET diloco::cuda)
       add_test(NAME fail.${name}.nvcc
-               COMMAND ${check} "${source}" -- "${CMAKE_CUDA_COMPILER}" ${flags} -x cu -arch=sm_90 -cubin
+               COMMAND ${check} "${source}" -- "${CMAKE_CUDA_COMPILER}" ${flags} ${own} -x cu -arch=sm_90 -cubin
                        -o "${CMAKE_CURRENT_BINARY_DIR}/${name}.cubin")
     endif()
   endforeach()

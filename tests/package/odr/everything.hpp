@@ -14,6 +14,9 @@
 #if defined(DILOCO_HAS_EIGEN)
 #include <diloco/linear_algebra/eigen.hpp>
 #endif
+#if defined(DILOCO_HAS_NCCL)
+#include <diloco/transport/nccl.hpp>
+#endif
 
 #include <string>
 #include <vector>

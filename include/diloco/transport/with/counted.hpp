@@ -20,6 +20,7 @@ class counted {
 
   static constexpr std::string_view name = T::name;
   static constexpr bool receives_in_place = T::receives_in_place;
+  static constexpr bool wires_on_device = requires { requires T::wires_on_device; };
 
   explicit counted(T inner) : inner_(std::move(inner)) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }
@@ -28,6 +29,10 @@ class counted {
   [[nodiscard]] std::uint64_t sent_bytes() const { return traffic_->sent_bytes; }
   [[nodiscard]] std::uint64_t operations() const { return traffic_->operations; }
 
+  template <class E>
+  void after(E const& executor) requires requires(T& t) { t.after(executor); } {
+    inner_.after(executor);
+  }
   [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
     count(all_gather_sent_bytes(size(), w.send.size()));
     return inner_.all_gather(std::move(w), tag);

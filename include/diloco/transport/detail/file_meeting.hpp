@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/transport/detail/meeting.hpp>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+#include <random>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// A meeting by files beside each other. Each rank r puts a greeting with a number drawn anew at `path.r`; when rank 0 has
+/// found all of them it publishes the bytes at `path`, with everybody's number, and a rank that finds its own number there
+/// takes the bytes and its greeting away. So what an earlier run left behind is never taken for this one's.
+class file_meeting {
+ public:
+  file_meeting(hello self, std::string const& path, std::span<std::byte> bytes)
+      : self_(self), path_(path), bytes_(bytes), numbers_(static_cast<std::size_t>(self.size)) {
+    std::random_device draw;
+    self_.nonce = static_cast<std::uint64_t>(draw()) << 32 | draw();
+  }
+
+  result<> run(deadline d) {
+    if (self_.rank == 0) ::unlink(path_.c_str());  // of an earlier run; what is still read of it is nobody's
+    if (auto greeted = write(greeting(self_.rank), self_.pack()); !greeted) return greeted;
+    auto met = self_.rank == 0 ? lead(d) : follow(d);
+    if (auto const mine = read_greeting(self_.rank); mine && mine->nonce == self_.nonce) {
+      ::unlink(greeting(self_.rank).c_str());  // and not that of another process, which calls itself the same
+    }
+    return met;
+  }
+
+ private:
+  static constexpr std::uint64_t record_magic = 0x3152'4f43'4f4c'4944ull;  // "DILOCOR1"
+  static constexpr double between_looks = 0.01;
+
+  [[nodiscard]] std::string greeting(int rank) const { return say({path_, ".", rank}); }
+  [[nodiscard]] error failure(cause what, std::initializer_list<piece> pieces) const {
+    return {what, self_.rank, 0, say({"diloco: rendezvous: '", path_, "': "}) + say(pieces)};
+  }
+
+  result<> lead(deadline d) {
+    std::vector<bool> has_it(numbers_.size());
+    for (bool published = false;; pause(between_looks, d)) {
+      std::vector<int> missing, slow;
+      bool changed = false;
+      for (int r = 1; r < self_.size; ++r) {
+        auto const i = static_cast<std::size_t>(r);
+        auto const found = read_greeting(r);
+        bool const there = found && found->run == self_.run && found->size == self_.size && found->rank == r;
+        if (!there && published) has_it[i] = true;
+        if (has_it[i]) continue;
+        if (!there) missing.push_back(r);
+        if (there && std::exchange(numbers_[i], found->nonce) != found->nonce) changed = true;
+        if (there) slow.push_back(r);
+      }
+      if (missing.empty() && slow.empty() && (published || self_.size == 1)) break;
+      if (missing.empty() && (changed || !published)) {
+        if (auto written = write(path_, record()); !written) return written;
+        published = true;
+      }
+      if (is_past(d)) {
+        if (published) ::unlink(path_.c_str());
+        return failure(cause::timeout, {names_of(missing.empty() ? slow : missing), " of a world of ", self_.size,
+                                        missing.empty() ? " did not take what rank 0 wrote before the deadline"
+                                                        : " did not come before the deadline"});
+      }
+    }
+    ::unlink(path_.c_str());
+    return {};
+  }
+
+  result<> follow(deadline d) {
+    for (;; pause(between_looks, d)) {
+      auto const first = read_greeting(0);
+      if (first && first->run == self_.run && first->size != self_.size) {
+        return failure(cause::disagreement, {"rank 0 has a world of ", first->size, ", rank ", self_.rank, " one of ",
+                                             self_.size, " (WORLD_SIZE)"});
+      }
+      if (first && first->run == self_.run && first->payload != self_.payload) {
+        return failure(cause::disagreement, {"rank 0 shares other bytes than rank ", self_.rank,
+                                             "; run the same program on all ranks"});
+      }
+      if (take()) return {};
+      if (auto const mine = read_greeting(self_.rank); mine && mine->nonce != self_.nonce) {
+        return failure(cause::disagreement, {"rank ", self_.rank, " (RANK) is there already; each process has a rank of "
+                                             "its own"});
+      }
+      if (is_past(d)) return late(first);
+    }
+  }
+  [[nodiscard]] error late(std::optional<hello> const& first) const {
+    if (!first) return failure(cause::timeout, {"rank 0 did not come before the deadline"});
+    if (first->run != self_.run) {
+      return failure(cause::timeout, {"there is only what another run left; rank 0 did not come before the deadline, or "
+                                      "has another run id"});
+    }
+    return failure(cause::timeout, {"rank 0 is there, and other ranks did not come before the deadline"});
+  }
+
+  /// greeting of rank 0 · everybody's numbers · the bytes · a sum: as long as is known before it is read.
+  [[nodiscard]] std::vector<std::byte> record() const {
+    auto const head = self_.pack(record_magic);
+    std::vector<std::byte> text(record_length());
+    std::copy(head.begin(), head.end(), text.begin());
+    for (std::size_t r = 0; r < numbers_.size(); ++r) hello::put(text, hello::length + 8 * r, numbers_[r]);
+    std::copy(bytes_.begin(), bytes_.end(), text.begin() + static_cast<long>(hello::length + 8 * numbers_.size()));
+    hello::put(text, text.size() - 8, hello::sum_of(std::span(text).first(text.size() - 8)));
+    return text;
+  }
+  [[nodiscard]] std::size_t record_length() const { return hello::length + 8 * numbers_.size() + bytes_.size() + 8; }
+  bool take() {
+    std::vector<std::byte> text(record_length() + 1);
+    if (read(path_, text) != record_length()) return false;
+    std::span<std::byte const> const all = std::span(text).first(record_length());
+    hello head;
+    if (!head.unpack(all.first<hello::length>(), record_magic) || head.run != self_.run || head.size != self_.size ||
+        hello::get(all, all.size() - 8) != hello::sum_of(all.first(all.size() - 8)) ||
+        hello::get(all, hello::length + 8 * static_cast<std::size_t>(self_.rank)) != self_.nonce) {
+      return false;
+    }
+    auto const payload = all.subspan(hello::length + 8 * numbers_.size(), bytes_.size());
+    std::copy(payload.begin(), payload.end(), bytes_.begin());
+    return true;
+  }
+  [[nodiscard]] std::optional<hello> read_greeting(int rank) const {
+    std::array<std::byte, hello::length + 1> text;
+    hello found;
+    if (read(greeting(rank), text) != hello::length) return std::nullopt;
+    if (!found.unpack(std::span<std::byte const>(text).first<hello::length>())) return std::nullopt;
+    return found;
+  }
+
+  /// How many bytes there are, up to the room given: a file is never asked how long it is.
+  static std::size_t read(std::string const& path, std::span<std::byte> room) {
+    descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    std::size_t got = 0;
+    while (file && got < room.size()) {
+      auto const n = ::read(file.get(), room.data() + got, room.size() - got);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) break;
+      got += static_cast<std::size_t>(n);
+    }
+    return got;
+  }
+  /// Aside, to the disk, and then under its name: nobody reads half of it.
+  [[nodiscard]] result<> write(std::string const& path, std::span<std::byte const> text) const {
+    std::string const aside = say({path, ".", self_.rank, ".part"});
+    bool good = false;
+    {
+      descriptor const file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+      good = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+             ::fsync(file.get()) == 0;
+    }
+    if (!good || ::rename(aside.c_str(), path.c_str()) != 0) {
+      return error{cause::bad_file, self_.rank, 0,
+                   say({"diloco: rendezvous: cannot write '", path, "': ", std::strerror(errno)})};
+    }
+    auto const slash = path.rfind('/');
+    std::string const folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    descriptor const place(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (place) (void)::fsync(place.get());  // some shared file systems know no such thing; the rename stands
+    return {};
+  }
+
+  hello self_;
+  std::string const& path_;
+  std::span<std::byte> bytes_;
+  std::vector<std::uint64_t> numbers_;
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace diloco

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/transport/detail/nccl_communicator.hpp>
+#include <diloco/transport/rendezvous.hpp>
+
+#include <memory>
+
+namespace diloco {
+inline namespace v0 {
+
+/// NCCL on a stream of its own, under a deadline. Wires lie in memory that the device sees; host code that reads them
+/// needs pinned memory. All of a trainer's calls come from one thread, with the device current that was when this was made.
+/// A missed deadline, an error of NCCL's or a flight that is dropped takes the communicator out of service: it is revoked
+/// (before NCCL 2.28.7 aborted, unless it is borrowed) so that no kernel waits for ever, the buffers are given up if that
+/// takes more than `give_up_seconds`, and the trainer says that it cannot go on: make a new transport, of those that are
+/// left. (ncclCommShrink would spare the new meeting; but NCCL does not tell who is missing, and all must name the same.)
+/// Several ranks on one GPU: give each process an NCCL_HOSTID of its own.
+/// No reducing_transport: which ranks add first is NCCL's choice of algorithm, by size, topology and version.
+class nccl {
+  using communicator = detail::nccl_communicator;
+  using operation = detail::nccl_operation;
+  static constexpr int everybody = detail::nccl_everybody;
+
+ public:
+  static constexpr std::string_view name = "nccl";
+  static constexpr bool receives_in_place = false;
+  static constexpr bool wires_on_device = true;  // wires are allocated where columns are
+  static constexpr double give_up_seconds = communicator::give_up_seconds;
+
+  /// Borrows: never finalized, destroyed or aborted here. Make it nonblocking (ncclConfig_t.blocking = 0), or an exchange
+  /// may wait for its peers before `wait` is called. Errors: none to borrow.
+  explicit nccl(ncclComm_t handle) : nccl(borrow(handle).value()) {}
+  [[nodiscard]] static result<nccl> borrow(ncclComm_t handle) {
+    int rank = 0, size = 0;
+    ncclResult_t code = handle == nullptr ? ncclInvalidArgument : ncclCommUserRank(handle, &rank);
+    if (code == ncclSuccess) code = ncclCommCount(handle, &size);
+    if (code != ncclSuccess) return detail::nccl_failure(code, "the communicator given cannot be used");
+    return adopt(handle, false, rank, size);
+  }
+
+  /// Collective: the ranks meet at a tcp_store or a file_store, and make a communicator. Errors: those of the meeting;
+  /// a rank that does not join in time.
+  template <store Store>
+  explicit nccl(Store const& s, double seconds = 60) : nccl(make(s, seconds).value()) {}
+  template <store Store>
+  [[nodiscard]] static result<nccl> make(Store const& s, double seconds = 60) {
+    deadline const d = deadline_after(seconds);
+    return make_until(s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
+  }
+  /// Likewise, where the caller has a way to give everybody the bytes of rank 0: broadcast(std::span<std::byte>),
+  /// which returns nothing or result<>.
+  template <class Broadcast>
+  requires std::invocable<Broadcast&, std::span<std::byte>>
+  [[nodiscard]] static result<nccl> make(int rank, int size, Broadcast&& broadcast, double seconds = 60) {
+    return make_until(rank, size, broadcast, deadline_after(seconds));
+  }
+  /// Likewise, of an id that all ranks have.
+  [[nodiscard]] static result<nccl> make(ncclUniqueId const& id, int rank, int size, double seconds = 60) {
+    return join(id, rank, size, deadline_after(seconds));
+  }
+
+  [[nodiscard]] int rank() const { return state_->rank; }
+  [[nodiscard]] int size() const { return state_->size; }
+
+  /// What was enqueued on executor.stream so far comes before the next exchange. Order: enqueues only. Errors: in that
+  /// exchange's wait.
+  template <class E>
+  requires requires(E const& e) { { e.stream } -> std::convertible_to<cudaStream_t>; }
+  void after(E const& executor) { state_->after(executor.stream); }
+
+  /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what reads them.
+  class arrival {
+   public:
+    [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
+    [[nodiscard]] std::span<std::byte const> wire(int k) const {
+      if (partner_ != everybody) {
+        bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
+        return own ? memory_.send.bytes() : memory_.receive.bytes();
+      }
+      std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
+      return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
+    }
+    void done() {}
+    result<wires> reclaim(deadline) && { return std::move(memory_); }
+
+   private:
+    friend class nccl;
+    arrival(std::shared_ptr<communicator> state, operation&& o)
+        : state_(std::move(state)), memory_(std::move(o.memory)), partner_(o.partner) {}
+    std::shared_ptr<communicator> state_;
+    wires memory_;
+    int partner_;
+  };
+
+  /// An exchange on its way. Dropped before it is over, it takes the communicator with it, and its buffers are given up.
+  class pending {
+   public:
+    pending(pending&&) noexcept = default;
+    pending& operator=(pending&& other) noexcept {
+      drop();
+      state_ = std::move(other.state_);
+      operation_ = std::move(other.operation_);
+      return *this;
+    }
+    ~pending() { drop(); }
+
+    /// Returns at the deadline, or up to `give_up_seconds` later where NCCL has to be stopped.
+    result<arrival> wait(deadline d) {
+      if (operation_->refused) return refusal();
+      for (int polls = 0;; ++polls) {
+        auto const over = state_->look(*operation_);
+        if (!over) return lost(over.error());
+        if (*over) break;
+        if (detail::is_past(d)) return lost(late());
+        // Ranks share cores in tests and on laptops: after a short spin, let the others in.
+        if (polls > 64) std::this_thread::yield();
+      }
+      auto const done = std::exchange(operation_, nullptr);
+      state_->end(*done);
+      return arrival(std::exchange(state_, nullptr), std::move(*done));
+    }
+
+   private:
+    friend class nccl;
+    pending(std::shared_ptr<communicator> state, operation&& o)
+        : state_(std::move(state)), operation_(std::make_unique<operation>(std::move(o))) {
+      state_->begin(*operation_);
+    }
+    [[nodiscard]] error at(cause what, std::string_view text) const {
+      auto const& tag = operation_->tag;
+      return {what, state_->rank, static_cast<long>(tag.round),
+              say({"diloco: nccl: round ", tag.round, " phase ", tag.phase, ": ", text})};
+    }
+    [[nodiscard]] error late() const {
+      if (operation_->partner != everybody)
+        return at(cause::timeout, say({"rank ", operation_->partner, " did not arrive before the deadline"}));
+      return at(cause::timeout, "not every rank arrived before the deadline (NCCL does not tell which)");
+    }
+    [[nodiscard]] error refusal() const {
+      return at(cause::wrong_state, "the communicator is out of service since: " + state_->broken->message);
+    }
+    error lost(error e) {
+      if (!state_->broken) state_->broken = e;
+      if (!state_->give_up()) leak();
+      forget();
+      return e;
+    }
+    void drop() {
+      if (operation_ == nullptr) return;
+      if (!operation_->refused) {
+        auto const over = state_->look(*operation_);
+        if (over && !*over) state_->broken = at(cause::wrong_state, "the exchange was dropped before it was over");
+#if DILOCO_NCCL_REVOKES
+        if (state_->broken) state_->stop();  // peers would wait for this rank, and cudaFree for the kernel
+#endif
+        if (state_->broken && !state_->quiet) leak();
+      }
+      forget();
+    }
+    void forget() {
+      state_->end(*operation_);
+      operation_.reset();
+      state_.reset();
+    }
+    /// NCCL may still write into the buffers, today or never.
+    void leak() {
+      operation_->memory.send.leak();
+      operation_->memory.receive.leak();
+    }
+    std::shared_ptr<communicator> state_;
+    std::unique_ptr<operation> operation_;
+  };
+
+  /// Exchanges run one after the other on each rank, also those of different pairs: rounds keep the order that this needs.
+  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return {state_, {std::move(w), tag}}; }
+  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) { return {state_, {std::move(w), tag, everybody, true}}; }
+  [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
+    return {state_, {std::move(w), tag, partner, false, partner == rank()}};
+  }
+
+ private:
+  explicit nccl(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
+
+  static result<nccl> adopt(ncclComm_t handle, bool owned, int rank, int size) {
+    auto state = std::make_shared<communicator>(handle, owned, rank, size);
+    if (state->broken) return *state->broken;
+    return nccl(std::move(state));
+  }
+  static result<nccl> make_until(int rank, int size, auto&& broadcast, deadline d) {
+    ncclUniqueId id{};
+    if (auto good = check_place(rank, size); !good) return good.error();
+    ncclResult_t const code = rank == 0 ? ncclGetUniqueId(&id) : ncclSuccess;
+    if (code != ncclSuccess) id = {};
+    auto const bytes = std::as_writable_bytes(std::span(id.internal));
+    if constexpr (std::same_as<decltype(broadcast(bytes)), result<>>) {
+      if (auto shared = broadcast(bytes); !shared) return shared.error();
+    } else {
+      broadcast(bytes);
+    }
+    if (code != ncclSuccess) return detail::nccl_failure(code, "ncclGetUniqueId failed");
+    if (std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{}; })) {
+      return error{cause::transport, rank, 0, "diloco: nccl: rank 0 has no unique id to share; its own error says why"};
+    }
+    return join(id, rank, size, d);
+  }
+  static result<> check_place(int rank, int size) {
+    if (size >= 1 && rank >= 0 && rank < size) return {};
+    return error{cause::bad_setting, rank, 0, say({"diloco: nccl: there is no rank ", rank, " in a world of ", size})};
+  }
+  static result<nccl> join(ncclUniqueId const& id, int rank, int size, deadline d) {
+    if (auto good = check_place(rank, size); !good) return good.error();
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclComm_t handle = nullptr;
+    ncclResult_t code = ncclCommInitRankConfig(&handle, size, id, rank, &config);
+    while (code == ncclInProgress && !detail::is_past(d)) {
+      detail::pause(0.001, d);
+      if (auto const asked = ncclCommGetAsyncError(handle, &code); asked != ncclSuccess) code = asked;
+    }
+    if (code == ncclSuccess) return adopt(handle, true, rank, size);
+    auto const where = say({"rank ", rank, " did not join a world of ", size});
+    error e = detail::nccl_failure(code, where, handle, rank);
+    if (code == ncclInProgress) {
+      e.what = cause::timeout;
+      e.message = say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)"});
+    }
+    if (code == ncclInvalidUsage) e.message += "; ranks that share a GPU need an NCCL_HOSTID each";
+    // It frees what there is, and may wait for it; nobody waits for that.
+    if (handle != nullptr) std::thread([handle] { ncclCommAbort(handle); }).detach();
+    return e;
+  }
+
+  std::shared_ptr<communicator> state_;
+};
+
+}  // namespace v0
+}  // namespace diloco
