@@ -18,13 +18,15 @@ function(diloco_cuda_test_options target)
   set_target_properties(${target} PROPERTIES CUDA_ARCHITECTURES "${test_architectures}")
 endfunction()
 
-# `test`: over memory of the device. `suite`: with pinned memory behind every `new`, for tests that keep tensors on the host.
-foreach(kind IN ITEMS test suite)
-  add_library(diloco_cuda_${kind}_main OBJECT support/cuda_${kind}_main.cu)
-  target_link_libraries(diloco_cuda_${kind}_main PUBLIC doctest::doctest diloco::cuda)
-  target_include_directories(diloco_cuda_${kind}_main PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
-  diloco_cuda_test_options(diloco_cuda_${kind}_main)
-endforeach()
+# Over memory of the device; and with pinned memory behind every `new`, for suites that keep tensors on the host. The second is
+# no file for nvcc, which takes `operator new` for a device's.
+add_library(diloco_cuda_test_main OBJECT support/cuda_test_main.cu)
+target_link_libraries(diloco_cuda_test_main PUBLIC doctest::doctest diloco::cuda)
+diloco_cuda_test_options(diloco_cuda_test_main)
+add_library(diloco_cuda_suite_main OBJECT support/cuda_suite_main.cpp)
+target_link_libraries(diloco_cuda_suite_main PUBLIC doctest::doctest diloco::cuda PRIVATE diloco_dev)
+target_include_directories(diloco_cuda_suite_main PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
+target_include_directories(diloco_cuda_suite_main SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 
 file(GLOB sources CONFIGURE_DEPENDS cuda/*.cu)
 foreach(source IN LISTS sources)

@@ -41,7 +41,7 @@ inline std::uint64_t digest(std::vector<float> const& v) { return diloco::digest
 
 using support::main_executor;
 
-#if defined(__CUDACC__)
+#if DILOCO_TEST_ON_DEVICE
 /// Calls f with the device: the host's executors have builds of their own.
 template <class F>
 void on_each_executor(F&& f) {

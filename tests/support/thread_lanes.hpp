@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#if defined(__CUDACC__)
+#if DILOCO_TEST_ON_DEVICE
 using lane_threads = support::main_executor;  // which has 32 lanes, and no use for threads in their place
 #else
 
