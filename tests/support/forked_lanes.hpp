@@ -39,16 +39,16 @@ struct forked_lanes {
     pthread_getattr_np(pthread_self(), &attributes);
     pthread_attr_getstack(&attributes, &begin, &bytes);
     pthread_attr_destroy(&attributes);
-    return static_cast<char*>(begin) + bytes;
+    // A thread's own block lies at the end of its stack.
+    return static_cast<char*>(begin) + bytes - (gettid() == getpid() ? 0 : 4096);
   }
   template <class Kernel>
   [[noreturn, gnu::noinline]] static void run(std::size_t n, Kernel kernel, char* end) {
-    // Not the argument's copy on the stack above, nor the thread's own block at its end.
+    // The argument's copy lies on that stack, too.
     static unsigned char kept[sizeof(Kernel)];
     std::memcpy(kept, &kernel, sizeof kernel);
     auto* const frames = static_cast<char*>(__builtin_frame_address(0)) + 64;
-    std::size_t const block = 8192;
-    if (end > frames + block) std::memset(frames, 0xee, static_cast<std::size_t>(end - frames) - block);
+    std::memset(frames, 0xee, static_cast<std::size_t>(end - frames));
     alignas(Kernel) unsigned char own[sizeof(Kernel)];
     std::memcpy(own, kept, sizeof kept);
     Kernel const& again = *reinterpret_cast<Kernel const*>(own);
