@@ -6,15 +6,14 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 
 namespace support {
 
 /// Cuts one piece of memory, which it does not own, into blocks: sizes are powers of two, a freed block waits for the next
-/// request of its size, and what a block is for stands beside the memory and not in it. For the memory that a device reads
-/// and writes behind every `new` of a test (support/arena_new.hpp). Never destroyed: statics of a suite end after it.
+/// request of its size, and how large each is stands at the end, behind all of them. For the memory that a device reads
+/// and writes behind every `new` of a test (support/arena_new.hpp). Nothing is left to destroy: statics of a suite end after it.
 class arena {
  public:
   static constexpr std::size_t unit = 256;  // no smaller block; a warp's row of floats lies in one or two
@@ -23,10 +22,8 @@ class arena {
   /// `memory` aligned to largest_alignment.
   arena(std::byte* memory, std::size_t bytes)
       : begin_(memory),
-        bytes_(bytes / unit * unit),
-        class_of_(static_cast<std::uint8_t*>(std::calloc(bytes / unit + 1, 1))) {
-    if (class_of_ == nullptr) bytes_ = 0;
-  }
+        bytes_(bytes / (unit + 1) * unit),
+        class_of_(reinterpret_cast<std::uint8_t*>(memory + bytes_)) {}
 
   /// Null where there is no room for it.
   [[nodiscard]] void* take(std::size_t bytes, std::size_t alignment) noexcept {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Replaces `new` and `delete` of the whole program: from the arena in use, and from malloc where there is none or it is full.
-// For one file of a program. The other forms (arrays, nothrow) call these, as the standard asks of them.
+// For one file of a program.
 #pragma once
 
 #include "support/arena.hpp"
 
+#include <cstdlib>
 #include <new>
 
 namespace support {
@@ -27,13 +28,36 @@ inline arena* arena_in_use = nullptr;
     std::free(p);
 }
 
+inline void* allocate(std::size_t bytes, std::align_val_t alignment) {
+  return allocate(bytes, std::max<std::size_t>(static_cast<std::size_t>(alignment), sizeof(void*)));
+}
+inline constexpr std::size_t usual_alignment = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+inline void* allocate_quietly(std::size_t bytes, auto alignment) noexcept try {
+  return allocate(bytes, alignment);
+} catch (std::bad_alloc const&) {
+  return nullptr;
+}
 }  // namespace support
 
-void* operator new(std::size_t bytes) { return support::allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return support::allocate(bytes, std::max<std::size_t>(static_cast<std::size_t>(alignment), sizeof(void*)));
-}
+// Each form by itself: those of a sanitizer would not call one another.
+using quietly = std::nothrow_t const&;
+void* operator new(std::size_t n) { return support::allocate(n, support::usual_alignment); }
+void* operator new[](std::size_t n) { return support::allocate(n, support::usual_alignment); }
+void* operator new(std::size_t n, std::align_val_t a) { return support::allocate(n, a); }
+void* operator new[](std::size_t n, std::align_val_t a) { return support::allocate(n, a); }
+void* operator new(std::size_t n, quietly) noexcept { return support::allocate_quietly(n, support::usual_alignment); }
+void* operator new[](std::size_t n, quietly) noexcept { return support::allocate_quietly(n, support::usual_alignment); }
+void* operator new(std::size_t n, std::align_val_t a, quietly) noexcept { return support::allocate_quietly(n, a); }
+void* operator new[](std::size_t n, std::align_val_t a, quietly) noexcept { return support::allocate_quietly(n, a); }
 void operator delete(void* p) noexcept { support::release(p); }
-void operator delete(void* p, std::align_val_t) noexcept { support::release(p); }
+void operator delete[](void* p) noexcept { support::release(p); }
 void operator delete(void* p, std::size_t) noexcept { support::release(p); }
+void operator delete[](void* p, std::size_t) noexcept { support::release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { support::release(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { support::release(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { support::release(p); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { support::release(p); }
+void operator delete(void* p, quietly) noexcept { support::release(p); }
+void operator delete[](void* p, quietly) noexcept { support::release(p); }
+void operator delete(void* p, std::align_val_t, quietly) noexcept { support::release(p); }
+void operator delete[](void* p, std::align_val_t, quietly) noexcept { support::release(p); }

@@ -24,7 +24,8 @@ support::arena* pinned_arena() {
   void* const memory = std::aligned_alloc(support::arena::largest_alignment, arena_bytes);
   if (!done(cudaDeviceGetAttribute(&same_pointers, cudaDevAttrCanUseHostPointerForRegisteredMem, 0),
             "cudaDeviceGetAttribute") ||
-      !done(cudaHostRegister(memory, arena_bytes, cudaHostRegisterPortable), "cudaHostRegister"))
+      !done(cudaHostRegister(memory, arena_bytes, cudaHostRegisterMapped | cudaHostRegisterPortable),
+            "cudaHostRegister"))
     return nullptr;
   if (same_pointers == 0) {
     std::puts("kernels do not reach pinned memory by the host's pointers on this device");
