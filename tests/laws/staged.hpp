@@ -69,9 +69,9 @@ struct staged_wire {
   struct given {
     float const* const* rows;
     template <lanes L>
-    DILOCO_HD void fill(L l, tile const& t, float* to) const {
+    DILOCO_HD void fill(L, tile const& t, float* to) const {
       float const* const from = rows[t.row] + t.begin;
-      for_each_element(l, t, [&](std::size_t i) { to[i] = from[i]; });
+      for_each_element(L{}, t, [&](std::size_t i) { to[i] = from[i]; });
     }
   };
   struct nothing {
@@ -82,8 +82,8 @@ struct staged_wire {
     received_wires<C> wires;
     tile const* tiles;
     template <lanes L>
-    DILOCO_HD void operator()(L l, std::size_t index) const {
-      wires.prepare(l, tiles[index]);
+    DILOCO_HD void operator()(L, std::size_t index) const {
+      wires.prepare(L{}, tiles[index]);
     }
   };
   /// Row of the first value that cannot be sent, or frame::no_row.
