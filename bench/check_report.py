@@ -79,6 +79,13 @@ class page(unittest.TestCase):
             self.assertTrue(line in text, line)
         self.assertEqual(self.row(text, "device"), ["device", "TEST DATA"])
 
+    def test_a_run_that_was_cut_short_keeps_what_it_wrote(self):
+        whole = json.dumps({k: MADE_UP[k] for k in ("context", "benchmarks")}, indent=1)
+        cut = whole[:whole.index('"sweep_b/')].rstrip().removesuffix('"run_name":').rstrip(" {\n")
+        text = self.page_of({"sweep.json": cut, "round.json": "", "peers.json": '{"context": {"caches": [{'})
+        self.assertEqual(self.row(text, "`inner_step/adamw`")[2], "3.00")
+        self.assertEqual(self.row(text, "`sweep_b/absmax8/256/K:2`")[2], device_table.NOT_YET)
+
     def test_the_compressors_are_those_that_are_timed(self):
         listed = (HERE / "sweeps.hpp").read_text(encoding="utf-8").split("for_common_compressors")[1].split("for_other")[0]
         self.assertEqual(len(re.findall(r"\bf\(", listed)), len(device_table.COMPRESSORS))

@@ -34,13 +34,24 @@ def name_of(run):
     return re.sub(r"/(iterations:\d+|manual_time)", "", run["run_name"])
 
 
+def read(path):
+    """The JSON of a run; of one that ran out of time, what it had written by then."""
+    text = path.read_text(encoding="utf-8")
+    for attempt in (text, text[:text.rfind("}") + 1] + "]}"):
+        try:
+            return json.loads(attempt)
+        except json.JSONDecodeError:
+            pass
+    return {"context": {}, "benchmarks": []}
+
+
 class results:
     """Runs by name, contexts and the peers' rows of a folder."""
 
     def __init__(self, folder):
         self.runs, self.context, self.peers, self.texts = {}, {}, {}, {}
         for path in sorted(folder.glob("*.json")):
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read(path)
             if isinstance(document, list):
                 self.peers.update({(r["torch_work"], r["diloco_work"]): r for r in document})
                 continue
