@@ -71,11 +71,12 @@ class listened {
 };
 
 /// Scatter–gather in a world of one: the worker's part and the owner's part both run.
-template <class Executor, class Inner, class Outer, class Compressor, class Feedback = error_feedback>
+template <class Executor, class Inner, class Outer, class Compressor, class Feedback = error_feedback,
+          class Combine = weighted_mean>
 std::vector<std::uint64_t> digests() {
   model<Executor> m;
   using trainer_type =
-      DiLoCo<Inner, Outer, Compressor, listened, Feedback, weighted_mean, scatter_gather, every, Executor, silent>;
+      DiLoCo<Inner, Outer, Compressor, listened, Feedback, Combine, scatter_gather, every, Executor, silent>;
   std::vector<std::uint64_t> all;
   trainer_type trainer({.transport = listened(all), .schedule = every(2), .executor = m.executor}, m.parameters);
   all.push_back(trainer.digest());
