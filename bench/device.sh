@@ -4,15 +4,31 @@
 # times the benches. Writes into a folder: the tests' reports, one JSON per bench, and a table of all figures.
 #
 #   sh bench/device.sh OUT [PYTHON]      PYTHON: an interpreter with a CUDA build of PyTorch, for the comparison
-#   DILOCO_DEVICE_PROGRAMS=FOLDER        programs that were built elsewhere, in place of configuring and building
+#   sh bench/device.sh --build           builds only, for a machine that has the device and no compiler (sm_90 without a device)
+#   DILOCO_DEVICE_PROGRAMS=build/cuda    there: those programs, in place of configuring and building
 set -eu
 
-[ $# -ge 1 ] || { echo "usage: sh bench/device.sh OUT [PYTHON]" >&2; exit 1; }
+[ $# -ge 1 ] || { echo "usage: sh bench/device.sh OUT [PYTHON], or --build" >&2; exit 1; }
 here=$(cd "$(dirname "$0")/.." && pwd)
+tests='round laws_wire laws_staged laws_optimizer system_rounds whole_tensor'
+benches='sweep round thrust_by_parts'
+build() { # folder for reports
+  (cd "$here" && cmake --preset cuda >"$1/configure.txt")
+  targets='diloco_peer_cuda'
+  for t in $tests; do targets="$targets cuda.$t"; done
+  for b in $benches; do targets="$targets bench_cuda_$b"; done
+  # shellcheck disable=SC2086
+  cmake --build "$here/build/cuda" --target $targets >"$1/build.txt"
+}
+if [ "$1" = --build ]; then
+  mkdir -p "$here/build"
+  build "$here/build"
+  exit 0
+fi
+nvidia-smi >/dev/null 2>&1 || { echo "device.sh: no CUDA device here (nvidia-smi finds none), so nothing was measured" >&2; exit 77; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 python=${2:-}
-nvidia-smi >/dev/null 2>&1 || { echo "device.sh: no CUDA device here (nvidia-smi finds none), so nothing was measured" >&2; exit 77; }
 
 start=$(date +%s)
 # Seconds for the next program: what it may take, and no more than is left of nine and a half minutes.
@@ -22,19 +38,12 @@ allowed() {
   [ "$1" -lt $left ] && echo "$1" || echo $left
 }
 
-tests='round laws_wire laws_staged laws_optimizer system_rounds whole_tensor'
-benches='sweep round thrust_by_parts'
-build=${DILOCO_DEVICE_PROGRAMS:-}
-if [ -z "$build" ]; then
-  build=$here/build/cuda
-  (cd "$here" && cmake --preset cuda >"$out/configure.txt")
-  targets='diloco_peer_cuda'
-  for t in $tests; do targets="$targets cuda.$t"; done
-  for b in $benches; do targets="$targets bench_cuda_$b"; done
-  # shellcheck disable=SC2086
-  cmake --build "$build" --target $targets >"$out/build.txt"
+programs=${DILOCO_DEVICE_PROGRAMS:-}
+if [ -z "$programs" ]; then
+  build "$out"
+  programs=$here/build/cuda
 fi
-find_program() { find "$build" -name "$1" -type f -perm -u+x | head -n 1; }
+find_program() { find "$programs" -name "$1" -type f -perm -u+x | head -n 1; }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.mem,clocks.max.sm --format=csv >"$out/device.csv"
 date -u '+%Y-%m-%d %H:%M UTC' >"$out/date.txt"
