@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every other block compressor.
+// Block compressors to narrower floats and integers: the others of them.
 #include "round.cuh"
 
 namespace {
@@ -9,14 +9,8 @@ using namespace cuda_round;
 TEST_CASE_TEMPLATE_DEFINE("the device gives the host's bits and bytes: blocks", W, compressor_bits) {
   check_compressor<W>();
 }
-using rotated = hadamard<64, absmax<4, 128>>;
-using two_scales = sign<512, sign_scale::two_means>;
-using by_length = qsgd<8, 128, qsgd_norm::l2>;
-using stochastic = natural<natural_rounding::stochastic>;
 TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<f16>, with<bf16>, with<scaled_f16<>>, with<absmax<8>>, with<absmax<4>>,
                           with<absmax<2>, no_feedback>, with<min_max<8>>, with<e4m3<>>, with<e5m2<>>, with<e3m0<>>,
                           with<mxfp8>, with<mxfp6>, with<mxfp4>);
-TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<lloyd_max<3>>, with<dynamic8<>>, with<two_scales>, with<natural<>>,
-                          with<stochastic>, with<qsgd<4>>, with<by_length>, with<rotated>);
 
 }  // namespace
