@@ -9,7 +9,7 @@ set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
 set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda" CACHE STRING "Optional parts that are built where their package is found")
 set(DILOCO_TEST_KINDS "static;unit;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
-set(DILOCO_CUDA_TESTS "round;whole_tensor" CACHE STRING "Programs of tests/cuda that are built; ALL takes nvcc half an hour")
+set(DILOCO_CUDA_TESTS "round;whole_tensor" CACHE STRING "Programs of tests/cuda that are built; ALL takes nvcc twenty minutes")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
 option(DILOCO_TEST_PRECOMPILE "Tests share a precompiled header" OFF)
 set(DILOCO_TEST_O3 "" CACHE STRING "Regular expression: tests that compile at -O3, whatever the rest does")

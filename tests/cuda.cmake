@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Programs of tests/cuda, and the gate on stack and spills of every kernel (cost/kernels.cu). Most of them are the suites of
-# laws/, golden/ and system/ once more, on a device: laws_wire.cu is laws/wire.cpp. All of them take nvcc half an hour, so only
+# laws/, golden/ and system/ once more, on a device: laws_wire.cu is laws/wire.cpp. All of them take nvcc twenty minutes, so only
 # preset cuda builds them (DILOCO_CUDA_TESTS).
 find_package(CUDAToolkit QUIET) # cuBLAS, for the test of it
 find_program(nvidia_smi nvidia-smi NO_CACHE)
