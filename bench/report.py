@@ -4,6 +4,7 @@
 
   bench_sweep --benchmark_repetitions=5 --benchmark_format=json > sweep.json
   report.py sweep.json [more.json …]
+  report.py --device FOLDER           the page docs/results/gpu.md, from what device.sh wrote
 
 With repetitions the median is taken. Each file becomes one table; the machine is named once, from the first file.
 """
@@ -12,6 +13,9 @@ import json
 import pathlib
 import re
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import device_table  # noqa: E402
 
 # Share of the triad that a sweep over 2^24 parameters should reach: the figures of the project's goals.
 TARGETS = [
@@ -75,8 +79,15 @@ def table(document):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=pathlib.Path)
-    documents = [json.loads(path.read_text()) for path in parser.parse_args().files]
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    parser.add_argument("--device", type=pathlib.Path, metavar="FOLDER")
+    options = parser.parse_args()
+    if options.device:
+        print(device_table.page(options.device), end="")
+        return 0
+    if not options.files:
+        parser.error("name a file, or --device FOLDER")
+    documents = [json.loads(path.read_text()) for path in options.files]
     print(machine(documents[0]["context"]) + "\n")
     for document in documents:
         print(table(document) + "\n")

@@ -17,7 +17,7 @@ if(DILOCO_TESTS)
   diloco_dev_dependency(doctest https://github.com/doctest/doctest.git v2.4.9
                         FIND GLOBAL OPTIONS DOCTEST_WITH_TESTS DOCTEST_NO_INSTALL)
 endif()
-if(DILOCO_BENCH)
+if(DILOCO_BENCH OR DILOCO_BENCH_CUDA)
   diloco_dev_dependency(benchmark https://github.com/google/benchmark.git v1.7.1
                         FIND GLOBAL OPTIONS BENCHMARK_ENABLE_TESTING BENCHMARK_ENABLE_INSTALL)
 endif()

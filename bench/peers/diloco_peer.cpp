@@ -11,53 +11,25 @@
 #include <diloco/executor/omp.hpp>
 #endif
 
-#include <algorithm>
+#include "peer.hpp"
+
 #include <barrier>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <iostream>
-#include <map>
-#include <memory>
-#include <sstream>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
 namespace {
 
-constexpr std::size_t parameters = 16'777'216;
-constexpr int workers = 2, warm_up = 2;
-using milliseconds = std::vector<double>;
-
-/// A GPT's separately allocated tensors, the largest 2.5 M elements and the smallest 256, as in pytorch_peer.py.
-std::vector<std::vector<std::size_t>> shapes_of_a_gpt() {
-  std::size_t const width = 384;
-  std::vector<std::vector<std::size_t>> shapes;
-  for (int layer = 0; layer < 8; ++layer) {
-    shapes.insert(shapes.end(), {{width}, {width}, {3 * width, width}, {3 * width}, {width, width}, {width}});
-    shapes.insert(shapes.end(), {{width}, {width}, {4 * width, width}, {4 * width}, {width, 4 * width}, {width}});
-  }
-  shapes.insert(shapes.end(), {{width}, {width}, {256, width}});
-  std::size_t left = parameters;
-  for (auto const& s : shapes) left -= s[0] * (s.size() > 1 ? s[1] : 1);
-  shapes.push_back({left / width, width});
-  if (left % width != 0) shapes.push_back({left % width});
-  return shapes;
-}
+using namespace peer;
+constexpr int workers = 2;
 
 /// Tensors of a layout, each in its own allocation, filled with noise of a given size.
 class tensors {
  public:
   tensors(std::string const& layout, float scale) {
-    auto const shapes = layout == "flat" ? std::vector<std::vector<std::size_t>>{{parameters}} : shapes_of_a_gpt();
     std::uint64_t state = 88172645463325252ull;
-    for (auto const& shape : shapes) {
-      std::size_t const size = shape[0] * (shape.size() > 1 ? shape[1] : 1);
-      std::vector<float>& values = values_.emplace_back(size);
+    for (shape const& s : shapes_of(layout, parameters)) {
+      std::vector<float>& values = values_.emplace_back(size_of(s));
       for (float& v : values) v = scale * noise(state);
-      list_.push_back({.name = "t" + std::to_string(list_.size()), .shape = shape, .data = values.data()});
+      list_.push_back({.name = "t" + std::to_string(list_.size()), .shape = s, .data = values.data()});
     }
   }
   [[nodiscard]] std::vector<diloco::tensor> const& list() const { return list_; }
@@ -70,14 +42,6 @@ class tensors {
   }
 
  private:
-  /// The sum of four uniforms: close enough to Gaussian, symmetric, unit variance.
-  static float noise(std::uint64_t& state) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    float sum = 0;
-    for (int i = 0; i < 4; ++i) sum += static_cast<float>(state >> (16 * i) & 0xffff) / 65535.0f - 0.5f;
-    return 1.7320508f * sum;
-  }
-
   std::vector<std::vector<float>> values_;
   std::vector<diloco::tensor> list_;
 };
@@ -148,8 +112,6 @@ milliseconds whole_outer(int repeat) {
   return times[0];
 }
 
-using works = std::map<std::string, std::function<milliseconds(int)>>;
-
 template <class Executor>
 works all_works(Executor executor) {
   works all;
@@ -184,32 +146,11 @@ works works_on(int threads) {
 #endif
 }
 
-void answer(works const& all, std::string const& work, int repeat) {
-  auto const found = all.find(work);
-  if (found == all.end()) throw std::runtime_error("unknown work '" + work + "'");
-  std::ostringstream line;
-  line << "{\"work\": \"" << work << "\", \"ms\": [";
-  milliseconds const samples = found->second(repeat);
-  for (std::size_t i = 0; i < samples.size(); ++i) line << (i == 0 ? "" : ", ") << samples[i];
-  std::cout << line.str() << "]}" << std::endl;
-}
-
-int number_after(std::vector<std::string> const& arguments, std::string const& flag, int otherwise) {
-  auto const at = std::find(arguments.begin(), arguments.end(), flag);
-  return at == arguments.end() || at + 1 == arguments.end() ? otherwise : std::atoi((at + 1)->c_str());
-}
-
 }  // namespace
 
 int main(int argc, char** argv) try {
   std::vector<std::string> const arguments(argv + 1, argv + argc);
-  works const all = works_on(number_after(arguments, "--threads", 1));
-  if (std::find(arguments.begin(), arguments.end(), "--serve") != arguments.end()) {
-    std::string work;
-    for (int repeat = 0; std::cin >> work >> repeat;) answer(all, work, repeat);
-  } else {
-    for (auto const& entry : all) answer(all, entry.first, number_after(arguments, "--repeat", 7));
-  }
+  run(works_on(std::atoi(after(arguments, "--threads", "1").c_str())), arguments);
   return 0;
 } catch (std::exception const& e) {
   std::fprintf(stderr, "diloco_peer: %s\n", e.what());

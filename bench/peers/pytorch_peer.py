@@ -4,11 +4,12 @@
 
     /usr/bin/python3 pytorch_peer.py [--threads 1|2] [--repeat 7]    every work once, one JSON line each
     /usr/bin/python3 pytorch_peer.py --serve                         reads "WORK REPEAT" lines from standard input
+    python3 pytorch_peer.py --device cuda [--parameters 268435456]   the work of one process, timed with CUDA events
     a line it writes: {"work": "local_outer_flat_fresh", "ms": [74.1, 73.8]}
 
 The outer step comes in three spellings: `fresh` allocates Δ every round as DiLoCo loops in PyTorch are written
 (param.grad = anchor - param), `reuse` writes it into a kept gradient, `foreach` uses the multi-tensor functions.
-Workers count alike, so PyTorch has no weights to multiply. Fused AdamW is CUDA-only in PyTorch 1.13.
+Workers count alike, so PyTorch has no weights to multiply. Fused AdamW is CUDA-only in PyTorch 1.13, and only there measured.
 Between timed steps θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a round.
 """
 import argparse
@@ -23,6 +24,8 @@ import torch
 import torch.distributed as dist
 
 PARAMETERS = 16_777_216
+PARAMETERS_ON_CUDA = 1 << 28
+DEVICE = "cpu"
 WORKERS = 2
 
 
@@ -38,28 +41,45 @@ def shapes_of_a_gpt(total, width=384, layers=8):
 
 def allocate(layout, scale):
     shapes = [(PARAMETERS,)] if layout == "flat" else shapes_of_a_gpt(PARAMETERS)
-    return [scale * torch.randn(s) for s in shapes]
+    return [torch.randn(s, device=DEVICE).mul_(scale) for s in shapes]
+
+
+def wall_milliseconds(step):
+    begin = time.perf_counter()
+    step()
+    return 1e3 * (time.perf_counter() - begin)
+
+
+def cuda_milliseconds(step):
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    step()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
 
 
 def milliseconds(step, repeat, warm_up=2, before=lambda: None):
-    """Wall time of each of `repeat` steps; `before` runs ahead of each, off the clock."""
+    """Time of each of `repeat` steps, by the wall or by CUDA events; `before` runs ahead of each, off the clock."""
+    clock = wall_milliseconds if DEVICE == "cpu" else cuda_milliseconds
     samples = []
-    for i in range(warm_up + repeat):
+    for _ in range(warm_up + repeat):
         before()
-        begin = time.perf_counter()
-        step()
-        if i >= warm_up:
-            samples.append(1e3 * (time.perf_counter() - begin))
-    return samples
+        samples.append(clock(step))
+    return samples[warm_up:]
 
 
 # ------------------------------------------------------------------------------------------------------- one process
-def adamw(layout, foreach, repeat):
+def adamw(layout, foreach, repeat, **more):
     parameters = allocate(layout, 1.0)
     for p in parameters:
         p.grad = 1e-3 * torch.randn_like(p)
-    optimizer = torch.optim.AdamW(parameters, lr=4e-4, betas=(.9, .999), weight_decay=.1, foreach=foreach)
+    optimizer = torch.optim.AdamW(parameters, lr=4e-4, betas=(.9, .999), weight_decay=.1, foreach=foreach, **more)
     return milliseconds(optimizer.step, repeat)
+
+
+def adamw_fused(layout, repeat):
+    return adamw(layout, None, repeat, fused=True)
 
 
 def sgd(layout, foreach, repeat):
@@ -194,8 +214,13 @@ LOCAL = {f"{step.__name__}_{layout}_{spelling}": lambda n, s=step, l=layout, f=f
          for step in (adamw, sgd, lion) for layout in ("flat", "list") for spelling, foreach in (("loop", False), ("foreach", True))}
 LOCAL |= {f"local_outer_{layout}_{spelling}": lambda n, l=layout, s=spelling: OuterStep(l, s).measure(n)
           for layout in ("flat", "list") for spelling in ("fresh", "reuse", "foreach")}
+FUSED = {f"adamw_{layout}_fused": lambda n, l=layout: adamw_fused(l, n) for layout in ("flat", "list")}
 GLOO = {f"whole_outer_gloo_f32_{spelling}": spelling for spelling in ("fresh", "reuse")}
-WORKS = [*LOCAL, *GLOO]
+
+
+def works():
+    """By name: what a device measures. Gloo is for processes on hosts."""
+    return LOCAL | GLOO if DEVICE == "cpu" else LOCAL | FUSED
 
 
 class Peer:
@@ -203,10 +228,11 @@ class Peer:
 
     @torch.no_grad()
     def measure(self, work, repeat):
-        if work in LOCAL:
-            return LOCAL[work](repeat)
+        known = works()
+        if work not in known:
+            sys.exit(f"pytorch_peer: unknown work '{work}' on {DEVICE}; known: {', '.join(known)}")
         if work not in GLOO:
-            sys.exit(f"pytorch_peer: unknown work '{work}'; known: {', '.join(WORKS)}")
+            return known[work](repeat)
         self.world = self.world or GlooWorld()
         return self.world.measure(GLOO[work], repeat)
 
@@ -215,11 +241,18 @@ class Peer:
 
 
 def main():
+    global DEVICE, PARAMETERS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--parameters", type=int, help="of each work; 2^24 on cpu, 2^28 on cuda")
     parser.add_argument("--threads", type=int, default=1, choices=(1, 2), help="of AdamW and the local outer step")
     parser.add_argument("--repeat", type=int, default=7, help="timed steps of each work")
     parser.add_argument("--serve", action="store_true", help="answer requests from standard input until it closes")
     options = parser.parse_args()
+    DEVICE = options.device
+    PARAMETERS = options.parameters or (PARAMETERS if DEVICE == "cpu" else PARAMETERS_ON_CUDA)
+    if DEVICE == "cuda" and not torch.cuda.is_available():
+        sys.exit("pytorch_peer: PyTorch finds no CUDA device here, so nothing was measured")
     torch.set_num_threads(options.threads)
     peer = Peer()
     if options.serve:
@@ -227,7 +260,7 @@ def main():
             work, repeat = line.split()
             peer.answer(work, int(repeat))
     else:
-        for work in WORKS:
+        for work in works():
             peer.answer(work, options.repeat)
     if peer.world:
         peer.world.close()

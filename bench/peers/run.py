@@ -3,6 +3,7 @@
 """diloco and PyTorch side by side in one run: one Markdown table of ratios.
 
     run.py --peer build/bench/peers/diloco_peer [--python /usr/bin/python3] [--alternations 5] [--json out.json]
+    run.py --device cuda --peer build/bench/cuda/diloco_peer_cuda [--parameters 268435456]
 
 Both programs stay alive and answer "WORK REPEAT" requests; the one that is not asked sleeps. The two sides of a row are
 measured back to back, first one then the other leading, so what the machine does meanwhile meets both. A row's ratio is
@@ -43,6 +44,12 @@ WHOLE_ROWS = [
     ("whole outer step, K = 2", "whole_outer_gloo_f32_fresh", "whole_outer_threads_f32"),
     ("whole outer step, K = 2", "whole_outer_gloo_f32_reuse", "whole_outer_threads_f32"),
 ]
+# On a device: PyTorch's fused AdamW, and what one process does of a round.
+CUDA_ROWS = [
+    ("AdamW, 1 tensor", "adamw_flat_fused", "adamw_flat"),
+    ("AdamW, 101 tensors", "adamw_list_fused", "adamw_list"),
+    *[row for row in LOCAL_ROWS if row[1].endswith(("_foreach", "_fresh", "_reuse"))],
+]
 
 
 class Server:
@@ -53,9 +60,12 @@ class Server:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def samples(self, work, repeat):
-        self.process.stdin.write(f"{work} {repeat}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        try:
+            self.process.stdin.write(f"{work} {repeat}\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
         if not line:
             sys.exit(f"run.py: {self.command[0]} ended while measuring {work}")
         return json.loads(line)["ms"]
@@ -96,7 +106,10 @@ class Row:
                     ratio=statistics.median(self.ratios()), best=self.best())
 
 
-def machine():
+def machine(options):
+    if options.device == "cuda":
+        ask = "import torch; print(torch.cuda.get_device_name(0) + ', CUDA ' + torch.version.cuda + ' of PyTorch')"
+        return subprocess.run([options.python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((l.split(":")[1].strip() for l in lines if l.startswith("model name")), platform.machine())
@@ -104,8 +117,12 @@ def machine():
 
 
 def measure(options, threads, rows, note):
-    torch = Server([options.python, str(HERE / "pytorch_peer.py"), "--serve", "--threads", str(threads)])
-    diloco = Server([options.peer, "--serve", "--threads", str(threads)])
+    how = ["--serve", "--threads", str(threads)]
+    on = ["--device", options.device]
+    if options.device == "cuda":
+        how += ["--parameters", str(options.parameters)]
+    torch = Server([options.python, str(HERE / "pytorch_peer.py"), *on, *how])
+    diloco = Server([options.peer, *how])
     for i in range(options.alternations):
         for row in rows:
             note(f"alternation {i + 1} of {options.alternations}, {threads} thread(s): {row.title}, {row.torch_work}")
@@ -119,7 +136,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, help="the diloco_peer program")
     parser.add_argument("--python", default=sys.executable, help="an interpreter that has torch")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], choices=(1, 2))
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--parameters", type=int, default=1 << 28, help="on a device; on the host there are 2^24")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], choices=(1, 2), help="on the host")
     parser.add_argument("--alternations", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=5, help="timed steps per request")
     parser.add_argument("--only", default="", help="rows whose work names contain this")
@@ -129,12 +148,14 @@ def main():
     chosen = lambda rows: [r for r in rows if options.only in r[1] or options.only in r[2]]
     load_before = os.getloadavg()[0]
     rows = []
-    for threads in options.threads:
-        table = LOCAL_ROWS + (WHOLE_ROWS if threads == 1 else [])
+    on_device = options.device == "cuda"
+    for threads in [1] if on_device else options.threads:
+        table = CUDA_ROWS if on_device else LOCAL_ROWS + (WHOLE_ROWS if threads == 1 else [])
         rows += measure(options, threads, [Row(*r, threads) for r in chosen(table)], note)
     version = subprocess.run([options.python, "-c", "import torch; print(torch.__version__)"], check=True,
                              capture_output=True, text=True).stdout.strip()
-    print(f"{machine()}; PyTorch {version}; N = 16,777,216 fp32; {options.alternations} alternations of "
+    elements = options.parameters if on_device else 1 << 24
+    print(f"{machine(options)}; PyTorch {version}; N = {elements:,} fp32; {options.alternations} alternations of "
           f"{options.repeat} steps, medians (range); load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after\n")
     print("| work | threads | PyTorch | ms | diloco | ms | PyTorch / diloco | best |")
     print("|---|---|---|---|---|---|---|---|")

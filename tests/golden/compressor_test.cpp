@@ -4,6 +4,7 @@
 // θ̄ = −decoded.
 
 #include "fixture.hpp"
+#include "support/executors.hpp"
 #include "tolerance.hpp"
 
 #include <doctest/doctest.h>
@@ -31,7 +32,8 @@ std::vector<std::vector<float>> through(std::vector<std::vector<float>> const& x
                                     .with_outer(diloco::plain_sgd{.lr = 1.0f})
                                     .with_compressor(Compressor{})
                                     .with_transport(diloco::alone{})
-                                    .with_schedule(diloco::manual{}),
+                                    .with_schedule(diloco::manual{})
+                                    .with_executor(support::main_executor{}),
                                 tensors);
   for (std::size_t i = 0; i < x.size(); ++i) {
     for (std::size_t k = 0; k < x[i].size(); ++k) theta[i][k] = -x[i][k];

@@ -2,57 +2,18 @@
 #pragma once
 
 #include "fixture.hpp"
+#include "support/one_of.hpp"
 
 #include <diloco/diloco.hpp>
 
-#include <array>
 #include <string>
-#include <variant>
 #include <vector>
 
 namespace golden {
 
-/// One of several optimizers, picked at run time: a trainer for each of them costs seconds of compile time. The
-/// arithmetic is the picked one's own.
-template <class... O>
-struct one_of {
-  std::variant<O...> is;
-
-  static constexpr std::string_view name = "one_of";
-  static constexpr std::array<std::string_view, 2> slots{"first", "second"};
-
-  struct step {
-    std::variant<decltype(std::declval<O const&>().at(diloco::step_context{}))...> is;
-    void operator()(float& p, float g, float& first, float& second) const {
-      std::visit(
-          [&](auto const& s) {
-            if constexpr (requires { s(p, g); })
-              s(p, g);
-            else if constexpr (requires { s(p, g, first); })
-              s(p, g, first);
-            else
-              s(p, g, first, second);
-          },
-          is);
-    }
-  };
-  [[nodiscard]] step at(diloco::step_context c) const {
-    return std::visit([&](auto const& o) { return step{o.at(c)}; }, is);
-  }
-  /// The picked one's slots: the first lies in the column "first".
-  [[nodiscard]] std::vector<std::string_view> picked_slots() const {
-    return std::visit([](auto const& o) { return std::vector<std::string_view>(o.slots.begin(), o.slots.end()); }, is);
-  }
-
-  template <class F>
-  constexpr void fields(F&& f) const {
-    std::visit([&](auto const& o) { o.fields(f); }, is);
-  }
-};
-
 using outer_optimizer =
-    one_of<diloco::sign_sgd, diloco::heavy_ball, diloco::fedadam, diloco::fedyogi, diloco::fedadagrad, diloco::slowmo,
-           diloco::bmuf, diloco::lookahead, diloco::delayed_nesterov>;
+    support::one_of<diloco::sign_sgd, diloco::heavy_ball, diloco::fedadam, diloco::fedyogi, diloco::fedadagrad,
+                    diloco::slowmo, diloco::bmuf, diloco::lookahead, diloco::delayed_nesterov>;
 
 struct named_optimizer {
   std::string name;
@@ -86,6 +47,3 @@ inline std::vector<named_optimizer> outer_optimizers(fixture const& f, std::stri
 }
 
 }  // namespace golden
-
-template <class... O>
-inline constexpr bool diloco::enable_replicated<golden::one_of<O...>> = (diloco::replicated<O> && ...);

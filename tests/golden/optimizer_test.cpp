@@ -4,6 +4,7 @@
 
 #include "family.hpp"
 #include "fixture.hpp"
+#include "support/executors.hpp"
 #include "tolerance.hpp"
 
 #include <doctest/doctest.h>
@@ -20,9 +21,12 @@ using golden::network;
 /// As the inner optimizer of a world of one without rounds: only the inner step is at work.
 template <class Optimizer>
 auto make_trainer(Optimizer const& inner, network& model) {
-  return diloco::DiLoCo(
-      diloco::recipe<>{}.with_inner(inner).with_transport(diloco::alone{}).with_schedule(diloco::manual{}),
-      model.tensors);
+  return diloco::DiLoCo(diloco::recipe<>{}
+                            .with_inner(inner)
+                            .with_transport(diloco::alone{})
+                            .with_schedule(diloco::manual{})
+                            .with_executor(support::main_executor{}),
+                        model.tensors);
 }
 
 void check_parameters(fixture const& expected, std::string const& of, network const& model, int step,

@@ -5,6 +5,7 @@
 
 #include "family.hpp"
 #include "fixture.hpp"
+#include "support/executors.hpp"
 #include "tolerance.hpp"
 
 #include <doctest/doctest.h>
@@ -60,7 +61,8 @@ std::vector<observations> play(fixture const& f, int workers, Outer const& outer
                                       .with_compressor(diloco::f32{})
                                       .with_exchange(exchange)
                                       .with_transport(std::move(transport))
-                                      .with_schedule(diloco::every(inner_steps)),
+                                      .with_schedule(diloco::every(inner_steps))
+                                      .with_executor(support::main_executor{}),
                                   model.tensors);
     for (std::size_t step = 0; step < inner_steps * rounds; ++step) {
       auto const tokens = f["tokens." + worker].at(step);

@@ -4,6 +4,7 @@
 
 #include "support.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <tuple>
@@ -159,19 +160,47 @@ struct coded {
   std::vector<std::byte> code, side;
 };
 
+/// One block through the encoder, by the lanes that own it.
 template <class C>
-coded<C> encode(C const& c, float const* x, int count) {
-  fragment<solo, C::block> f{};
-  float amax = 0;
-  for (int i = 0; i < count; ++i) {
-    f.v[i] = x[i];
-    amax = std::max(amax, std::fabs(x[i]));
+struct encode_block_kernel {
+  C compressor;
+  float const* x;  // (block)
+  block_info info;
+  wire_block to;
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t) const {
+    fragment<L, C::block> f;
+    for (int i = 0; i < f.size; ++i) f.v[i] = x[first_element<L, C::block>(l) + i];
+    compressor.encode(l, f, info, to);
   }
+};
+/// Likewise through the decoder.
+template <class C>
+struct decode_block_kernel {
+  C compressor;
+  int count;
+  wire_block_view from;
+  float* y;  // (block)
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t) const {
+    float* const mine = y + first_element<L, C::block>(l);
+    compressor.decode(l, count, from, [mine](int i, float v) { mine[i] = v; });
+  }
+};
+
+/// `element` and `who`: for compressors that draw.
+template <class C>
+coded<C> encode(C const& c, float const* x, int count, std::uint64_t element = 0, draw who = {}) {
+  std::vector<float> block(C::block);
+  std::copy_n(x, count, block.begin());
+  float amax = 0;
+  for (float v : block) amax = std::max(amax, std::fabs(v));
   // The canary behind the code must survive.
   std::size_t const bytes = C::code_bytes(static_cast<std::size_t>(count));
   coded<C> w{std::vector<std::byte>(bytes + 8, std::byte{0xA5}),
              std::vector<std::byte>(C::side_bytes + 8, std::byte{0xA5})};
-  c.encode(solo{}, f, block_info{count, amax}, wire_block{w.code.data(), w.side.data()});
+  support::call(encode_block_kernel<C>{c, block.data(), block_info{count, amax, element, who},
+                                       wire_block{w.code.data(), w.side.data()}});
   for (int i = 0; i < 8; ++i) REQUIRE(w.code[bytes + std::size_t(i)] == std::byte{0xA5});
   for (int i = 0; i < 8; ++i) REQUIRE(w.side[C::side_bytes + std::size_t(i)] == std::byte{0xA5});
   return w;
@@ -180,8 +209,7 @@ coded<C> encode(C const& c, float const* x, int count) {
 template <class C>
 std::vector<float> decode(C const& c, coded<C> const& w, int count) {
   std::vector<float> y(C::block + 8, -77.0f);
-  c.decode(solo{}, count, wire_block_view{w.code.data(), w.side.data()},
-           [&](int i, float v) { y[static_cast<std::size_t>(i)] = v; });
+  support::call(decode_block_kernel<C>{c, count, wire_block_view{w.code.data(), w.side.data()}, y.data()});
   y.resize(static_cast<std::size_t>(count));
   return y;
 }

@@ -106,14 +106,10 @@ TEST_CASE("a vote is ±1, and 0 counts as +") {
 TEST_CASE("what is drawn is unbiased, repeats for the same round and differs for another") {
   using stochastic = qsgd<2, 128>;
   std::vector<float> const x = numbers(20).many(128);
-  fragment<solo, 128> f;
   float amax = 0;
-  for (int i = 0; i < 128; ++i) amax = std::max(amax, std::fabs(f.v[i] = x[static_cast<std::size_t>(i)]));
+  for (float v : x) amax = std::max(amax, std::fabs(v));
   auto const sent = [&](std::uint64_t round, std::uint64_t seed) {
-    coded<stochastic> w{std::vector<std::byte>(32), std::vector<std::byte>(4)};
-    stochastic const c{.seed = seed};
-    c.encode(solo{}, f, block_info{128, amax, 256, {round, 1, 0}}, wire_block{w.code.data(), w.side.data()});
-    return w;
+    return encode(stochastic{.seed = seed}, x.data(), 128, 256, {round, 1, 0});
   };
   CHECK(sent(7, 3).code == sent(7, 3).code);
   CHECK(sent(7, 3).code != sent(8, 3).code);
@@ -134,16 +130,11 @@ double relative_squared_error(std::vector<float> const& x) {
   double lost = 0, all = 0;
   auto const n = static_cast<std::size_t>(C::block);
   for (std::size_t begin = 0; begin + n <= x.size(); begin += n) {
-    fragment<solo, C::block> f;
-    float amax = 0;
-    for (std::size_t i = 0; i < n; ++i) amax = std::max(amax, std::fabs(f.v[i] = x[begin + i]));
-    coded<C> w{std::vector<std::byte>(C::code_bytes(n)), std::vector<std::byte>(C::side_bytes)};
-    C{}.encode(solo{}, f, block_info{C::block, amax, begin, {}}, wire_block{w.code.data(), w.side.data()});
-    auto const y = decode(C{}, w, C::block);
+    auto const y = decode(C{}, encode(C{}, x.data() + begin, C::block, begin), C::block);
     for (std::size_t i = 0; i < n; ++i) {
-      double const d = double(f.v[i]) - double(y[i]);
+      double const d = double(x[begin + i]) - double(y[i]);
       lost += d * d;
-      all += double(f.v[i]) * double(f.v[i]);
+      all += double(x[begin + i]) * double(x[begin + i]);
     }
   }
   return lost / all;

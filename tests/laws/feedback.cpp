@@ -12,7 +12,8 @@ using namespace diloco;
 /// K workers, all weights alike; Δ of worker k in round r is given, θ̄ starts at 0 and moves by −ĝ.
 template <class C, class F, class Exchange>
 struct world {
-  using trainer_type = DiLoCo<external, plain_sgd, C, threads, F, weighted_mean, Exchange, manual, cpp, silent>;
+  using trainer_type =
+      DiLoCo<external, plain_sgd, C, threads, F, weighted_mean, Exchange, manual, main_executor, silent>;
   static constexpr std::size_t n = 5000;
 
   struct worker {

@@ -261,7 +261,7 @@ void on_its_executors(F&& f) {
   if constexpr (std::is_same_v<O, adamw> || std::is_same_v<O, plain_sgd>)
     laws::on_each_executor(f);
   else
-    f(cpp{});
+    f(laws::main_executor{});
 }
 
 TEST_CASE_TEMPLATE_DEFINE("optimizer laws", O, optimizer_laws) {

@@ -3,56 +3,17 @@
 // a forgotten correction shows. All of them go through rounds of one trainer type, which steps by whichever is named at run
 // time. Powers of two as rates make both sides round alike, and then they must agree to the bit.
 #include "support.hpp"
+#include "support/one_of.hpp"
 
 #include <functional>
-#include <variant>
 
 namespace {
 
 using namespace diloco;
 using laws::numbers;
 
-/// One of these optimizers, named at run time: each keeps its own step, and the trainer is compiled once.
-template <class... Os>
-struct any_of {
-  std::variant<Os...> chosen;
-
-  static constexpr std::string_view name = "any_of";
-  static constexpr std::array<std::string_view, 2> slots{"first", "second"};
-
-  struct step {
-    std::variant<typename Os::step...> chosen;
-    void operator()(float& p, float g, float& first, float& second) const {
-      std::visit(
-          [&](auto const& each) {
-            if constexpr (std::is_invocable_v<decltype(each), float&, float, float&, float&>)
-              each(p, g, first, second);
-            else if constexpr (std::is_invocable_v<decltype(each), float&, float, float&>)
-              each(p, g, first);
-            else
-              each(p, g);
-          },
-          chosen);
-    }
-  };
-  [[nodiscard]] step at(step_context c) const {
-    return std::visit([&](auto const& each) { return step{each.at(c)}; }, chosen);
-  }
-
-  template <class F>
-  void fields(F&& f) const {
-    std::visit([&](auto const& each) { each.fields(f); }, chosen);
-  }
-  friend bool operator==(any_of const&, any_of const&) = default;
-};
-using outer = any_of<nesterov, plain_sgd, heavy_ball, slowmo, bmuf, lookahead, delayed_nesterov, fedadam, sign_sgd>;
-
-}  // namespace
-
-template <>
-inline constexpr bool diloco::enable_replicated<outer> = true;
-
-namespace {
+using outer =
+    support::one_of<nesterov, plain_sgd, heavy_ball, slowmo, bmuf, lookahead, delayed_nesterov, fedadam, sign_sgd>;
 
 using trainer_type = laws::trainer_of<external, outer, f32, threads>;
 using anchors = std::vector<std::vector<float>>;  // after each round

@@ -144,7 +144,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
         if constexpr (std::is_same_v<C, top64> || std::is_same_v<C, low_rank<1>>)
           laws::on_each_executor(f);
         else
-          f(cpp{});
+          f(laws::main_executor{});
       };
       on_executors([&](auto executor) {
         staged_wire<C> w{{shape, {60, 40}}};

@@ -23,7 +23,7 @@ struct staged_wire {
   std::vector<std::uint64_t> scratch = std::vector<std::uint64_t>(plan.scratch_bytes() / 8 + 2);
   std::vector<float> constants = write_constants();
   std::vector<float> memory = first_memory(), next_memory = memory;
-  buffer slot = cpp{}.allocate(plan.slot_bytes());
+  buffer slot = main_executor{}.allocate(plan.slot_bytes());
 
   static std::vector<float> write_constants() {
     std::vector<float> c(constant_elements_of<C> + 1);
@@ -34,7 +34,7 @@ struct staged_wire {
   std::vector<float> first_memory() {
     std::vector<float> m(plan.memory_elements() + 1);
     if constexpr (agrees_on_memory<C>)
-      cpp{}.for_each(plan.slices().size(), agree_kernel<C>{received({}, {}, 0), m.data()});
+      main_executor{}.for_each(plan.slices().size(), agree_kernel<C>{received({}, {}, 0), m.data()});
     return m;
   }
 
@@ -67,22 +67,33 @@ struct staged_wire {
   }
 
   struct given {
-    std::vector<std::vector<float>> const* values;
+    float const* const* rows;
     template <lanes L>
-    void fill(L, tile const& t, float* to) const {
-      std::copy_n((*values)[t.row].data() + t.begin, t.count, to);
+    DILOCO_HD void fill(L, tile const& t, float* to) const {
+      float const* const from = rows[t.row] + t.begin;
+      for_each_element(L{}, t, [&](std::size_t i) { to[i] = from[i]; });
     }
   };
   struct nothing {
     template <lanes L>
-    void operator()(L, stage_work<C> const&, tile const&) const {}
+    DILOCO_HD void operator()(L, stage_work<C> const&, tile const&) const {}
+  };
+  struct prepare_kernel {
+    received_wires<C> wires;
+    tile const* tiles;
+    template <lanes L>
+    DILOCO_HD void operator()(L, std::size_t index) const {
+      wires.prepare(L{}, tiles[index]);
+    }
   };
   /// Row of the first value that cannot be sent, or frame::no_row.
   std::uint32_t encode(std::uint64_t round = 0) {
-    std::uint32_t bad = frame::no_row;
-    run_stages(cpp{}, work(round), stage_extent{l.tiles().size(), 0, plan.slices().size()}, given{&values}, nothing{},
-               &bad);
-    return bad;
+    std::vector<std::uint32_t> bad{frame::no_row};
+    std::vector<float const*> rows;
+    for (auto const& v : values) rows.push_back(v.data());
+    run_stages(main_executor{}, work(round), stage_extent{l.tiles().size(), 0, plan.slices().size()},
+               given{rows.data()}, nothing{}, bad.data());
+    return bad[0];
   }
   /// Σ c_k · decode(wire_k) over wires like the own slot, as sweep B adds them up.
   std::vector<std::vector<float>> decode(std::uint64_t round, std::vector<std::byte const*> const& wires,
@@ -90,7 +101,7 @@ struct staged_wire {
     std::vector<float> sums(l.column_elements(), -77.0f);
     auto from = received(wires, shares, round);
     from.sums = sums.data();
-    for (tile const& t : l.tiles()) from.prepare(solo{}, t);
+    main_executor{}.for_each(l.tiles().size(), prepare_kernel{from, l.tiles().data()});
     std::vector<std::vector<float>> out;
     for (layout::row const& r : l.rows())
       out.emplace_back(sums.begin() + long(r.column), sums.begin() + long(r.column + r.size));
@@ -99,14 +110,14 @@ struct staged_wire {
   /// Σ over nothing but the own wire.
   std::vector<std::vector<float>> decode(std::uint64_t round = 0) { return decode(round, {slot.data()}, {1.0f}); }
   /// The round stands: its memory, or what all agree on from these wires, becomes current.
-  template <class Executor = cpp>
+  template <class Executor = main_executor>
   void commit(std::uint64_t round, std::vector<std::byte const*> const& wires, std::vector<float> const& shares) {
     if constexpr (agrees_on_memory<C>) {
       Executor{}.for_each(plan.slices().size(), agree_kernel<C>{received(wires, shares, round), next_memory.data()});
     }
     memory.swap(next_memory);
   }
-  template <class Executor = cpp>
+  template <class Executor = main_executor>
   void commit(std::uint64_t round) {
     commit<Executor>(round, {slot.data()}, {1.0f});
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/diloco.hpp>
+#include "support/executors.hpp"
+
 #if DILOCO_HAS_OMP
 #include <diloco/executor/omp.hpp>
 #endif
@@ -40,6 +41,15 @@ class numbers {
 
 inline std::uint64_t digest(std::vector<float> const& v) { return pinned_digest(v); }
 
+using support::main_executor;
+
+#if DILOCO_TEST_ON_DEVICE
+/// Calls f with the device: the host's executors have builds of their own.
+template <class F>
+void on_each_executor(F&& f) {
+  f(main_executor{});
+}
+#else
 /// The host executors of this build behind one type: a law over all of them compiles one trainer, and each sweep once per
 /// executor. laws/system.cpp names the executors' own types.
 struct chosen_executor : diloco::cpp {
@@ -70,9 +80,10 @@ void on_each_executor(F&& f) {
   f(chosen_executor(chosen_executor::kind::tbb));
 #endif
 }
+#endif
 
 /// A trainer of exactly these policies, over any transport.
-template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp,
+template <class Inner, class Outer, class Compressor, class Transport, class Executor = main_executor,
           class Schedule = diloco::manual, class Exchange = diloco::automatic>
 using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
                                   Exchange, Schedule, Executor, diloco::silent>;

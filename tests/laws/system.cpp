@@ -111,7 +111,7 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
 }
 #define DILOCO_EACH_COMPRESSOR(E) \
   with<f32, E>, with<f16, E>, with<bf16, E>, with<absmax<8>, E>, with<absmax<4>, E>, with<sign<>, E>
-TEST_CASE_TEMPLATE_INVOKE(round_laws, DILOCO_EACH_COMPRESSOR(cpp));
+TEST_CASE_TEMPLATE_INVOKE(round_laws, DILOCO_EACH_COMPRESSOR(laws::main_executor));
 #if DILOCO_HAS_OMP
 TEST_CASE_TEMPLATE_INVOKE(round_laws, with<absmax<8>, omp>, with<f32, omp>);
 #endif
@@ -139,7 +139,7 @@ TEST_CASE("H = 1, inner sgd(1): the round is data-parallel SGD with any outer op
     auto const rank = static_cast<std::size_t>(transport.rank());
     theta[rank] = numbers(24).many(length);
     auto const parameters = laws::one_tensor(theta[rank]);
-    laws::trainer_of<plain_sgd, sgd, f32, threads, cpp, every> trainer(
+    laws::trainer_of<plain_sgd, sgd, f32, threads, laws::main_executor, every> trainer(
         {.inner = {.lr = 1.0f, .weight_decay = 0.0f},
          .outer = {.lr = 0.1f, .momentum = 0.9f, .nesterov = false, .weight_decay = 0.0f},
          .transport = std::move(transport),

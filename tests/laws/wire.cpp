@@ -16,7 +16,7 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
     if constexpr (on_all_executors<C>)
       laws::on_each_executor(f);
     else
-      f(cpp{});
+      f(laws::main_executor{});
   };
   auto const n = static_cast<std::size_t>(C::block);
   for (std::size_t length :

@@ -5,8 +5,18 @@
 
 #include <cstdio>
 
+#if defined(__CUDACC__)
+#include <cuda_runtime_api.h>
+#endif
+
 /// A rank that fails ends the whole job: the others would wait in a collective that it never enters.
 int main(int argc, char** argv) {
+#if defined(__CUDACC__)
+  if (int devices = 0; cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    std::puts("no CUDA device here");
+    return 77;  // CTest's SKIP_RETURN_CODE
+  }
+#endif
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
   int rank = 0;

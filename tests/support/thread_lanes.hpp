@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/core/lanes.hpp>
-#include <diloco/executor/host.hpp>
+#include "support/executors.hpp"
 
 #include <barrier>
 #include <bit>
 #include <thread>
 #include <vector>
+
+#if DILOCO_TEST_ON_DEVICE
+using lane_threads = support::main_executor;  // which has 32 lanes, and no use for threads in their place
+#else
 
 /// 32 threads that own one block together as a warp does on a device: the same collective calls, so that kernels written
 /// against lanes can be shown to give one thread's bits without a GPU. One group at a time in a process.
@@ -85,3 +88,5 @@ struct lane_threads {
   }
   void wait() const {}
 };
+
+#endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/diloco.hpp>
+#include "support/executors.hpp"
 
 #include <functional>
 #include <map>
@@ -100,7 +100,7 @@ struct chosen {
 };
 inline constexpr diloco::pattern patterns[] = {diloco::pattern::gather, diloco::pattern::scatter_gather};
 
-template <class Inner, class Outer, class Compressor, class Transport, class Executor = diloco::cpp,
+template <class Inner, class Outer, class Compressor, class Transport, class Executor = support::main_executor,
           class Probe = diloco::silent>
 using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
                                   chosen, diloco::every, Executor, Probe>;

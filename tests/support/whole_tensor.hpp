@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/optimizer.hpp>
-#include <diloco/executor/host.hpp>
+#include "support/executors.hpp"
 
 #include <limits>
 #include <vector>
@@ -11,7 +10,7 @@ namespace support {
 
 /// One tensor with all that a tensor optimizer keeps of it, to drive `step` without an engine. Memory holds exactly what was
 /// declared, and the scratch begins as NaN: what is read before it is written shows.
-template <class O, class Executor = diloco::cpp>
+template <class O, class Executor = main_executor>
 class whole_tensor {
  public:
   std::size_t rows, columns;
@@ -31,7 +30,8 @@ class whole_tensor {
     std::size_t const floats = O::scratch_elements(rows, columns);
     auto const scratch = where.allocate(floats * sizeof(float));
     std::fill_n(scratch.template as<float>(), floats, std::numeric_limits<float>::quiet_NaN());
-    diloco::tensor_step<O::slots.size()> t{rows, columns, p.data(), g.data(), &grad_scale};
+    std::vector<float> const factor{grad_scale};  // where the sweeps see it
+    diloco::tensor_step<O::slots.size()> t{rows, columns, p.data(), g.data(), factor.data()};
     for (std::size_t i = 0; i < slots.size(); ++i) t.slots[i] = slots[i].data();
     t.memory = memory.data();
     t.scratch = scratch.template as<float>();

@@ -14,8 +14,8 @@ using namespace diloco;
 namespace {
 
 template <class Outer, class Compressor, class Exchange, class Transport = threads, class Feedback = error_feedback>
-using trainer_of =
-    DiLoCo<external, Outer, Compressor, Transport, Feedback, weighted_mean, Exchange, every, cpp, counters>;
+using trainer_of = DiLoCo<external, Outer, Compressor, Transport, Feedback, weighted_mean, Exchange, every,
+                          support::main_executor, counters>;
 
 constexpr std::size_t n = 700;  // blocks and a tail
 constexpr int never = 1 << 20;

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/executor/cuda.cuh>
+
+#include <cstring>
+#include <new>
+
+namespace support {
+
+/// A device for suites that keep their tensors in host memory and read columns where they lie: all of it is pinned memory,
+/// which kernels reach by the same pointers, because cuda_suite_main.cpp has `new` take from there. A kernel runs on the
+/// calling thread's own stream and has ended when `for_each` returns, as on a host executor: the suites read, overwrite and
+/// free right after a step. What streams alone show (order, copies, memory of the device) is tests/cuda/round*.cu's part.
+struct device_lanes {
+  static constexpr std::string_view name = "device_lanes";
+  static constexpr bool columns_on_host = true;
+
+  [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const {
+    auto* const data = static_cast<std::byte*>(::operator new(bytes, alignment));
+    std::memset(data, 0, bytes);
+    return {data, bytes, [](std::byte* p, std::size_t, void*) noexcept { ::operator delete(p, alignment); }};
+  }
+  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return allocate(bytes); }
+
+  template <class Kernel>
+  void for_each(std::size_t n, Kernel const& kernel) const {
+    diloco::cuda_stream const own{.stream = cudaStreamPerThread};
+    own.for_each(n, kernel);
+    own.wait();
+  }
+  void wait() const {}
+
+ private:
+  static constexpr std::align_val_t alignment{256};
+};
+static_assert(diloco::executor<device_lanes>);
+
+}  // namespace support
