@@ -2,6 +2,8 @@
 // transport/nccl.hpp over NCCL itself. The test starts two and four processes of its own program, over sockets and over
 // files, on one GPU and, where there are as many, on one each; each gathers, exchanges and pairs bytes in device and
 // in pinned memory and checks them; then one is late, and the others must hear of it in time and end.
+#include "support/placed.hpp"
+
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/transport/nccl.hpp>
@@ -109,6 +111,31 @@ struct end_of_rank {
   }
 };
 
+/// Digests of the anchor of one worker after each of eight steps, a round in every second.
+template <class Outer, class Exchange, class Transport, class Executor>
+std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange exchange) {
+  int const rank = transport.rank();
+  placed<Executor> p(where, {1, 255, 4097, 9000}, true);
+  DiLoCo<adamw, Outer, absmax<4>, Transport, error_feedback, weighted_mean, Exchange, every, Executor, silent> t(
+      {.exchange = exchange, .transport = std::move(transport), .schedule = every(2), .executor = where}, p.parameters);
+  std::vector<std::uint64_t> seen;
+  for (long step = 0; step < 8; ++step) {
+    t.step(p.at(rank, step), {.tokens = 1.0 + rank});
+    seen.push_back(t.digest());
+  }
+  return seen;
+}
+
+/// Whole rounds over NCCL have the bits of rounds over threads of the host.
+template <class Outer, class Exchange>
+void check_rounds(nccl const& transport, cuda_stream const& executor, Exchange exchange) {
+  CAPTURE(Exchange::name);
+  auto const host = toy::on_each_rank(transport.size(), [&](threads t) {
+    return digests<Outer>(std::move(t), cpp{}, exchange);
+  });
+  CHECK(digests<Outer>(transport, executor, exchange) == host[static_cast<std::size_t>(transport.rank())]);
+}
+
 std::string variable(char const* name) { return std::getenv(name) == nullptr ? "" : std::getenv(name); }
 
 /// This program again, as one rank.
@@ -159,6 +186,9 @@ TEST_CASE("one rank of a world" * doctest::skip()) {
   REQUIRE_MESSAGE(made, made.error().message);
   end_of_rank end{std::move(*made), executor};
   end.rounds();
+  check_rounds<nesterov>(end.transport, executor, gather{});
+  check_rounds<nesterov>(end.transport, executor, scatter_gather{});
+  check_rounds<noloco>(end.transport, executor, gossip{3});
   end.pinned = true;
   end.rounds();
   end.pinned = false;

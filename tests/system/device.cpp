@@ -73,7 +73,7 @@ TEST_CASE_TEMPLATE_DEFINE("device: the bits of the host, whatever lies where", W
   check(gather{}, true, false, false);
   check(scatter_gather{}, false, true, true);
 }
-TEST_CASE_TEMPLATE_INVOKE(bits, with<f32>, with<absmax<4>>, with<absmax<8>, averaged_error>, with<top_k<64>>,
+TEST_CASE_TEMPLATE_INVOKE(bits, with<f32>, with<absmax<4>>, with<absmax<8>, averaged_error>, with<top_k<64>>, with<dct_top_k<32>>,
                           with<low_rank<2, factors::common>, mean_error_feedback>);
 
 TEST_CASE_TEMPLATE_DEFINE("device: a worker of the host, one on a device and one of 32 lanes in one run", W, mixed) {

@@ -144,7 +144,7 @@ DILOCO_HD inline bool takes_words([[maybe_unused]] Place<T> at) {
 }
 
 template <int N, template <class> class Place, class T>
-DILOCO_HD inline void load(Place<T> from, lane_values<std::remove_const_t<T>, N>& to) {
+DILOCO_HD inline void load_lane(Place<T> from, lane_values<std::remove_const_t<T>, N>& to) {
   if (!takes_words<word_bytes<T, N>>(from)) {
     for (int i = 0; i < N; ++i) to.v[i] = from.p[i];
   }
@@ -156,7 +156,7 @@ DILOCO_HD inline void load(Place<T> from, lane_values<std::remove_const_t<T>, N>
 }
 
 template <int N, template <class> class Place, class T>
-DILOCO_HD inline void store(Place<T> to, lane_values<T, N> const& from) {
+DILOCO_HD inline void store_lane(Place<T> to, lane_values<T, N> const& from) {
   if (!takes_words<word_bytes<T, N>>(to)) {
     for (int i = 0; i < N; ++i) to.p[i] = from.v[i];
   }
@@ -200,10 +200,10 @@ struct held {
 
   DILOCO_HD held(Use u, int first) : use(u) {
     use.place.p += first;
-    if constexpr (Use::in) load<N>(use.place, x);
+    if constexpr (Use::in) load_lane<N>(use.place, x);
   }
   DILOCO_HD void put() const {
-    if constexpr (Use::out) store<N>(use.place, x);
+    if constexpr (Use::out) store_lane<N>(use.place, x);
   }
 };
 
@@ -243,7 +243,7 @@ DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of) {
     if (mine == N) {
       lane_values<T, N> x;
       for (int i = 0; i < N; ++i) x[i] = of(i);
-      store<N>(aligned{out}, x);
+      store_lane<N>(aligned{out}, x);
       return;
     }
   }
@@ -256,7 +256,7 @@ DILOCO_HD inline void read_lane(T const* DILOCO_RESTRICT in, int mine, Sink&& si
   if constexpr (L::width > 1) {
     if (mine == N) {
       lane_values<T, N> x;
-      load<N>(aligned{in}, x);
+      load_lane<N>(aligned{in}, x);
       for (int i = 0; i < N; ++i) sink(i, x[i]);
       return;
     }

@@ -154,7 +154,7 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
     if (L::width > 1 && count == C::block) {
       lane_values<float, size> kept;
       compressor.decode(l, count, in, [&](int i, float y) { kept[i] = step.keep(x.v[i], y, before(i)); });
-      store<size>(aligned{e}, kept);
+      store_lane<size>(aligned{e}, kept);
     } else if (count == C::block) {
       compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(i)); });
     } else {
