@@ -49,7 +49,8 @@ int train(int devices) {
   executor.copy_to_host(&end, x.data(), sizeof end);
   executor.wait();
   if (rank == 0) std::printf("%s\n", trainer.describe().c_str());
-  std::printf("rank %d of %d ends at %.4f (mean %.4f)\n", rank, ranks, static_cast<double>(end), static_cast<double>(mean));
+  std::printf("rank %d of %d ends at %.4f (mean %.4f)\n", rank, ranks, static_cast<double>(end),
+              static_cast<double>(mean));
   return std::abs(end - mean) < 1e-3f ? 0 : 1;
 }
 

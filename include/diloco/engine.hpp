@@ -214,7 +214,8 @@ class DiLoCo
 
   /// Exactly what was asked for.
   [[nodiscard]] struct footprint footprint() const {
-    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.bytes(), table_.placed_bytes()};
+    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.bytes(),
+            table_.placed_bytes()};
   }
 
   /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd number of ranks

@@ -62,18 +62,12 @@ DILOCO_ENGINE
 template <class C>
 stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                     std::uint32_t phase) const {
-  return {recipe_.compressor,
-          index_.tiles() + s.first_tile,
-          index_.slices(),
-          x,
-          s.column,
-          slots,
-          plan_.slot_bytes(),
-          scratch_,
-          constants(),
-          memory.now,
-          memory.next,
-          who(phase),
+  return {recipe_.compressor, index_.tiles() + s.first_tile,
+          index_.slices(),    x,
+          s.column,           slots,
+          plan_.slot_bytes(), scratch_,
+          constants(),        memory.now,
+          memory.next,        who(phase),
           memory.first};
 }
 

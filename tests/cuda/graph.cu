@@ -91,8 +91,8 @@ std::vector<float> swept(Executor where, Run&& run) {
   std::size_t const column = l.column_elements();
   auto const memory = [&](std::size_t bytes) { return where.allocate(bytes); };
   index_memory const index(where, l, plan, 1);
-  buffer const anchor = memory(column * 4), momentum = memory(column * 4), e = memory(column * 4), next = memory(column * 4),
-               wire = memory(plan.slot_bytes());
+  buffer const anchor = memory(column * 4), momentum = memory(column * 4), e = memory(column * 4),
+               next = memory(column * 4), wire = memory(plan.slot_bytes());
   index.host().wires()[0] = wire.data();
   index.host().coefficients()[0] = 1.0f;
   index.host().gradients()[0] = p.gradients[0].data();
@@ -105,16 +105,29 @@ std::vector<float> swept(Executor where, Run&& run) {
   for (int round = 0; round < 3; ++round) {
     p.at(0, round);
     run([&] {
-      inner_step_kernel<plain_sgd::step, 0> inner{plain_sgd{.lr = 0.5f}.at(step_context{}), 1.0f, nullptr, index.tiles(),
-                                                  index.theta(), {index.gradients(), index.gradient_is_bf16()}, {}, {}};
+      inner_step_kernel<plain_sgd::step, 0> inner{
+          plain_sgd{.lr = 0.5f}.at(step_context{}),      1.0f, nullptr, index.tiles(), index.theta(),
+          {index.gradients(), index.gradient_is_bf16()}, {},   {}};
       where.for_each(index.tile_count(), inner);
-      where.for_each(index.tile_count(),
-                     encode_kernel<C, error_feedback>{C{}, error_feedback{}.at(0), index.tiles(), index.theta(), anchor.as<float>(),
-                                                      {e.as<float>(), next.as<float>(), column}, wire.data(), plan.slot_bytes(),
-                                                      index.bad_row(), {static_cast<std::uint64_t>(round), 0, 0}});
+      where.for_each(index.tile_count(), encode_kernel<C, error_feedback>{C{},
+                                                                          error_feedback{}.at(0),
+                                                                          index.tiles(),
+                                                                          index.theta(),
+                                                                          anchor.as<float>(),
+                                                                          {e.as<float>(), next.as<float>(), column},
+                                                                          wire.data(),
+                                                                          plan.slot_bytes(),
+                                                                          index.bad_row(),
+                                                                          {static_cast<std::uint64_t>(round), 0, 0}});
       auto const step = nesterov{.lr = 0.7f + 0.1f * static_cast<float>(round)}.at(step_context{});
       apply_outer_kernel<C, std::remove_const_t<decltype(step)>, 1> b{
-          {C{}, index.wires(), index.coefficients(), 1, false}, step, 0.0f, index.tiles(), index.theta(), anchor.as<float>(), {}};
+          {C{}, index.wires(), index.coefficients(), 1, false},
+          step,
+          0.0f,
+          index.tiles(),
+          index.theta(),
+          anchor.as<float>(),
+          {}};
       b.slots[0] = momentum.as<float>();
       where.for_each(index.tile_count(), b);
     });

@@ -52,7 +52,8 @@ struct end_of_rank {
     wires w{get(4 * said.size()), get(4 * n * static_cast<std::size_t>(receive))};
     staged.push_back(executor.allocate(4 * said.size()));
     cudaMemcpyAsync(staged.back().data(), said.data(), 4 * said.size(), cudaMemcpyDefault, executor.stream);
-    late_copy<<<1, 256, 0, executor.stream>>>(w.send.as<std::uint32_t>(), staged.back().as<std::uint32_t>(), said.size());
+    late_copy<<<1, 256, 0, executor.stream>>>(w.send.as<std::uint32_t>(), staged.back().as<std::uint32_t>(),
+                                              said.size());
     CHECK(cudaGetLastError() == cudaSuccess);
     transport.after(executor);
     unfinished += cudaStreamQuery(executor.stream) == cudaErrorNotReady;
@@ -130,9 +131,8 @@ std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange
 template <class Outer, class Exchange>
 void check_rounds(nccl const& transport, cuda_stream const& executor, Exchange exchange) {
   CAPTURE(Exchange::name);
-  auto const host = toy::on_each_rank(transport.size(), [&](threads t) {
-    return digests<Outer>(std::move(t), cpp{}, exchange);
-  });
+  auto const host =
+      toy::on_each_rank(transport.size(), [&](threads t) { return digests<Outer>(std::move(t), cpp{}, exchange); });
   CHECK(digests<Outer>(transport, executor, exchange) == host[static_cast<std::size_t>(transport.rank())]);
 }
 

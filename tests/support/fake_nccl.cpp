@@ -286,7 +286,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t c) {
   c->dead = true;
   return ncclSuccess;
 }
-ncclResult_t ncclAllGather(void const* send, void* receive, std::size_t n, ncclDataType_t, ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclAllGather(void const* send, void* receive, std::size_t n, ncclDataType_t, ncclComm_t c,
+                           cudaStream_t s) {
   lock const l(all().guard);
   group& g = mine();
   for (int r = 0; r < c->place->size; ++r) {

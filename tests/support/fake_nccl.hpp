@@ -15,14 +15,14 @@
 namespace fake {
 
 struct settings {
-  int in_progress = 0;                      ///< how often a call is ncclInProgress before NCCL has enqueued it
-  ncclResult_t unique_id = ncclSuccess;     ///< what ncclGetUniqueId returns
-  ncclResult_t init = ncclSuccess;          ///< what making a communicator ends with
-  ncclResult_t start = ncclSuccess;         ///< what ncclAllGather, ncclSend and ncclRecv return
-  ncclResult_t revoke = ncclSuccess;        ///< what ncclCommRevoke returns
+  int in_progress = 0;                   ///< how often a call is ncclInProgress before NCCL has enqueued it
+  ncclResult_t unique_id = ncclSuccess;  ///< what ncclGetUniqueId returns
+  ncclResult_t init = ncclSuccess;       ///< what making a communicator ends with
+  ncclResult_t start = ncclSuccess;      ///< what ncclAllGather, ncclSend and ncclRecv return
+  ncclResult_t revoke = ncclSuccess;     ///< what ncclCommRevoke returns
   bool revoke_ends = true, abort_ends = true, finalize_ends = true;
-  std::string cuda_fails{};                 ///< the name of a runtime function that fails
-  std::string last_error{};                 ///< what ncclGetLastError says
+  std::string cuda_fails{};  ///< the name of a runtime function that fails
+  std::string last_error{};  ///< what ncclGetLastError says
 };
 
 struct counts {

@@ -66,7 +66,8 @@ class lazy_device {
   static constexpr bool columns_on_host = false;
 
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const {
-    return {device_memory::take(bytes), bytes, [](std::byte*, std::size_t, void*) noexcept {}};  // zeros, and never given back
+    return {device_memory::take(bytes), bytes,
+            [](std::byte*, std::size_t, void*) noexcept {}};  // zeros, and never given back
   }
   [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
   template <class Kernel>

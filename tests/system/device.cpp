@@ -58,9 +58,8 @@ TEST_CASE_TEMPLATE_DEFINE("device: the bits of the host, whatever lies where", W
   auto const check = [](auto exchange, bool narrow, bool clip, bool late) {
     CAPTURE(late);
     auto const each = [&](auto where, auto over) {
-      return toy::on_each_rank(3, [&](threads t) {
-        return run<C, F>(over(std::move(t)), where(t.rank()), exchange, narrow, clip, late);
-      });
+      return toy::on_each_rank(
+          3, [&](threads t) { return run<C, F>(over(std::move(t)), where(t.rank()), exchange, narrow, clip, late); });
     };
     auto const plain = [](threads t) { return t; };
     auto const on_device = [](threads t) { return device_threads(std::move(t)); };
@@ -73,8 +72,8 @@ TEST_CASE_TEMPLATE_DEFINE("device: the bits of the host, whatever lies where", W
   check(gather{}, true, false, false);
   check(scatter_gather{}, false, true, true);
 }
-TEST_CASE_TEMPLATE_INVOKE(bits, with<f32>, with<absmax<4>>, with<absmax<8>, averaged_error>, with<top_k<64>>, with<dct_top_k<32>>,
-                          with<low_rank<2, factors::common>, mean_error_feedback>);
+TEST_CASE_TEMPLATE_INVOKE(bits, with<f32>, with<absmax<4>>, with<absmax<8>, averaged_error>, with<top_k<64>>,
+                          with<dct_top_k<32>>, with<low_rank<2, factors::common>, mean_error_feedback>);
 
 TEST_CASE_TEMPLATE_DEFINE("device: a worker of the host, one on a device and one of 32 lanes in one run", W, mixed) {
   using C = typename W::compressor;
@@ -102,7 +101,8 @@ TEST_CASE("device: a launch waits for nobody where wires lie on the device, and 
       lazy_device const where;
       placed<lazy_device> p(where, sizes);
       auto transport = over(std::move(t));
-      DiLoCo<external, nesterov, absmax<4>, decltype(transport), error_feedback, weighted_mean, gather, manual, lazy_device, silent>
+      DiLoCo<external, nesterov, absmax<4>, decltype(transport), error_feedback, weighted_mean, gather, manual,
+             lazy_device, silent>
           trainer({.transport = std::move(transport), .executor = where}, p.parameters);
       trainer.after_step();
       int const before = where.waits();
@@ -125,7 +125,8 @@ TEST_CASE("device: state_on_host keeps what only rounds touch on the host, and s
     bool fine = true;
     for (char const* column : {"anchor", "residual", "outer.momentum"})
       fine = fine && !device_memory::holds(trainer.cell("t2", column).data());
-    for (char const* column : {"inner.m", "inner.v"}) fine = fine && device_memory::holds(trainer.cell("t2", column).data());
+    for (char const* column : {"inner.m", "inner.v"})
+      fine = fine && device_memory::holds(trainer.cell("t2", column).data());
     auto const f = trainer.footprint();
     return std::tuple{f.placed_bytes, f.state_bytes, fine};
   })[0];

@@ -28,7 +28,8 @@ std::vector<std::uint64_t> digests(Transport transport, Executor where, pattern 
   int const rank = transport.rank();
   placed<Executor> p(where, {1, 255, 4097, 513, 9000});
   toy::trainer_of<adamw, nesterov, C, Transport, Executor> t(
-      {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = where}, p.parameters);
+      {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(2), .executor = where},
+      p.parameters);
   std::vector<std::uint64_t> seen;
   for (long step = 0; step < 8; ++step) {
     t.step(p.at(rank, step), {.tokens = 1.0 + rank});

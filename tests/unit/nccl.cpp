@@ -67,13 +67,16 @@ void with_two(F&& f, fake::settings s = {}) {
   fake::reset(std::move(s));
   f(*zero, *one);
 }
-std::string const late = "diloco: nccl: round 7 phase 2: not every rank arrived before the deadline (NCCL does not tell "
-                         "which)";
+std::string const late =
+    "diloco: nccl: round 7 phase 2: not every rank arrived before the deadline (NCCL does not tell "
+    "which)";
 
 static_assert(pairing_transport<nccl> && nccl::wires_on_device && !nccl::receives_in_place);
 static_assert(counted<nccl>::wires_on_device && !counted<threads>::wires_on_device);
 template <class T>
-concept orders_after = requires(T t, stream_executor e) { t.after(e); };
+concept orders_after = requires(T t, stream_executor e) {
+  t.after(e);
+};
 static_assert(orders_after<nccl> && orders_after<counted<nccl>> && !orders_after<counted<threads>>);
 
 }  // namespace
@@ -100,8 +103,9 @@ TEST_CASE("nccl: a world made by a broadcast, by sockets and by files; all is gi
       auto const broadcast = [&](std::span<std::byte> id) { std::memcpy(id.data(), shared.internal, id.size()); };
       nccl t = way == 0   ? nccl(tcp_store{rank, 3, "127.0.0.1", port})
                : way == 1 ? nccl(file_store{rank, 3, path, "run"})
-               : way == 2 ? nccl::make(rank, 3, broadcast).value()
-                          : nccl::make(rank, 3, [&](std::span<std::byte> id) { return broadcast(id), result<>(); }).value();
+               : way == 2
+                   ? nccl::make(rank, 3, broadcast).value()
+                   : nccl::make(rank, 3, [&](std::span<std::byte> id) { return broadcast(id), result<>(); }).value();
       CHECK(t.rank() == rank);
       CHECK(t.size() == 3);
       auto got = t.all_gather(p.slots(3, 10 + rank), {0, 0}).wait(soon());
@@ -128,15 +132,17 @@ TEST_CASE("nccl: a world that is none, or does not come together") {
   CHECK(refused(id, -1, 2).message == "diloco: nccl: there is no rank -1 in a world of 2");
   CHECK(refused(0, 0, nothing).message == "diloco: nccl: there is no rank 0 in a world of 0");
   CHECK(refused(tcp_store{}).message == "diloco: nccl: there is no rank -1 in a world of 0");
-  CHECK(refused(1, 2, [](std::span<std::byte>) -> result<> { return error{cause::timeout, 1, 0, "mine"}; }).message ==
-        "mine");
+  CHECK(refused(1, 2, [](std::span<std::byte>) -> result<> {
+          return error{cause::timeout, 1, 0, "mine"};
+        }).message == "mine");
   CHECK(refused(1, 2, nothing).message == "diloco: nccl: rank 0 has no unique id to share; its own error says why");
   CHECK_THROWS_AS(nccl(file_store{0, 2, "", ""}), exception);
 
   auto const start = now();
   auto const alone_there = refused(id, 0, 2, 0.1);
-  CHECK(alone_there.message == "diloco: nccl: rank 0 did not join a world of 2 before the deadline: not every rank came "
-                               "(NCCL does not tell which)");
+  CHECK(alone_there.message ==
+        "diloco: nccl: rank 0 did not join a world of 2 before the deadline: not every rank came "
+        "(NCCL does not tell which)");
   CHECK(alone_there.what == cause::timeout);
   CHECK(seconds_since(start) < 2);
   CHECK(comes_true([] { return fake::count().aborts == 1; }));
@@ -150,8 +156,9 @@ TEST_CASE("nccl: a world that is none, or does not come together") {
   CHECK((failed.what == cause::transport && failed.rank == 1));
   CHECK(comes_true([] { return fake::count().aborts == 1; }));
   fake::reset({.init = ncclInvalidUsage});
-  CHECK(refused(id, 1, 2).message == "diloco: nccl: rank 1 did not join a world of 2: invalid usage; ranks that share a "
-                                     "GPU need an NCCL_HOSTID each");
+  CHECK(refused(id, 1, 2).message ==
+        "diloco: nccl: rank 1 did not join a world of 2: invalid usage; ranks that share a "
+        "GPU need an NCCL_HOSTID each");
   CHECK(comes_true([] { return fake::count().aborts == 1; }));
   for (char const* call :
        {"cudaDeviceGetStreamPriorityRange", "cudaStreamCreateWithPriority", "cudaEventCreateWithFlags"}) {
@@ -169,8 +176,8 @@ TEST_CASE("nccl: `after` is ordered before the exchange, and only the bytes that
     int const final = 42;
     std::byte* const send = w.send.data();
     auto first = zero.all_gather(std::move(w), {0, 0});
-    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord", "cudaStreamWaitEvent", "cudaEventCreateWithFlags",
-                                                    "ncclAllGather", "cudaEventRecord"});
+    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord", "cudaStreamWaitEvent",
+                                                    "cudaEventCreateWithFlags", "ncclAllGather", "cudaEventRecord"});
     auto other = one.all_gather(p.slots(2, 2), {0, 0});
     std::memcpy(send, &final, sizeof final);  // what `busy` does until it is done
     fake::release(busy);
@@ -267,8 +274,9 @@ TEST_CASE("nccl: an exchange that is dropped takes the communicator along; one t
     CHECK(pending.wait(soon()));
     auto const next = zero.all_gather(p.slots(2), {2, 0}).wait(soon());
     REQUIRE_FALSE(next);
-    CHECK(next.error().message == "diloco: nccl: round 2 phase 0: the communicator is out of service since: diloco: nccl: "
-                                  "round 1 phase 0: the exchange was dropped before it was over");
+    CHECK(next.error().message ==
+          "diloco: nccl: round 2 phase 0: the communicator is out of service since: diloco: nccl: "
+          "round 1 phase 0: the exchange was dropped before it was over");
     CHECK(p.out == 2);
   });
   CHECK(fake::count().destroys == 1);
@@ -291,8 +299,9 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
   };
   auto const nothing = [] {};
   auto e = after_start({}, [] { fake::fail(0, ncclRemoteError); });
-  CHECK(e.message == "diloco: nccl: round 3 phase 1: the exchange failed: remote process exited or there was a network "
-                     "error");
+  CHECK(e.message ==
+        "diloco: nccl: round 3 phase 1: the exchange failed: remote process exited or there was a network "
+        "error");
   CHECK((e.what == cause::peer_lost && e.round == 3 && e.rank == 0));
   e = after_start({.last_error = "socket closed"}, [] { fake::fail(0, ncclSystemError); });
   CHECK(e.message == "diloco: nccl: round 3 phase 1: the exchange failed: unhandled system error (socket closed)");
@@ -314,8 +323,10 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
       zero.after(stream_executor{stream});
       auto const got = zero.exchange(p.slots(1), 1, {3, 1}).wait(soon());
       REQUIRE_FALSE(got);
-      CHECK(got.error().message == say({"diloco: nccl: round 3 phase 1: the communicator is out of service since: diloco: "
-                                        "nccl: ", call, " failed: some CUDA error"}));
+      CHECK(got.error().message ==
+            say({"diloco: nccl: round 3 phase 1: the communicator is out of service since: diloco: "
+                 "nccl: ",
+                 call, " failed: some CUDA error"}));
       CHECK(p.out == 0);
       fake::set({});
     });

@@ -271,16 +271,19 @@ TEST_CASE("tcp: peers that disagree get a sentence at once, and rank 0 says who 
   tcp zero({0, 4, host, port, "monday"}, 2.5), two({2, 4, host, port, "monday"}, 1.5);
   nap(300);
   tcp again({2, 4, host, port, "monday"}), wide({1, 5, host, port, "monday"}), late({3, 4, host, port, "tuesday"});
-  CHECK(again.text() == say({"diloco: rendezvous: rank 2 (RANK) is at ", where,
-                             " already; each process has a rank of its own"}));
-  CHECK(wide.text() == say({"diloco: rendezvous: rank 0 at ", where, " has a world of 4, rank 1 one of 5 (WORLD_SIZE)"}));
-  CHECK(late.text() == say({"diloco: rendezvous: rank 0 at ", where,
-                            " belongs to another run than rank 3; give all ranks the same run id, and each run its port"}));
+  CHECK(again.text() ==
+        say({"diloco: rendezvous: rank 2 (RANK) is at ", where, " already; each process has a rank of its own"}));
+  CHECK(wide.text() ==
+        say({"diloco: rendezvous: rank 0 at ", where, " has a world of 4, rank 1 one of 5 (WORLD_SIZE)"}));
+  CHECK(late.text() ==
+        say({"diloco: rendezvous: rank 0 at ", where,
+             " belongs to another run than rank 3; give all ranks the same run id, and each run its port"}));
   CHECK(again.what() == cause::disagreement);
   CHECK(seconds_since(start) < 2);
   std::vector<std::byte> more(64);
   CHECK(text_of(tcp_store{1, 4, host, port, "monday"}.share(more, soon())) ==
-        say({"diloco: rendezvous: rank 0 at ", where, " shares other bytes than rank 1; run the same program on all ranks"}));
+        say({"diloco: rendezvous: rank 0 at ", where,
+             " shares other bytes than rank 1; run the same program on all ranks"}));
   CHECK(two.text() == say({"diloco: rendezvous: rank 0 at ", where,
                            ": it was reached, and other ranks did not come before the deadline"}));
   CHECK(two.what() == cause::timeout);
@@ -361,7 +364,8 @@ TEST_CASE("tcp: a port in use, and one where somebody else answers") {
     }
   });
   CHECK(text_of(tcp_store{1, 2, host, port}.share(bytes, soon(0.3))) ==
-        say({"diloco: rendezvous: rank 0 at ", where, ": something answers there that is not rank 0 of a run of diloco; "
+        say({"diloco: rendezvous: rank 0 at ", where,
+             ": something answers there that is not rank 0 of a run of diloco; "
              "choose another port (MASTER_PORT)"}));
   hangs_up = true;
   CHECK(text_of(tcp_store{1, 2, host, port}.share(bytes, soon(0.3))) ==
@@ -383,8 +387,8 @@ TEST_CASE("tcp: nobody there, no such host, no such port, no such rank") {
   CHECK(text_of(tcp_store{0, 2, "no host", port}.share(bytes, soon(0.3)))
             .starts_with("diloco: rendezvous: the address 'no host' of rank 0 (MASTER_ADDR) cannot be resolved: "));
   CHECK(text_of(tcp_store{1, 2, "no host", port}.share(bytes, soon(0.2)))
-            .starts_with(say({"diloco: rendezvous: rank 0 at no host:", port,
-                              ": the address (MASTER_ADDR) cannot be resolved: "})));
+            .starts_with(say(
+                {"diloco: rendezvous: rank 0 at no host:", port, ": the address (MASTER_ADDR) cannot be resolved: "})));
   CHECK(text_of(tcp_store{1, 2, "", port}.share(bytes, soon())) ==
         "diloco: rendezvous: the address of rank 0 (MASTER_ADDR) is empty");
   for (int bad : {0, -1, 65536}) {
@@ -406,7 +410,8 @@ TEST_CASE("environment: each variable is read, and each that is missing or sense
   using settings = std::vector<std::pair<char const*, char const*>>;
   auto const with = [](settings const& changed) {
     for (char const* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DILOCO_RUN_ID"}) ::unsetenv(name);
-    for (auto [name, text] : settings{{"RANK", "2"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "h"}, {"MASTER_PORT", "29500"}})
+    for (auto [name, text] :
+         settings{{"RANK", "2"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "h"}, {"MASTER_PORT", "29500"}})
       ::setenv(name, text, 1);
     for (auto [name, text] : changed) text == nullptr ? ::unsetenv(name) : ::setenv(name, text, 1);
     return tcp_store::from_environment();
@@ -421,9 +426,10 @@ TEST_CASE("environment: each variable is read, and each that is missing or sense
   auto const one = with({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"MASTER_ADDR", nullptr}, {"MASTER_PORT", nullptr}});
   REQUIRE(one);
   CHECK((one->rank == 0 && one->size == 1 && one->run.empty()));
-  CHECK(refused({{"WORLD_SIZE", nullptr}}) ==
-        "diloco: rendezvous: the environment has no WORLD_SIZE, which is the number of processes, and 1 for one that is "
-        "alone");
+  CHECK(
+      refused({{"WORLD_SIZE", nullptr}}) ==
+      "diloco: rendezvous: the environment has no WORLD_SIZE, which is the number of processes, and 1 for one that is "
+      "alone");
   CHECK(refused({{"RANK", nullptr}}) ==
         "diloco: rendezvous: the environment has no RANK, which is this process's number, from 0");
   CHECK(refused({{"MASTER_ADDR", nullptr}}) ==
@@ -488,7 +494,8 @@ TEST_CASE("files: what earlier runs and others left is told apart") {
   old("sunday");
   std::vector<std::byte> bytes(128);
   CHECK(text_of(file_store{1, 2, path, "monday"}.share(bytes, soon(0.1))) ==
-        say({"diloco: rendezvous: '", path, "': there is only what another run left; rank 0 did not come before the "
+        say({"diloco: rendezvous: '", path,
+             "': there is only what another run left; rank 0 did not come before the "
              "deadline, or has another run id"}));
 }
 

@@ -191,9 +191,10 @@ struct explained {
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
                 "kernel) and wait()");
-  static_assert(!sends_from_device<Transport> || !keeps_on_host<Executor>,
-                "diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say "
-                ".executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi");
+  static_assert(
+      !sends_from_device<Transport> || !keeps_on_host<Executor>,
+      "diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say "
+      ".executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi");
 };
 
 }  // namespace detail

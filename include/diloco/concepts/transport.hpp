@@ -83,7 +83,9 @@ concept pairing_exchange = requires(X const& x, std::uint64_t round, int rank) {
 /// Optional: a transport that sends from memory of the device, where the executor keeps its columns, says wires_on_device; `after(where)`
 /// then has its next exchange wait for what was enqueued on that executor, without the host.
 template <class T>
-inline constexpr bool sends_from_device = requires { requires T::wires_on_device; };
+inline constexpr bool sends_from_device = requires {
+  requires T::wires_on_device;
+};
 
 template <class T>
 using pending_of = decltype(std::declval<T&>().all_gather(std::declval<wires>(), exchange_tag{}));

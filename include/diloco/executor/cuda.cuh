@@ -109,9 +109,10 @@ struct cuda_executor {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     detail::check_cuda(cudaStreamIsCapturing(stream, &status), "cudaStreamIsCapturing");
     if (status != cudaStreamCaptureStatusNone) {
-      raise({cause::wrong_state, 0, 0,
-             "diloco: cuda: this call waits for the stream, which is being captured in a graph; capture steps only, with "
-             "DILOCO_CHECKS at light or none and the gradients of the step before"});
+      raise(
+          {cause::wrong_state, 0, 0,
+           "diloco: cuda: this call waits for the stream, which is being captured in a graph; capture steps only, with "
+           "DILOCO_CHECKS at light or none and the gradients of the step before"});
     }
     detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   }

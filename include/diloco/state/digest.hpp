@@ -36,7 +36,8 @@ struct digest_kernel {
       for (std::size_t c = 0; c < mine; ++c) chain[c] = mix64(chain[c], bits_of(x[base + c]));
     }
     for (std::size_t c = 0; c < mine; ++c) {
-      if (base + static_cast<std::size_t>(L::rank()) * mine + c < count) chain[c] = mix64(chain[c], bits_of(x[base + c]));
+      if (base + static_cast<std::size_t>(L::rank()) * mine + c < count)
+        chain[c] = mix64(chain[c], bits_of(x[base + c]));
       to[c] = chain[c];
     }
   }

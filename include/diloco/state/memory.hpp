@@ -15,10 +15,10 @@ inline namespace v0 {
 /// Bytes that a trainer took through its executor, all at construction. Names, shapes and the plan of tiles (some 40 B per
 /// 4,096 elements) lie on the host's heap beside them.
 struct footprint {
-  std::size_t parameters = 0;   ///< elements of the caller's tensors that are trained
-  std::size_t state_bytes = 0;  ///< columns: anchor, residuals, slots
-  std::size_t wire_bytes = 0;   ///< send and receive buffers
-  std::size_t index_bytes = 0;  ///< tiles and pointers
+  std::size_t parameters = 0;    ///< elements of the caller's tensors that are trained
+  std::size_t state_bytes = 0;   ///< columns: anchor, residuals, slots
+  std::size_t wire_bytes = 0;    ///< send and receive buffers
+  std::size_t index_bytes = 0;   ///< tiles and pointers
   std::size_t placed_bytes = 0;  ///< of state_bytes, what state_on_host placed on the host
   [[nodiscard]] std::size_t total_bytes() const { return state_bytes + wire_bytes + index_bytes; }
   [[nodiscard]] double state_bytes_per_parameter() const {
@@ -41,7 +41,8 @@ class mirrored {
 
   /// Enqueues; the host may write there again when the executor has come so far.
   template <executor E>
-  void upload([[maybe_unused]] E const& where, [[maybe_unused]] std::size_t first, [[maybe_unused]] std::size_t n) const {
+  void upload([[maybe_unused]] E const& where, [[maybe_unused]] std::size_t first,
+              [[maybe_unused]] std::size_t n) const {
     if constexpr (!E::columns_on_host) {
       if (n != 0) where.copy_from_host(copy_.data() + first, host_.data() + first, n);
     }
@@ -102,8 +103,8 @@ class index_view {
         carried_(2 * rows_ * plan.carried()) {}
   [[nodiscard]] std::size_t size() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
-           shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) + ranks_ * sizeof(void*) +
-           ranks_ * sizeof(float) + alignof(frame) + own_frames_ * sizeof(frame) + sizeof(std::uint64_t);
+           shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) + ranks_ * sizeof(void*) + ranks_ * sizeof(float) +
+           alignof(frame) + own_frames_ * sizeof(frame) + sizeof(std::uint64_t);
   }
 
   std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, own_frames_, shards_, carried_;

@@ -49,8 +49,8 @@ struct encode_kernel {
     [[maybe_unused]] auto const w = weigh(l, t, offset, count);
     if constexpr (L::width > 1) {
       if (count == C::block)
-        in_registers<lane_elements<L, C::block>>([&](int i, float a, float q) { x.v[i] = a - q; }, reads{aligned{from + first}},
-                             reads{anywhere{p + first}});
+        in_registers<lane_elements<L, C::block>>([&](int i, float a, float q) { x.v[i] = a - q; },
+                                                 reads{aligned{from + first}}, reads{anywhere{p + first}});
     }
     auto const delta = [&](int i) {
       float const d = L::width > 1 && count == C::block ? x.v[i] : from[first + i] - p[first + i];

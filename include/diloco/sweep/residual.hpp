@@ -41,9 +41,9 @@ struct residual_columns {
       auto const* DILOCO_RESTRICT q = reinterpret_cast<signed char const*>(from) + column + first_element<L, Block>(l);
       float const unit = from[elements / 4 + column / Block];
       widened<L> w = {};
-      read_lane<L, lane_elements<L, Block>>(
-          q, owned_elements<L, Block>(l, count),
-          [&](int i, signed char code) { w.e.v[i] = product(static_cast<float>(code), unit); });
+      read_lane<L, lane_elements<L, Block>>(q, owned_elements<L, Block>(l, count), [&](int i, signed char code) {
+        w.e.v[i] = product(static_cast<float>(code), unit);
+      });
       return w;
     }
   }

@@ -46,7 +46,8 @@ class nccl {
   template <store Store>
   [[nodiscard]] static result<nccl> make(Store const& s, double seconds = 60) {
     deadline const d = deadline_after(seconds);
-    return make_until(s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
+    return make_until(
+        s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
   }
   /// Likewise, where the caller has a way to give everybody the bytes of rank 0: broadcast(std::span<std::byte>),
   /// which returns nothing or result<>.
@@ -66,7 +67,9 @@ class nccl {
   /// What was enqueued on executor.stream so far comes before the next exchange. Order: enqueues only. Errors: in that
   /// exchange's wait.
   template <class E>
-  requires requires(E const& e) { { e.stream } -> std::convertible_to<cudaStream_t>; }
+  requires requires(E const& e) {
+    { e.stream } -> std::convertible_to<cudaStream_t>;
+  }
   void after(E const& executor) { state_->after(executor.stream); }
 
   /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what reads them.
@@ -223,7 +226,8 @@ class nccl {
     error e = detail::nccl_failure(code, where, handle, rank);
     if (code == ncclInProgress) {
       e.what = cause::timeout;
-      e.message = say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)"});
+      e.message =
+          say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)"});
     }
     if (code == ncclInvalidUsage) e.message += "; ranks that share a GPU need an NCCL_HOSTID each";
     // It frees what there is, and may wait for it; nobody waits for that.

@@ -59,9 +59,10 @@ struct file_store {
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     if (path.empty() || run.empty()) {
-      return error{cause::bad_setting, rank, 0,
-                   say({"diloco: rendezvous: a meeting by files needs a ", path.empty() ? "path" : "run id",
-                        path.empty() ? " that all ranks see" : " that is new for each run and the same on every rank"})};
+      return error{
+          cause::bad_setting, rank, 0,
+          say({"diloco: rendezvous: a meeting by files needs a ", path.empty() ? "path" : "run id",
+               path.empty() ? " that all ranks see" : " that is new for each run and the same on every rank"})};
     }
     return detail::file_meeting({rank, size, bytes.size(), detail::hash_of_run(run), 0}, path, bytes).run(d);
   }

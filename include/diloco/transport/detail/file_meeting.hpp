@@ -83,12 +83,13 @@ class file_meeting {
                                              self_.size, " (WORLD_SIZE)"});
       }
       if (first && first->run == self_.run && first->payload != self_.payload) {
-        return failure(cause::disagreement, {"rank 0 shares other bytes than rank ", self_.rank,
-                                             "; run the same program on all ranks"});
+        return failure(cause::disagreement,
+                       {"rank 0 shares other bytes than rank ", self_.rank, "; run the same program on all ranks"});
       }
       if (take()) return {};
       if (auto const mine = read_greeting(self_.rank); mine && mine->nonce != self_.nonce) {
-        return failure(cause::disagreement, {"rank ", self_.rank, " (RANK) is there already; each process has a rank of "
+        return failure(cause::disagreement, {"rank ", self_.rank,
+                                             " (RANK) is there already; each process has a rank of "
                                              "its own"});
       }
       if (is_past(d)) return late(first);
@@ -97,8 +98,9 @@ class file_meeting {
   [[nodiscard]] error late(std::optional<hello> const& first) const {
     if (!first) return failure(cause::timeout, {"rank 0 did not come before the deadline"});
     if (first->run != self_.run) {
-      return failure(cause::timeout, {"there is only what another run left; rank 0 did not come before the deadline, or "
-                                      "has another run id"});
+      return failure(cause::timeout,
+                     {"there is only what another run left; rank 0 did not come before the deadline, or "
+                      "has another run id"});
     }
     return failure(cause::timeout, {"rank 0 is there, and other ranks did not come before the deadline"});
   }

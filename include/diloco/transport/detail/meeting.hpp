@@ -51,9 +51,8 @@ struct hello {
   std::uint64_t nonce = 0;    // drawn anew by each process (files only)
 
   [[nodiscard]] packed pack(std::uint64_t kind = magic) const {
-    std::array<std::uint64_t, 6> const words{kind,
-                                             static_cast<std::uint64_t>(size) << 32 | static_cast<std::uint32_t>(rank),
-                                             payload, run, nonce, 0};
+    std::array<std::uint64_t, 6> const words{
+        kind, static_cast<std::uint64_t>(size) << 32 | static_cast<std::uint32_t>(rank), payload, run, nonce, 0};
     packed bytes;
     for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(words[i / 8] >> (8 * (i % 8)));
     put(bytes, 40, sum_of(std::span(bytes).first(40)));
@@ -93,7 +92,8 @@ inline std::uint64_t hash_of_run(std::string_view run) {
 inline result<> check_place(int rank, int size, std::size_t payload) {
   if (size < 1) {
     return error{cause::bad_setting, rank, 0,
-                 say({"diloco: rendezvous: size = ", size, " is no world; say how many ranks meet, and 1 for one that "
+                 say({"diloco: rendezvous: size = ", size,
+                      " is no world; say how many ranks meet, and 1 for one that "
                       "is alone"})};
   }
   if (rank < 0 || rank >= size) {

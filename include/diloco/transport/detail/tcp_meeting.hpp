@@ -29,7 +29,8 @@ struct tcp_place {
 };
 
 enum class verdict : int { welcome, other_run, other_size, other_payload, no_such_rank, taken };
-inline constexpr std::uint64_t answer_magic = 0x3141'4f43'4f4c'4944ull;  // "DILOCOA1": a hello whose rank is the verdict
+inline constexpr std::uint64_t answer_magic =
+    0x3141'4f43'4f4c'4944ull;  // "DILOCOA1": a hello whose rank is the verdict
 
 /// Up to timeout (and 100 ms at most, so that clocks are looked at): what of `events` is true.
 inline int wait_for(int fd, short events, deadline d) {
@@ -84,8 +85,10 @@ class tcp_host {
     int code = 0;
     addresses const found = resolve(place_, code);
     if (found == nullptr) {
-      return place_.failure(cause::bad_setting, {"the address '", place_.address, "' of rank 0 (MASTER_ADDR) cannot be "
-                                                 "resolved: ", ::gai_strerror(code)});
+      return place_.failure(cause::bad_setting, {"the address '", place_.address,
+                                                 "' of rank 0 (MASTER_ADDR) cannot be "
+                                                 "resolved: ",
+                                                 ::gai_strerror(code)});
     }
     for (deadline const last = std::min(d, deadline_after(1));;) {
       int why = 0;
@@ -99,7 +102,8 @@ class tcp_host {
         continue;
       }
       if (why == EADDRINUSE) {
-        return place_.failure(cause::bad_setting, {"the port of ", place_.where(), " (MASTER_PORT) is in use; choose "
+        return place_.failure(cause::bad_setting, {"the port of ", place_.where(),
+                                                   " (MASTER_PORT) is in use; choose "
                                                    "another, the same for every rank"});
       }
       return place_.failure(cause::transport, {"rank 0 cannot listen at ", place_.where(), ": ", std::strerror(why)});
@@ -182,9 +186,9 @@ class tcp_host {
     g.gone = true;
     if (!said.unpack(g.said)) return;  // a stranger: no answer
     auto const& own = place_.self;
-    auto const v = said.run != own.run           ? verdict::other_run
-                   : said.size != own.size       ? verdict::other_size
-                   : said.payload != own.payload ? verdict::other_payload
+    auto const v = said.run != own.run                      ? verdict::other_run
+                   : said.size != own.size                  ? verdict::other_size
+                   : said.payload != own.payload            ? verdict::other_payload
                    : said.rank < 0 || said.rank >= own.size ? verdict::no_such_rank
                    : said.rank == 0 || is_here(said.rank)   ? verdict::taken
                                                             : verdict::welcome;
@@ -351,11 +355,12 @@ class tcp_visitor {
                                                   own.rank, " one of ", own.size, " (WORLD_SIZE)"});
     }
     if (v == verdict::taken) {
-      return place_.failure(cause::disagreement, {"rank ", own.rank, " (RANK) is at ", place_.where(), " already; each "
+      return place_.failure(cause::disagreement, {"rank ", own.rank, " (RANK) is at ", place_.where(),
+                                                  " already; each "
                                                   "process has a rank of its own"});
     }
-    return place_.failure(cause::disagreement, {"rank 0 at ", place_.where(), " shares other bytes than rank ", own.rank,
-                                                "; run the same program on all ranks"});
+    return place_.failure(cause::disagreement, {"rank 0 at ", place_.where(), " shares other bytes than rank ",
+                                                own.rank, "; run the same program on all ranks"});
   }
 
   tcp_place const& place_;

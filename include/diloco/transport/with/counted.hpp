@@ -30,9 +30,10 @@ class counted {
   [[nodiscard]] std::uint64_t operations() const { return traffic_->operations; }
 
   template <class E>
-  void after(E const& executor) requires requires(T& t) { t.after(executor); } {
-    inner_.after(executor);
+  void after(E const& executor) requires requires(T& t) {
+    t.after(executor);
   }
+  { inner_.after(executor); }
   [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
     count(all_gather_sent_bytes(size(), w.send.size()));
     return inner_.all_gather(std::move(w), tag);
