@@ -113,6 +113,8 @@ TEST_CASE("device: a launch waits for nobody where wires lie on the device, and 
     })[0];
   };
   CHECK(waits_of_launch([](threads t) { return device_threads(std::move(t)); }) == 0);
+  CHECK(waits_of_launch([](threads) { return alone{}; }) == 0);
+  CHECK(waits_of_launch([](threads) { return counted(alone{}); }) == 0);
   CHECK(waits_of_launch([](threads t) { return t; }) == 1);
 }
 

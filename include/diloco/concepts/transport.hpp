@@ -80,11 +80,16 @@ concept pairing_exchange = requires(X const& x, std::uint64_t round, int rank) {
   { x.partner(round, rank, rank) } -> std::same_as<int>;
 };
 
-/// Optional: a transport that sends from memory of the device, where the executor keeps its columns, says wires_on_device; `after(where)`
-/// then has its next exchange wait for what was enqueued on that executor, without the host.
+/// Optional: a transport that sends from memory of the device, where such an executor keeps its columns, says wires_on_device, and one
+/// that never looks at wires wires_anywhere; `after(where)` then has its next exchange wait for what was enqueued on that
+/// executor, without the host.
 template <class T>
 inline constexpr bool sends_from_device = requires {
   requires T::wires_on_device;
+};
+template <class T>
+inline constexpr bool wires_lie_with_columns = sends_from_device<T> || requires {
+  requires T::wires_anywhere;
 };
 
 template <class T>

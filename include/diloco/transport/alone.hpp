@@ -10,6 +10,7 @@ inline namespace v0 {
 struct alone {
   static constexpr std::string_view name = "alone";
   static constexpr bool receives_in_place = true;
+  static constexpr bool wires_anywhere = true;
   [[nodiscard]] static int rank() { return 0; }
   [[nodiscard]] static int size() { return 1; }
 
@@ -35,6 +36,8 @@ struct alone {
     wires wires_;
   };
 
+  template <class E>
+  static void after(E const&) {}  // whoever reads a wire does so on the same executor
   [[nodiscard]] static pending all_gather(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending all_to_all(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending exchange(wires w, int, exchange_tag) { return pending(std::move(w)); }

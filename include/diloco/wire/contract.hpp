@@ -28,8 +28,8 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
   std::size_t const inbox = T::receives_in_place ? 0 : bytes * static_cast<std::size_t>(transport.size());
   wires w{allocate_wire_for<T>(where, bytes), allocate_wire_for<T>(where, inbox)};
   std::size_t const all = bytes * static_cast<std::size_t>(transport.size());
-  buffer const staging = sends_from_device<T> ? where.allocate_wire(all) : buffer{};
-  if constexpr (sends_from_device<T>) {
+  buffer const staging = wires_are_away<T, E> ? where.allocate_wire(all) : buffer{};
+  if constexpr (wires_are_away<T, E>) {
     std::memcpy(staging.data(), mine.data(), bytes);
     where.copy_from_host(w.send.data(), staging.data(), bytes);
   } else {
@@ -40,12 +40,12 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
   auto arrived = pending.wait(limit);
   if (!arrived) return std::move(arrived).error();
   auto const wire = [&](int k) {
-    if constexpr (sends_from_device<T>)
+    if constexpr (wires_are_away<T, E>)
       return staging.bytes().subspan(static_cast<std::size_t>(k) * bytes, bytes);
     else
       return arrived->wire(k);
   };
-  if constexpr (sends_from_device<T>) {
+  if constexpr (wires_are_away<T, E>) {
     for (int k = 0; k < transport.size(); ++k) where.copy_to_host(wire(k).data(), arrived->wire(k).data(), bytes);
     where.wait();
   }

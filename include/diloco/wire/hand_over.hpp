@@ -7,11 +7,14 @@
 namespace diloco {
 inline namespace v0 {
 
-/// Where wires lie: with the columns, where the transport sends from there.
+/// Whether the host cannot see the wires.
+template <transport T, executor E>
+inline constexpr bool wires_are_away = wires_lie_with_columns<T> && !E::columns_on_host;
+
 template <transport T, executor E>
 [[nodiscard]] buffer allocate_wire_for(E const& where, std::size_t bytes) {
   if (bytes == 0) return {};
-  return sends_from_device<T> ? where.allocate(bytes) : where.allocate_wire(bytes);
+  return wires_are_away<T, E> ? where.allocate(bytes) : where.allocate_wire(bytes);
 }
 
 /// What was enqueued precedes the next exchange: the transport waits on the device, or the host here.

@@ -20,7 +20,8 @@ class counted {
 
   static constexpr std::string_view name = T::name;
   static constexpr bool receives_in_place = T::receives_in_place;
-  static constexpr bool wires_on_device = requires { requires T::wires_on_device; };
+  static constexpr bool wires_on_device = sends_from_device<T>;
+  static constexpr bool wires_anywhere = wires_lie_with_columns<T> && !wires_on_device;
 
   explicit counted(T inner) : inner_(std::move(inner)) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }
