@@ -133,12 +133,16 @@ aligned(T*) -> aligned<T>;
 template <class T>
 anywhere(T*) -> anywhere<T>;
 
-/// Whether words can be moved there. On the host the compiler moves what it likes.
+/// Whether words can be moved there. The host moves elements, and where the standard library's assertions are on stops at what
+/// would be a fault on the device.
 template <int Word, template <class> class Place, class T>
 DILOCO_HD inline bool takes_words([[maybe_unused]] Place<T> at) {
 #if DILOCO_ON_DEVICE
   return Place<T>::known || reinterpret_cast<std::uintptr_t>(at.p) % Word == 0;
 #else
+#if defined(_GLIBCXX_ASSERTIONS)
+  if (Place<T>::known && reinterpret_cast<std::uintptr_t>(at.p) % Word != 0) __builtin_trap();
+#endif
   return false;
 #endif
 }
@@ -237,10 +241,11 @@ DILOCO_HD inline void move_lane(From const* DILOCO_RESTRICT from, int mine, To* 
 }
 
 /// The elements of this lane, from what `count` elements of a block make its own, into an array on the wire: element i is of(i).
+/// `words`: false where the block may begin anywhere, as the second plane of a tail's codes does.
 template <lanes L, int N, class T, class Of>
-DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of) {
+DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of, bool words = true) {
   if constexpr (L::width > 1) {
-    if (mine == N) {
+    if (mine == N && words) {
       lane_values<T, N> x;
       for (int i = 0; i < N; ++i) x[i] = of(i);
       store_lane<N>(aligned{out}, x);
@@ -252,9 +257,9 @@ DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of) {
 
 /// The other way round: sink(i, element).
 template <lanes L, int N, class T, class Sink>
-DILOCO_HD inline void read_lane(T const* DILOCO_RESTRICT in, int mine, Sink&& sink) {
+DILOCO_HD inline void read_lane(T const* DILOCO_RESTRICT in, int mine, Sink&& sink, bool words = true) {
   if constexpr (L::width > 1) {
-    if (mine == N) {
+    if (mine == N && words) {
       lane_values<T, N> x;
       load_lane<N>(aligned{in}, x);
       for (int i = 0; i < N; ++i) sink(i, x[i]);

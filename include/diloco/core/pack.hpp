@@ -105,12 +105,13 @@ requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* ou
   auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out) + first_element<L, Block>(l) * Bits / 8;
   int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
   if constexpr (Bits == 8) {
-    write_lane<L, n>(code, mine, [&](int i) { return static_cast<std::uint8_t>(code_of(i)); });
+    write_lane<L, n>(
+        code, mine, [&](int i) { return static_cast<std::uint8_t>(code_of(i)); }, count == Block);
   } else {
     std::uint8_t q[n];
     for (int i = 0; i < n; ++i) q[i] = static_cast<std::uint8_t>(code_of(i));
-    write_lane<L, n * Bits / 8>(code, mine,
-                                [&](int j) { return detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); });
+    write_lane<L, n * Bits / 8>(
+        code, mine, [&](int j) { return detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); }, count == Block);
   }
 }
 
@@ -123,10 +124,13 @@ requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte c
     auto const* DILOCO_RESTRICT code =
         reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
     int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
-    read_lane<L, n * Bits / 8>(code, mine, [&](int j, std::uint8_t byte) {
-      std::uint32_t const c = byte;
-      for (int i = 0; i < 8 / Bits; ++i) sink(8 / Bits * j + i, c << (32 - Bits - Bits * i));
-    });
+    read_lane<L, n * Bits / 8>(
+        code, mine,
+        [&](int j, std::uint8_t byte) {
+          std::uint32_t const c = byte;
+          for (int i = 0; i < 8 / Bits; ++i) sink(8 / Bits * j + i, c << (32 - Bits - Bits * i));
+        },
+        count == Block);
   } else {
     detail::words<L, Bits, Block> const words(l, in);
     for (int w = 0; w < n / words.run; ++w) words.each(w, sink);
