@@ -65,6 +65,7 @@ set(DILOCO_HEADERS
     include/diloco/diloco.hpp
     include/diloco/engine.hpp
     include/diloco/engine_construction.hpp
+    include/diloco/engine_flight.hpp
     include/diloco/engine_round.hpp
     include/diloco/engine_step.hpp
     include/diloco/executor/cuda.cuh

@@ -5,6 +5,7 @@
 #include <diloco/concepts/probe.hpp>
 #include <diloco/concepts/traffic.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/engine_flight.hpp>
 #include <diloco/recipe.hpp>
 #include <diloco/state/digest.hpp>
 #include <diloco/state/memory.hpp>
@@ -58,40 +59,12 @@ class DiLoCo
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
   static constexpr bool pairs_ranks = pairing_exchange<Exchange>;
 
-  /// What a trainer and its flight both know: whose it is, and whether it was lost.
-  struct watch {
-    bool dropped = false;
-  };
+  using flight = round_flight<Transport>;
 
-  /// A round under way. Move-only; hand it to `land`. One that is destroyed instead ends this trainer's run, and the round
-  /// of every rank that still waits for its part.
-  class flight {
-   public:
-    flight(flight&& other) noexcept = default;
-    flight& operator=(flight&& other) noexcept {
-      drop();
-      pending_ = std::move(other.pending_);
-      watch_ = std::move(other.watch_);
-      round_ = other.round_;
-      weight_ = other.weight_;
-      return *this;
-    }
-    ~flight() { drop(); }
-    [[nodiscard]] std::uint64_t round() const { return round_; }
-
-   private:
-    friend class DiLoCo;
-    flight(pending_of<Transport> p, std::shared_ptr<watch> w, std::uint64_t round, double weight)
-        : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight) {}
-    void drop() {
-      if (watch_ != nullptr) watch_->dropped = true;
-      watch_.reset();
-    }
-    pending_of<Transport> pending_;
-    std::shared_ptr<watch> watch_;  // empty once handed over
-    std::uint64_t round_;
-    double weight_;
-  };
+  DiLoCo(DiLoCo&&) noexcept = default;
+  DiLoCo& operator=(DiLoCo&&) noexcept = default;
+  /// Waits for what was enqueued: memory of the host, which a device may still read, is given back.
+  ~DiLoCo() { end_.now(); }
 
   /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial parameters with
   /// the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the trainer.
@@ -247,6 +220,9 @@ class DiLoCo
   DiLoCo(recipe_type r, layout l, int);
   [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
   [[nodiscard]] static std::string plain_complaint(recipe_type const& r);
+  float* column(std::string name, std::size_t elements) {
+    return table_.add(recipe_.executor, std::move(name), elements);
+  }
   void allocate_stages(std::size_t own);
   void allocate_factor();
   [[nodiscard]] result<> start();
@@ -257,6 +233,8 @@ class DiLoCo
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
+  template <class Gradients>
+  void take(Gradients const& gradients);
   void adopt_shown();
   void show(bool samples);
   void show_new_sample() {
@@ -346,6 +324,7 @@ class DiLoCo
   }
 
   recipe_type recipe_;
+  detail::last_wait<Executor> end_;
   layout layout_;
   pattern pattern_;
   wire_plan plan_;
@@ -377,7 +356,7 @@ class DiLoCo
   bool in_flight_ = false, skipped_ = false, shows_mean_ = false;
   bool unskipped_ = false;          // a step was taken since the last round
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
-  std::shared_ptr<watch> watch_ = std::make_shared<watch>();
+  std::shared_ptr<detail::flight_watch> watch_ = std::make_shared<detail::flight_watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;
 };

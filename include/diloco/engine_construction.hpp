@@ -12,6 +12,7 @@ inline namespace v0 {
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
     : recipe_(std::move(r)),
+      end_(recipe_.executor),
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
       plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::scatter_gather ? recipe_.transport.size() : 1,
@@ -21,9 +22,6 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
                                               pattern_ == pattern::scatter_gather)),
       wire_bytes_(wires_.bytes()) {
   std::size_t const n = layout_.column_elements();
-  auto const column = [&](std::string name, std::size_t elements) {
-    return table_.add(recipe_.executor, std::move(name), elements);
-  };
   anchor_ = column("anchor", n);
   has_copies_ = layout_.copied_elements() != 0;
   layout_.place_copies(column("theta", layout_.copied_elements()));
@@ -61,9 +59,6 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
 /// Workbench, scratch, constants and memory of a staged compressor; `own` elements are those of the own shard.
 DILOCO_ENGINE
 void DILOCO_CLASS::allocate_stages(std::size_t own) {
-  auto const column = [&](std::string name, std::size_t elements) {
-    return table_.add(recipe_.executor, std::move(name), elements);
-  };
   if (!residual_is_workbench || !owner_is_workbench)
     workbench_ = column("workbench", residual_is_workbench ? own : layout_.column_elements());
   scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
@@ -84,9 +79,6 @@ void DILOCO_CLASS::allocate_stages(std::size_t own) {
 /// What the inner sweep multiplies gradients with, where that is no argument.
 DILOCO_ENGINE
 void DILOCO_CLASS::allocate_factor() {
-  auto const column = [&](std::string name, std::size_t elements) {
-    return table_.add(recipe_.executor, std::move(name), elements);
-  };
   if (inner_state<Inner>::has_tensor_steps || clips())
     factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
   if (clips()) {

@@ -114,6 +114,7 @@ void DILOCO_CLASS::write_frames(std::byte* slots, int shards) {
 DILOCO_ENGINE
 void DILOCO_CLASS::collect_frames(arrival_type const& a) {
   std::size_t const n = a.roster().size();
+  recipe_.executor.wait();  // what was uploaded from there before has arrived
   for (std::size_t k = 0; k < n; ++k) index_.host().wires()[k] = a.wire(static_cast<int>(k)).data();
   index_.upload_round(recipe_.executor);
   recipe_.executor.for_each(n, collect_frames_kernel{index_.wires(), index_.frames()});

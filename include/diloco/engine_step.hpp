@@ -51,7 +51,6 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
   }
   std::size_t r = 0;
-  bool changed = false;
   for (auto const& each : gradients) {
     constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
     std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
@@ -68,10 +67,25 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     }
     if (g.data() == nullptr)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
-    // An asynchronous executor may still read the pointers of the step before.
+    ++r;
+  }
+  take(gradients);
+  return measure_gradients(o);
+}
+
+/// Writes down where they lie, once none can be refused any more.
+DILOCO_ENGINE
+template <class Gradients>
+void DILOCO_CLASS::take(Gradients const& gradients) {
+  index_view const& table = index_.host();
+  std::size_t r = 0;
+  bool changed = false;
+  for (auto const& each : gradients) {
+    constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
+    std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
     std::uint64_t const kind = narrow ? 1 : 0;
-    index_view const& table = index_.host();
-    if (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind) {
+    if (!layout_.rows()[r].frozen && (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind)) {
+      // An asynchronous executor may still read the pointers of the step before.
       if (!std::exchange(changed, true)) recipe_.executor.wait();
       table.gradients()[r] = g.data();
       table.gradient_is_bf16()[r] = kind;
@@ -79,7 +93,6 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
     ++r;
   }
   if (changed) index_.upload_gradients(recipe_.executor);
-  return measure_gradients(o);
 }
 
 DILOCO_ENGINE
@@ -101,14 +114,13 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
 DILOCO_ENGINE
 float DILOCO_CLASS::gradient_norm() const {
   if (!clips()) return 0.0f;
-  recipe_.executor.wait();
   if constexpr (Executor::columns_on_host) {
+    recipe_.executor.wait();
     return factor_->norm;
   } else {
-    buffer const staging = recipe_.executor.allocate_wire(sizeof(gradient_factor));
-    recipe_.executor.copy_to_host(staging.data(), factor_, sizeof(gradient_factor));
+    recipe_.executor.copy_to_host(index_.norm(), &factor_->norm, sizeof(float));
     recipe_.executor.wait();
-    return staging.template as<gradient_factor>()->norm;
+    return *index_.norm();
   }
 }
 

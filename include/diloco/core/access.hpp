@@ -110,7 +110,7 @@ __device__ inline void put_words(T* to, T const* from) {
 
 /// N elements of a lane in registers.
 template <class T, int N>
-struct lane_values {
+requires(sizeof(T) <= 4) struct lane_values {
   T v[N];
   DILOCO_HD T& operator[](int i) { return v[i]; }
   DILOCO_HD T const& operator[](int i) const { return v[i]; }

@@ -120,7 +120,7 @@ class index_memory : public index_view {
         host_(*this),
         memory_(where, size()),
         answers_(where.allocate_wire(static_cast<std::size_t>(ranks) * (sizeof(frame) + sizeof(double)) +
-                                     sizeof(std::uint64_t))) {
+                                     sizeof(std::uint32_t) + sizeof(float))) {
     base_ = memory_.seen_by_kernels();
     host_.base_ = memory_.host();
     std::memcpy(host().tiles(), l.tiles().data(), tiles_ * sizeof(tile));
@@ -140,6 +140,7 @@ class index_memory : public index_view {
   [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(frames() + ranks_); }
   /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round is under way.
   [[nodiscard]] std::uint32_t* not_finite() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
+  [[nodiscard]] float* norm() const { return reinterpret_cast<float*>(not_finite() + 1); }
   [[nodiscard]] std::size_t bytes() const { return memory_.bytes() + answers_.size(); }
 
   /// Enqueue: what stays for good, once every row's float32 numbers have their place; what changes with a step; with a round.

@@ -22,7 +22,7 @@ class table {
     std::size_t const bytes = elements * sizeof(float);
     if constexpr (requires { where.allocate_column(name, bytes); }) {
       columns_.push_back({name, where.allocate_column(name, bytes), elements});
-      if (where.only_for_rounds(name)) placed_bytes_ += bytes;
+      if (!E::columns_on_host && where.only_for_rounds(name)) placed_bytes_ += bytes;
     } else {
       columns_.push_back({std::move(name), where.allocate(bytes), elements});
     }

@@ -38,7 +38,10 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
   hand_over(transport, where);
   auto pending = transport.all_gather(std::move(w), tag);
   auto arrived = pending.wait(limit);
-  if (!arrived) return std::move(arrived).error();
+  if (!arrived) {
+    where.wait();  // the staging copy may still be read
+    return std::move(arrived).error();
+  }
   auto const wire = [&](int k) {
     if constexpr (wires_are_away<T, E>)
       return staging.bytes().subspan(static_cast<std::size_t>(k) * bytes, bytes);

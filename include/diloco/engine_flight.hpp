@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/executor.hpp>
+#include <diloco/concepts/transport.hpp>
+#include <diloco/recipe.hpp>
+
+#include <memory>
+#include <optional>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+/// What a trainer and its flight both know: whose it is, and whether it was lost.
+struct flight_watch {
+  bool dropped = false;
+};
+
+/// Waits, on behalf of a trainer that ends, for what still reads and writes its memory. Moves with it.
+template <executor E>
+class last_wait {
+ public:
+  explicit last_wait(E const& where) : where_(where) {}
+  last_wait(last_wait&& other) noexcept : where_(std::exchange(other.where_, std::nullopt)) {}
+  last_wait& operator=(last_wait&& other) noexcept {
+    now();
+    where_ = std::exchange(other.where_, std::nullopt);
+    return *this;
+  }
+  ~last_wait() = default;
+  /// Where the device has failed, there is nothing left to wait for.
+  void now() noexcept {
+    if (!where_) return;
+#if DILOCO_EXCEPTIONS
+    try {
+      where_->wait();
+    } catch (...) {
+    }
+#else
+    where_->wait();
+#endif
+    where_.reset();
+  }
+
+ private:
+  std::optional<E> where_;
+};
+
+}  // namespace detail
+
+/// A round under way: `DiLoCo<…>::flight`. Move-only; hand it to `land`. One that is destroyed instead ends its trainer's run, and
+/// the round of every rank that still waits for its part.
+template <class Transport>
+class round_flight {
+ public:
+  round_flight(round_flight&& other) noexcept = default;
+  round_flight& operator=(round_flight&& other) noexcept {
+    drop();
+    pending_ = std::move(other.pending_);
+    watch_ = std::move(other.watch_);
+    round_ = other.round_;
+    weight_ = other.weight_;
+    return *this;
+  }
+  ~round_flight() { drop(); }
+  [[nodiscard]] std::uint64_t round() const { return round_; }
+
+ private:
+  template <class, class, class, class, class, class, class, class, class, class, class>
+  friend class DiLoCo;
+  round_flight(pending_of<Transport> p, std::shared_ptr<detail::flight_watch> w, std::uint64_t round, double weight)
+      : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight) {}
+  void drop() {
+    if (watch_ != nullptr) watch_->dropped = true;
+    watch_.reset();
+  }
+  pending_of<Transport> pending_;
+  std::shared_ptr<detail::flight_watch> watch_;  // empty once handed over
+  std::uint64_t round_;
+  double weight_;
+};
+
+}  // namespace v0
+}  // namespace diloco
