@@ -25,6 +25,7 @@ MADE_UP = {
         run("inner_step/adamw/N:2^30", 12.0, **{"B/param": 28, "GB/s": 2400.0, "%copy": 91.0}),
         run("sweep_a/absmax8/256/N:2^28", 2.0, **{"B/param": 17.0156, "GB/s": 2000.0, "%copy": 80.0}),
         run("sweep_b/absmax8/256/K:2/N:2^28", 2.0, **{"B/param": 22.03, "GB/s": 2000.0, "%copy": 90.0}),
+        run("sweep_b/natural/K:2/N:2^28", 4.0, **{"B/param": 22.25, "GB/s": 1500.0, "%copy": 50.0}),
         run("local_round/absmax8/256/N:2^30", 13.0, **{"%copy": 70.0}),
         run("thrust_by_parts/adamw/N:2^28", 6.0),
         run("overlap/adamw/copy_to_host/N:2^28", 3.0, **{"%slower": 1.5}),
@@ -72,6 +73,7 @@ class page(unittest.TestCase):
                          ["28", "3.00", "2500", "93.2", "12.00", "2400", "91.0", "≥ 90 %, met"])
         self.assertEqual(self.row(text, "`sweep_a/absmax8/256`")[2:], ["2.00", "2000", "80.0", n, n, n, "≥ 90 %, missed"])
         self.assertEqual(self.row(text, "`sweep_b/absmax8/256/K:2`")[-1], "≥ 90 %, met")
+        self.assertEqual(self.row(text, "`sweep_b/natural/K:2`")[1:], ["22.2", "4.00", "1500", "50.0"])
         self.assertEqual(self.row(text, "`local_round/absmax8/256`")[-1], "≤ 12 ms, missed")
         self.assertEqual(self.row(text, "`sweep_a/f32`")[2:], [n] * 6 + [""])
         for line in ("| `inner_step/adamw` | 2^28 | 3.00 | 6.00 | 2.00× |", "| 2^28 | 1.50 % | ≤ 2 %, met |",
@@ -87,8 +89,9 @@ class page(unittest.TestCase):
         self.assertEqual(self.row(text, "`sweep_b/absmax8/256/K:2`")[2], device_table.NOT_YET)
 
     def test_the_compressors_are_those_that_are_timed(self):
-        listed = (HERE / "sweeps.hpp").read_text(encoding="utf-8").split("for_common_compressors")[1].split("for_other")[0]
-        self.assertEqual(len(re.findall(r"\bf\(", listed)), len(device_table.COMPRESSORS))
+        common, others = (HERE / "sweeps.hpp").read_text(encoding="utf-8").split("for_common_compressors")[1].split("for_other")
+        self.assertEqual(len(re.findall(r"\bf\(", common)), len(device_table.COMPRESSORS))
+        self.assertEqual(len(re.findall(r"\bf\(", others)), len(device_table.OTHERS))
 
 
 if __name__ == "__main__":

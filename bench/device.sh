@@ -60,13 +60,17 @@ for t in $tests; do
 done
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
 if [ -n "$sanitizer" ]; then
-  for tool in memcheck racecheck; do
-    for t in round laws_wire; do
-      status=0
-      timeout "$(allowed 60)" "$sanitizer" --tool $tool --error-exitcode 1 "$(find_program "cuda.$t")" >"$out/$tool.$t.txt" 2>&1 || status=$?
-      report "$tool $t" $status
-    done
+  sanitize() { # tool, test, seconds
+    status=0
+    timeout "$(allowed "$3")" "$sanitizer" --tool "$1" --error-exitcode 1 "$(find_program "cuda.$2")" >"$out/$1.$2.txt" 2>&1 || status=$?
+    report "$1 $2" $status
+  }
+  for t in round laws_wire; do
+    sanitize memcheck $t 60
+    sanitize initcheck $t 60
   done
+  sanitize synccheck round 30
+  sanitize racecheck round 30 # of shared memory only, which no kernel has yet
 else
   echo "compute-sanitizer: not found, not run" | tee -a "$out/tests.txt"
 fi

@@ -9,6 +9,10 @@ NOT_YET = "not yet measured"
 SIZES = ("2^28", "2^30")
 COMPRESSORS = ("f32", "f16", "bf16", "absmax8/256", "absmax4/256", "e4m3/256", "e3m0/128", "e2m1/64", "sign/256", "mxfp8",
                "nvfp4", "top_k64/4096+2bit")  # for_common_compressors of sweeps.hpp
+OTHERS = ("scaled_f16/256", "min_max8/128", "e5m2/256", "dynamic8/256", "mxfp6", "mxfp4", "lloyd_max4/256",
+          "hadamard32+absmax4/256", "qsgd4/128", "absmax2/256", "lloyd_max2/256", "natural", "top_k128/4096+2bit",
+          "top_k64/4096+f16", "dct_top_k32/4096+f16", "random_k64/4096", "statistical4", "statistical16", "statistical256",
+          "low_rank4", "low_rank4/common")  # for_other_compressors: at the smaller size, and without a target
 STEPS = ("adamw", "sgd", "lion")
 TARGETS = [  # name of a benchmark, share of the copy in %
     (r"^inner_step/adamw/", 90),
@@ -88,21 +92,23 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def sweeps(r, names):
-    """Against the copy: time, GB/s and share at both sizes."""
-    head = ["work", "B/param"] + [f"{what}, {n}" for n in SIZES for what in ("ms", "GB/s", "% of copy")] + ["target"]
+def sweeps(r, names, sizes=SIZES):
+    """Against the copy: time, GB/s and share at each size; of one size only, without targets."""
+    has_target = len(sizes) > 1
+    head = ["work", "B/param"] + [f"{what}, {n}" for n in sizes for what in ("ms", "GB/s", "% of copy")]
     rows = []
     for name in names:
-        keys = [f"{name}/N:{n}" for n in SIZES]
+        keys = [f"{name}/N:{n}" for n in sizes]
         cells = [f"`{name}`", show(next((r.counter(k, "B/param") for k in keys if k in r.runs), None), "{:.3g}")]
         for key in keys:
             cells += [show(r.milliseconds(key), "{:.2f}"), show(r.counter(key, "GB/s"), "{:.0f}"),
                       show(r.counter(key, "%copy"), "{:.1f}")]
         target = next((t for pattern, t in TARGETS if re.search(pattern, keys[0])), None)
         shares = [s for s in (r.counter(k, "%copy") for k in keys) if s is not None]
-        cells.append("" if target is None else verdict(min(shares) if shares else None, target, "≥ {} %"))
+        if has_target:
+            cells.append("" if target is None else verdict(min(shares) if shares else None, target, "≥ {} %"))
         rows.append(cells)
-    return table(head, rows)
+    return table(head + ["target"] * has_target, rows)
 
 
 def rounds(r):
@@ -156,17 +162,18 @@ def facts(r):
 
 def page(folder):
     r = results(folder)
-    b = [f"sweep_b/{c}/K:{k}" for c in COMPRESSORS for k in (1, 2, 8)]
+    b, other_b = [[f"sweep_b/{c}/K:{k}" for c in list_ for k in (1, 2, 8)] for list_ in (COMPRESSORS, OTHERS)]
     checked = [f"checked_step/{s}{clip}" for s in STEPS for clip in ("", "/clipped")]
     state = ("Nothing here has been measured yet: the tables say what will be, and the targets." if not r.runs and not r.peers
              else "Times are means of ten; `% of copy`, a median, is the share that a sweep's own bytes reach of a copy's in turn with it.")
     return "\n\n".join([
-        "# On a GPU", state + " Every kernel compiles for sm_80 and sm_90 with stack 0 and spill 0 (`cost.ptxas.sm_80` and\n"
+        "# On a GPU", state + " Every kernel of the library compiles for sm_80 and sm_90 with stack 0 and spill 0 (`cost.ptxas.sm_80` and\n"
         "`cost.ptxas.sm_90` of the tests, nvcc 13.0.88). `report.py` writes this page; what fills it:", COMMANDS, facts(r),
         "## Inner steps", "Without the engine's checks (the kernel), by CUDA events:", sweeps(r, [f"inner_step/{s}" for s in STEPS]),
         "As a trainer takes them, by the wall clock, 4 B/param more for the gradients' check, clipped or not:", sweeps(r, checked),
         "## Sweep A: encode, with error feedback", sweeps(r, [f"sweep_a/{c}" for c in COMPRESSORS]),
-        "## Sweep B: K wires and Nesterov", sweeps(r, b),
+        "The other compressors, at one size:", sweeps(r, [f"sweep_a/{c}" for c in OTHERS], SIZES[:1]),
+        "## Sweep B: K wires and Nesterov", sweeps(r, b), "The other compressors, at one size:", sweeps(r, other_b, SIZES[:1]),
         "## A whole local round", "Sweep A, an exchange of one, sweep B, by the wall clock:", rounds(r),
         "## Against Thrust by parts", "The same formulas as transforms and reductions over whole columns:", parts(r),
         "## Against PyTorch", "2^28 parameters, medians over alternations (`bench/peers/run.py --device cuda`):", peers(r),

@@ -228,7 +228,7 @@ class applying {
   apply_outer_kernel<C, nesterov::step, 1> kernel_{};
 };
 
-/// f(C{}) for the compressors that recipes name; cuda/sweep.cu has no others.
+/// f(C{}) for the compressors that recipes name; cuda/sweep.cu has the others at one size.
 template <class F>
 void for_common_compressors(F&& f) {
   f(f32{});

@@ -70,9 +70,10 @@ if(TARGET diloco_gpt_device)
   set_tests_properties(cuda.gpt_device PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
 endif()
 
-# A few of them again under the sanitizer: the device's own memory, blocks, and stages that share memory.
+# A few of them again under the sanitizer: the device's own memory, blocks, and stages. racecheck looks at shared memory only, of
+# which no kernel here has any, so it is silent until one does; synccheck sees the warps' shuffles and barriers.
 if(DILOCO_CUDA_TESTS STREQUAL "ALL" AND nvidia_smi AND compute_sanitizer)
-  foreach(tool IN ITEMS memcheck racecheck)
+  foreach(tool IN ITEMS memcheck initcheck synccheck racecheck)
     foreach(stem IN ITEMS round laws_wire laws_staged)
       set(name cuda.${tool}.${stem})
       add_test(NAME ${name} COMMAND "${compute_sanitizer}" --tool ${tool} --error-exitcode 1 $<TARGET_FILE:cuda.${stem}>)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel of this issue's policies, instantiated for the device: check_ptxas.py reads their stack and spills.
+// Every kernel of the library, instantiated for the device: check_ptxas.py reads their stack and spills.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/linear_algebra/cublas.cuh>
@@ -140,11 +140,15 @@ void every_kernel() {
   cuda_stream{}.for_each(1, show_kernel{});
   cuda_stream{}.for_each(1, widen_kernel{});
   cuda_stream{}.for_each(1, norm_partials_kernel{});
+  cuda_stream{}.for_each(1, sum_partials_kernel{});
   cuda_stream{}.for_each(1, clip_factor_kernel{});
   cuda_stream{}.for_each(1, plain_factor_kernel{});
   cuda_stream{}.for_each(1, carry_out_kernel{});
   cuda_stream{}.for_each(1, carry_mean_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
+  cuda_stream{}.for_each(1, write_frames_kernel{});
+  cuda_stream{}.for_each(1, collect_frames_kernel{});
+  cuda_stream{}.for_each(1, digest_kernel{});
 }
 
 int main() {

@@ -52,7 +52,7 @@ struct CUevent_st {
 };
 struct CUstream_st {
   std::deque<std::function<bool()>> tasks;  // true: done
-  bool held = false;
+  bool held = false, captured = false;
 };
 struct ncclComm {
   world* place = nullptr;
@@ -75,10 +75,19 @@ void pump() {
     }
   }
 }
+/// What a failed call of the runtime, or one that is not ready, leaves in its thread.
+thread_local cudaError_t last_error = cudaSuccess;
+cudaError_t left(cudaError_t code) {
+  if (code != cudaSuccess) last_error = code;
+  return code;
+}
+cudaError_t outcome(char const* name) {
+  return left(all().settings.cuda_fails == name ? cudaErrorUnknown : cudaSuccess);
+}
 cudaError_t called(char const* name) {
   lock const l(all().guard);
   all().calls.emplace_back(name);
-  return all().settings.cuda_fails == name ? cudaErrorUnknown : cudaSuccess;
+  return outcome(name);
 }
 bool misused(bool wrong) {
   if (wrong) all().counts.misuses += 1;
@@ -176,7 +185,7 @@ void fail(int rank, ncclResult_t code) {
 }
 cudaStream_t held_stream() {
   lock const l(all().guard);
-  all().streams.push_back(new CUstream_st{{}, true});
+  all().streams.push_back(new CUstream_st{{}, true, false});
   return all().streams.back();
 }
 void release(cudaStream_t stream) {
@@ -188,6 +197,10 @@ void destroy(cudaStream_t stream) {
   lock const l(all().guard);
   all().streams.remove(stream);
   delete stream;
+}
+void capture(cudaStream_t stream, bool captured) {
+  lock const l(all().guard);
+  stream->captured = captured;
 }
 ncclUniqueId unique_id() {
   ncclUniqueId id{};
@@ -331,6 +344,7 @@ char const* ncclGetLastError(ncclComm_t) {
 }
 
 char const* cudaGetErrorString(cudaError_t) { return "some CUDA error"; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* low, int* high) {
   *low = 0, *high = -5;
   return called("cudaDeviceGetStreamPriorityRange");
@@ -349,6 +363,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   fake::destroy(stream);
   all().counts.streams -= 1;
   return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  lock const l(all().guard);
+  *status = stream->captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return outcome("cudaStreamIsCapturing");
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* out, unsigned) {
   lock const l(all().guard);
@@ -376,9 +395,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   lock const l(all().guard);
-  if (all().settings.cuda_fails == "cudaEventQuery") return cudaErrorUnknown;
+  if (cudaError_t const code = outcome("cudaEventQuery"); code != cudaSuccess) return code;
   pump();
-  return event->reached >= event->recorded ? cudaSuccess : cudaErrorNotReady;
+  return left(event->reached >= event->recorded ? cudaSuccess : cudaErrorNotReady);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   lock const l(all().guard);

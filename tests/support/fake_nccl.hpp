@@ -42,6 +42,8 @@ void fail(int rank, ncclResult_t code);
 cudaStream_t held_stream();
 void release(cudaStream_t stream);
 void destroy(cudaStream_t stream);
+/// As between cudaStreamBeginCapture and its end.
+void capture(cudaStream_t stream, bool captured);
 /// An id for a world, drawn anew.
 ncclUniqueId unique_id();
 

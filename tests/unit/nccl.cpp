@@ -192,6 +192,73 @@ TEST_CASE("nccl: `after` is ordered before the exchange, and only the bytes that
   });
 }
 
+TEST_CASE("nccl: an exchange with oneself arrives after what `after` saw, too, and NCCL is not told") {
+  pool p;
+  with_two([&](nccl& zero, nccl&) {
+    cudaStream_t const busy = fake::held_stream();
+    zero.after(stream_executor{busy});
+    auto w = p.slots(1, 1);
+    int const final = 42;
+    std::byte* const send = w.send.data();
+    auto pending = zero.exchange(std::move(w), 0, {0, 0});
+    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord", "cudaStreamWaitEvent",
+                                                    "cudaEventCreateWithFlags", "cudaEventRecord"});
+    { auto const dropped = zero.exchange(p.slots(1), 0, {0, 1}); }  // nobody would wait for it
+    CHECK(p.out == 2);
+    std::jthread const device([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      std::memcpy(send, &final, sizeof final);
+      fake::release(busy);
+    });
+    auto const seen = pending.wait(soon());
+    REQUIRE(seen);
+    CHECK(value_of(seen->wire(0)) == 42);
+    CHECK(cudaGetLastError() == cudaSuccess);  // not that it was not ready
+    fake::reset({});
+    CHECK(zero.exchange(p.slots(1), 0, {0, 2}).wait(soon()));
+    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord"});  // events are used again
+  });
+  cudaStream_t const busy = fake::held_stream();
+  with_two([&](nccl& zero, nccl&) {
+    zero.after(stream_executor{busy});
+    auto const missed = zero.exchange(p.slots(1), 0, {7, 2}).wait(soon(0.1));
+    REQUIRE_FALSE(missed);
+    CHECK(missed.error().message ==
+          "diloco: nccl: round 7 phase 2: what comes before it on the device did not end before the deadline");
+    CHECK(missed.error().what == cause::timeout);
+    auto const next = zero.exchange(p.slots(1), 0, {8, 0}).wait(soon());
+    REQUIRE_FALSE(next);
+    CHECK(next.error().what == cause::wrong_state);
+  });
+  fake::release(busy);
+}
+
+TEST_CASE("nccl: a stream that is captured is refused, and nothing was begun") {
+  with_two([](nccl& zero, nccl& one) {
+    pool p;
+    cudaStream_t const stream = fake::held_stream();
+    fake::release(stream);
+    fake::capture(stream, true);
+    std::string said;
+    cause what{};
+    try {
+      zero.after(stream_executor{stream});
+    } catch (exception const& e) {
+      said = e.what();
+      what = e.details().what;
+    }
+    CHECK(said ==
+          "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture steps only");
+    CHECK(what == cause::wrong_state);
+    CHECK(fake::calls().empty());
+    fake::capture(stream, false);
+    zero.after(stream_executor{stream});
+    auto a = zero.exchange(p.slots(1), 1, {0, 0}), b = one.exchange(p.slots(1), 0, {0, 0});
+    CHECK(a.wait(soon()));
+    CHECK(b.wait(soon()));
+  });
+}
+
 TEST_CASE("nccl: nothing blocks but wait, and that until the deadline; then the communicator is out of service") {
   with_two([](nccl& zero, nccl&) {
     pool p;
@@ -271,7 +338,7 @@ TEST_CASE("nccl: an exchange that is dropped takes the communicator along; one t
     CHECK(p.out == 4);
     CHECK(fake::count().revokes == (revokes ? 1 : 0));
     CHECK(fake::count().aborts == 0);
-    CHECK(pending.wait(soon()));
+    CHECK_FALSE(pending.wait(soon()));  // it stands behind the other one
     auto const next = zero.all_gather(p.slots(2), {2, 0}).wait(soon());
     REQUIRE_FALSE(next);
     CHECK(next.error().message ==
@@ -279,7 +346,7 @@ TEST_CASE("nccl: an exchange that is dropped takes the communicator along; one t
           "round 1 phase 0: the exchange was dropped before it was over");
     CHECK(p.out == 2);
   });
-  CHECK(fake::count().destroys == 1);
+  CHECK(fake::count().destroys == (revokes ? 2 : 1));
 }
 
 TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
@@ -314,8 +381,9 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
     e = after_start({.cuda_fails = call}, nothing);
     CHECK(e.message == say({"diloco: nccl: ", call, " failed: some CUDA error"}));
     CHECK(e.what == cause::transport);
+    CHECK(cudaGetLastError() == cudaSuccess);
   }
-  for (char const* call : {"cudaEventRecord", "cudaStreamWaitEvent"}) {
+  for (char const* call : {"cudaStreamIsCapturing", "cudaEventRecord", "cudaStreamWaitEvent"}) {
     with_two([&](nccl& zero, nccl&) {
       pool p;
       cudaStream_t const stream = fake::held_stream();
@@ -328,6 +396,7 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
                  "nccl: ",
                  call, " failed: some CUDA error"}));
       CHECK(p.out == 0);
+      CHECK(cudaGetLastError() == cudaSuccess);
       fake::set({});
     });
   }

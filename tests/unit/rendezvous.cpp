@@ -386,6 +386,10 @@ TEST_CASE("tcp: nobody there, no such host, no such port, no such rank") {
   CHECK(seconds_since(start) < 3);
   CHECK(text_of(tcp_store{0, 2, "no host", port}.share(bytes, soon(0.3)))
             .starts_with("diloco: rendezvous: the address 'no host' of rank 0 (MASTER_ADDR) cannot be resolved: "));
+  // An address of one link without the link: nobody can listen there, whoever runs this and whatever else is on.
+  auto const deaf = tcp_store{0, 2, "fe80::1", port}.share(bytes, soon());
+  CHECK(text_of(deaf).starts_with(say({"diloco: rendezvous: rank 0 cannot listen at fe80::1:", port, ": "})));
+  CHECK(deaf.error().what == cause::transport);
   CHECK(text_of(tcp_store{1, 2, "no host", port}.share(bytes, soon(0.2)))
             .starts_with(say(
                 {"diloco: rendezvous: rank 0 at no host:", port, ": the address (MASTER_ADDR) cannot be resolved: "})));

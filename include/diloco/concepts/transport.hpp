@@ -82,7 +82,8 @@ concept pairing_exchange = requires(X const& x, std::uint64_t round, int rank) {
 
 /// Optional: a transport that sends from memory of the device, where such an executor keeps its columns, says wires_on_device, and one
 /// that never looks at wires wires_anywhere; `after(where)` then has its next exchange wait for what was enqueued on that
-/// executor, without the host.
+/// executor, without the host: an arrival implies that what `after` saw has run. Where `after` does nothing
+/// it does not, and wires are only read on that same executor.
 template <class T>
 inline constexpr bool sends_from_device = requires {
   requires T::wires_on_device;

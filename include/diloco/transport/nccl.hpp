@@ -64,8 +64,8 @@ class nccl {
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
-  /// What was enqueued on executor.stream so far comes before the next exchange. Order: enqueues only. Errors: in that
-  /// exchange's wait.
+  /// What was enqueued on executor.stream so far comes before the next exchange, also one with oneself. Order: enqueues
+  /// only. Raises where that stream is being captured in a graph. Other errors: in that exchange's wait.
   template <class E>
   requires requires(E const& e) {
     { e.stream } -> std::convertible_to<cudaStream_t>;
@@ -136,6 +136,8 @@ class nccl {
               say({"diloco: nccl: round ", tag.round, " phase ", tag.phase, ": ", text})};
     }
     [[nodiscard]] error late() const {
+      if (operation_->own)
+        return at(cause::timeout, "what comes before it on the device did not end before the deadline");
       if (operation_->partner != everybody)
         return at(cause::timeout, say({"rank ", operation_->partner, " did not arrive before the deadline"}));
       return at(cause::timeout, "not every rank arrived before the deadline (NCCL does not tell which)");
@@ -153,7 +155,8 @@ class nccl {
       if (operation_ == nullptr) return;
       if (!operation_->refused) {
         auto const over = state_->look(*operation_);
-        if (over && !*over) state_->broken = at(cause::wrong_state, "the exchange was dropped before it was over");
+        if (over && !*over && !operation_->own)
+          state_->broken = at(cause::wrong_state, "the exchange was dropped before it was over");
 #if DILOCO_NCCL_REVOKES
         if (state_->broken) state_->stop();  // peers would wait for this rank, and cudaFree for the kernel
 #endif

@@ -31,10 +31,10 @@ struct nccl_operation {
   exchange_tag tag;
   int partner = nccl_everybody;
   bool cut = false;       // slot r of `send` to rank r
-  bool own = false;       // with oneself: there is nothing to do
+  bool own = false;       // with oneself: NCCL is not told, and it is over when its turn in the stream comes
   bool refused = false;   // never begun
   bool posted = false;    // NCCL has been told
-  bool recorded = false;  // NCCL has enqueued it, and `over` stands behind it in the stream
+  bool recorded = false;  // NCCL has enqueued it where it is told, and `over` stands behind it in the stream
   cudaEvent_t over = nullptr;
 };
 
@@ -88,12 +88,18 @@ struct nccl_communicator {
     cudaStreamDestroy(stream);
   }
 
+  /// Raises where the stream is captured; a later failure is the next exchange's.
   void after(cudaStream_t theirs) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(broken ? cudaSuccess : cudaStreamIsCapturing(theirs, &status), "cudaStreamIsCapturing", {});
+    if (status != cudaStreamCaptureStatusNone) {
+      raise({cause::wrong_state, rank, 0,
+             "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture steps only"});
+    }
     check(broken ? cudaSuccess : cudaEventRecord(ready, theirs), "cudaEventRecord", {});
     check(broken ? cudaSuccess : cudaStreamWaitEvent(stream, ready, 0), "cudaStreamWaitEvent", {});
   }
   void begin(nccl_operation& o) {
-    if (o.own) return;
     o.refused = broken.has_value();
     if (o.refused) return;
     if (spare.empty()) {
@@ -102,7 +108,8 @@ struct nccl_communicator {
       o.over = spare.back();
       spare.pop_back();
     }
-    waiting.push_back(&o);
+    if (o.own && !broken) o.recorded = check(cudaEventRecord(o.over, stream), "cudaEventRecord", o.tag);
+    if (!o.own) waiting.push_back(&o);
     progress();
   }
   void end(nccl_operation const& o) {
@@ -142,11 +149,10 @@ struct nccl_communicator {
   }
   /// Whether it is over. Errors: the communicator is broken, and then so is what a revoked kernel left behind.
   [[nodiscard]] result<bool> look(nccl_operation const& o) {
-    if (o.own) return true;
     progress();
     bool over = false;
     if (!broken && o.recorded) {
-      cudaError_t const code = cudaEventQuery(o.over);
+      cudaError_t const code = cleared(cudaEventQuery(o.over));
       over = code == cudaSuccess;
       if (code != cudaErrorNotReady) check(code, "cudaEventQuery", o.tag);
     }
@@ -163,8 +169,13 @@ struct nccl_communicator {
     if (!broken) broken = nccl_failure(code, what, handle, rank, static_cast<long>(tag.round));
     return false;
   }
+  /// As it is, and no longer the thread's last error: the next launch, of anybody, would report it again.
+  static cudaError_t cleared(cudaError_t code) {
+    if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
+    return code;
+  }
   bool check(cudaError_t code, std::string_view call, exchange_tag tag) {
-    if (code == cudaSuccess) return true;
+    if (cleared(code) == cudaSuccess) return true;
     if (!broken) {
       broken = error{cause::transport, rank, static_cast<long>(tag.round),
                      say({"diloco: nccl: ", call, " failed: ", cudaGetErrorString(code)})};
@@ -194,9 +205,9 @@ struct nccl_communicator {
       if (is_past(d)) return false;
       std::this_thread::yield();
     }
-    if (!quiet && cudaEventRecord(ready, stream) != cudaSuccess) return false;
+    if (!quiet && cleared(cudaEventRecord(ready, stream)) != cudaSuccess) return false;
     while (!quiet) {
-      cudaError_t const code = cudaEventQuery(ready);
+      cudaError_t const code = cleared(cudaEventQuery(ready));
       quiet = code == cudaSuccess;
       if (!quiet && (code != cudaErrorNotReady || is_past(d))) return false;
     }
