@@ -68,7 +68,7 @@ endif()
 # g++ 12 finds its own AVX-512 intrinsics uninitialized (GCC bug 105593) and overlap in any sum of two strings (105651);
 # clang's build looks for the real cases.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  target_compile_options(diloco_dev INTERFACE "$<${host_only}:-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-restrict;-Wno-stringop-overflow>")
+  target_compile_options(diloco_dev INTERFACE "$<${host_only}:-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-restrict>")
 endif()
 if(DILOCO_SANITIZE)
   target_compile_options(diloco_dev INTERFACE -fsanitize=${DILOCO_SANITIZE} -fno-sanitize-recover=all)

@@ -138,6 +138,7 @@ set(DILOCO_HEADERS
     include/diloco/transport/detail/file_meeting.hpp
     include/diloco/transport/detail/meeting.hpp
     include/diloco/transport/detail/nccl_communicator.hpp
+    include/diloco/transport/detail/slotted_arrival.hpp
     include/diloco/transport/detail/tcp_meeting.hpp
     include/diloco/transport/detail/thread_exchange.hpp
     include/diloco/transport/mpi.hpp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA executor's own promises: where memory comes from and goes back to, in the order of the stream; marks between streams;
 // Thrust on the stream; a trainer whose state lies on the host; too much memory asked for.
+#include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
 
 #include <diloco/diloco.hpp>
@@ -16,14 +17,6 @@ using namespace diloco;
 namespace {
 
 std::vector<std::size_t> const sizes{1, 255, 4097, 9000};
-
-struct stream {
-  cudaStream_t handle = nullptr;
-  stream() { REQUIRE(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking) == cudaSuccess); }
-  ~stream() { cudaStreamDestroy(handle); }
-  stream(stream const&) = delete;
-  stream& operator=(stream const&) = delete;
-};
 
 /// A caller's resource, with books.
 struct resource {
@@ -61,7 +54,7 @@ std::vector<std::uint64_t> digests(Executor where, footprint* told = nullptr) {
 }  // namespace
 
 TEST_CASE("executor: the same bits whatever memory the columns come from") {
-  stream const s;
+  test_stream const s;
   auto const host = digests(cpp{});
   CHECK(digests(cuda_stream{.stream = s.handle}) == host);
   CHECK(digests(cuda_executor<plain_device_memory>{.stream = s.handle}) == host);
@@ -71,7 +64,7 @@ TEST_CASE("executor: the same bits whatever memory the columns come from") {
 }
 
 TEST_CASE("executor: a caller's resource gives all device memory and gets it back") {
-  stream const s;
+  test_stream const s;
   resource mine;
   using executor_type = cuda_executor<memory_of<resource>>;
   footprint told;
@@ -101,7 +94,7 @@ TEST_CASE("executor: more memory than there is, in one sentence") {
 }
 
 TEST_CASE("executor: a mark orders two streams, and Thrust runs on ours") {
-  stream const one, other;
+  test_stream const one, other;
   cuda_stream const first{.stream = one.handle}, second{.stream = other.handle};
   constexpr std::size_t n = std::size_t{1} << 24;
   buffer const x = first.allocate(n * sizeof(float));

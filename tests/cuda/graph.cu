@@ -2,6 +2,7 @@
 // An inner step and both sweeps, captured in a CUDA graph and replayed, give the bits of the same calls without one; and what
 // cannot be captured says so. Checks at light: at the default level a step waits for the verdict on its gradients.
 #define DILOCO_CHECKS 1
+#include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
 
 #include <diloco/diloco.hpp>
@@ -12,14 +13,6 @@
 using namespace diloco;
 
 namespace {
-
-struct stream {
-  cudaStream_t handle = nullptr;
-  stream() { REQUIRE(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking) == cudaSuccess); }
-  ~stream() { cudaStreamDestroy(handle); }
-  stream(stream const&) = delete;
-  stream& operator=(stream const&) = delete;
-};
 
 /// One graph, captured anew for each call and updated in place: numbers that change with the step are the kernels' arguments.
 class replayed {
@@ -63,7 +56,7 @@ std::vector<float> taken(cuda_stream where, tensor const& t) {
 /// θ after ten steps, all but the first captured.
 template <class Inner>
 std::vector<std::vector<float>> stepped(bool captured, float clip) {
-  stream const s;
+  test_stream const s;
   cuda_stream const where{.stream = s.handle};
   placed<cuda_stream> p(where, sizes);
   DiLoCo<Inner, nesterov, f32, alone, error_feedback, weighted_mean, gather, manual, cuda_stream, silent> t(
@@ -155,14 +148,14 @@ TEST_CASE_TEMPLATE("graph: steps that are captured are steps", Inner, adamw, lio
 TEST_CASE_TEMPLATE("graph: sweeps that are captured are sweeps", C, f32, absmax<8>, absmax<4>, sign<>) {
   auto const plainly = [](auto&& f) { f(); };
   auto const host = swept<C>(cpp{}, plainly);
-  stream const s;
+  test_stream const s;
   cuda_stream const where{.stream = s.handle};
   CHECK(swept<C>(where, plainly) == host);
   CHECK(swept<C>(where, replayed(s.handle)) == host);
 }
 
 TEST_CASE("graph: a call that waits says that it cannot be captured") {
-  stream const s;
+  test_stream const s;
   cuda_stream const where{.stream = s.handle};
   placed<cuda_stream> p(where, sizes);
   DiLoCo<adamw, nesterov, f32, alone, error_feedback, weighted_mean, gather, manual, cuda_stream, silent> t(

@@ -13,6 +13,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <map>
 
 extern char** environ;
@@ -155,6 +156,10 @@ pid_t start(std::map<std::string, std::string> variables) {
   return child;
 }
 
+std::filesystem::path meeting_place() {
+  return std::filesystem::temp_directory_path() / ("diloco_nccl_" + std::to_string(::getpid()));
+}
+
 void run_world(int ranks, bool by_files, bool on_one_gpu, int port) {
   std::vector<pid_t> children;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -162,7 +167,7 @@ void run_world(int ranks, bool by_files, bool on_one_gpu, int port) {
                               {"WORLD_SIZE", std::to_string(ranks)},
                               {"MASTER_ADDR", "127.0.0.1"},
                               {"MASTER_PORT", std::to_string(port)},
-                              {"TEST_FILE", by_files ? "/tmp/diloco_nccl_" + std::to_string(::getpid()) : ""},
+                              {"TEST_FILE", by_files ? meeting_place().string() : ""},
                               {"TEST_DEVICE", std::to_string(on_one_gpu ? 0 : rank)},
                               {"NCCL_HOSTID", on_one_gpu ? "rank" + std::to_string(rank) : "one"}}));
   }
@@ -175,6 +180,7 @@ void run_world(int ranks, bool by_files, bool on_one_gpu, int port) {
 
 }  // namespace
 
+// Not by itself: the next case starts it as the process of one rank.
 TEST_CASE("one rank of a world" * doctest::skip()) {
   auto const store = tcp_store::from_environment();
   REQUIRE(store);

@@ -25,7 +25,8 @@ std::vector<std::vector<float>> through(std::vector<std::vector<float>> const& x
   std::vector<diloco::tensor> tensors;
   for (auto const& values : x) theta.emplace_back(values.size(), 0.0f);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    tensors.push_back({.name = "x" + std::to_string(i), .shape = {x[i].size()}, .data = theta[i].data()});
+    tensors.push_back(
+        {.name = std::string("x").append(std::to_string(i)), .shape = {x[i].size()}, .data = theta[i].data()});
   }
   auto trainer = diloco::DiLoCo(diloco::recipe<>{}
                                     .with_inner(diloco::external{})

@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 
 using namespace diloco;
 
@@ -92,7 +93,7 @@ TEST_CASE("nccl: a world made by a broadcast, by sockets and by files; all is gi
     REQUIRE(::getsockname(s.get(), reinterpret_cast<sockaddr*>(&a), &length) == 0);
     port = ntohs(a.sin_port);
   }
-  std::string const path = say({"/tmp/diloco_nccl_", ::getpid()});
+  std::string const path = (std::filesystem::temp_directory_path() / say({"diloco_nccl_", ::getpid()})).string();
   for (int way : {0, 1, 2, 3}) {
     CAPTURE(way);
     fake::reset({.in_progress = way});

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <filesystem>
 
 #include <atomic>
 #include <functional>
@@ -134,7 +135,7 @@ class folder {
   }
 
  private:
-  std::string path_ = "/tmp/diloco_rendezvous_XXXXXX";
+  std::string path_ = (std::filesystem::temp_directory_path() / "diloco_rendezvous_XXXXXX").string();
 };
 
 }  // namespace

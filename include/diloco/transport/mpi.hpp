@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/transport.hpp>
 #include <diloco/core/text.hpp>
+#include <diloco/transport/detail/slotted_arrival.hpp>
 
 #if !defined(OMPI_SKIP_MPICXX)
 #define OMPI_SKIP_MPICXX 1  // Open MPI's removed C++ bindings would have to be linked
@@ -76,31 +77,10 @@ class mpi {
       return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
     }
   };
-  static constexpr int everybody = -1;
+  static constexpr int everybody = detail::with_everybody;
 
  public:
-  class arrival {
-   public:
-    [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
-      if (partner_ != everybody) {
-        bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
-        return own ? memory_.send.bytes() : memory_.receive.bytes();
-      }
-      std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
-      return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
-    }
-    void done() {}
-    result<wires> reclaim(deadline) && { return std::move(memory_); }
-
-   private:
-    friend class mpi;
-    arrival(std::shared_ptr<communicator> state, wires w, int partner)
-        : state_(std::move(state)), memory_(std::move(w)), partner_(partner) {}
-    std::shared_ptr<communicator> state_;
-    wires memory_;
-    int partner_;
-  };
+  using arrival = detail::slotted_arrival<communicator>;
 
   class pending {
    public:

@@ -20,7 +20,7 @@ inline namespace v0 {
 class nccl {
   using communicator = detail::nccl_communicator;
   using operation = detail::nccl_operation;
-  static constexpr int everybody = detail::nccl_everybody;
+  static constexpr int everybody = detail::with_everybody;
 
  public:
   static constexpr std::string_view name = "nccl";
@@ -73,28 +73,7 @@ class nccl {
   void after(E const& executor) { state_->after(executor.stream); }
 
   /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what reads them.
-  class arrival {
-   public:
-    [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
-      if (partner_ != everybody) {
-        bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
-        return own ? memory_.send.bytes() : memory_.receive.bytes();
-      }
-      std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
-      return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
-    }
-    void done() {}
-    result<wires> reclaim(deadline) && { return std::move(memory_); }
-
-   private:
-    friend class nccl;
-    arrival(std::shared_ptr<communicator> state, operation&& o)
-        : state_(std::move(state)), memory_(std::move(o.memory)), partner_(o.partner) {}
-    std::shared_ptr<communicator> state_;
-    wires memory_;
-    int partner_;
-  };
+  using arrival = detail::slotted_arrival<communicator>;
 
   /// An exchange on its way. Dropped before it is over, it takes the communicator with it, and its buffers are given up.
   class pending {
@@ -121,7 +100,7 @@ class nccl {
       }
       auto const done = std::exchange(operation_, nullptr);
       state_->end(*done);
-      return arrival(std::exchange(state_, nullptr), std::move(*done));
+      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->partner);
     }
 
    private:

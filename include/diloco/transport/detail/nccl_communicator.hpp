@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/transport/detail/meeting.hpp>
+#include <diloco/transport/detail/slotted_arrival.hpp>
 
 #include <nccl.h>  // and with it the CUDA runtime
 
@@ -23,13 +24,11 @@ namespace detail {
 static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 14, 0),
               "diloco: nccl: needs NCCL 2.14 or newer, whose communicators do not block");
 
-inline constexpr int nccl_everybody = -1;
-
 /// One exchange: it owns its buffers until it is over.
 struct nccl_operation {
   wires memory;
   exchange_tag tag;
-  int partner = nccl_everybody;
+  int partner = with_everybody;
   bool cut = false;       // slot r of `send` to rank r
   bool own = false;       // with oneself: NCCL is not told, and it is over when its turn in the stream comes
   bool refused = false;   // never begun
@@ -133,7 +132,7 @@ struct nccl_communicator {
   [[nodiscard]] ncclResult_t post(nccl_operation const& o) const {
     auto const [send, receive] = std::pair(o.memory.send.data(), o.memory.receive.data());
     std::size_t const bytes = o.memory.send.size();
-    if (o.partner == nccl_everybody && !o.cut) return ncclAllGather(send, receive, bytes, ncclUint8, handle, stream);
+    if (o.partner == with_everybody && !o.cut) return ncclAllGather(send, receive, bytes, ncclUint8, handle, stream);
     std::size_t const slot = o.cut ? bytes / static_cast<std::size_t>(size) : bytes;
     ncclResult_t code = ncclGroupStart();
     auto const keep = [&](ncclResult_t c) {
@@ -228,7 +227,7 @@ struct nccl_communicator {
   }
 
   [[nodiscard]] std::span<int const> roster_with(int partner) const {
-    if (partner == nccl_everybody) return roster;
+    if (partner == with_everybody) return roster;
     return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
   }
 };

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/transport.hpp>
+
+#include <memory>
+
+namespace diloco {
+inline namespace v0 {
+namespace detail {
+
+inline constexpr int with_everybody = -1;
+
+/// Delivered wires in buffers of one's own: a slot per rank, or of a pair what was sent and what came. `State` has rank, size and
+/// roster_with(partner).
+template <class State>
+class slotted_arrival {
+ public:
+  slotted_arrival(std::shared_ptr<State> state, wires w, int partner)
+      : state_(std::move(state)), memory_(std::move(w)), partner_(partner) {}
+
+  [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
+  [[nodiscard]] std::span<std::byte const> wire(int k) const {
+    if (partner_ != with_everybody) {
+      bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
+      return own ? memory_.send.bytes() : memory_.receive.bytes();
+    }
+    std::size_t const slot = memory_.receive.size() / static_cast<std::size_t>(state_->size);
+    return memory_.receive.bytes().subspan(static_cast<std::size_t>(k) * slot, slot);
+  }
+  void done() {}
+  result<wires> reclaim(deadline) && { return std::move(memory_); }
+
+ private:
+  std::shared_ptr<State> state_;
+  wires memory_;
+  int partner_;
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace diloco
