@@ -471,10 +471,9 @@ TEST_CASE("files: what earlier runs and others left is told apart") {
     hello const zero{0, 2, 128, run_hash(run), 11}, one{1, 2, 128, run_hash(run), 22};
     place.write("meet.0", zero.pack());
     place.write("meet.1", one.pack());
-    std::vector<std::byte> record;
     auto const head = zero.pack(0x3152'4f43'4f4c'4944ull);
-    record.insert(record.end(), head.begin(), head.end());
-    record.resize(record.size() + 16 + 128 + 8);
+    std::vector<std::byte> record(head.size() + 16 + 128 + 8);
+    std::copy(head.begin(), head.end(), record.begin());
     hello::put(record, 48, 11), hello::put(record, 56, 22);
     hello::put(record, record.size() - 8, hello::sum_of(std::span(record).first(record.size() - 8)));
     place.write("meet", record);
