@@ -23,7 +23,7 @@
 #include <optional>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 struct step_options {
   float lr_scale = 1.0f;         ///< scales the inner learning rate in this step, on top of the recipe's `rate`
@@ -364,7 +364,7 @@ class DiLoCo
 template <class... Policies, class Parameters>
 DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
 
 // Before each member that is defined outside the class, and for its name.

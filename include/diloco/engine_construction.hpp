@@ -7,7 +7,7 @@
 // Members of DiLoCo that run once: memory, checks, the contract with the peers, and what it says of itself.
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
@@ -341,5 +341,5 @@ std::string DILOCO_CLASS::describe() const {
               " B/param"});
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <optional>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// What a trainer and its flight both know: whose it is, and whether it was lost.
@@ -81,5 +81,5 @@ class round_flight {
   double weight_;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

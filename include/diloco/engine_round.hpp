@@ -7,7 +7,7 @@
 // Members of DiLoCo that make a round, from launch to commit.
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::take_wires_back() {
@@ -387,5 +387,5 @@ result<> DILOCO_CLASS::compare_anchors() {
                              layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

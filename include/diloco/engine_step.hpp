@@ -6,7 +6,7 @@
 // Members of DiLoCo that make one inner step: is it allowed, are the gradients what they should be, the sweep.
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
@@ -162,5 +162,5 @@ void DILOCO_CLASS::inner_sweep(step_options const& o) {
       {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown({steps_, rank, 2}), sample()});
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -16,7 +16,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Stands where no transport was named: there is no default world.
 struct unnamed_transport {};
@@ -149,5 +149,5 @@ template <class Inner = adamw, class Outer = nesterov, class Compressor = f32, c
           class Schedule = every, class Executor = cpp, class Probe = silent, class Rate = constant_rate>
 class DiLoCo;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

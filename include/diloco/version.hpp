@@ -6,7 +6,3 @@
 #define DILOCO_VERSION_MINOR 1
 #define DILOCO_VERSION_PATCH 0
 #define DILOCO_VERSION (DILOCO_VERSION_MAJOR * 10000 + DILOCO_VERSION_MINOR * 100 + DILOCO_VERSION_PATCH)
-
-namespace diloco {
-inline namespace v0 {}  // namespace v0
-}  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Each element of each worker's pseudo-gradient counts by how sure that worker is of it: Σ wᵢ·(hᵢ + prior)·Δᵢ / Σ wᵢ·(hᵢ + prior),
 /// with hᵢ + prior the precision that ivon keeps, up to a factor (Shen et al. 2024). Workers send (h + prior)·Δ, compressed
@@ -27,5 +27,5 @@ struct precision_weighted {
   friend bool operator==(precision_weighted const&, precision_weighted const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -7,7 +7,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Σ wᵢ Δᵢ / Σ wᵢ over the contributors of this attempt; the weights (tokens) travel with the contributions. The
 /// coefficients are normalized in double first, so that K = 2 or 4 equal contributions give exactly one of them back.
@@ -24,5 +24,5 @@ struct weighted_mean {
   friend bool operator==(weighted_mean const&, weighted_mean const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Symmetric integers scaled by the block's largest magnitude: q = rne(x·L/amax) in ±L, L = 2^(Bits−1) − 1, decoded as
 /// (q/L)·amax, in two's complement. NMSE on Gaussian data: absmax<8> 4.9e-5; absmax<4, 128> 1.4e-2; absmax<2, 128>, ternary,
@@ -21,5 +21,5 @@ struct absmax : detail::scaled_codes<detail::integer<Bits>, Block> {
   friend bool operator==(absmax const&, absmax const&) { return true; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -4,7 +4,7 @@
 #include <diloco/compressor/top_k.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A chunk of 4,096 elements as 64 rows of 64, and its orthonormal two-dimensional cosine transform, A·x·Aᵀ. What a shorter
@@ -148,5 +148,5 @@ struct cosine_domain {
 template <int K, kept_as As = kept_as::f16>
 struct dct_top_k : detail::sparse<K, As, 4096, detail::cosine_domain> {};
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 struct dynamic8_format : dynamic_map<true> {
@@ -29,5 +29,5 @@ struct dynamic8 : detail::scaled_codes<detail::dynamic8_format, Block> {
   friend bool operator==(dynamic8 const&, dynamic8 const&) { return true; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

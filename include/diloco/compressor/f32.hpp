@@ -7,7 +7,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The numbers as they are: 32 bits, lossless, so no residual is carried.
 struct f32 {
@@ -33,5 +33,5 @@ struct f32 {
   friend bool operator==(f32 const&, f32 const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// 1 sign, 3 exponent, 0 mantissa bits: 0 and 2⁻ᵏ, k = 0 … 6 (code 7 − k), to the nearest number: at or above 0.75·2⁻ᵏ goes
@@ -50,5 +50,5 @@ struct e3m0 : detail::scaled_codes<detail::e3m0_format, Block> {
   friend bool operator==(e3m0 const&, e3m0 const&) { return true; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// OCP E4M3 with an fp32 scale per block, nearest even: amax becomes 448. NMSE 6.8e-4 on Gaussian data, and nearly the same on
 /// heavy tails; int8 is 14 times better on the former, decoding is free on hardware that has the format (torchft).
@@ -27,5 +27,5 @@ struct e5m2 : detail::scaled_codes<detail::floating<float_e5m2>, Block> {
   friend bool operator==(e5m2 const&, e5m2 const&) { return true; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A 16-bit float per element, no side information: `Format` converts one number each way.
@@ -61,5 +61,5 @@ struct bf16 : detail::sixteen_bit<detail::bfloat16> {
   friend bool operator==(bf16 const&, bf16 const&) { return true; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -10,7 +10,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 // The best symmetric quantizer of N(0, 1) with 2^Bits numbers (Lloyd 1957, Max 1960): the k-th non-negative number in rising
@@ -89,5 +89,5 @@ struct lloyd_max {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

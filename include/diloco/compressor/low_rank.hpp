@@ -11,7 +11,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Whose factors low_rank works with. own: each worker's own pair, both sent. common: one that all hold and one that is sent.
 enum class factors { own, common };
@@ -218,5 +218,5 @@ struct low_rank {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

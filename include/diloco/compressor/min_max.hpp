@@ -9,7 +9,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Unsymmetric integers: 2^Bits numbers from the block's least to its greatest element, evenly spaced, to nearest even. Uses
 /// every code, and has none for 0: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2), but a bias where the block is lopsided.
@@ -81,5 +81,5 @@ struct min_max {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

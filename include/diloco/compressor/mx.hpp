@@ -9,7 +9,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Bits of the largest magnitude of this lane's part of each group of `Group` elements. On the host a lane holds whole groups,
@@ -174,5 +174,5 @@ struct nvfp4 {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

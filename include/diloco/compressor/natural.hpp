@@ -9,7 +9,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// How natural compression picks between the two powers of two around x: the nearer one (ties up), or at random so that the
 /// mean is x.
@@ -73,5 +73,5 @@ struct natural {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

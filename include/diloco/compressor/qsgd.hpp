@@ -10,7 +10,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What QSGD's levels divide: the block's largest magnitude, or its Euclidean norm.
 enum class qsgd_norm { max, l2 };
@@ -72,5 +72,5 @@ struct qsgd {
   static constexpr float levels = format::levels;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

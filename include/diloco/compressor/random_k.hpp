@@ -10,7 +10,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// K of each chunk's elements as float32, drawn by everybody alike from the seed, the round and the place, so that no index
 /// is sent and wires may be added up (linear): one element of each of K equal runs. 32·K/Chunk bits. `unbiased`: multiplied
@@ -80,5 +80,5 @@ struct random_k {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// binary16 after an exact division by the power of two below the block's largest magnitude: the precision of f16 (NMSE
 /// 4.3e-8) at any magnitude, where plain f16 turns subnormal below 6e-5 and stops at 65504.
@@ -57,5 +57,5 @@ struct scaled_f16 {
   static constexpr std::uint32_t smallest_exponent = bits_of(smallest_block_magnitude) >> 23;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

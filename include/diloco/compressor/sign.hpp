@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean square (1-bit
 /// Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of its other elements (Seide et
@@ -86,5 +86,5 @@ struct sign {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -11,7 +11,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Where the buckets lie: the published rule rounds (x − mean)/(6σ/N) to N/2 below and N/2 − 1 above the mean, so that four
 /// buckets have their centres at −3σ, −1.5σ, 0 and 1.5σ; the symmetric one puts as many on either side.
@@ -174,5 +174,5 @@ struct statistical {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

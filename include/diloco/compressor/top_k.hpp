@@ -11,7 +11,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// How the elements that are kept are said: as binary16, or in two bits, which are a sign and whether the magnitude is above
 /// the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes for each tensor.
@@ -198,5 +198,5 @@ struct sparse {
 template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
 struct top_k : detail::sparse<K, As, Chunk, detail::element_domain> {};
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

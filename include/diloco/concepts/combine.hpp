@@ -6,7 +6,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What is made of all voices, as one coefficient per contributor: g = Σ c_k · decode(wire_k) in roster order.
 /// Returns false where the weights leave nothing to combine. Rules that need every contribution at once (trimmed mean,
@@ -25,5 +25,5 @@ concept elementwise_combine = linear_combine<C> && requires(C const& c) {
   { c.prior } -> std::convertible_to<float>;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

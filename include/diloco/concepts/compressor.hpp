@@ -10,7 +10,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What the sweep already knows of a block when it asks for the code.
 struct block_info {
@@ -103,5 +103,5 @@ template <compressor C>
 inline constexpr double wire_bits = 8.0 * static_cast<double>(C::code_bytes(C::block) + block_side_bytes<C>) /
                                     static_cast<double>(C::block);
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 struct kernel_archetype {
@@ -46,5 +46,5 @@ struct executor_archetype {
 static_assert(executor<executor_archetype>);
 }  // namespace detail
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

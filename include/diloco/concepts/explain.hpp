@@ -13,7 +13,7 @@
 #include <diloco/concepts/transport.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 template <class P>
@@ -198,5 +198,5 @@ struct explained {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

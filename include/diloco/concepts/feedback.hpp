@@ -9,7 +9,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What a worker failed to say before. In round t, with s = at(t): x = s.want(Δ, e) is compressed to y, then
 /// e ← s.keep(x, y, e), which is linear in each of its three. `stateful` = e is a column of the state; a lossless compressor
@@ -64,5 +64,5 @@ constexpr auto owner_of(F const& f) {
 template <class F>
 using owner_feedback = decltype(owner_of(std::declval<F const&>()));
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

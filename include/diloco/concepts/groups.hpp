@@ -7,7 +7,7 @@
 #include <string>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Which of an inner optimizer's groups a tensor belongs to: the first that wants it, and the second, if there is one.
 struct group_choice {
@@ -78,5 +78,5 @@ inline constexpr std::size_t slot_count_of = [] {
     return std::size_t{0};
 }();
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

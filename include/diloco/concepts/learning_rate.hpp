@@ -6,7 +6,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A learning-rate schedule: a value whose `factor(step)` scales the inner learning rate in inner step `step`, which counts
 /// from 1 and skipped steps with it. A pure function: its whole position is the step, which a snapshot holds already.
@@ -16,5 +16,5 @@ concept learning_rate = std::copyable<R> && requires(R const& r, std::uint64_t s
   { r.factor(step) } -> std::same_as<float>;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

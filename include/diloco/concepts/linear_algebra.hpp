@@ -4,7 +4,7 @@
 #include <diloco/concepts/executor.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A factor of a product: a row-major matrix without gaps, or its transpose, for which nothing is copied.
 struct operand {
@@ -48,5 +48,5 @@ concept spectral_algebra = linear_algebra<A> &&
   a.orthonormalize(where, n, from, to);
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,7 +14,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What a step may depend on besides its element.
 struct step_context {
@@ -135,5 +135,5 @@ inline constexpr bool enable_replicated = false;
 template <class P>
 concept replicated = enable_replicated<P>;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

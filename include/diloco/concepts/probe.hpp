@@ -5,7 +5,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Events. A probe is any type with `operator()` for the events it cares for; one that it cannot be called with is not
 /// even constructed, so a silent probe compiles to nothing.
@@ -34,5 +34,5 @@ concept hears = requires(Probe& p, Event const& e) {
   p(e);
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

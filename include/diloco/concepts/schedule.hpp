@@ -7,7 +7,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// When rounds happen, from the number of inner steps alone: every rank must come to the same answer.
 template <class S>
@@ -17,5 +17,5 @@ concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps)
   { s.describe() } -> std::convertible_to<std::string>;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <array>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// When a stage of a staged compressor runs: `fused`, on each chunk as soon as x is computed, while it is in cache (first
 /// stage only); `chunks`, on each chunk once the stage before has ended everywhere; `whole`, once for each slice.
@@ -136,5 +136,5 @@ inline constexpr int staged_padding = 256;
 template <compressor C>
 inline constexpr int padding_of = states_stages<C> ? staged_padding : static_cast<int>(C::block);
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

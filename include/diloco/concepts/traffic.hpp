@@ -7,7 +7,7 @@
 #include <diloco/concepts/staged.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 // The ledger: bytes of memory that one parameter must move in each sweep. Benches divide by these, `describe` prints
 // them. w is the wire's bytes per parameter.
@@ -72,5 +72,5 @@ constexpr double combine_bytes(int ranks) {
              static_cast<double>(ranks);
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

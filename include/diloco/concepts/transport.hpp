@@ -13,7 +13,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 using deadline = std::chrono::steady_clock::time_point;
 
@@ -109,5 +109,5 @@ constexpr std::size_t exchange_sent_bytes(int rank, int partner, std::size_t slo
   return rank == partner ? 0 : slot;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 // How one lane of many reads and writes its consecutive elements: all at once, in words of up to 16 bytes. A warp whose lanes
 // take a float each at a stride of 32 bytes touches eight times the sectors that it uses with every instruction; on the host one
@@ -269,5 +269,5 @@ DILOCO_HD inline void read_lane(T const* DILOCO_RESTRICT in, int mine, Sink&& si
   for_first<L, N>(mine, [&](int i) { sink(i, in[i]); });
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Move-only memory that an executor allocated: state columns and wires. It knows how to free itself, so a flight that
 /// outlives its trainer still owns what the transport is reading.
@@ -52,5 +52,5 @@ class buffer {
   void* context_ = nullptr;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

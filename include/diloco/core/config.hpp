@@ -62,3 +62,24 @@
 #if !defined(DILOCO_CHECKS)
 #define DILOCO_CHECKS DILOCO_CHECKS_NORMAL
 #endif
+
+// The inline namespace of everything: macros that change what a function does are part of its link name. Otherwise two files
+// of one program with different levels would share one definition, and link order would choose which.
+#if DILOCO_CHECKS < DILOCO_CHECKS_NONE || DILOCO_CHECKS > DILOCO_CHECKS_COLLECTIVE
+#error "diloco: DILOCO_CHECKS must be 0, 1, 2 or 3 (DILOCO_CHECKS_NONE, LIGHT, NORMAL or COLLECTIVE)"
+#endif
+#if DILOCO_CHECKS == DILOCO_CHECKS_NONE
+#define DILOCO_NAMESPACE_OF(rest) v0_checks_none##rest
+#elif DILOCO_CHECKS == DILOCO_CHECKS_LIGHT
+#define DILOCO_NAMESPACE_OF(rest) v0_checks_light##rest
+#elif DILOCO_CHECKS == DILOCO_CHECKS_NORMAL
+#define DILOCO_NAMESPACE_OF(rest) v0##rest
+#else
+#define DILOCO_NAMESPACE_OF(rest) v0_checks_collective##rest
+#endif
+// nvcc's device pass and host pass must mangle alike, and only the host pass knows of exceptions.
+#if DILOCO_EXCEPTIONS || defined(__CUDACC__)
+#define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF()
+#else
+#define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
+#endif

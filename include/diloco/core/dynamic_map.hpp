@@ -9,7 +9,7 @@
 #include <cmath>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The dynamic 8-bit map (Dettmers et al. 2022): 256 numbers in rising order, whose code is their place.
 ///   Signed: 0, 1, and for d = 0 … 6 the midpoints of 2^d equal cells of [10^(d−7), 10^(d−6)], both signs; codes −127 … 128
@@ -169,5 +169,5 @@ struct dynamic_map {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

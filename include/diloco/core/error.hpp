@@ -12,7 +12,7 @@
 #include <variant>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What went wrong, for programs; the message is for people.
 enum class cause {
@@ -93,5 +93,5 @@ class [[nodiscard]] result {
   std::variant<stored, diloco::error> state_;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -11,7 +11,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The values a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is open. NaN is never in.
 struct range {
@@ -104,5 +104,5 @@ std::uint64_t fingerprint(P const& policy) {
   return h.value();
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 // Conversions in integer arithmetic without branches: a loop of them vectorizes on any compiler, which `_Float16` does
 // only with F16C flags and CUDA's host `__half` not at all (7 GB/s), and host and device give the same bits.
@@ -57,5 +57,5 @@ DILOCO_HD inline float float_from_f16(std::uint16_t h) {
   return float_of(bits_of(float_from_finite_f16(h)) | ((h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u));
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

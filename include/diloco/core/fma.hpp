@@ -7,7 +7,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// a·b + c, rounded once. Replicated code spells every multiply-add with it, because whether a compiler contracts
 /// `a * b + c` by itself depends on flags, compiler and backend, and two ranks must end with the same bits.
@@ -46,5 +46,5 @@ constexpr double integer_power(double base, unsigned long long n) {
   return result;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// One step of mixing a word into a hash: multiply, rotate, multiply (the constants are xxHash64's primes).
 DILOCO_HD constexpr std::uint64_t mix64(std::uint64_t h, std::uint64_t word) {
@@ -31,5 +31,5 @@ class hash64 {
   std::uint64_t state_ = 0x27D4EB2F165667C5ull;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -10,7 +10,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A group of threads that own one block together. Reductions take integers only: maximum and integer sum do not
 /// depend on the order, so one thread on the host and 32 on the device get the same bits.
@@ -100,5 +100,5 @@ DILOCO_HD inline std::uint32_t magnitude_bits(float x) { return bits_of(x) & 0x7
 
 DILOCO_HD inline std::uint32_t larger(std::uint32_t a, std::uint32_t b) { return a > b ? a : b; }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -4,7 +4,7 @@
 #include <diloco/core/fma.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Floats of 1 sign, `Exponent` and `Mantissa` bits, all codes numbers: round to nearest even, subnormals kept. Without
 /// branches, so that loops vectorize; exact on host and device alike.
@@ -51,5 +51,5 @@ using float_e2m3 = minifloat<2, 3, 1, 0x1f>;   ///< largest 7.5
 using float_e3m2 = minifloat<3, 2, 3, 0x1f>;   ///< largest 28
 using float_e2m1 = minifloat<2, 1, 1, 0x7>;    ///< largest 6
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/rng.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 
@@ -69,5 +69,5 @@ DILOCO_HD inline void draw_normal(float (&z)[N], std::uint64_t element, draw con
   }
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 
 #if DILOCO_VECTORS
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace octets {
 
 /// Eight floats and their bits. Passed by value only under DILOCO_AVX2: without AVX that would be another ABI.
@@ -66,6 +66,6 @@ inline void store_bytes(std::uint8_t* out, words8 a, words8 b, words8 c, words8 
 #endif
 
 }  // namespace octets
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
 #endif

@@ -4,7 +4,7 @@
 #include <diloco/core/lanes.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Σ f(i) for i in [0, n), in one order for every number of lanes: 32 partial sums over i ≡ 0 … 31 (mod 32), then a tree by
 /// halves. One thread keeps all 32, which vectorizes; 32 lanes keep one each and exchange. f returns what is added as it
@@ -31,5 +31,5 @@ DILOCO_HD inline T ordered_sum(L, std::size_t n, F&& f) {
   }
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

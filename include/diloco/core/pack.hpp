@@ -6,7 +6,7 @@
 #include <cstring>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 // Codes of 1, 2, 4 or 8 bits, one per element, element 0 in the least significant bits. A lane's elements fill whole bytes,
 // so lanes never share one; on the host the loops are written so that g++ vectorizes them.
@@ -187,5 +187,5 @@ DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&
   }
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// number(First + k), where the top log₂ Count bits of `index` are k and what is below is noise. By halves, because a chain of
@@ -23,5 +23,5 @@ DILOCO_HD inline float pick(std::uint32_t index, Number const& number) {
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// 128 bits of a counter-based generator.
 struct random_words {
@@ -66,5 +66,5 @@ DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw co
   for (int i = 0; i < N; ++i) u[i] = static_cast<float>(static_cast<std::int32_t>(2 * bits[i]) - 65535) * 0x1p-17f;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

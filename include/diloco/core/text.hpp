@@ -13,7 +13,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Compile-time text of `Stem` followed by numbers: the names of policy templates, e.g. "absmax4/256".
 template <std::size_t N>
@@ -80,5 +80,5 @@ inline std::string three_digits(double x) {
   return sentence;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,7 +14,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// How a kernel's warps are grouped: warps to a thread block, and blocks that a multiprocessor must have registers for.
 struct launch_shape {
@@ -134,5 +134,5 @@ struct cuda_executor {
 
 using cuda_stream = cuda_executor<>;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -12,7 +12,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 inline void check_cuda(cudaError_t code, std::string_view call) {
@@ -98,5 +98,5 @@ struct memory_of {
 template <class Resource>
 memory_of(Resource*) -> memory_of<Resource>;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -16,7 +16,7 @@
 #endif
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A column of 4 MiB or more begins at a huge page and asks for them: seven streams of 4 KiB pages miss the TLB.
@@ -73,5 +73,5 @@ struct cpp : detail::host_executor<cpp> {
   static auto policy() { return thrust::cpp::par; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <thrust/system/omp/execution_policy.h>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// All OpenMP threads. Needs -fopenmp; under clang prefer `tbb`, which keeps the loops vectorized.
 struct omp : detail::host_executor<omp> {
@@ -14,5 +14,5 @@ struct omp : detail::host_executor<omp> {
   static auto policy() { return thrust::omp::par; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

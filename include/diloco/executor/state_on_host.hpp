@@ -7,7 +7,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Any executor, with the columns that only rounds touch in memory of the host: anchor, residuals, what feedback remembers, and
 /// the outer optimizer's state. For a model that fills the device: there remain θ, the inner state and the wires. Sweeps
@@ -30,5 +30,5 @@ struct state_on_host : Base {
 template <executor Base>
 state_on_host(Base) -> state_on_host<Base>;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <thrust/system/tbb/execution_policy.h>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// All threads of oneTBB's arena. Link with oneTBB.
 struct tbb : detail::host_executor<tbb> {
@@ -14,5 +14,5 @@ struct tbb : detail::host_executor<tbb> {
   static auto policy() { return thrust::tbb::par; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

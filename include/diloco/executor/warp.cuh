@@ -6,7 +6,7 @@
 #include <cuda_runtime.h>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The 32 lanes of a warp own one block together. Reductions are of integers, so their order does not matter.
 struct warp {
@@ -79,5 +79,5 @@ struct warp {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

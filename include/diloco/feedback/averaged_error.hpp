@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// LoCo's averaged error (Xie et al. 2024): x = Δ + e, e ← β·e + (1 − β)(x − own decoded bytes), stored as 8-bit integers
 /// with a scale per block: 2 B/param for its two buffers where exact feedback takes 8. An estimate of the expected error, not
@@ -40,5 +40,5 @@ struct averaged_error {
   friend bool operator==(averaged_error const&, averaged_error const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -7,7 +7,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// EF21 (Richtárik et al. 2021): each worker keeps an estimate h of its own Δ and sends y = C(Δ − h), h ← h + y; everybody keeps
 /// the mean of all estimates, adds the mean of what was sent, and steps by it. Suits a Δ that changes slowly over rounds, and
@@ -24,5 +24,5 @@ struct ef21 {
   friend bool operator==(ef21 const&, ef21 const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Exact error feedback (Seide et al. 2014; Karimireddy et al. 2019): x = Δ + decay·e, e ← x − own decoded bytes. With
 /// decay = 1 it telescopes: Σ sent + e = Σ Δ. The outer learning rate never touches e.
@@ -68,5 +68,5 @@ struct mean_error_feedback {
   friend bool operator==(mean_error_feedback const&, mean_error_feedback const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <string>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Products by cuBLAS in float32 on the executor's stream, with the caller's handle: its math mode says whether TF32 may be
 /// used. The handle is set to the stream, if it has another one, and to factors on the host, with each
@@ -67,5 +67,5 @@ struct cublas {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -12,7 +12,7 @@
 static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "diloco: linear_algebra/eigen.hpp needs Eigen 3.4");
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// C in tiles of up to 192 × 192, as equal as multiples of 8 allow: what two packed factors of 192 × 256 floats need stays in
@@ -180,5 +180,5 @@ struct eigen {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -7,7 +7,7 @@
 #include <algorithm>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A tensor cut into 32 rows × 1,024 columns. A vector is one row whose column statistics are its second moments.
@@ -231,5 +231,5 @@ struct adafactor {
   friend bool operator==(adafactor const&, adafactor const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 /// Adam's moments with both bias corrections folded into two numbers: what `adam` and `adamw` have in common.
@@ -67,5 +67,5 @@ struct adam {
 template <>
 inline constexpr bool enable_replicated<adam> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

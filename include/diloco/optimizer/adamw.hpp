@@ -6,7 +6,7 @@
 #include <diloco/optimizer/adam.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), on PyTorch's trajectory: decay first, bias
 /// corrections folded into two numbers per step. One sweep, 28 B/param; replicated (sqrt and division round correctly).
@@ -43,5 +43,5 @@ struct adamw {
 template <>
 inline constexpr bool enable_replicated<adamw> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A column in 8 bits: codes of `Map` and, for each block of 256, its largest magnitude, by which they are scaled. Codes are
@@ -169,5 +169,5 @@ struct adamw8bit {
 template <std::size_t LeastElements>
 inline constexpr bool enable_replicated<adamw8bit<LeastElements>> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Blockwise model-update filtering (Chen & Huo 2016): D ← η·D + ζ·Δ, Φ ← Φ − D, with ζ inside the buffer.
 /// p is always where the next block starts, and Δ is measured from there: classical, that is the filtered model Φ; with
@@ -42,5 +42,5 @@ struct bmuf {
 template <>
 inline constexpr bool enable_replicated<bmuf> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Delayed Nesterov (Liu et al. 2024), for contributions that arrive one at a time: each moves p at once by its own share
 /// lr·g/N, and the momentum takes in the mean of N of them, so that N equal ones in a row are not amplified as under
@@ -58,5 +58,5 @@ struct delayed_nesterov {
 template <>
 inline constexpr bool enable_replicated<delayed_nesterov> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

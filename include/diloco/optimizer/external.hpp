@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// For frameworks that keep their own inner optimizer: they step θ themselves and call `trainer.after_step()`.
 struct external {
@@ -15,5 +15,5 @@ struct external {
   friend bool operator==(external const&, external const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 /// Reddi et al. 2021, algorithm 2: what the three below share once v is known.
@@ -110,5 +110,5 @@ inline constexpr bool enable_replicated<fedyogi> = true;
 template <>
 inline constexpr bool enable_replicated<fedadagrad> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -7,7 +7,7 @@
 #include <tuple>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Which tensors: any callable `bool(std::string_view name, std::span<std::size_t const> shape) const`. These compose with
 /// `&&`, `||` and `!`; a lambda without captures does as well.
@@ -192,5 +192,5 @@ class groups {
   std::tuple<Group...> all_;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019), and with lr 1 and
 /// momentum 0 plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one step later. 20 B/param;
@@ -36,5 +36,5 @@ struct heavy_ball {
 template <>
 inline constexpr bool enable_replicated<heavy_ball> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Improved variational online Newton (Shen et al. 2024, algorithm 1): θ is the mean of a Gaussian over models, with the
 /// precision ess·(h + d) of each element, and gradients are taken at samples of it. What the caller's tensors show is therefore a
@@ -84,5 +84,5 @@ struct ivon {
   friend bool operator==(ivon const&, ivon const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Lion (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum; sign(0) = 0, decay before the update,
 /// no bias correction. 20 B/param; replicated.
@@ -41,5 +41,5 @@ struct lion {
 template <>
 inline constexpr bool enable_replicated<lion> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

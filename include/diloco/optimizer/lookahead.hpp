@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Lookahead's slow weights (Zhang et al. 2019, algorithm 1): p ← p − α·Δ, which is (1−α)·p + α·θ. One worker, H = 5 or
 /// 6; with more workers it goes towards their mean. 12 B/param; replicated.
@@ -31,5 +31,5 @@ struct lookahead {
 template <>
 inline constexpr bool enable_replicated<lookahead> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// How long Muon's step is; rows are what the layer puts out (PyTorch's layout of a weight).
 enum class muon_scaling {
@@ -196,5 +196,5 @@ struct muon {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Nesterov momentum in PyTorch's form, DiLoCo's outer optimizer (Douillard et al. 2023, algorithm 1):
 /// m ← μ·m + g, p ← p − lr·(g + μ·m). One g moves p by lr/(1−μ) in all. 20 B/param; replicated.
@@ -35,5 +35,5 @@ struct nesterov {
 template <>
 inline constexpr bool enable_replicated<nesterov> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// NoLoCo's outer step (Kolehmainen et al. 2025, as its code has it), for pairs that gossip: m ← α·m − β·g + γ·(φ̄ − φ), φ ← φ + m,
 /// with φ this worker's anchor, g and φ̄ the means of the pair's pseudo-gradients and anchors. The last term is what holds
@@ -47,5 +47,5 @@ struct noloco {
 template <>
 inline constexpr bool enable_replicated<noloco> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <diloco/optimizer/adam.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 /// x^s for s ≥ 0 by products and one square root for each binary digit of s behind the point: all of them round
@@ -123,5 +123,5 @@ struct schedule_free_adamw {
 template <>
 inline constexpr bool enable_replicated<schedule_free_adamw> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12 B/param;
 /// replicated. With lr = 1 as inner optimizer the pseudo-gradient is the gradient, but for the rounding of θ̄ − g to θ's last place:
@@ -79,5 +79,5 @@ inline constexpr bool enable_replicated<plain_sgd> = true;
 template <>
 inline constexpr bool enable_replicated<sgd> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// signSGD (Bernstein et al. 2018, algorithm 1): p ← p − lr·sign(g), sign(0) = 0. As outer optimizer it is the signed
 /// outer step, and after a majority vote the receiver's half of signSGD. 12 B/param; replicated.
@@ -62,5 +62,5 @@ inline constexpr bool enable_replicated<sign_sgd> = true;
 template <>
 inline constexpr bool enable_replicated<signum> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients, so that a
 /// change of the inner rate γ rescales what is remembered, where heavy_ball remembers displacements. γ is the rate that
@@ -43,5 +43,5 @@ struct slowmo {
 template <>
 inline constexpr bool enable_replicated<slowmo> = true;
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

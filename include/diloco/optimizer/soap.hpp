@@ -6,7 +6,7 @@
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// X ← g·scale
@@ -294,5 +294,5 @@ struct soap {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <tuple>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Several probes as one, in order; each hears the events it can be called with.
 template <class... Probes>
@@ -26,5 +26,5 @@ struct chain {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

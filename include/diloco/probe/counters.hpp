@@ -4,7 +4,7 @@
 #include <diloco/concepts/probe.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Adds up what happened: read it through `trainer.probe()`.
 struct counters {
@@ -21,5 +21,5 @@ struct counters {
   void operator()(round_aborted const&) { ++aborted_rounds; }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <cstdio>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// One JSON object per round on a C stream that the caller keeps open: every field is a number, so nothing needs quoting.
 struct jsonl {
@@ -26,5 +26,5 @@ struct jsonl {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

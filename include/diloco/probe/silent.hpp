@@ -2,10 +2,10 @@
 #pragma once
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Hears nothing and costs nothing.
 struct silent {};
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The factor is 1, always.
 struct constant_rate {
@@ -16,5 +16,5 @@ struct constant_rate {
   friend bool operator==(constant_rate const&, constant_rate const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

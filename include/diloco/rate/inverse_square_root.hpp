@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Linear from 1/warmup to 1 over `warmup` steps, then √(warmup / step) (Vaswani et al. 2017). In double.
 struct inverse_square_root {
@@ -24,5 +24,5 @@ struct inverse_square_root {
   friend bool operator==(inverse_square_root const&, inverse_square_root const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

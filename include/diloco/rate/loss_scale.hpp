@@ -9,7 +9,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the loss by `scale`, give
 /// the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell `update` whether it was skipped. Each worker's
@@ -45,5 +45,5 @@ struct loss_scale {
   friend bool operator==(loss_scale const&, loss_scale const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

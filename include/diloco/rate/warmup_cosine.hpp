@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`, and `last` from there
 /// on (Loshchilov & Hutter 2017, without restarts). In double.
@@ -31,5 +31,5 @@ struct warmup_cosine {
   friend bool operator==(warmup_cosine const&, warmup_cosine const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

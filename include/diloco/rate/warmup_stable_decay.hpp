@@ -5,7 +5,7 @@
 #include <diloco/core/field.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to `last` at step
 /// `total` (Hu et al. 2024; Hägele et al. 2024). In double.
@@ -32,5 +32,5 @@ struct warmup_stable_decay {
   friend bool operator==(warmup_stable_decay const&, warmup_stable_decay const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A round after every H inner steps (H optimizer steps, not micro-batches), communicated at once.
 struct every {
@@ -37,5 +37,5 @@ struct manual {
   friend bool operator==(manual const&, manual const&) = default;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// 64-bit digest of n floats' bits, a part of at most 2¹⁴ of them at a time: 32 chains over i ≡ 0 … 31 (mod 32), which one
 /// thread vectorizes and 32 lanes share. Every element enters with its position, so a permutation shows. The digest is the hash of
@@ -61,5 +61,5 @@ inline std::uint64_t digest_of(float const* p, std::size_t n) {
   return h.value();
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

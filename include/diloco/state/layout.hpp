@@ -13,7 +13,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// One of the caller's tensors: contiguous, borrowed for the trainer's life, never moved. float32 is stepped in place. Of
 /// bfloat16 the trainer keeps a float32 copy (4 B/param), steps that, and writes it rounded after every step and round.
@@ -214,5 +214,5 @@ class layout {
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

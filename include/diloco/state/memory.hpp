@@ -10,7 +10,7 @@
 #include <cstring>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Bytes that a trainer took through its executor, all at construction. Names, shapes and the plan of tiles (some 40 B per
 /// 4,096 elements) lie on the host's heap beside them.
@@ -204,5 +204,5 @@ struct round_wires {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -11,7 +11,7 @@
 #include <system_error>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The safetensors format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header that names each
 /// tensor with its type, shape and place, and the tensors' bytes without holes. Nothing in such a file is ever executed,
@@ -184,5 +184,5 @@ inline result<> save(std::string const& path, contents c) {
 }
 
 }  // namespace safetensors
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -18,7 +18,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 namespace safetensors {
 
@@ -139,5 +139,5 @@ struct contents {
 };
 
 }  // namespace safetensors
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

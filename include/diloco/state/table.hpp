@@ -10,7 +10,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Columns over the layout's rows. Policies declare them by name; nothing is hidden in an optimizer object.
 class table {
@@ -65,5 +65,5 @@ class table {
   std::size_t placed_bytes_ = 0;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What was received: `voices` wires, each a slot with every tile of the shard in question.
 template <compressor C>
@@ -210,5 +210,5 @@ struct combine_shard_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -4,7 +4,7 @@
 #include <diloco/sweep/tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a shard's payload.
 struct carried_planes {
@@ -98,5 +98,5 @@ struct carry_mean_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -4,7 +4,7 @@
 #include <diloco/sweep/tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// θ̄ ← θ, once at construction.
 struct copy_to_anchor_kernel {
@@ -101,5 +101,5 @@ struct zero_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

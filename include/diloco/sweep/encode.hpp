@@ -5,7 +5,7 @@
 #include <diloco/sweep/tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never exists in
 /// memory. The new residual goes beside the old one and becomes current when the round commits. Weighted: of (h + prior)·(θ̄ − θ).
@@ -91,5 +91,5 @@ struct encode_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

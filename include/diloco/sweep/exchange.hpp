@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// In which pattern the wires travel.
 enum class pattern { gather, scatter_gather, pairs };
@@ -89,5 +89,5 @@ struct gossip {
   return p == pattern::gather ? gather::name : p == pattern::scatter_gather ? scatter_gather::name : gossip::name;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/wire/frame.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Writes a frame before each shard's payload, with the first row that cannot be sent, and forgets that row. On the executor, so
 /// that a launch need not wait for the sweep to know it. One index.
@@ -40,5 +40,5 @@ struct collect_frames_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/sweep/tiles.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Marks the first row that holds a value beyond some magnitude, or NaN. Reads each number once, writes nothing else.
 template <class Rows>
@@ -126,5 +126,5 @@ struct plain_factor_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -12,7 +12,7 @@
 #include <initializer_list>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Which group of `inner` a tensor goes into, as layout::of wants to know it.
 template <class Inner>
@@ -308,5 +308,5 @@ class inner_state<Inner> {
   void reset(E const&) const {}
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

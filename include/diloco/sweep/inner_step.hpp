@@ -7,7 +7,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The inner sweep: (θ, slots) ← step(θ, grad_scale·g, slots), one pass over all tensors.
 template <class Step, std::size_t Slots>
@@ -62,5 +62,5 @@ struct inner_step_kernel {
   }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -9,7 +9,7 @@
 #include <cstddef>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A residual's two buffers: `from` is read, `to` becomes current when the round commits; both null where there is none.
 /// `Bits` is 32, plain floats, or 8: integers in ±127 and, behind all of them, a float per block of `Block` elements.
@@ -74,5 +74,5 @@ struct residual_columns {
   };
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <utility>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// The inner sweep of an optimizer that wants gradients at samples: θ in float32 is ours, the caller's tensor shows a sample. One
 /// pass steps θ by the gradient that was taken there, and shows the next sample, θ + z·deviation. Without `steps` it only shows.
@@ -78,5 +78,5 @@ struct sampling_step_kernel {
   DILOCO_HD static void show(bfloat16& to, float x) { to = nearest_bf16(x); }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

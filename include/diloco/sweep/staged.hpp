@@ -5,7 +5,7 @@
 #include <diloco/sweep/apply_outer.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 // The path of compressors that need more than a block at a time. A tile is one chunk of one slice. Sweep A writes x to a
 // workbench (the new residual's own column, where that is plain floats), lets the compressor's stages read it, and then
@@ -298,5 +298,5 @@ void run_stages(E const& where, stage_work<C> const& work, stage_extent const& e
   if constexpr (!one_fused_stage<C>) where.for_each(extent.tiles, keep_kernel<C, Keep>{work, keep});
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,7 +14,7 @@
 #include <type_traits>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A count that is known at compile time (`std::integral_constant` converts on the host only).
 template <int N>
@@ -166,5 +166,5 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
   }
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -4,7 +4,7 @@
 #include <diloco/concepts/transport.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A world of one, asked for by name: nothing is sent, the round still happens (DiLoCo with K = 1).
 struct alone {
@@ -43,5 +43,5 @@ struct alone {
   [[nodiscard]] static pending exchange(wires w, int, exchange_tag) { return pending(std::move(w)); }
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

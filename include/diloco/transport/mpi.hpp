@@ -18,7 +18,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Nonblocking MPI collectives, and messages between pairs, under a deadline. The caller initializes and finalizes MPI; the
 /// communicator is duplicated, so nothing of ours meets the caller's messages. MPI cannot take a collective back, and we take
@@ -215,5 +215,5 @@ class mpi {
   std::shared_ptr<communicator> state_;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

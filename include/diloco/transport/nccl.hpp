@@ -7,7 +7,7 @@
 #include <memory>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// NCCL on a stream of its own, under a deadline. Wires lie in memory that the device sees; host code that reads them
 /// needs pinned memory. All of a trainer's calls come from one thread, with the device current that was when this was made.
@@ -220,5 +220,5 @@ class nccl {
   std::shared_ptr<communicator> state_;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -10,7 +10,7 @@
 #include <optional>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// How processes that know nothing of each other come to share a few bytes: rank 0's go to all. One meeting each time it is
 /// asked; who comes with another world or another run is told so in a sentence, and strangers are let go without harm.
@@ -108,5 +108,5 @@ inline result<tcp_store> tcp_store::from_environment() {
   return s;
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

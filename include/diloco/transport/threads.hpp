@@ -8,7 +8,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// One worker's end of a `threads_world`. Wires are read in place, so nothing is copied; a rank that leaves (its
 /// transport is destroyed) turns every exchange that still needs it into an error at once: of all ranks, or of its pair.
@@ -165,5 +165,5 @@ void run_threads(int size, Worker&& worker) {
 }
 #endif
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -12,7 +12,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// First place where a rank's numbers differ from rank 0's.
 struct difference {
@@ -88,5 +88,5 @@ result<> agree(T& transport, E const& where, std::vector<contract_term> const& t
                     transport.rank(), " has ", term.here})};
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

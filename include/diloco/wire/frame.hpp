@@ -11,7 +11,7 @@
 #include <string>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks divide by the
 /// same sum and all of them drop a round that one of them cannot take part in.
@@ -59,5 +59,5 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   return {};
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/concepts/transport.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Whether the host cannot see the wires.
 template <transport T, executor E>
@@ -26,5 +26,5 @@ void hand_over(T& transport, E const& where) {
     where.wait();
 }
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Bytes of one tile on the wire: codes of all its blocks, then their side information, each padded to 16 bytes so that
 /// both can be read with full-width loads.
@@ -137,5 +137,5 @@ class wire_plan {
   std::size_t carried_ = 0, carried_offset_ = 0, carried_stride_ = 0;
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -3,14 +3,14 @@
 #include <diloco/diloco.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// A probe that is asked for nothing the engine says.
 struct deafly {
   void operator()(int) const {}
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
 
 using trainer =

@@ -5,7 +5,7 @@
 #include <diloco/core/fma.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 // Sums over a block in units of amax·2⁻²² (or amax²·2⁻²²), as integers: exact in any order, so every number of lanes gets
@@ -47,5 +47,5 @@ DILOCO_HD inline float root_mean_square(L, fragment<L, Block> const& x, block_in
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

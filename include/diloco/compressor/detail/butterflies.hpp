@@ -4,7 +4,7 @@
 #include <diloco/core/octet.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 #if DILOCO_VECTORS
@@ -55,5 +55,5 @@ inline void rotate_groups(float const* in, float* out, int count, float scale) {
 #endif
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

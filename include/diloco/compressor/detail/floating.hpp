@@ -4,7 +4,7 @@
 #include <diloco/core/minifloat.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A minifloat whose largest number is the block's largest magnitude.
@@ -17,5 +17,5 @@ struct floating {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

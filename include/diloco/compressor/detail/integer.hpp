@@ -4,7 +4,7 @@
 #include <diloco/core/fma.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Two's complement integers in ±(2^(Bits−1) − 1).
@@ -28,5 +28,5 @@ struct integer {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/ordered_sum.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Of columns of n floats, one after another, the r-th: made a unit vector orthogonal to those before it, which are, by the
@@ -56,5 +56,5 @@ DILOCO_HD inline void orthonormalize(L l, float* columns, std::size_t n, int cou
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

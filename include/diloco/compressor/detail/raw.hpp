@@ -5,7 +5,7 @@
 #include <diloco/core/fma.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 // A tensor that is sent as it is, in place of what a staged compressor would make of it: its elements, in `side`.
@@ -26,5 +26,5 @@ DILOCO_HD inline void add_raw(L, slice_view const& s, std::size_t j, float c, fl
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

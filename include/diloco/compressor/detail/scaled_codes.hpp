@@ -6,7 +6,7 @@
 #include <diloco/core/pack.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// The largest scale that an encoder writes: twice it, which damaged codes can make of it, is still finite.
@@ -73,5 +73,5 @@ struct scaled_codes {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -6,7 +6,7 @@
 #include <cstddef>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Elements kept of n, where K of `Chunk` are: the same share of a shorter chunk, rounded up.
@@ -168,5 +168,5 @@ DILOCO_HD inline bool indices_rise(L, std::byte const* in, int k, int n) {
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -5,7 +5,7 @@
 #include <diloco/core/ordered_sum.hpp>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// What the kernels of a tensor optimizer share out among themselves: runs of 4,096 elements of one tensor.
@@ -42,5 +42,5 @@ struct sum_kernel {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -8,7 +8,7 @@
 #include <string_view>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Bytes of the UTF-8 character that `text` begins with; 0 where none does: cut short, overlong, a surrogate, > U+10FFFF.
@@ -196,5 +196,5 @@ inline std::string printable(std::string_view text) {
 }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

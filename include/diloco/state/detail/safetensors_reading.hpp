@@ -7,7 +7,7 @@
 #include <initializer_list>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace safetensors::detail {
 using namespace diloco::detail;
 
@@ -190,5 +190,5 @@ class reading {
 };
 
 }  // namespace safetensors::detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

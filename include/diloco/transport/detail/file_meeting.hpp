@@ -11,7 +11,7 @@
 #include <random>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A meeting by files beside each other. Each rank r puts a greeting with a number drawn anew at `path.r`; when rank 0 has
@@ -177,5 +177,5 @@ class file_meeting {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

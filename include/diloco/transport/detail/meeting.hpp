@@ -15,7 +15,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// A file or a socket that closes itself.
@@ -125,5 +125,5 @@ inline bool is_past(deadline d) { return std::chrono::steady_clock::now() >= d; 
 inline void pause(double seconds, deadline d) { std::this_thread::sleep_until(std::min(d, deadline_after(seconds))); }
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

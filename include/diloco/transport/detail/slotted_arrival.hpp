@@ -6,7 +6,7 @@
 #include <memory>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 inline constexpr int with_everybody = -1;
@@ -38,5 +38,5 @@ class slotted_arrival {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,7 +14,7 @@
 #include <memory>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Where rank 0 is, and who comes.
@@ -372,5 +372,5 @@ class tcp_visitor {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

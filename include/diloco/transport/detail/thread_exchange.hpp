@@ -11,7 +11,7 @@
 #include <vector>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 /// Which exchange a rank takes part in: its slot, and the number that tells it from others that use the slot.
@@ -252,5 +252,5 @@ struct thread_claim {
 };
 
 }  // namespace detail
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

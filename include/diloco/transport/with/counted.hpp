@@ -7,7 +7,7 @@
 #include <memory>
 
 namespace diloco {
-inline namespace v0 {
+inline namespace DILOCO_NAMESPACE {
 
 /// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each exchange. The
 /// counts are shared with every `counts()` handle taken before the transport moved into a recipe.
@@ -57,5 +57,5 @@ class counted {
   std::shared_ptr<traffic> traffic_ = std::make_shared<traffic>();
 };
 
-}  // namespace v0
+}  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
