@@ -2,9 +2,11 @@
 #pragma once
 
 #include <diloco/concepts/explain.hpp>
+#include <diloco/concepts/gradients.hpp>
 #include <diloco/concepts/probe.hpp>
 #include <diloco/concepts/traffic.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/core/guarded.hpp>
 #include <diloco/engine_flight.hpp>
 #include <diloco/recipe.hpp>
 #include <diloco/state/digest.hpp>
@@ -40,10 +42,13 @@ struct land_options {
 ///
 /// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an `external`
 /// inner optimizer). Every call is collective where it communicates, so all ranks make the same calls in the same order.
-/// Functions named `try_…` return `result`, and throw only what memory or a device throws; the others throw `exception` with
-/// the same error. After an error nothing is half-applied: a refused step changed nothing, and a round that fell through left
-/// θ̄, the residual and the outer slots as they were (the inner step before it stands, and is counted). A trainer steps and
-/// rounds in the memory that it took at construction.
+/// Functions named `try_…` return `result`; the others throw `exception` with the same error. After an error nothing is
+/// half-applied: a refused step changed nothing, and a round that fell through left θ̄, the residual and the outer slots as
+/// they were (the inner step before it stands, and is counted). A trainer steps and rounds in the memory that it took at
+/// construction.
+/// An exception of a transport, an executor or an allocator ends the run: the trainer keeps its text and refuses every later
+/// call. An exception of a probe is kept until step and round are complete. The call then throws it again, and the trainer
+/// can go on.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Probe, class Rate>
 class DiLoCo
@@ -93,18 +98,18 @@ class DiLoCo
   /// sizes of the parameters; those of frozen tensors are not looked at.
   /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite gradient before
   /// anything is written; one sweep does both.
+  /// The tensors are the caller's at every step: a value that the caller wrote since the last call is stepped from, also
+  /// where they are bfloat16 and the trainer keeps a float32 copy.
   template <class Gradients>
   result<> try_step(Gradients const& gradients, step_options o = {}) {
     static_assert(
         steps_inside,
         "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
-    auto fine = accept(gradients, o);
-    skipped_ = !fine && o.skip_not_finite && fine.error().what == cause::not_finite;
-    if (skipped_) return count_step(0);
-    if (!fine) return fine;
-    unskipped_ = true;
-    inner_sweep(o);
-    return count_step(o.tokens);
+    if constexpr (detail::explain_gradients<Gradients>()) {
+      return told(take_step(gradients, o));
+    } else {
+      return {};  // the sentence is an error of its own; what follows would hide it
+    }
   }
   template <class Gradients>
   void step(Gradients const& gradients, step_options o = {}) {
@@ -124,21 +129,34 @@ class DiLoCo
           "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
           "count here");
     }
-    skipped_ = false;
+    skipped_in_a_row_ = 0;
     unskipped_ = true;
-    return count_step(o.tokens);
+    return told(count_step(o.tokens));
   }
   template <class Self = DiLoCo>
   void after_step(step_options o = {}) {
     try_after_step<Self>(o).value();
   }
+  /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer knows it.
+  /// Cost: one comparison a tensor.
+  template <class Parameters, class Self = DiLoCo>
+  requires(!std::is_convertible_v<Parameters const&, step_options>) result<> try_after_step(Parameters const& parameters,
+                                                                                            step_options o = {}) {
+    if (auto where = layout_.moved(parameters); !where.empty()) return fail(cause::bad_layout, "after_step: " + where);
+    return try_after_step<Self>(o);
+  }
+  template <class Parameters, class Self = DiLoCo>
+  requires(!std::is_convertible_v<Parameters const&, step_options>) void after_step(Parameters const& parameters,
+                                                                                    step_options o = {}) {
+    try_after_step<Parameters, Self>(parameters, o).value();
+  }
 
   /// Counts a step that was left out (a loss scale that overflowed, a gradient that is not finite): θ and the slots stay, and
-  /// the schedule goes on as on the other ranks, who must come to the round together.
+  /// the schedule goes on as on the other ranks, who must come to the round together. More than `max_skipped_steps` of them in
+  /// a row are an error, and the one too many is not counted.
   result<> try_skip_step(double tokens = 0) {
     if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
-    skipped_ = true;
-    return count_step(tokens);
+    return told(skip(tokens, "skip_step was called"));
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
@@ -148,25 +166,37 @@ class DiLoCo
   void show_mean() { show(false); }
   void show_sample() { show(true); }
 
+  /// Collective. Takes what the caller's tensors hold now (a checkpoint, a merge) for the start: float32 copies and θ̄ become
+  /// that. Inner state, outer state and residuals stay; see reset_feedback. Refused where the ranks' tensors differ, or
+  /// where a round is under way.
+  result<> try_adopt();
+  void adopt() { try_adopt().value(); }
+
+  /// The caller's tensors lie elsewhere now (after `torch::load`, `.to()`): `parameters` is the list of the constructor with
+  /// the new addresses. Names, shapes and types must be the same. Not collective; waits for the executor.
+  template <class Parameters>
+  result<> try_rebind(Parameters const& parameters);
+  template <class Parameters>
+  void rebind(Parameters const& parameters) {
+    try_rebind(parameters).value();
+  }
+
   /// Sweep A: measures θ̄ − θ, encodes it and starts the exchange. Returns before anything arrived.
-  result<flight> try_launch();
+  result<flight> try_launch() { return launch_round(false); }
   [[nodiscard]] flight launch() { return try_launch().value(); }
 
   /// Waits for the wires, agrees with all ranks that the round stands, and applies sweep B.
   /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
-  result<> try_land(flight&& f, land_options o = {});
+  result<> try_land(flight&& f, land_options o = {}) { return told(settle(std::move(f), o)); }
   void land(flight&& f, land_options o = {}) { try_land(std::move(f), o).value(); }
 
   /// land(launch()): one round, now.
-  result<> try_sync() {
-    auto f = try_launch();
-    return f ? try_land(std::move(*f)) : result<>(std::move(f).error());
-  }
+  result<> try_sync() { return told(one_round(false)); }
   void sync() { try_sync().value(); }
 
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
   /// Whether the last step was left out.
-  [[nodiscard]] bool skipped() const { return skipped_; }
+  [[nodiscard]] bool skipped() const { return skipped_in_a_row_ != 0; }
   /// What the recipe's `rate` makes of the learning rate in the next inner step.
   [[nodiscard]] float rate_factor() const { return recipe_.rate.factor(steps_ + 1); }
   /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the
@@ -196,9 +226,12 @@ class DiLoCo
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
   /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns;
-  /// valid until the next call that changes state.
-  [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const;
+  /// An error lists the names that there are; a residual in 8 bits has no cell of floats. Lies where the executor keeps its
+  /// columns; valid until the next call that changes state.
+  [[nodiscard]] result<std::span<float const>> try_cell(std::string_view row, std::string_view column) const;
+  [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
+    return try_cell(row, column).value();
+  }
 
   /// Digest of θ̄: equal on all ranks after every round, unless they pair.
   [[nodiscard]] std::uint64_t digest() const { return digest_of_anchor(0, layout_.column_elements()); }
@@ -232,10 +265,13 @@ class DiLoCo
   [[nodiscard]] result<> usable(step_options const& o) const;
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
+  [[nodiscard]] result<> take_step(Gradients const& gradients, step_options const& o);
+  [[nodiscard]] result<> skip(double tokens, std::string_view why);
+  template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
   template <class Gradients>
   void take(Gradients const& gradients);
-  void adopt_shown();
+  void adopt_shown(bool samples);
   void show(bool samples);
   void show_new_sample() {
     ++samples_;
@@ -253,16 +289,53 @@ class DiLoCo
   [[nodiscard]] result<> measure_gradients(step_options const& o);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
-  result<> count_step(double tokens) {
-    steps_ += 1;
-    weight_ += tokens;
-    if constexpr (hears<Probe, inner_stepped>) recipe_.probe(inner_stepped{steps_});
-    if (!recipe_.schedule.due(steps_)) return {};
-    total_weight_ = -1;  // until all frames are read
-    auto done = try_sync();
-    // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
-    bool const nothing_said = !done && broken_ == nullptr && total_weight_ == 0 && !unskipped_;
-    return nothing_said ? result<>{} : std::move(done);
+  [[nodiscard]] result<> count_step(double tokens);
+  /// Runs what may throw in the middle. An exception then ends the run.
+  template <class F>
+  [[nodiscard]] auto guard(std::string_view call, F&& f) {
+    return guarded(
+        [&](cause what, std::string_view text) {
+          return broken_by(fail(what, say({call, ": in round ", rounds_, ", step ", steps_, ": ", text})));
+        },
+        f);
+  }
+  /// Calls the transport, which may be the caller's own.
+  template <class F>
+  [[nodiscard]] auto ask(std::string_view call, F&& f) {
+    return guarded(
+        [&](cause what, std::string_view text) {
+          if (what != cause::foreign) return error{what, recipe_.transport.rank(), static_cast<long>(rounds_), std::string(text)};
+          return fail(cause::transport,
+                      say({"round ", rounds_, ": the transport ", Transport::name, " threw in ", call, ": ", text}));
+        },
+        f);
+  }
+  /// A probe hears of what has happened, and cannot undo it: what it throws waits for `told`.
+  template <class Event>
+  void tell(Event const& event) {
+#if DILOCO_EXCEPTIONS
+    try {
+      recipe_.probe(event);
+    } catch (...) {
+      if (!probe_threw_) probe_threw_ = std::current_exception();
+    }
+#else
+    recipe_.probe(event);
+#endif
+  }
+  /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it says both.
+  [[nodiscard]] result<> told(result<> r) {
+#if DILOCO_EXCEPTIONS
+    if constexpr (hears_anything<Probe>) {
+      if (probe_threw_ == nullptr) return r;
+      auto const thrown = std::exchange(probe_threw_, nullptr);
+      if (r) std::rethrow_exception(thrown);
+      error e = std::move(r).error();
+      e.message += "; and the probe threw: " + text_of(thrown);
+      return e;
+    }
+#endif
+    return r;
   }
 
   /// Of anchor elements [first, first + n).
@@ -292,7 +365,8 @@ class DiLoCo
   template <class C = Compressor>
   [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
                                       std::uint32_t phase) const;
-  [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload) const;
+  [[nodiscard]] magnitude_limits limits() const;
+  [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const;
   [[nodiscard]] draw who(std::uint32_t phase) const {
     return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
   }
@@ -303,18 +377,28 @@ class DiLoCo
   }
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
-  void write_frames(std::byte* slots, int shards);
+  void write_frames(std::byte* slots, int shards, bool must_move);
   void collect_frames(arrival_type const& a);
   [[nodiscard]] pending_of<Transport> send(int partner);
+  [[nodiscard]] result<flight> launch_round(bool scheduled);
+  [[nodiscard]] result<flight> encode_and_send(int meets, bool scheduled);
+  [[nodiscard]] result<> one_round(bool scheduled);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
-  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard);
-  [[nodiscard]] result<> weigh(arrival_type const& a);
-  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled);
-  [[nodiscard]] result<> settle(flight& f, land_options const& o);
-  void apply(arrival_type const& a, bool sharded, float mix);
-  void commit();
-  [[nodiscard]] received_wires<Compressor> received(int voices, bool sharded) const;
-  [[nodiscard]] received_wires<Compressor> received(arrival_type const& a, bool sharded);
+  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard, flight const& f);
+  [[nodiscard]] error unsendable(frame const& got, int from, std::uint16_t phase) const;
+  [[nodiscard]] result<> weigh(arrival_type const& a, flight& f);
+  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled, flight const& f);
+  [[nodiscard]] result<> settle(flight&& f, land_options const& o);
+  [[nodiscard]] result<> land_wires(flight& f, land_options const& o);
+  [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f, land_options const& o);
+  [[nodiscard]] result<> aborted(error e, flight const& f);
+  void apply(arrival_type const& a, bool sharded, float mix, flight const& f);
+  void commit(flight const& f);
+  [[nodiscard]] received_wires<Compressor> received(int voices, bool sharded, float* sums) const;
+  /// A column that is free once the round stands: that of the residual which will not be kept.
+  [[nodiscard]] float* free_column(bool heard) const {
+    return !residual_is_workbench ? workbench_ : heard ? residual_.from : residual_.to;
+  }
   [[nodiscard]] error fail(cause why, std::string what) const {
     return {why, recipe_.transport.rank(), static_cast<long>(rounds_), "diloco: " + std::move(what)};
   }
@@ -353,12 +437,16 @@ class DiLoCo
   std::uint64_t steps_taken_ = 0;  // since the inner state was zeros: what bias corrections go by
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
   std::uint64_t samples_ = 0;
-  bool in_flight_ = false, skipped_ = false, shows_mean_ = false;
+  bool in_flight_ = false, shows_mean_ = false;
+  std::uint64_t skipped_in_a_row_ = 0;
   bool unskipped_ = false;          // a step was taken since the last round
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
   std::shared_ptr<detail::flight_watch> watch_ = std::make_shared<detail::flight_watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
   std::unique_ptr<error> broken_;
+#if DILOCO_EXCEPTIONS
+  std::exception_ptr probe_threw_;
+#endif
 };
 
 template <class... Policies, class Parameters>
@@ -374,6 +462,8 @@ DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
 #define DILOCO_CLASS \
   DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe, Rate>
 
+#include <diloco/engine_agreement.hpp>
+#include <diloco/engine_caller.hpp>
 #include <diloco/engine_construction.hpp>
 #include <diloco/engine_round.hpp>
 #include <diloco/engine_step.hpp>

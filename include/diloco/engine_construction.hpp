@@ -144,24 +144,18 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::start() {
-  adopt_shown();
+  adopt_shown(true);
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
     if (auto fine = find_non_finite(theta_rows{index_.theta()}, "the parameter"); !fine) return fine;
   }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   if constexpr (agrees)
-    recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false), memory_.now});
+    recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false, nullptr), memory_.now});
   recipe_.executor.wait();
   if (auto fine = compare_with_peers(); !fine) return fine;
   show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
   recipe_.executor.wait();
   return {};
-}
-
-DILOCO_ENGINE
-void DILOCO_CLASS::adopt_shown() {
-  if (has_copies_)
-    recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), shown({}), index_.theta()});
 }
 
 DILOCO_ENGINE
@@ -273,20 +267,6 @@ element_weights DILOCO_CLASS::weights() const {
     return {index_.carried_from() + plan_.carried() - 1, plan_.carried(), recipe_.combine.prior};
   else
     return {};
-}
-
-DILOCO_ENGINE
-std::span<float const> DILOCO_CLASS::cell(std::string_view row, std::string_view column) const {
-  for (layout::row const& r : layout_.rows()) {
-    if (r.name != row) continue;
-    if (column == "theta") return {r.data, r.data == nullptr ? 0 : r.size};
-    if (r.frozen) return {};
-    if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));
-    auto const whole = table_[column];
-    if (whole.size() != layout_.column_elements()) return {};
-    return whole.subspan(r.column, r.size);
-  }
-  return {};
 }
 
 DILOCO_ENGINE

@@ -61,6 +61,8 @@ class round_flight {
     watch_ = std::move(other.watch_);
     round_ = other.round_;
     weight_ = other.weight_;
+    scheduled_ = other.scheduled_;
+    heard_ = other.heard_;
     return *this;
   }
   ~round_flight() { drop(); }
@@ -69,8 +71,9 @@ class round_flight {
  private:
   template <class, class, class, class, class, class, class, class, class, class, class>
   friend class DiLoCo;
-  round_flight(pending_of<Transport> p, std::shared_ptr<detail::flight_watch> w, std::uint64_t round, double weight)
-      : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight) {}
+  round_flight(pending_of<Transport> p, std::shared_ptr<detail::flight_watch> w, std::uint64_t round, double weight,
+               bool scheduled)
+      : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight), scheduled_(scheduled) {}
   void drop() {
     if (watch_ != nullptr) watch_->dropped = true;
     watch_.reset();
@@ -79,6 +82,8 @@ class round_flight {
   std::shared_ptr<detail::flight_watch> watch_;  // empty once handed over
   std::uint64_t round_;
   double weight_;
+  bool scheduled_;      // by the schedule, and not by the caller's hand
+  bool heard_ = false;  // this rank's contribution counted
 };
 
 }  // namespace DILOCO_NAMESPACE

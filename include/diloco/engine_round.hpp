@@ -14,7 +14,7 @@ result<> DILOCO_CLASS::take_wires_back() {
   auto const limit = deadline_after(recipe_.deadline_seconds);
   auto const back = [&](std::optional<arrival_type>& from, wires& to) -> result<> {
     if (!from) return {};
-    auto w = std::move(*from).reclaim(limit);
+    auto w = ask("reclaim", [&] { return std::move(*from).reclaim(limit); });
     from.reset();
     if (!w) return broken_by(std::move(w).error());
     to = std::move(*w);
@@ -25,7 +25,7 @@ result<> DILOCO_CLASS::take_wires_back() {
 }
 
 DILOCO_ENGINE
-frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
+frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const {
   frame f;
   f.phase = phase;
   f.round = rounds_;
@@ -33,6 +33,8 @@ frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload) const {
   f.steps = steps_taken_;
   f.payload_bytes = payload;
   f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
+  f.flags = scheduled ? frame::by_schedule : 0;
+  f.counted_steps = steps_;
   return f;
 }
 
@@ -44,13 +46,15 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
     float* const x = residual_is_workbench ? residual_.to : workbench_;
     run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
                stage_extent{everything.tiles, 0, everything.slices},
-               local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, weights()},
-               keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row());
+               local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, limits(),
+                                                               weights()},
+               keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row(),
+               limits().sent);
   } else {
     recipe_.executor.for_each(index_.tile_count(),
                               encode_kernel<Compressor, Feedback, weighs_elements>{
                                   recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_, residual_, slots,
-                                  plan_.slot_bytes(), index_.bad_row(), who(0), weights()});
+                                  plan_.slot_bytes(), index_.bad_row(), who(0), limits(), weights()});
   }
   if (plan_.carried() != 0) {
     recipe_.executor.for_each(index_.tile_count(),
@@ -101,12 +105,16 @@ pending_of<Transport> DILOCO_CLASS::send([[maybe_unused]] int partner) {
     return recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
 }
 
-/// Before the payloads, and hands over what was encoded.
+/// Before the payloads, and hands over what was encoded. Where θ must have moved, every rank hears if it did not.
 DILOCO_ENGINE
-void DILOCO_CLASS::write_frames(std::byte* slots, int shards) {
+void DILOCO_CLASS::write_frames(std::byte* slots, int shards, bool must_move) {
   index_.upload_round(recipe_.executor);
-  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), slots, plan_.slot_bytes(),
-                                                   static_cast<std::size_t>(shards)});
+  if (must_move) {
+    recipe_.executor.for_each(index_.tile_count(),
+                              find_motion_kernel{index_.tiles(), index_.theta(), anchor_, index_.moved()});
+  }
+  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move, slots,
+                                                   plan_.slot_bytes(), static_cast<std::size_t>(shards)});
   hand_over(recipe_.transport, recipe_.executor);
 }
 
@@ -122,7 +130,7 @@ void DILOCO_CLASS::collect_frames(arrival_type const& a) {
 }
 
 DILOCO_ENGINE
-auto DILOCO_CLASS::try_launch() -> result<flight> {
+auto DILOCO_CLASS::launch_round(bool scheduled) -> result<flight> {
   if (auto fine = usable({}); !fine) return std::move(fine).error();
   if (in_flight_) {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
@@ -132,63 +140,90 @@ auto DILOCO_CLASS::try_launch() -> result<flight> {
     return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
                                          " pairs this rank with rank ", meets, ", which is not there"}));
   }
-  if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
-  std::byte* const slots = wires_.contribution.send.data();
-  if constexpr (!steps_inside) adopt_shown();  // the framework stepped those numbers
-  encode_contribution(slots);
-  for (int s = 0; s < plan_.shards(); ++s) index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes);
-  write_frames(slots, plan_.shards());
-  auto pending = send(meets);
-  in_flight_ = true;
-  wait_seconds_ = 0;
-  if constexpr (hears<Probe, round_launched>) recipe_.probe(round_launched{rounds_, steps_, weight_});
-  return flight(std::move(pending), watch_, rounds_, std::exchange(weight_, 0.0));
+  return guard("launch", [&] { return encode_and_send(meets, scheduled); });
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::try_land(flight&& f, land_options o) {
+auto DILOCO_CLASS::encode_and_send(int meets, bool scheduled) -> result<flight> {
+  if (auto fine = take_wires_back(); !fine) return std::move(fine).error();
+  std::byte* const slots = wires_.contribution.send.data();
+  adopt_shown(false);
+  encode_contribution(slots);
+  for (int s = 0; s < plan_.shards(); ++s)
+    index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes, scheduled);
+  auto pending = ask("an exchange", [&] {
+    write_frames(slots, plan_.shards(), !steps_inside && unskipped_);
+    return send(meets);
+  });
+  if (!pending) return broken_by(std::move(pending).error());
+  in_flight_ = true;
+  wait_seconds_ = 0;
+  if constexpr (hears<Probe, round_launched>) tell(round_launched{rounds_, steps_, weight_});
+  return flight(std::move(*pending), watch_, rounds_, std::exchange(weight_, 0.0), scheduled);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::one_round(bool scheduled) {
+  auto f = launch_round(scheduled);
+  return f ? settle(std::move(*f), {}) : result<>(std::move(f).error());
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::settle(flight&& f, land_options const& o) {
   if (f.watch_ == nullptr) return fail(cause::wrong_state, "land: this flight was handed over before");
   if (f.watch_ != watch_) return fail(cause::wrong_state, "land: this flight is another trainer's");
   if (!zero_to_one.holds(static_cast<double>(o.mix))) {
     return fail(cause::bad_setting, say({"land: mix = ", o.mix, " ", range_text(zero_to_one)}));
   }
   f.watch_.reset();
-  return settle(f, o);
+  return guard("land", [&] { return land_wires(f, o); });
+}
+
+/// A round that fell through: its weight goes into the next.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::aborted(error e, flight const& f) {
+  in_flight_ = false;
+  weight_ += f.weight_;
+  if constexpr (hears<Probe, round_aborted>) tell(round_aborted{rounds_, static_cast<int>(e.what)});
+  bool const goes_on = e.what == cause::not_finite || e.what == cause::bad_setting || e.what == cause::wrong_state;
+  if (!goes_on) return broken_by(std::move(e));
+  if (pairs_ranks) rounds_ += 1;  // the other pairs have gone on, and who meets whom goes by this number
+  return e;
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
-  auto const abort = [&](error e) -> result<> {
-    in_flight_ = false;
-    weight_ += f.weight_;
-    if constexpr (hears<Probe, round_aborted>) recipe_.probe(round_aborted{rounds_, static_cast<int>(e.what)});
-    if (e.what != cause::not_finite && e.what != cause::bad_setting) return broken_by(std::move(e));
-    if (pairs_ranks) rounds_ += 1;  // the other pairs have gone on, and who meets whom goes by this number
-    return e;
-  };
+result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
   auto contributions = receive(f.pending_);
-  if (!contributions) return abort(std::move(contributions).error());
+  if (!contributions) return aborted(std::move(contributions).error(), f);
   int const own = pattern_ == pattern::scatter_gather ? recipe_.transport.rank() : 0;
-  auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own));
-  if (verdict) static_cast<void>(verdict = weigh(*contributions));  // nvcc takes the assignment for a dropped result
+  auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own), f);
+  if (verdict) static_cast<void>(verdict = weigh(*contributions, f));  // nvcc takes the assignment for a dropped result
+  if (pattern_ == pattern::scatter_gather) return land_shares(std::move(*contributions), std::move(verdict), f, o);
+  if (verdict) apply(*contributions, false, o.mix, f);
+  auto done = ask("done", [&] { contributions->done(); });
+  last_contribution_.emplace(std::move(*contributions));
+  if (!verdict) return aborted(std::move(verdict).error(), f);
+  commit(f);
+  if (!done) return broken_by(std::move(done).error());  // the round stands
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE && !pairs_ranks) return compare_anchors();
+  return {};
+}
 
-  if (pattern_ != pattern::scatter_gather) {
-    if (verdict) apply(*contributions, false, o.mix);
-    contributions->done();
-    last_contribution_.emplace(std::move(*contributions));
-  } else {
-    auto shares = combine_own_shard(*contributions, !verdict);
-    contributions->done();
-    last_contribution_.emplace(std::move(*contributions));
-    if (!shares) return abort(std::move(shares).error());
-    auto second = read_frames(*shares, 1, 0);
-    if (verdict) static_cast<void>(verdict = std::move(second));
-    if (verdict) apply(*shares, true, o.mix);
-    shares->done();
-    last_share_.emplace(std::move(*shares));
-  }
-  if (!verdict) return abort(std::move(verdict).error());
-  commit();
+/// The second half of a round under scatter–gather.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdict, flight& f, land_options const& o) {
+  auto shares = combine_own_shard(contributions, !verdict, f);
+  auto done = ask("done", [&] { contributions.done(); });
+  last_contribution_.emplace(std::move(contributions));
+  if (!shares) return aborted(std::move(shares).error(), f);
+  auto second = read_frames(*shares, 1, 0, f);
+  if (verdict) static_cast<void>(verdict = std::move(second));
+  if (verdict) apply(*shares, true, o.mix, f);
+  if (done) static_cast<void>(done = ask("done", [&] { shares->done(); }));
+  last_share_.emplace(std::move(*shares));
+  if (!verdict) return aborted(std::move(verdict).error(), f);
+  commit(f);
+  if (!done) return broken_by(std::move(done).error());  // the round stands
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE && !pairs_ranks) return compare_anchors();
   return {};
 }
@@ -196,70 +231,18 @@ result<> DILOCO_CLASS::settle(flight& f, land_options const& o) {
 DILOCO_ENGINE
 auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
   auto const before = std::chrono::steady_clock::now();
-  auto arrived = p.wait(deadline_after(recipe_.deadline_seconds));
+  auto arrived = ask("wait", [&] { return p.wait(deadline_after(recipe_.deadline_seconds)); });
   wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
   return arrived;
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard) {
-  auto const roster = a.roster();
-  char const* const beside = plan_.carried() == 0   ? ""
-                             : !carries_anchor      ? " or the inner state"
-                             : plan_.carried() == 1 ? " or the anchor"
-                                                    : " or the anchor or the inner state";
-  collect_frames(a);
-  if (phase == 0) agreed_steps_ = 0;
-  for (std::size_t k = 0; k < roster.size(); ++k) {
-    std::size_t const shard = phase == 0 ? own_shard : k;
-    frame const got = index_.frames()[k];
-    frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes);
-    std::string complaint = frame_complaint(got, expected, roster[k]);
-    if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
-    if (phase == 0) {
-      index_.weights()[k] = got.weight;
-      if (got.weight > 0 && got.steps > agreed_steps_) agreed_steps_ = got.steps;
-    }
-    if (got.bad_row == frame::no_row) continue;
-    std::string const row = got.bad_row < layout_.rows().size() ? layout_.rows()[got.bad_row].name : "?";
-    return fail(cause::not_finite,
-                say({"round ", rounds_, ": rank ", roster[k], ": ",
-                     (phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient"), beside, " of '", row,
-                     "' is not finite or beyond ", Compressor::largest, ", the largest magnitude of ", Compressor::name,
-                     "; the round is dropped on ", (pairs_ranks ? "both ranks of the pair" : "every rank"),
-                     " and nothing was changed"}));
-  }
-  return {};
-}
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::weigh(arrival_type const& a) {
-  std::size_t const n = a.roster().size();
-  total_weight_ = 0;
-  for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
-  bool const fine = non_negative.holds(total_weight_) &&
-                    recipe_.combine.coefficients({index_.weights(), n}, {index_.host().coefficients(), n});
-  if (fine) {
-    index_.upload_round(recipe_.executor);
-    return {};
-  }
-  return fail(cause::bad_setting,
-              say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
-                   "; there is nothing to take the mean of (count steps with step or after_step)"}));
-}
-
-DILOCO_ENGINE
-received_wires<Compressor> DILOCO_CLASS::received(arrival_type const& a, bool sharded) {
-  return received(static_cast<int>(a.roster().size()), sharded);
-}
-
-DILOCO_ENGINE
-received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded) const {
+received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded, [[maybe_unused]] float* sums) const {
   received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
   if constexpr (is_staged) {
     r.slices = index_.slices();
     r.constants = constants();
-    r.sums = residual_is_workbench ? residual_.from : workbench_;  // replaced when the round commits
+    r.sums = sums;
     r.who = draw{rounds_, 0, 0};
     r.memory = memory_.now;
   }
@@ -267,16 +250,20 @@ received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded) cons
 }
 
 DILOCO_ENGINE
-auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spoiled) -> result<arrival_type> {
+auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spoiled, flight const& flown)
+    -> result<arrival_type> {
   wire_plan::shard const own = plan_[recipe_.transport.rank()];
   if (!spoiled) {
     encode_share(contributions);
   }
-  frame& f = index_.host().own_frames()[0] = own_frame(1, own.payload_bytes);
+  frame& f = index_.host().own_frames()[0] = own_frame(1, own.payload_bytes, flown.scheduled_);
   f.refused = spoiled ? 1 : 0;
-  write_frames(wires_.share.send.data(), 1);
-  auto pending = recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
-  return receive(pending);
+  auto pending = ask("an exchange", [&] {
+    write_frames(wires_.share.send.data(), 1, false);
+    return recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
+  });
+  if (!pending) return std::move(pending).error();
+  return receive(*pending);
 }
 
 DILOCO_ENGINE
@@ -284,19 +271,20 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
   wire_plan::shard const own = plan_[recipe_.transport.rank()];
   std::byte* const slot = wires_.share.send.data();
   auto const step = owner_of(recipe_.feedback).at(rounds_);
+  int const voices = static_cast<int>(contributions.roster().size());
   if constexpr (is_staged) {
     float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + (residual_is_workbench ? 0 : own.column);
     auto work = work_on(x, own, slot, agrees ? memory_ : owner_memory_, 1);
     work.slot_bytes = 0;  // one slot, whatever the shard
     run_stages(recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
-               combined_delta<Compressor, owner_type, padding>{received(contributions, false), step, own.column,
+               combined_delta<Compressor, owner_type, padding>{received(voices, false, nullptr), step, own.column,
                                                                owner_residual_},
                keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column, owner_residual_},
-               index_.bad_row());
+               index_.bad_row(), limits().sent);
   } else {
     recipe_.executor.for_each(own.tiles, combine_shard_kernel<Compressor, owner_type>{
-                                             received(contributions, false), step, index_.tiles() + own.first_tile,
-                                             own.column, owner_residual_, slot, index_.bad_row(), who(1)});
+                                             received(voices, false, nullptr), step, index_.tiles() + own.first_tile,
+                                             own.column, owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
   }
   average_carried(contributions, false, slot, 0);
 }
@@ -312,19 +300,19 @@ void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byt
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
+void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix, flight const& f) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
   apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
-      kernel{received(a, sharded), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
+      kernel{received(static_cast<int>(a.roster().size()), sharded, free_column(f.heard_)), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
   for (std::size_t s = 0; s != outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
-  if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = residual_.to;
+  if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = f.heard_ ? residual_.to : nullptr;
   kernel.shown = shown({rounds_, 0, 3});
   kernel.weights = weights();
   kernel.mean_weight = mean_weight_;
   kernel.mean_anchor = mean_anchor_;
   if (mix != 0) {  // steps taken in flight survive in part
-    if constexpr (!steps_inside) adopt_shown();
+    adopt_shown(false);
     if (steps_taken_ > agreed_steps_) agreed_steps_ = steps_taken_;
   }
   average_carried(a, sharded, nullptr, mix);
@@ -335,14 +323,16 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix) {
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::commit() {
+void DILOCO_CLASS::commit(flight const& f) {
   auto const swap = [&](auto& now, auto& next, std::string_view name, std::string_view other) {
     std::swap(now, next);
     table_.swap(name, other);
   };
-  swap(residual_.from, residual_.to, "residual", "residual.next");
+  // A contribution that counted nothing was not said: what this rank owes and remembers stays. What all ranks computed
+  // alike, and what an owner sent to all, was said whatever this rank's weight.
+  if (f.heard_) swap(residual_.from, residual_.to, "residual", "residual.next");
   swap(owner_residual_.from, owner_residual_.to, "owner_residual", "owner_residual.next");
-  swap(memory_.now, memory_.next, "memory", "memory.next");
+  if (agrees || f.heard_) swap(memory_.now, memory_.next, "memory", "memory.next");
   swap(owner_memory_.now, owner_memory_.next, "owner_memory", "owner_memory.next");
   if (recipe_.inner_at_sync == at_sync::reset) {
     inner_.reset(recipe_.executor);
@@ -352,10 +342,11 @@ void DILOCO_CLASS::commit() {
   unskipped_ = false;
   show_new_sample();
   in_flight_ = false;
-  if constexpr (hears<Probe, round_landed>)
-    recipe_.probe(
-        round_landed{rounds_, steps_, sent_bytes(partner() == recipe_.transport.rank()), wait_seconds_, total_weight_});
+  std::uint64_t const round = rounds_;
+  bool const alone_in_it = partner() == recipe_.transport.rank();
   rounds_ += 1;
+  if constexpr (hears<Probe, round_landed>)
+    tell(round_landed{round, steps_, sent_bytes(alone_in_it), wait_seconds_, total_weight_});
 }
 
 DILOCO_ENGINE
@@ -377,8 +368,10 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
   for (layout::row const& r : layout_.rows()) digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
-  auto found = first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
-                                {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
+  auto found = ask("an exchange", [&] {
+    return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests), {rounds_, 2},
+                            deadline_after(recipe_.deadline_seconds));
+  });
   if (!found) return broken_by(std::move(found).error());
   if (!found->has_value()) return {};
   difference const d = **found;

@@ -38,6 +38,44 @@ result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
               say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
 }
 
+/// Counts a step, and makes the round that is due after it.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::count_step(double tokens) {
+  steps_ += 1;
+  weight_ += tokens;
+  if constexpr (hears<Probe, inner_stepped>) tell(inner_stepped{steps_});
+  if (!recipe_.schedule.due(steps_)) return {};
+  total_weight_ = -1;  // until all frames are read
+  auto done = one_round(true);
+  // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
+  bool const nothing_said = !done && broken_ == nullptr && total_weight_ == 0 && !unskipped_;
+  return nothing_said ? result<>{} : std::move(done);
+}
+
+DILOCO_ENGINE
+template <class Gradients>
+result<> DILOCO_CLASS::take_step(Gradients const& gradients, step_options const& o) {
+  auto fine = accept(gradients, o);
+  if (!fine && o.skip_not_finite && fine.error().what == cause::not_finite) return skip(0, fine.error().message);
+  if (!fine) return fine;
+  skipped_in_a_row_ = 0;
+  unskipped_ = true;
+  if (auto stepped = guard("step", [&] { inner_sweep(o); }); !stepped) return stepped;
+  return count_step(o.tokens);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::skip(double tokens, std::string_view why) {
+  if (skipped_in_a_row_ >= recipe_.max_skipped_steps) {
+    return fail(cause::wrong_state,
+                say({"step: ", skipped_in_a_row_, " steps in a row were skipped, as many as max_skipped_steps allows, ",
+                     "and this one would be skipped, too (", why, "); load an earlier state, lower the learning rate or ",
+                     "the loss scale, or raise max_skipped_steps"}));
+  }
+  ++skipped_in_a_row_;
+  return count_step(tokens);
+}
+
 DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {

@@ -55,6 +55,7 @@ struct recipe {
   at_sync inner_at_sync = at_sync::keep;
   rounding bf16_rounding = rounding::nearest;
   std::uint32_t seed = 0;  ///< of stochastic rounding
+  std::uint64_t max_skipped_steps = 1000;  ///< in a row; one more is an error, so that a run which learns nothing ends
 
   template <class P>
   [[nodiscard]] auto with_inner(P p) && {
@@ -113,6 +114,10 @@ struct recipe {
     seed = from;
     return std::move(*this);
   }
+  [[nodiscard]] recipe with_max_skipped_steps(std::uint64_t in_a_row) && {
+    max_skipped_steps = in_a_row;
+    return std::move(*this);
+  }
   [[nodiscard]] recipe with_inner_at_sync(at_sync what) && {
     inner_at_sync = what;
     return std::move(*this);
@@ -124,7 +129,7 @@ struct recipe {
     return recipe<I, O, C, T, F, M, X, S, E, R, L>{std::move(i), std::move(o),  std::move(c),  std::move(f),
                                                    std::move(m), std::move(x),  std::move(t),  std::move(s),
                                                    std::move(e), std::move(r),  std::move(l),  deadline_seconds,
-                                                   clip_norm,    inner_at_sync, bf16_rounding, seed};
+                                                   clip_norm,    inner_at_sync, bf16_rounding, seed, max_skipped_steps};
   }
   template <std::size_t Which, class P>
   auto replace(P p) {

@@ -89,11 +89,14 @@ consteval bool explain_outer() {
   return true;
 }
 
-/// Rates of the inner optimizer change from step to step, and the round is not told.
-template <class Outer, class Rate>
+/// Rates of the inner optimizer change from step to step, and neither the round nor a framework that steps by itself is told.
+template <class Inner, class Outer, class Rate>
 consteval bool explain_rates() {
   constexpr bool wants = requires { requires Outer::wants_constant_inner_rate; };
   constexpr bool constant = requires { requires Rate::constant; };
+  static_assert(constant || !external_optimizer<Inner>,
+                "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate and this one "
+                "would do nothing; leave .rate out");
   static_assert(!wants || constant,
                 "diloco: outer: slow momentum divides by the inner rate, and a rate that changes is not known to the "
                 "round; say constant_rate, or heavy_ball for a momentum of displacements");
@@ -187,7 +190,7 @@ struct explained {
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
-  static_assert(explain_rates<Outer, Rate>());
+  static_assert(explain_rates<Inner, Outer, Rate>());
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
                 "kernel) and wait()");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/core/config.hpp>
+
 #include <concepts>
 #include <cstdint>
 #include <string_view>

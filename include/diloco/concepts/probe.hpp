@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/core/config.hpp>
+
 #include <cstddef>
 #include <cstdint>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Events. A probe is any type with `operator()` for the events it cares for; one that it cannot be called with is not
+/// Events. A probe that throws breaks nothing: it is called when what it hears of stands, the call that it interrupts does
+/// everything else, and then throws what the probe threw. A probe is any type with `operator()` for the events it cares for; one that it cannot be called with is not
 /// even constructed, so a silent probe compiles to nothing.
 struct inner_stepped {
   std::uint64_t step;
@@ -33,6 +36,9 @@ template <class Probe, class Event>
 concept hears = requires(Probe& p, Event const& e) {
   p(e);
 };
+template <class Probe>
+inline constexpr bool hears_anything =
+    hears<Probe, inner_stepped> || hears<Probe, round_launched> || hears<Probe, round_landed> || hears<Probe, round_aborted>;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

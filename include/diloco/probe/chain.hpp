@@ -2,13 +2,16 @@
 #pragma once
 
 #include <diloco/concepts/probe.hpp>
+#include <diloco/core/config.hpp>
 
+#include <exception>
 #include <tuple>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Several probes as one, in order; each hears the events it can be called with.
+/// Several probes as one, in order; each hears the events it can be called with, also where one before it threw. The first
+/// exception is thrown at the end.
 template <class... Probes>
 struct chain {
   std::tuple<Probes...> probes;
@@ -16,13 +19,25 @@ struct chain {
   explicit chain(Probes... p) : probes(std::move(p)...) {}
   template <class Event>
   requires(hears<Probes, Event> || ...) void operator()(Event const& event) {
-    std::apply([&](Probes&... p) { (offer(p, event), ...); }, probes);
-  }
-
- private:
-  template <class Probe, class Event>
-  static void offer([[maybe_unused]] Probe& p, [[maybe_unused]] Event const& event) {
-    if constexpr (hears<Probe, Event>) p(event);
+#if DILOCO_EXCEPTIONS
+    std::exception_ptr thrown;
+    auto const offer = [&](auto& p) {
+      if constexpr (hears<decltype(p), Event>) {
+        try {
+          p(event);
+        } catch (...) {
+          if (thrown == nullptr) thrown = std::current_exception();
+        }
+      }
+    };
+    std::apply([&](Probes&... p) { (offer(p), ...); }, probes);
+    if (thrown != nullptr) std::rethrow_exception(thrown);
+#else
+    auto const offer = [&]([[maybe_unused]] auto& p) {
+      if constexpr (hears<decltype(p), Event>) p(event);
+    };
+    std::apply([&](Probes&... p) { (offer(p), ...); }, probes);
+#endif
   }
 };
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace diloco {
@@ -67,6 +68,7 @@ class layout {
     bool frozen = false;       ///< then it has no tiles and no place in any column
     bfloat16* bf16 = nullptr;  ///< where θ goes rounded
     float* shown = nullptr;    ///< where samples of θ go
+    float* given = nullptr;    ///< the caller's float32 tensor
     [[nodiscard]] bool copied() const { return !frozen && (bf16 != nullptr || shown != nullptr); }
     /// As a matrix: first extent × the rest; a vector is one column.
     [[nodiscard]] std::size_t columns() const { return shape.size() < 2 ? 1 : size / shape[0]; }
@@ -104,7 +106,8 @@ class layout {
       if (!r.complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(r.complaint)};
       l.append(t, r);
     }
-    if (auto complaint = l.overlap(); !complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(complaint)};
+    if (auto complaint = l.overlap(); !complaint.empty())
+      return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
     if (l.rows_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
     if (l.tiles_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: every tensor is frozen"};
     return l;
@@ -129,6 +132,58 @@ class layout {
       r.data = column;
       column += padded(r.size);
     }
+  }
+  [[nodiscard]] row const* find(std::string_view name) const {
+    auto const at = by_name_.find(std::string(name));
+    return at == by_name_.end() ? nullptr : &rows_[at->second];
+  }
+  /// What is wrong with `parameters` as another list of the same tensors, or an empty text: names, shapes and types.
+  template <class Parameters>
+  [[nodiscard]] std::string differs(Parameters const& parameters) const {
+    std::size_t r = 0;
+    for (tensor const& t : parameters) {
+      if (r == rows_.size()) return say({"there are more tensors than the ", r, " of the constructor"});
+      row const& mine = rows_[r];
+      if (mine.name != t.name) return say({"tensor ", r, " is '", t.name, "', and the constructor was given '", mine.name, "'"});
+      if (mine.shape != t.shape)
+        return say({"'", t.name, "' has the shape ", shape_text(t.shape), ", and the constructor was given ", shape_text(mine.shape)});
+      if ((t.data == nullptr) == (t.bf16 == nullptr)) return say({"'", t.name, "' must have either data or bf16"});
+      if ((mine.bf16 == nullptr) != (t.bf16 == nullptr))
+        return say({"'", t.name, "' is ", t.bf16 == nullptr ? "float32" : "bfloat16", ", and the constructor was given the other type"});
+      ++r;
+    }
+    return r == rows_.size() ? std::string{} : say({"there are ", r, " tensors, and the constructor was given ", rows_.size()});
+  }
+  /// The sentence about the first tensor that does not lie where the trainer knows it, or an empty text.
+  template <class Parameters>
+  [[nodiscard]] std::string moved(Parameters const& parameters) const {
+    std::string complaint = differs(parameters);
+    std::size_t r = 0;
+    for (tensor const& t : parameters) {
+      if (!complaint.empty()) return complaint;
+      if (t.data != rows_[r].given || t.bf16 != rows_[r].bf16)
+        complaint = say({"'", t.name, "' has moved since the trainer last saw it; call rebind(parameters)"});
+      ++r;
+    }
+    return complaint;
+  }
+  /// Takes the addresses of the same tensors anew; on a complaint the old ones stay.
+  template <class Parameters>
+  [[nodiscard]] std::string rebind(Parameters const& parameters) {
+    std::string complaint = differs(parameters);
+    if (!complaint.empty()) return complaint;
+    std::vector<row> const before = rows_;
+    std::size_t next = 0;
+    for (tensor const& t : parameters) {
+      row& r = rows_[next++];
+      if (!r.copied()) r.data = t.data;
+      if (r.shown != nullptr) r.shown = t.data;
+      r.given = t.data;
+      r.bf16 = t.bf16;
+    }
+    complaint = overlap();
+    if (!complaint.empty()) rows_ = before;
+    return complaint;
   }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
@@ -159,9 +214,7 @@ class layout {
   [[nodiscard]] std::string complaint_about(tensor const& t) const {
     std::string const number = say({"tensor ", rows_.size()});
     if (t.name.empty()) return say({number, " has no name"});
-    for (row const& r : rows_) {
-      if (r.name == t.name) return say({"the name '", t.name, "' is given twice"});
-    }
+    if (by_name_.count(t.name) != 0) return say({"the name '", t.name, "' is given twice"});
     if (t.size() == tensor::too_large) return say({"'", t.name, "' has a shape that no memory can hold"});
     if (t.size() == 0) return say({"'", t.name, "' has no elements"});
     if (t.data == nullptr && t.bf16 == nullptr) return say({"'", t.name, "' points to nothing"});
@@ -178,11 +231,11 @@ class layout {
     std::map<std::uintptr_t, place> by_end;  // <algorithm>'s sort would cost every user 0.1 s of compile time
     for (row const& r : rows_) {
       auto const begin =
-          r.bf16 == nullptr ? reinterpret_cast<std::uintptr_t>(r.data) : reinterpret_cast<std::uintptr_t>(r.bf16);
+          r.bf16 == nullptr ? reinterpret_cast<std::uintptr_t>(r.given) : reinterpret_cast<std::uintptr_t>(r.bf16);
       auto const end = begin + r.size * (r.bf16 == nullptr ? sizeof(float) : sizeof(bfloat16));
       auto const next = by_end.upper_bound(begin);
       if (next != by_end.end() && next->second.begin < end) {
-        return say({"diloco: parameters: '", r.name, "' overlaps '", next->second.who->name,
+        return say({"'", r.name, "' overlaps '", next->second.who->name,
                     "'; give memory that is shared once"});
       }
       by_end.emplace(end, place{begin, &r});
@@ -194,7 +247,8 @@ class layout {
     std::size_t const size = t.size();
     group& g = groups_[r.group];
     rows_.push_back(
-        {t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen, t.bf16, r.samples ? t.data : nullptr});
+        {t.name, t.shape, t.data, size, column_, r.group, g.elements, r.frozen, t.bf16, r.samples ? t.data : nullptr, t.data});
+    by_name_.emplace(t.name, rows_.size() - 1);
     g.rows += 1;
     if (r.frozen) return;
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
@@ -209,6 +263,7 @@ class layout {
   }
 
   std::vector<row> rows_;
+  std::unordered_map<std::string, std::size_t> by_name_;
   std::vector<tile> tiles_;
   std::vector<group> groups_;
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;

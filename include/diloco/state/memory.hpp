@@ -89,6 +89,8 @@ class index_view {
   }
   /// First row with a value that cannot be sent.
   [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(own_frames() + own_frames_); }
+  /// 0 once some tile's θ differed from its anchor.
+  [[nodiscard]] std::uint32_t* moved() const { return bad_row() + 1; }
 
  private:
   friend class index_memory;
@@ -126,12 +128,8 @@ class index_memory : public index_view {
     std::memcpy(host().tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles_ != 0) write_group_tiles(l);
     if (slices_ != 0) std::memcpy(host().slices(), plan.slices().data(), slices_ * sizeof(slice_record));
-    for (std::size_t r = 0; r < rows_; ++r) {
-      host().bf16()[r] = l.rows()[r].bf16;
-      host().shown()[r] = l.rows()[r].shown;
-    }
     for (std::size_t s = 0; s < shards_; ++s) host().shard_columns()[s] = plan[static_cast<int>(s)].column;
-    *host().bad_row() = frame::no_row;
+    *host().bad_row() = *host().moved() = frame::no_row;
   }
 
   [[nodiscard]] index_view const& host() const { return host_; }
@@ -146,9 +144,18 @@ class index_memory : public index_view {
   /// Enqueue: what stays for good, once every row's float32 numbers have their place; what changes with a step; with a round.
   template <executor E>
   void upload(E const& where, layout const& l) const {
-    for (std::size_t r = 0; r < rows_; ++r) host().theta()[r] = l.rows()[r].data;
+    upload_tensors(where, l);
+    upload(where, host().bad_row(), host().bad_row() + 2);
+  }
+  /// Enqueues: where the caller's tensors and their copies lie.
+  template <executor E>
+  void upload_tensors(E const& where, layout const& l) const {
+    for (std::size_t r = 0; r < rows_; ++r) {
+      host().theta()[r] = l.rows()[r].data;
+      host().bf16()[r] = l.rows()[r].bf16;
+      host().shown()[r] = l.rows()[r].shown;
+    }
     upload(where, host().tiles(), host().gradients());
-    upload(where, host().bad_row(), host().bad_row() + 1);
   }
   template <executor E>
   void upload_gradients(E const& where) const {

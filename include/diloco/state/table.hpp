@@ -42,6 +42,12 @@ class table {
     }
     return {};
   }
+  /// Of all columns, in the order in which they were added.
+  [[nodiscard]] std::vector<std::string_view> names() const {
+    std::vector<std::string_view> all;
+    for (column const& c : columns_) all.push_back(c.name);
+    return all;
+  }
   /// Exchanges what two columns hold, by exchanging their names.
   void swap(std::string_view a, std::string_view b) {
     column* first = find(a);

@@ -181,6 +181,7 @@ struct combine_shard_kernel {
   std::byte* slot;                                        // (slot_bytes) what this rank gathers to everybody
   std::uint32_t* bad_row;
   draw who;
+  float largest;  // magnitude that may be sent
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -205,7 +206,7 @@ struct combine_shard_kernel {
       }
       encode_block(l, wires.compressor, step, x,
                    block_info{count, 0.0f, t.column + static_cast<std::size_t>(offset), who}, magnitude,
-                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row, t.row);
+                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row, t.row, largest);
     });
   }
 };

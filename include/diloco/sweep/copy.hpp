@@ -41,13 +41,31 @@ struct adopt_kernel {
       if (from == nullptr) return;
       auto const* DILOCO_RESTRICT x = from + t.begin;
       for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
-        p[i] = shows(x[i], p[i]) ? p[i] : as_float(x[i]);
+        p[i] = adopted(x[i], p[i]);
     };
     take(shown.narrow[t.row]);
     take(shown.wide[t.row]);
   }
-  DILOCO_HD static bool shows(float x, float theta) { return bits_of(x) == bits_of(theta); }
-  DILOCO_HD static bool shows(bfloat16 x, float theta) { return x.bits == nearest_bf16(theta).bits; }
+  DILOCO_HD float adopted(float x, float) const { return x; }
+  DILOCO_HD float adopted(bfloat16 x, float before) const { return shown.adopted(x, before); }
+};
+
+/// Finds out whether θ differs from θ̄ anywhere. Reads each tile up to its first difference.
+struct find_motion_kernel {
+  tile const* tiles;
+  float* const* theta;    // (rows)
+  float const* anchor;    // padded column
+  std::uint32_t* moved;   // 0: yes
+
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t index) const {
+    tile const t = tiles[index];
+    float const* const p = theta[t.row] + t.begin;
+    float const* const from = anchor + t.column;
+    auto i = static_cast<std::size_t>(L::rank());
+    while (i < t.count && bits_of(p[i]) == bits_of(from[i])) i += static_cast<std::size_t>(L::width);
+    if (i < t.count) L::atomic_min(moved, 0);
+  }
 };
 
 /// The other way round: θ, rounded where it must be.

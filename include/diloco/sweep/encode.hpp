@@ -21,6 +21,7 @@ struct encode_kernel {
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
   draw who;
+  magnitude_limits limits;
   element_weights weights = {};
 
   template <lanes L>
@@ -33,7 +34,7 @@ struct encode_kernel {
       fragment<L, C::block> x;
       std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
       encode_block(l, compressor, step, x, block_info{count, 0.0f, column, who}, magnitude,
-                   block_at<C>(bytes, t, offset), residual, column, bad_row, t.row);
+                   block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
     });
   }
 
@@ -44,16 +45,22 @@ struct encode_kernel {
     int const first = first_element<L, C::block>(l);
     int const mine = owned_elements<L, C::block>(l, count);
     float const* DILOCO_RESTRICT from = anchor + column;
-    std::uint32_t magnitude = 0;
+    std::uint32_t magnitude = 0, anchored = 0, estimated = 0;
     if (count != C::block) x = {};
     [[maybe_unused]] auto const w = weigh(l, t, offset, count);
     if constexpr (L::width > 1) {
       if (count == C::block)
-        in_registers<lane_elements<L, C::block>>([&](int i, float a, float q) { x.v[i] = a - q; },
+        in_registers<lane_elements<L, C::block>>(
+            [&](int i, float a, float q) {
+              x.v[i] = a - q;
+              anchored = larger(anchored, magnitude_bits(a));
+            },
                                                  reads{aligned{from + first}}, reads{anywhere{p + first}});
     }
+    bool const in_place = L::width > 1 && count == C::block;
     auto const delta = [&](int i) {
-      float const d = L::width > 1 && count == C::block ? x.v[i] : from[first + i] - p[first + i];
+      float const d = in_place ? x.v[i] : from[first + i] - p[first + i];
+      if (!in_place) anchored = larger(anchored, magnitude_bits(from[first + i]));
       if constexpr (Weighted)
         return product(w.v[i], d);
       else
@@ -67,11 +74,15 @@ struct encode_kernel {
     } else {
       auto const e = residual.block(l, column, count);
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        x.v[i] = step.want(delta(i), e(i));
+        float const d = delta(i), owed = e(i);
+        x.v[i] = step.want(d, owed);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+        if constexpr (keeps_common<F>)
+          estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
       });
     }
-    return magnitude;
+    if (estimated > bits_of(limits.estimate)) magnitude = estimate_too_large;
+    return anchored > bits_of(limits.anchor) ? anchor_too_large : magnitude;
   }
   template <lanes L>
   DILOCO_HD auto weigh([[maybe_unused]] L l, [[maybe_unused]] tile const& t, [[maybe_unused]] int offset,

@@ -123,6 +123,7 @@ class inner_state {
       if constexpr (element_optimizer<O>) {
         step_elements(where, o, groups_[group], index, tiles, count, in);
       } else if constexpr (tensor_optimizer<O>) {
+        if (in.shown.narrow != nullptr) where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
         step_tensors(where, o, groups_[group], l, group, index, in);
         if (in.shown.narrow != nullptr) where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
       } else if constexpr (sampling_optimizer<O>) {
@@ -145,6 +146,25 @@ class inner_state {
     });
   }
 
+  /// θ ← what the caller's tensors show, where they are not samples of it.
+  template <executor E>
+  void adopt(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+             shown_rows const& from) const {
+    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t, tile const* tiles, std::size_t count) {
+      if constexpr (!sampling_optimizer<std::remove_cvref_t<decltype(o)>>)
+        where.for_each(count, adopt_kernel{tiles, from, index.theta()});
+    });
+  }
+
+  /// The slots of a row's group.
+  [[nodiscard]] std::vector<std::string_view> slot_names(layout::row const& r) const {
+    std::vector<std::string_view> all;
+    held const& h = groups_[r.group];
+    for (std::size_t s = 0; s < max_slots; ++s) {
+      if (h.slots[s] != nullptr) all.push_back(h.names[s]);
+    }
+    return all;
+  }
   /// One row of a state column; empty where its group has none of that name.
   [[nodiscard]] std::span<float const> cell(layout::row const& r, std::string_view slot) const {
     held const& h = groups_[r.group];
@@ -304,6 +324,9 @@ class inner_state<Inner> {
   template <executor E>
   void allocate(E const&, table&, layout const&, Inner const&) {}
   [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }
+  [[nodiscard]] std::vector<std::string_view> slot_names(layout::row const&) const { return {}; }
+  template <executor E>
+  void adopt(E const&, Inner const&, layout const&, index_memory const&, shown_rows const&) const {}
   template <executor E>
   void reset(E const&) const {}
 };

@@ -33,6 +33,7 @@ struct inner_step_kernel {
     float const scale = factor == nullptr ? grad_scale : *factor;
     gradients.of(t, [&](auto const* g) {
       for_each_block<stride<L>>(t, [&](int offset, auto count) {
+        shown.template adopt<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
         one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                   std::make_index_sequence<Slots>{});
         shown.template write<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));

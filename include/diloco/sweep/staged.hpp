@@ -88,20 +88,32 @@ struct local_delta {
   float* const* theta;  // (rows)
   float const* anchor;  // padded column
   residual_columns<residual_bits<F>, Block> residual;
+  magnitude_limits limits;
   element_weights weights = {};
 
+  /// Returns 0, or what stands for a magnitude where the anchor or an estimate is too large.
   template <lanes L>
-  DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
+  DILOCO_HD std::uint32_t fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
     float const* DILOCO_RESTRICT from = anchor + t.column;
+    std::uint32_t anchored = 0, estimated = 0;
     if constexpr (Weighted) {
       if (float const* const h = weights.of(t); h != nullptr) {
-        for_each_residual(l, t, residual, t.column,
-                          [&](int i, float e) { x[i] = step.want(product(h[i] + weights.prior, from[i] - p[i]), e); });
-        return;
+        for_each_residual(l, t, residual, t.column, [&](int i, float e) {
+          x[i] = step.want(product(h[i] + weights.prior, from[i] - p[i]), e);
+          anchored = larger(anchored, magnitude_bits(from[i]));
+        });
+        return anchored > bits_of(limits.anchor) ? anchor_too_large : 0;
       }
     }
-    for_each_residual(l, t, residual, t.column, [&](int i, float e) { x[i] = step.want(from[i] - p[i], e); });
+    for_each_residual(l, t, residual, t.column, [&](int i, float e) {
+      float const delta = from[i] - p[i];
+      x[i] = step.want(delta, e);
+      anchored = larger(anchored, magnitude_bits(from[i]));
+      if constexpr (keeps_common<F>) estimated = larger(estimated, larger(magnitude_bits(delta), magnitude_bits(e)));
+    });
+    if (anchored > bits_of(limits.anchor)) return anchor_too_large;
+    return estimated > bits_of(limits.estimate) ? estimate_too_large : 0;
   }
 };
 
@@ -114,10 +126,11 @@ struct combined_delta {
   residual_columns<residual_bits<F>, Block> residual;
 
   template <lanes L>
-  DILOCO_HD void fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
+  DILOCO_HD std::uint32_t fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     wires.add_up(l, t, x);
     if (!residual.none())
       for_each_residual(l, t, residual, t.column - column, [&](int i, float e) { x[i] = step.want(x[i], e); });
+    return 0;
   }
 };
 
@@ -159,18 +172,18 @@ struct first_stage_kernel {
   Source source;
   Keep keep;
   std::uint32_t* bad_row;
+  float largest;  // magnitude that may be sent
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = work.tiles[index];
     float* const x = work.x_of(t);
-    source.fill(l, t, x);
+    std::uint32_t magnitude = source.fill(l, t, x);
     L::sync();  // a block's elements lie in rows of lanes, here they are taken in turn
-    std::uint32_t magnitude = 0;
     for_each_element(l, t, [&](std::size_t i) { magnitude = larger(magnitude, magnitude_bits(x[i])); });
     magnitude = L::max(magnitude);
-    if (magnitude > bits_of(C::largest)) {
-      if (L::rank() == 0) L::atomic_min(bad_row, t.row);
+    if (magnitude > bits_of(largest)) {
+      if (L::rank() == 0) L::atomic_min(bad_row, magnitude == anchor_too_large ? t.row | frame::anchor_flag : t.row);
       for_each_element(l, t, [&](std::size_t i) { x[i] = 0.0f; });
     }
     if constexpr (stage_at<C, 0> == stage::fused) {
@@ -285,8 +298,8 @@ struct stage_extent {
 /// All stages in order, and then the residual. Enqueues.
 template <executor E, staged_compressor C, class Source, class Keep>
 void run_stages(E const& where, stage_work<C> const& work, stage_extent const& extent, Source const& source,
-                Keep const& keep, std::uint32_t* bad_row) {
-  where.for_each(extent.tiles, first_stage_kernel<C, Source, Keep>{work, source, keep, bad_row});
+                Keep const& keep, std::uint32_t* bad_row, float largest) {
+  where.for_each(extent.tiles, first_stage_kernel<C, Source, Keep>{work, source, keep, bad_row, largest});
   auto const run = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
     if constexpr (stage_at<C, S> != stage::fused) {
       where.for_each(stage_at<C, S> == stage::whole ? extent.slices : extent.tiles,

@@ -45,6 +45,15 @@ struct gradient_rows {
   }
 };
 
+/// Magnitudes up to which a round keeps every state finite.
+struct magnitude_limits {
+  float sent = 0x1.fffffep+127f;      ///< of what is encoded
+  float anchor = 0x1.fffffep+126f;    ///< half the largest float: an outer step has room for as much again
+  float estimate = 0x1.fffffep+127f;  ///< of Δ and of what is estimated of it (EF21)
+};
+/// In place of a block's magnitude bits: above every limit.
+inline constexpr std::uint32_t anchor_too_large = 0xffffffffu, estimate_too_large = 0xfffffffeu;
+
 /// By what each element of a pseudo-gradient is multiplied before it is sent: 1 where a row has none.
 struct element_weights {
   float const* const* rows = nullptr;  // (rows, stride): the first of each
@@ -66,6 +75,22 @@ struct shown_rows {
   bool stochastic = false;
   std::uint32_t seed = 0;
   draw who = {};
+
+  /// θ where the caller left alone what `write` had put there: it has digits that bfloat16 has no room for. Otherwise what the
+  /// caller wrote. A stochastic draw may have gone either way, so there both neighbours of θ count as left alone.
+  DILOCO_HD float adopted(bfloat16 x, float theta) const {
+    std::uint32_t const bits = bits_of(theta), nearest = nearest_bf16(theta).bits;
+    bool const drawn = stochastic && static_cast<std::uint16_t>(x.bits - static_cast<std::uint16_t>(bits >> 16)) <= 1;
+    return x.bits == nearest || drawn ? theta : as_float(x);
+  }
+  /// The same for a block of θ, before it is stepped. Reads the line that `write` will write.
+  template <int Block, lanes L>
+  DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
+    if (narrow == nullptr || narrow[t.row] == nullptr) return;
+    bfloat16 const* DILOCO_RESTRICT from = narrow[t.row] + t.begin + offset + first_element<L, Block>(l);
+    for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),
+                                          [&](int i) { theta[i] = adopted(from[i], theta[i]); });
+  }
 
   template <int Block, lanes L>
   DILOCO_HD void write(L l, tile const& t, int offset, int count, float const* DILOCO_RESTRICT theta) const {
@@ -121,16 +146,16 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
 }
 
 /// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire and, where
-/// there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent is marked by its row and written as
-/// zeros. `column`: where the block begins in the residual's columns.
+/// there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent (beyond `largest`) is marked by its row
+/// and written as zeros. `column`: where the block begins in the residual's columns.
 template <block_compressor C, class Step, int Bits, lanes L>
 DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, fragment<L, C::block>& x,
                                    block_info info, std::uint32_t magnitude, wire_block out,
                                    residual_columns<Bits, C::block> const& residual, std::size_t column,
-                                   std::uint32_t* bad_row, std::uint32_t row) {
+                                   std::uint32_t* bad_row, std::uint32_t row, float largest) {
   magnitude = L::max(magnitude);
-  if (magnitude > bits_of(C::largest)) {
-    if (L::rank() == 0) L::atomic_min(bad_row, row);
+  if (magnitude > bits_of(largest)) {
+    if (L::rank() == 0) L::atomic_min(bad_row, magnitude == anchor_too_large ? row | frame::anchor_flag : row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
     magnitude = 0;
   }

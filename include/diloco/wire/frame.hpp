@@ -18,9 +18,12 @@ inline namespace DILOCO_NAMESPACE {
 struct frame {
   static constexpr std::uint32_t expected_magic = 0x4F4C4944;  // "DILO"
   static constexpr std::uint32_t no_row = 0xffffffffu;
+  static constexpr std::uint32_t anchor_flag = 0x80000000u;  ///< in bad_row: it is the row's anchor that is too large
+  static constexpr std::uint32_t by_schedule = 1;            ///< in flags: the schedule launched the round, no hand
+  static constexpr std::uint32_t stood_still = 2;            ///< in flags: steps were counted, and θ is the anchor
 
   std::uint32_t magic = expected_magic;
-  std::uint16_t version = 2;
+  std::uint16_t version = 3;
   std::uint16_t phase = 0;
   std::uint64_t round = 0;
   double weight = 0;
@@ -28,9 +31,9 @@ struct frame {
   std::uint32_t bad_row = no_row;  ///< first row with a value that cannot be sent
   std::uint32_t rank = 0;
   std::uint32_t refused = 0;  ///< 1: this rank cannot take part in the round, so nobody does
-  std::uint32_t unused = 0;
-  std::uint64_t steps = 0;  ///< that the inner state has seen
-  std::uint64_t reserved = 0;
+  std::uint32_t flags = 0;
+  std::uint64_t steps = 0;          ///< that the inner state has seen
+  std::uint64_t counted_steps = 0;  ///< at the launch, skipped ones included
 };
 static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
 
@@ -49,6 +52,16 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   if (got.round != expected.round || got.phase != expected.phase) {
     return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round,
                 " phase ", expected.phase});
+  }
+  // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of step all the same.
+  if (((got.flags ^ expected.flags) & frame::by_schedule) != 0) {
+    auto const how = [](frame const& f) { return (f.flags & frame::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch"; };
+    return say({who, " came to this round ", how(got), " after ", got.counted_steps, " steps, this rank ", how(expected),
+                " after ", expected.counted_steps, "; all ranks must make the same calls"});
+  }
+  if ((expected.flags & frame::by_schedule) != 0 && got.counted_steps != expected.counted_steps) {
+    return say({who, " came to this round after ", got.counted_steps, " steps, this rank after ", expected.counted_steps,
+                "; all ranks must count the same steps (leave one out with skip_step)"});
   }
   if (got.rank != static_cast<std::uint32_t>(from)) return say({who, " signed as rank ", got.rank});
   if (got.payload_bytes != expected.payload_bytes) {

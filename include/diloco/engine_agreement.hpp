@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine.hpp>
+
+// Members of DiLoCo that decide whether a round stands: what may be sent, what each rank said of itself, and the weights.
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+/// The outer optimizer's bound is on what it steps by. A decoded block may exceed its own maximum by half, a common column by
+/// as much again, and an element of weight below 1 is divided by it.
+DILOCO_ENGINE
+magnitude_limits DILOCO_CLASS::limits() const {
+  magnitude_limits m;
+  float outer = static_cast<float>(unbounded);
+  if constexpr (requires { recipe_.outer.largest(); }) outer = recipe_.outer.largest();
+  outer *= keeps_common<Feedback> ? 0.25f : 0.5f;
+  if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
+  m.sent = Compressor::largest < outer ? Compressor::largest : outer;
+  m.estimate = keeps_common<Feedback> ? m.sent : static_cast<float>(unbounded);
+  return m;
+}
+
+/// Why the round is dropped where a rank found a value that it cannot send.
+DILOCO_ENGINE
+error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) const {
+  char const* const beside = plan_.carried() == 0   ? ""
+                             : !carries_anchor      ? " or the inner state"
+                             : plan_.carried() == 1 ? " or the anchor"
+                                                    : " or the anchor or the inner state";
+  bool const anchor = (got.bad_row & frame::anchor_flag) != 0;
+  std::uint32_t const index = got.bad_row & ~frame::anchor_flag;
+  std::string const row = index < layout_.rows().size() ? layout_.rows()[index].name : "?";
+  std::string const dropped = say({"; the round is dropped on ", pairs_ranks ? "both ranks of the pair" : "every rank",
+                                   " and nothing was changed"});
+  if (anchor) {
+    return fail(cause::not_finite, say({"round ", rounds_, ": rank ", from, ": the anchor of '", row, "' is beyond ",
+                                        limits().anchor, ", half the largest float; the run has diverged: load an ",
+                                        "earlier state and lower the outer learning rate", dropped}));
+  }
+  return fail(cause::not_finite,
+              say({"round ", rounds_, ": rank ", from, ": ",
+                   phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient", beside, " of '", row,
+                   "' is not finite or beyond ", limits().sent, ", the largest magnitude of ",
+                   limits().sent < Compressor::largest ? Outer::name : Compressor::name, dropped}));
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard, flight const& f) {
+  auto const roster = a.roster();
+  collect_frames(a);
+  if (phase == 0) agreed_steps_ = 0;
+  for (std::size_t k = 0; k < roster.size(); ++k) {
+    std::size_t const shard = phase == 0 ? own_shard : k;
+    frame const got = index_.frames()[k];
+    frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes, f.scheduled_);
+    std::string complaint = frame_complaint(got, expected, roster[k]);
+    if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
+    if ((got.flags & frame::stood_still) != 0) {
+      return fail(cause::wrong_state,
+                  say({"round ", rounds_, ": rank ", roster[k], " counted steps, and no element of its tensors differs ",
+                       "from the anchor; if its framework steps other memory than the trainer was given, call ",
+                       "rebind(parameters); a step that changes nothing is skip_step(); the round is dropped"}));
+    }
+    if (phase == 0) {
+      index_.weights()[k] = got.weight;
+      if (got.weight > 0 && got.steps > agreed_steps_) agreed_steps_ = got.steps;
+    }
+    if (got.bad_row != frame::no_row) return unsendable(got, roster[k], phase);
+  }
+  return {};
+}
+
+/// Coefficients of the mean, and whether this rank's contribution is in it.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
+  auto const roster = a.roster();
+  std::size_t const n = roster.size();
+  float* const coefficients = index_.host().coefficients();
+  total_weight_ = 0;
+  for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
+  if (!non_negative.holds(total_weight_) || !recipe_.combine.coefficients({index_.weights(), n}, {coefficients, n})) {
+    return fail(cause::bad_setting,
+                say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
+                     "; there is nothing to take the mean of (count steps with step or after_step)"}));
+  }
+  for (std::size_t k = 0; k < n; ++k) {
+    // The common column is the plain mean of all estimates, so each increment counts by 1/K in every round. A share that
+    // depended on who is idle would leave the column off by the difference for ever (EF21-PP, Fatkhullin et al. 2021).
+    if constexpr (keeps_common<Feedback>)
+      coefficients[k] = coefficients[k] > 0 ? 1.0f / static_cast<float>(recipe_.transport.size()) : 0.0f;
+    if (roster[k] == recipe_.transport.rank()) f.heard_ = coefficients[k] > 0;
+  }
+  index_.upload_round(recipe_.executor);
+  return {};
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

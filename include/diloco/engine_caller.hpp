@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/engine.hpp>
+#include <diloco/sweep/copy.hpp>
+
+// Members of DiLoCo about the caller's tensors: where they lie, what was written to them from outside, what can be read.
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+/// θ ← what the caller's tensors show, where θ is a float32 copy and they were written to since. Enqueues. 6 B/param of
+/// bfloat16 tensors; nothing where there is no copy. `samples`: also of tensors that show samples of θ and not θ.
+DILOCO_ENGINE
+void DILOCO_CLASS::adopt_shown(bool samples) {
+  if (!has_copies_) return;
+  shown_rows const from = shown({});
+  if (samples || !steps_inside)
+    recipe_.executor.for_each(index_.tile_count(), adopt_kernel{index_.tiles(), from, index_.theta()});
+  else
+    inner_.adopt(recipe_.executor, recipe_.inner, layout_, index_, from);
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::try_adopt() {
+  if (auto fine = usable({}); !fine) return fine;
+  if (in_flight_) return fail(cause::wrong_state, say({"adopt: round ", rounds_, " is under way; land it first"}));
+  return guard("adopt", [&]() -> result<> {
+    adopt_shown(true);
+    auto const finite = find_non_finite(theta_rows{index_.theta()}, "adopt: the parameter");
+    std::vector<contract_term> terms{
+        {"whether all tensors are finite", finite ? 0u : 1u, finite ? "finite tensors" : finite.error().message}};
+    for (layout::row const& r : layout_.rows()) {
+      std::uint64_t const digest = digest_of_start(r);
+      terms.push_back({say({"values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
+    }
+    if (auto fine = agree(recipe_.transport, recipe_.executor, terms, 12, deadline_after(recipe_.deadline_seconds));
+        !fine)
+      return fine;
+    if (!finite) return finite;
+    recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
+    show_new_sample();
+    recipe_.executor.wait();
+    unskipped_ = false;
+    return {};
+  });
+}
+
+DILOCO_ENGINE
+template <class Parameters>
+result<> DILOCO_CLASS::try_rebind(Parameters const& parameters) {
+  if (auto fine = usable({}); !fine) return fine;
+  return guard("rebind", [&]() -> result<> {
+    recipe_.executor.wait();  // what was enqueued still reads the old addresses
+    if (auto complaint = layout_.rebind(parameters); !complaint.empty())
+      return fail(cause::bad_layout, "rebind: " + complaint);
+    index_.upload_tensors(recipe_.executor, layout_);
+    recipe_.executor.wait();
+    return {};
+  });
+}
+
+DILOCO_ENGINE
+result<std::span<float const>> DILOCO_CLASS::try_cell(std::string_view row, std::string_view column) const {
+  using cell = std::span<float const>;
+  layout::row const* const r = layout_.find(row);
+  if (r == nullptr) return fail(cause::bad_setting, say({"cell: there is no tensor '", row, "'"}));
+  if (column == "theta" && r->data != nullptr) return cell{r->data, r->size};
+  std::string names = r->data == nullptr ? "" : "theta";
+  if (!r->frozen) {
+    if (column.starts_with("inner.")) {
+      if (cell const found = inner_.cell(*r, column.substr(6)); !found.empty()) return found;
+    }
+    for (std::string_view name : table_.names()) {
+      std::span<float> const whole = table_[name];
+      if (whole.size() != layout_.column_elements() || name.starts_with("inner.") || name == "theta") continue;
+      if (name == column) return cell{whole.subspan(r->column, r->size)};
+      names += say({names.empty() ? "" : ", ", name});
+    }
+    for (std::string_view slot : inner_.slot_names(*r)) names += say({", inner.", slot});
+  }
+  return fail(cause::bad_setting, say({"cell: '", row, "' has no column '", column, "' of floats; it has ",
+                                       names.empty() ? "none: it is frozen and bfloat16" : names}));
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
