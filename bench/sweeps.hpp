@@ -90,7 +90,7 @@ class plane {
   table t{};
   float* theta = filled("theta", 0);
   layout l = *layout::of(std::vector<tensor>{{.name = "flat", .shape = {4096, n / 4096}, .data = theta}}, C::block,
-                         states_stages<C> ? staged_padding : 0);
+                         states_stages<C>);
   wire_plan plan = wire_plan::of<C>(l, 1);
 
  private:
@@ -165,7 +165,7 @@ class encoding {
                                {round_, 0, 0}};
       run_stages(p_.executor, work, stage_extent{tiles, 0, 1},
                  local_delta<F, padding>{step, p_.rows, anchor_, residual_},
-                 keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual_}, bad_);
+                 keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual_}, bad_, C::largest);
     } else {
       p_.executor.for_each(
           tiles,

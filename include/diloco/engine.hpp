@@ -82,7 +82,7 @@ class DiLoCo
     if (auto complaint = settings_complaint(r); !complaint.empty()) {
       return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
     }
-    auto l = layout::of(parameters, Compressor::block, is_staged ? staged_padding : 0, group_count_of<Inner>,
+    auto l = layout::of(parameters, Compressor::block, is_staged, residual_padding, group_count_of<Inner>,
                         group_roles<Inner>{r.inner});
     if (!l) return error{l.error().what, r.transport.rank(), 0, l.error().message};
     if (auto complaint = inner_state<Inner>::complaint(r.inner, *l); !complaint.empty()) {
@@ -241,6 +241,10 @@ class DiLoCo
   static constexpr int padding = padding_of<Compressor>;
   using owner_type = owner_feedback<Feedback>;
   static constexpr bool owner_has_residual = carries_residual<Compressor, owner_type>;
+  /// A residual in 8 bits has a scale per block, and finds it by the column.
+  static constexpr int residual_padding =
+      (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8) ? padding
+                                                                                                                : 0;
   /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is replaced.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;

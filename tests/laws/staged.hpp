@@ -46,7 +46,7 @@ struct staged_wire {
       values.emplace_back(n);
     }
     for (std::size_t t = 0; t < shapes.size(); ++t) tensors.push_back({std::to_string(t), shapes[t], values[t].data()});
-    return *layout::of(tensors, C::block, staged_padding);
+    return *layout::of(tensors, C::block, true);
   }
   stage_work<C> work(std::uint64_t round) {
     // 16-byte alignment is what an executor gives.
@@ -69,9 +69,10 @@ struct staged_wire {
   struct given {
     float const* const* rows;
     template <lanes L>
-    DILOCO_HD void fill(L, tile const& t, float* to) const {
+    DILOCO_HD std::uint32_t fill(L, tile const& t, float* to) const {
       float const* const from = rows[t.row] + t.begin;
       for_each_element(L{}, t, [&](std::size_t i) { to[i] = from[i]; });
+      return 0;
     }
   };
   struct nothing {
@@ -92,7 +93,7 @@ struct staged_wire {
     std::vector<float const*> rows;
     for (auto const& v : values) rows.push_back(v.data());
     run_stages(main_executor{}, work(round), stage_extent{l.tiles().size(), 0, plan.slices().size()},
-               given{rows.data()}, nothing{}, bad.data());
+               given{rows.data()}, nothing{}, bad.data(), C::largest);
     return bad[0];
   }
   /// Σ c_k · decode(wire_k) over wires like the own slot, as sweep B adds them up.

@@ -67,7 +67,7 @@ struct random_k {
   DILOCO_HD void for_each_drawn(L, slice_shape const& s, std::size_t j, F&& f) const {
     auto const n = static_cast<std::uint64_t>(s.count(j));
     int const k = kept(n);
-    std::uint64_t const chunk = (s.first + j * Chunk) / 256;  // columns are padded to 256
+    std::uint64_t const chunk = (s.first + j * Chunk) / 256;  // two short tensors may share a draw
     for (int call = L::rank(); 4 * call < k; call += L::width) {
       random_words const words = philox(static_cast<std::uint32_t>(call), static_cast<std::uint32_t>(chunk),
                                         static_cast<std::uint32_t>(s.who.round), 0x52414e44u, seed);

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// A contribution of weight 0 was not said: what its sender owes, and every copy of an estimate of it, stays.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+using namespace diloco;
+
+namespace {
+
+constexpr std::size_t elements = 1000;
+float slope(std::size_t i) { return 0.05f + 0.95f * static_cast<float>(i * 37 % elements) / elements; }
+
+template <class Compressor, class Feedback, class Exchange>
+struct world {
+  using trainer = DiLoCo<external, plain_sgd, Compressor, threads, Feedback, weighted_mean, Exchange, manual>;
+  struct seen {
+    int residuals_touched = 0, rounds_failed = 0;
+    float largest_residual = 0;
+    std::vector<float> anchor, last_move;
+  };
+
+  /// Rank 0 says 0, and rank 1 `slope` in rounds in which it is not idle.
+  template <class Idle>
+  static seen run(int rounds, Idle&& idle) {
+    return toy::on_each_rank(2, [&](threads transport) {
+      int const rank = transport.rank();
+      std::vector<float> theta(elements), before;
+      trainer t({.outer = {.lr = 1.0f}, .transport = std::move(transport)},
+                std::vector<tensor>{{"w", {50, 20}, theta.data()}});
+      seen s;
+      for (int round = 0; round < rounds; ++round) {
+        bool const rests = rank == 1 && idle(round);
+        std::vector<float> const start(theta);
+        auto const now = t.try_cell("w", "residual");
+        if (now) before.assign(now->begin(), now->end());
+        if (rank == 1 && !rests) {
+          for (std::size_t i = 0; i < elements; ++i) theta[i] -= slope(i);
+        }
+        if (rests)
+          t.skip_step();
+        else if (rank == 0)
+          t.skip_step(1.0);  // it counts, and stands still
+        else
+          t.after_step();
+        if (!t.try_sync()) ++s.rounds_failed;
+        if (auto const after = t.try_cell("w", "residual"); after && rests) {
+          for (std::size_t i = 0; i < elements; ++i)
+            s.residuals_touched += bits_of((*after)[i]) != bits_of(before[i]) ? 1 : 0;
+        }
+        s.last_move.assign(elements, 0.0f);
+        for (std::size_t i = 0; i < elements; ++i) s.last_move[i] = start[i] - theta[i];
+      }
+      if (auto const e = t.try_cell("w", "residual")) {
+        for (float x : *e) s.largest_residual = std::fmax(s.largest_residual, std::fabs(x));
+      }
+      auto const a = t.cell("w", "anchor");
+      s.anchor.assign(a.begin(), a.end());
+      return s;
+    })[1];
+  }
+};
+
+template <class Compressor, class Feedback, class Exchange>
+void check_idle(double bound) {
+  CAPTURE(std::string(Compressor::name));
+  CAPTURE(std::string(Feedback::name));
+  CAPTURE(std::string(Exchange::name));
+  for (int rounds : {40, 160}) {
+    auto const s = world<Compressor, Feedback, Exchange>::run(rounds, [](int round) { return round % 2 == 1; });
+    CHECK(s.rounds_failed == 0);
+    CHECK(s.residuals_touched == 0);
+    double worst = 0;
+    for (std::size_t i = 0; i < elements; ++i)
+      worst =
+          std::fmax(worst, std::fabs(static_cast<double>(s.anchor[i]) + 0.25 * rounds * static_cast<double>(slope(i))));
+    CHECK(worst < bound);  // one residual, however many rounds
+  }
+}
+
+}  // namespace
+
+TEST_CASE("idle worker: what is owed waits, for every kind of lossy compressor and exchange") {
+  check_idle<absmax<2, 128>, error_feedback, gather>(3);
+  check_idle<absmax<4>, error_feedback, scatter_gather>(3);
+  check_idle<sign<256>, error_feedback, gather>(4);
+  check_idle<sign<256>, error_feedback, scatter_gather>(4);
+  check_idle<e3m0<128>, error_feedback, gather>(3);
+  check_idle<top_k<256>, error_feedback, gather>(30);
+  check_idle<top_k<256>, error_feedback, scatter_gather>(30);
+  check_idle<low_rank<2>, error_feedback, gather>(8);
+  check_idle<low_rank<2, factors::common>, error_feedback, gather>(16);
+  // Against the mean, what the workers disagree on stays in each residual: half of all that one of them said.
+  check_idle<random_k<512>, mean_error_feedback, gather>(60);
+}
+
+TEST_CASE("idle worker: an estimate that two sides keep is still one after a skipped round") {
+  auto const check = [](auto seen) {
+    CHECK(seen.rounds_failed == 0);
+    CHECK(seen.residuals_touched == 0);
+    double worst = 0;  // each round moves by the mean of both workers again
+    for (std::size_t i = 0; i < elements; ++i)
+      worst = std::fmax(worst, std::fabs(static_cast<double>(seen.last_move[i]) - 0.5 * static_cast<double>(slope(i))));
+    CHECK(worst < 1e-3);
+  };
+  auto const once = [](int round) { return round == 3; };
+  check(world<absmax<4>, ef21, gather>::run(40, once));
+  check(world<absmax<4>, ef21, scatter_gather>::run(40, once));
+  check(world<top_k<1024>, ef21, gather>::run(60, once));
+}

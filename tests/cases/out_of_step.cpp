@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// A rank that makes a round more, or a step less, is named in that round; finite contributions never make an infinite state.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+using namespace diloco;
+
+namespace {
+
+using scheduled = toy::trainer_of<plain_sgd, plain_sgd, f32, threads>;
+
+/// What each of two ranks hears when rank 0 does `odd` after three of five steps.
+template <class Odd>
+std::vector<std::string> hear(Odd&& odd) {
+  return toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({40});
+    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(5), .deadline_seconds = 20},
+                m.parameters());
+    std::string heard;
+    for (long step = 0; step < 10 && heard.empty(); ++step) {
+      if (rank == 0 && step == 3) heard = toy::sentence(toy::outcome_of(odd(t)));
+      if (heard == "no error") heard.clear();
+      if (heard.empty()) {
+        if (auto const r = t.try_step(m.gradients(rank, step)); !r) heard = r.error().message;
+      }
+    }
+    return heard;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("out of step: a sync that the others do not make is named in its own round") {
+  auto const heard = hear([](scheduled& t) { return t.try_sync(); });
+  CHECK(
+      heard[0] ==
+      "diloco: round 0: rank 1 came to this round by its schedule after 5 steps, this rank by a call of sync or launch "
+      "after 3; all ranks must make the same calls");
+  CHECK(
+      heard[1] ==
+      "diloco: round 0: rank 0 came to this round by a call of sync or launch after 3 steps, this rank by its schedule "
+      "after 5; all ranks must make the same calls");
+}
+
+TEST_CASE("out of step: a sync by all ranks is none, also in the middle of an interval") {
+  auto const fine = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({40});
+    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(5)}, m.parameters());
+    for (long step = 0; step < 7; ++step) t.step(m.gradients(rank, step));
+    if (rank == 1) t.step(m.gradients(rank, 7));  // by hand the numbers of steps may differ
+    t.sync();
+    return t.rounds() == 2;
+  });
+  CHECK(fine[0]);
+  CHECK(fine[1]);
+}
+
+namespace {
+/// Three ranks. One of them moves θ by `big` in every round; after each round every state is looked at.
+template <class Outer, class Compressor = absmax<8>, class Feedback = error_feedback>
+void check_finite(Outer outer, float big) {
+  CAPTURE(std::string(Outer::name));
+  CAPTURE(big);
+  auto const bad = toy::on_each_rank(3, [&](threads transport) {
+    int const rank = transport.rank();
+    std::vector<float> theta(300);
+    DiLoCo<external, Outer, Compressor, threads, Feedback, weighted_mean, gather, manual> t(
+        {.outer = outer, .transport = std::move(transport)}, std::vector<tensor>{{"w", {300}, theta.data()}});
+    int wrong = 0, dropped = 0;
+    for (int round = 0; round < 40; ++round) {
+      float const to = theta[5] - (rank == 1 ? big : 1e-3f);
+      theta[5] = std::fmax(-0x1.fffffep127f, to);
+      theta[6] = round % 2 == 0 ? 1.0f : 2.0f;  // something moves, whatever theta[5] absorbs
+      t.after_step();
+      auto const r = t.try_sync();
+      if (!r) {
+        ++dropped;
+        wrong += r.error().what == cause::not_finite && r.error().message.find("rank ") != std::string::npos ? 0 : 1;
+        auto const anchor = t.cell("w", "anchor");
+        for (std::size_t i = 0; i < 300; ++i) theta[i] = anchor[i];  // the documented way out
+      }
+      for (std::string_view column :
+           {"anchor", "outer.momentum", "outer.m", "outer.v", "outer.u", "outer.D", "outer.sum"}) {
+        if (auto const cell = t.try_cell("w", column)) {
+          for (float x : *cell) wrong += std::isfinite(x) ? 0 : 1;
+        }
+      }
+    }
+    // One rank's numbers must not end the run: smaller ones go through.
+    theta[7] = 1.0f;
+    t.after_step();
+    auto const last = t.try_sync();
+    wrong += last || std::fabs(t.cell("w", "anchor")[5]) > 1e38f ? 0 : 1;
+    return std::pair(wrong, dropped);
+  });
+  for (auto const& [wrong, dropped] : bad) CHECK(wrong == 0);
+  CHECK(bad[0].second == bad[2].second);
+}
+}  // namespace
+
+TEST_CASE("finite in, finite state: every outer optimizer, at every magnitude") {
+  for (float big : {1e18f, 1e21f, 1e37f, 1.6e38f}) {
+    check_finite(nesterov{}, big);
+    check_finite(heavy_ball{}, big);
+    check_finite(delayed_nesterov{}, big);
+    check_finite(bmuf{}, big);
+    check_finite(slowmo{}, big);
+    check_finite(fedadam{}, big);
+    check_finite(fedyogi{}, big);
+    check_finite(fedadagrad{}, big);
+    check_finite(plain_sgd{.lr = 1.0f}, big);
+    check_finite(lookahead{}, big);
+    check_finite(sign_sgd{}, big);
+  }
+  check_finite<fedadam, absmax<8>, ef21>({}, 1e18f);
+  check_finite<fedadam, top_k<64>>({}, 1e21f);
+}
