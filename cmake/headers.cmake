@@ -35,6 +35,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/executor.hpp
     include/diloco/concepts/explain.hpp
     include/diloco/concepts/feedback.hpp
+    include/diloco/concepts/gradients.hpp
     include/diloco/concepts/groups.hpp
     include/diloco/concepts/learning_rate.hpp
     include/diloco/concepts/linear_algebra.hpp
@@ -52,6 +53,7 @@ set(DILOCO_HEADERS
     include/diloco/core/field.hpp
     include/diloco/core/float_formats.hpp
     include/diloco/core/fma.hpp
+    include/diloco/core/guarded.hpp
     include/diloco/core/hash.hpp
     include/diloco/core/lanes.hpp
     include/diloco/core/minifloat.hpp
@@ -64,8 +66,11 @@ set(DILOCO_HEADERS
     include/diloco/core/text.hpp
     include/diloco/diloco.hpp
     include/diloco/engine.hpp
+    include/diloco/engine_agreement.hpp
+    include/diloco/engine_caller.hpp
     include/diloco/engine_construction.hpp
     include/diloco/engine_flight.hpp
+    include/diloco/engine_foreign.hpp
     include/diloco/engine_round.hpp
     include/diloco/engine_step.hpp
     include/diloco/executor/cuda.cuh

@@ -27,17 +27,6 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-struct step_options {
-  float lr_scale = 1.0f;         ///< scales the inner learning rate in this step, on top of the recipe's `rate`
-  float grad_scale = 1.0f;       ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
-  double tokens = 1.0;           ///< what this step adds to the worker's weight in the next mean
-  bool skip_not_finite = false;  ///< a gradient that is not finite makes this a skipped step, and no error
-};
-
-struct land_options {
-  float mix = 0.0f;  ///< share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way
-};
-
 /// One worker's end of a DiLoCo run over the caller's own tensors.
 ///
 /// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an `external`
@@ -130,7 +119,7 @@ class DiLoCo
           "count here");
     }
     skipped_in_a_row_ = 0;
-    unskipped_ = true;
+    unskipped_ = must_move_ = true;
     return told(count_step(o.tokens));
   }
   template <class Self = DiLoCo>
@@ -140,8 +129,8 @@ class DiLoCo
   /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer knows it.
   /// Cost: one comparison a tensor.
   template <class Parameters, class Self = DiLoCo>
-  requires(!std::is_convertible_v<Parameters const&, step_options>) result<> try_after_step(Parameters const& parameters,
-                                                                                            step_options o = {}) {
+  requires(!std::is_convertible_v<Parameters const&, step_options>) result<> try_after_step(
+      Parameters const& parameters, step_options o = {}) {
     if (auto where = layout_.moved(parameters); !where.empty()) return fail(cause::bad_layout, "after_step: " + where);
     return try_after_step<Self>(o);
   }
@@ -244,7 +233,7 @@ class DiLoCo
   /// A residual in 8 bits has a scale per block, and finds it by the column.
   static constexpr int residual_padding =
       (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8) ? padding
-                                                                                                                : 0;
+                                                                                                               : 0;
   /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is replaced.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
@@ -294,53 +283,14 @@ class DiLoCo
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
   [[nodiscard]] result<> count_step(double tokens);
-  /// Runs what may throw in the middle. An exception then ends the run.
+  // engine_foreign.hpp: calls of code that may throw.
   template <class F>
-  [[nodiscard]] auto guard(std::string_view call, F&& f) {
-    return guarded(
-        [&](cause what, std::string_view text) {
-          return broken_by(fail(what, say({call, ": in round ", rounds_, ", step ", steps_, ": ", text})));
-        },
-        f);
-  }
-  /// Calls the transport, which may be the caller's own.
+  [[nodiscard]] auto guard(std::string_view call, F&& f);
   template <class F>
-  [[nodiscard]] auto ask(std::string_view call, F&& f) {
-    return guarded(
-        [&](cause what, std::string_view text) {
-          if (what != cause::foreign) return error{what, recipe_.transport.rank(), static_cast<long>(rounds_), std::string(text)};
-          return fail(cause::transport,
-                      say({"round ", rounds_, ": the transport ", Transport::name, " threw in ", call, ": ", text}));
-        },
-        f);
-  }
-  /// A probe hears of what has happened, and cannot undo it: what it throws waits for `told`.
+  [[nodiscard]] auto ask(std::string_view call, F&& f);
   template <class Event>
-  void tell(Event const& event) {
-#if DILOCO_EXCEPTIONS
-    try {
-      recipe_.probe(event);
-    } catch (...) {
-      if (!probe_threw_) probe_threw_ = std::current_exception();
-    }
-#else
-    recipe_.probe(event);
-#endif
-  }
-  /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it says both.
-  [[nodiscard]] result<> told(result<> r) {
-#if DILOCO_EXCEPTIONS
-    if constexpr (hears_anything<Probe>) {
-      if (probe_threw_ == nullptr) return r;
-      auto const thrown = std::exchange(probe_threw_, nullptr);
-      if (r) std::rethrow_exception(thrown);
-      error e = std::move(r).error();
-      e.message += "; and the probe threw: " + text_of(thrown);
-      return e;
-    }
-#endif
-    return r;
-  }
+  void tell(Event const& event);
+  [[nodiscard]] result<> told(result<> r);
 
   /// Of anchor elements [first, first + n).
   [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
@@ -388,10 +338,12 @@ class DiLoCo
   [[nodiscard]] result<flight> encode_and_send(int meets, bool scheduled);
   [[nodiscard]] result<> one_round(bool scheduled);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
-  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard, flight const& f);
+  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
+                                     flight const& f);
   [[nodiscard]] error unsendable(frame const& got, int from, std::uint16_t phase) const;
   [[nodiscard]] result<> weigh(arrival_type const& a, flight& f);
-  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled, flight const& f);
+  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled,
+                                                       flight const& f);
   [[nodiscard]] result<> settle(flight&& f, land_options const& o);
   [[nodiscard]] result<> land_wires(flight& f, land_options const& o);
   [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f, land_options const& o);
@@ -444,6 +396,7 @@ class DiLoCo
   bool in_flight_ = false, shows_mean_ = false;
   std::uint64_t skipped_in_a_row_ = 0;
   bool unskipped_ = false;          // a step was taken since the last round
+  bool must_move_ = false;          // the framework took a step since the last round, so θ is not θ̄
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
   std::shared_ptr<detail::flight_watch> watch_ = std::make_shared<detail::flight_watch>();
   std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
@@ -465,6 +418,8 @@ DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
             class Exchange, class Schedule, class Executor, class Probe, class Rate>
 #define DILOCO_CLASS \
   DiLoCo<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe, Rate>
+
+#include <diloco/engine_foreign.hpp>
 
 #include <diloco/engine_agreement.hpp>
 #include <diloco/engine_caller.hpp>

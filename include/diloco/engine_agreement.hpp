@@ -58,10 +58,11 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     std::string complaint = frame_complaint(got, expected, roster[k]);
     if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
     if ((got.flags & frame::stood_still) != 0) {
-      return fail(cause::wrong_state,
-                  say({"round ", rounds_, ": rank ", roster[k], " counted steps, and no element of its tensors differs ",
-                       "from the anchor; if its framework steps other memory than the trainer was given, call ",
-                       "rebind(parameters); a step that changes nothing is skip_step(); the round is dropped"}));
+      return fail(
+          cause::wrong_state,
+          say({"round ", rounds_, ": rank ", roster[k], " counted steps, and no element of its tensors differs ",
+               "from the anchor; if its framework steps other memory than the trainer was given, call ",
+               "rebind(parameters); a step that changes nothing is skip_step(); the round is dropped"}));
     }
     if (phase == 0) {
       index_.weights()[k] = got.weight;

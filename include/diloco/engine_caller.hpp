@@ -41,7 +41,7 @@ result<> DILOCO_CLASS::try_adopt() {
     recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
     show_new_sample();
     recipe_.executor.wait();
-    unskipped_ = false;
+    unskipped_ = must_move_ = false;
     return {};
   });
 }

@@ -150,7 +150,8 @@ result<> DILOCO_CLASS::start() {
   }
   recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   if constexpr (agrees)
-    recipe_.executor.for_each(plan_.slices().size(), agree_kernel<Compressor>{received(0, false, nullptr), memory_.now});
+    recipe_.executor.for_each(plan_.slices().size(),
+                              agree_kernel<Compressor>{received(0, false, nullptr), memory_.now});
   recipe_.executor.wait();
   if (auto fine = compare_with_peers(); !fine) return fine;
   show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were

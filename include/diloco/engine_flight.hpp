@@ -10,6 +10,17 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+struct step_options {
+  float lr_scale = 1.0f;         ///< scales the inner learning rate in this step, on top of the recipe's `rate`
+  float grad_scale = 1.0f;       ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
+  double tokens = 1.0;           ///< what this step adds to the worker's weight in the next mean
+  bool skip_not_finite = false;  ///< a gradient that is not finite makes this a skipped step, and no error
+};
+
+struct land_options {
+  float mix = 0.0f;  ///< share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way
+};
+
 namespace detail {
 
 /// What a trainer and its flight both know: whose it is, and whether it was lost.

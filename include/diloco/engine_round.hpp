@@ -44,12 +44,12 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
   if constexpr (is_staged) {
     wire_plan::shard const everything{0, index_.tile_count(), 0, 0, 0, 0, plan_.slices().size(), 0, 0};
     float* const x = residual_is_workbench ? residual_.to : workbench_;
-    run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
-               stage_extent{everything.tiles, 0, everything.slices},
-               local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, limits(),
-                                                               weights()},
-               keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row(),
-               limits().sent);
+    run_stages(
+        recipe_.executor, work_on(x, everything, slots, memory_, 0),
+        stage_extent{everything.tiles, 0, everything.slices},
+        local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, limits(), weights()},
+        keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row(),
+        limits().sent);
   } else {
     recipe_.executor.for_each(index_.tile_count(),
                               encode_kernel<Compressor, Feedback, weighs_elements>{
@@ -113,8 +113,8 @@ void DILOCO_CLASS::write_frames(std::byte* slots, int shards, bool must_move) {
     recipe_.executor.for_each(index_.tile_count(),
                               find_motion_kernel{index_.tiles(), index_.theta(), anchor_, index_.moved()});
   }
-  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move, slots,
-                                                   plan_.slot_bytes(), static_cast<std::size_t>(shards)});
+  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move,
+                                                   slots, plan_.slot_bytes(), static_cast<std::size_t>(shards)});
   hand_over(recipe_.transport, recipe_.executor);
 }
 
@@ -152,7 +152,7 @@ auto DILOCO_CLASS::encode_and_send(int meets, bool scheduled) -> result<flight> 
   for (int s = 0; s < plan_.shards(); ++s)
     index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes, scheduled);
   auto pending = ask("an exchange", [&] {
-    write_frames(slots, plan_.shards(), !steps_inside && unskipped_);
+    write_frames(slots, plan_.shards(), must_move_);
     return send(meets);
   });
   if (!pending) return broken_by(std::move(pending).error());
@@ -183,6 +183,7 @@ result<> DILOCO_CLASS::settle(flight&& f, land_options const& o) {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::aborted(error e, flight const& f) {
   in_flight_ = false;
+  must_move_ = false;  // the way out of an aborted round may be to copy θ̄ to θ
   weight_ += f.weight_;
   if constexpr (hears<Probe, round_aborted>) tell(round_aborted{rounds_, static_cast<int>(e.what)});
   bool const goes_on = e.what == cause::not_finite || e.what == cause::bad_setting || e.what == cause::wrong_state;
@@ -282,9 +283,10 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
                keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column, owner_residual_},
                index_.bad_row(), limits().sent);
   } else {
-    recipe_.executor.for_each(own.tiles, combine_shard_kernel<Compressor, owner_type>{
-                                             received(voices, false, nullptr), step, index_.tiles() + own.first_tile,
-                                             own.column, owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
+    recipe_.executor.for_each(own.tiles,
+                              combine_shard_kernel<Compressor, owner_type>{
+                                  received(voices, false, nullptr), step, index_.tiles() + own.first_tile, own.column,
+                                  owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
   }
   average_carried(contributions, false, slot, 0);
 }
@@ -303,7 +305,13 @@ DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix, flight const& f) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
   apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
-      kernel{received(static_cast<int>(a.roster().size()), sharded, free_column(f.heard_)), step, mix, index_.tiles(), index_.theta(), anchor_, {}};
+      kernel{received(static_cast<int>(a.roster().size()), sharded, free_column(f.heard_)),
+             step,
+             mix,
+             index_.tiles(),
+             index_.theta(),
+             anchor_,
+             {}};
   for (std::size_t s = 0; s != outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = f.heard_ ? residual_.to : nullptr;
@@ -339,7 +347,7 @@ void DILOCO_CLASS::commit(flight const& f) {
     steps_taken_ = 0;
   }
   if (recipe_.inner_at_sync == at_sync::average) steps_taken_ = agreed_steps_;
-  unskipped_ = false;
+  unskipped_ = must_move_ = false;
   show_new_sample();
   in_flight_ = false;
   std::uint64_t const round = rounds_;

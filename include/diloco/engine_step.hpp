@@ -67,10 +67,11 @@ result<> DILOCO_CLASS::take_step(Gradients const& gradients, step_options const&
 DILOCO_ENGINE
 result<> DILOCO_CLASS::skip(double tokens, std::string_view why) {
   if (skipped_in_a_row_ >= recipe_.max_skipped_steps) {
-    return fail(cause::wrong_state,
-                say({"step: ", skipped_in_a_row_, " steps in a row were skipped, as many as max_skipped_steps allows, ",
-                     "and this one would be skipped, too (", why, "); load an earlier state, lower the learning rate or ",
-                     "the loss scale, or raise max_skipped_steps"}));
+    return fail(
+        cause::wrong_state,
+        say({"step: ", skipped_in_a_row_, " steps in a row were skipped, as many as max_skipped_steps allows, ",
+             "and this one would be skipped, too (", why, "); load an earlier state, lower the learning rate or ",
+             "the loss scale, or raise max_skipped_steps"}));
   }
   ++skipped_in_a_row_;
   return count_step(tokens);

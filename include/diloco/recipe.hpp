@@ -54,7 +54,7 @@ struct recipe {
   float clip_norm = no_clipping;  ///< gradients longer than this, over all tensors, are shortened to it before the step
   at_sync inner_at_sync = at_sync::keep;
   rounding bf16_rounding = rounding::nearest;
-  std::uint32_t seed = 0;  ///< of stochastic rounding
+  std::uint32_t seed = 0;                  ///< of stochastic rounding
   std::uint64_t max_skipped_steps = 1000;  ///< in a row; one more is an error, so that a run which learns nothing ends
 
   template <class P>
@@ -126,10 +126,10 @@ struct recipe {
  private:
   template <class I, class O, class C, class F, class M, class X, class T, class S, class E, class R, class L>
   auto assemble(I i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
-    return recipe<I, O, C, T, F, M, X, S, E, R, L>{std::move(i), std::move(o),  std::move(c),  std::move(f),
-                                                   std::move(m), std::move(x),  std::move(t),  std::move(s),
-                                                   std::move(e), std::move(r),  std::move(l),  deadline_seconds,
-                                                   clip_norm,    inner_at_sync, bf16_rounding, seed, max_skipped_steps};
+    return recipe<I, O, C, T, F, M, X, S, E, R, L>{
+        std::move(i), std::move(o),  std::move(c),  std::move(f), std::move(m),     std::move(x),
+        std::move(t), std::move(s),  std::move(e),  std::move(r), std::move(l),     deadline_seconds,
+        clip_norm,    inner_at_sync, bf16_rounding, seed,         max_skipped_steps};
   }
   template <std::size_t Which, class P>
   auto replace(P p) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each feedback policy promises, with block and staged compressors, over gather and scatter–gather.
 #include "support.hpp"
+#include "support/toy.hpp"
 
 #include <algorithm>
 
@@ -43,7 +44,7 @@ struct world {
         for (std::size_t i = 0; i < n; ++i) w.sent.back()[i] = before[i] - theta[i];
         w.digests.push_back(trainer.digest());
       }
-      auto const e = trainer.cell("w", "residual"), h = trainer.cell("w", "common");
+      auto const e = toy::cell_or_none(trainer, "w", "residual"), h = toy::cell_or_none(trainer, "w", "common");
       w.residual.assign(e.begin(), e.end());
       w.common.assign(h.begin(), h.end());
     });

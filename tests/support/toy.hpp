@@ -52,6 +52,13 @@ class model {
   std::vector<diloco::tensor> parameters_;
 };
 
+/// A cell, or an empty span where the recipe has no such column.
+template <class Trainer>
+std::span<float const> cell_or_none(Trainer const& trainer, std::string_view row, std::string_view column) {
+  auto const found = trainer.try_cell(row, column);
+  return found ? *found : std::span<float const>{};
+}
+
 /// The bits of everything a trainer lets one read, by "tensor column".
 using bits = std::map<std::string, std::vector<std::uint32_t>>;
 
@@ -62,7 +69,7 @@ bits state_of(Trainer const& trainer, model const& m) {
     for (char const* column :
          {"theta", "anchor", "residual", "outer.momentum", "inner.momentum", "inner.m", "inner.v"}) {
       std::vector<std::uint32_t> cell;
-      for (float x : trainer.cell(t.name, column)) cell.push_back(diloco::bits_of(x));
+      for (float x : cell_or_none(trainer, t.name, column)) cell.push_back(diloco::bits_of(x));
       if (!cell.empty()) all[t.name + " " + column] = std::move(cell);
     }
   }

@@ -60,9 +60,9 @@ TEST_CASE("parameters: sizes are the product of the shape, and memory stays the 
   CHECK(t.cell("t1", "theta").data() == m[1].data());
   CHECK(t.cell("t1", "anchor").size() == 700);
   CHECK(t.cell("t1", "inner.v").size() == 700);
-  CHECK(t.cell("t1", "residual").empty());  // lossless: there is none
-  CHECK(t.cell("t1", "no such column").empty());
-  CHECK(t.cell("no such tensor", "anchor").empty());
+  CHECK_FALSE(t.try_cell("t1", "residual"));  // lossless: there is none
+  CHECK_FALSE(t.try_cell("t1", "no such column"));
+  CHECK_FALSE(t.try_cell("no such tensor", "anchor"));
 }
 
 TEST_CASE("gradients: wrong in number or size, and the step is not taken") {

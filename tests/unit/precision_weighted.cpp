@@ -39,7 +39,7 @@ std::vector<seen> one_round(int ranks, pattern which) {
     auto const all = [&](char const* column) {
       std::vector<std::vector<float>> rows;
       for (std::size_t t = 0; t < sizes.size(); ++t) {
-        auto const cell = trainer.cell(std::string("t").append(std::to_string(t)), column);
+        auto const cell = toy::cell_or_none(trainer, std::string("t").append(std::to_string(t)), column);
         rows.emplace_back(cell.begin(), cell.end());
       }
       return rows;

@@ -94,9 +94,10 @@ template <class Inner, class Outer, class Rate>
 consteval bool explain_rates() {
   constexpr bool wants = requires { requires Outer::wants_constant_inner_rate; };
   constexpr bool constant = requires { requires Rate::constant; };
-  static_assert(constant || !external_optimizer<Inner>,
-                "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate and this one "
-                "would do nothing; leave .rate out");
+  static_assert(
+      constant || !external_optimizer<Inner>,
+      "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate and this one "
+      "would do nothing; leave .rate out");
   static_assert(!wants || constant,
                 "diloco: outer: slow momentum divides by the inner rate, and a rate that changes is not known to the "
                 "round; say constant_rate, or heavy_ball for a momentum of displacements");

@@ -40,15 +40,17 @@ consteval bool explain_gradients() {
                 "std::vector<std::span<float const>>, with one element per tensor");
   if constexpr (sized_list<G>) {
     using element = element_of<G>;
-    constexpr bool number = std::is_arithmetic_v<std::remove_cvref_t<element>> ||
-                            std::is_same_v<std::remove_cvref_t<element>, bfloat16>;
+    constexpr bool number =
+        std::is_arithmetic_v<std::remove_cvref_t<element>> || std::is_same_v<std::remove_cvref_t<element>, bfloat16>;
     constexpr bool convertible = wide_gradient<element> || narrow_gradient<element>;
-    static_assert(!number,
-                  "diloco: step: gradients is one flat list of numbers; give a list with one std::span<float const> per "
-                  "tensor, in the order of the parameters");
-    static_assert(number || convertible,
-                  "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 const>; "
-                  "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first");
+    static_assert(
+        !number,
+        "diloco: step: gradients is one flat list of numbers; give a list with one std::span<float const> per "
+        "tensor, in the order of the parameters");
+    static_assert(
+        number || convertible,
+        "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 const>; "
+        "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first");
     static_assert(!convertible || outlives<element>,
                   "diloco: step: the range makes each gradient anew and destroys it before it is read; give a range of "
                   "std::span, or of objects that stay");

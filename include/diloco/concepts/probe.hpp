@@ -37,8 +37,8 @@ concept hears = requires(Probe& p, Event const& e) {
   p(e);
 };
 template <class Probe>
-inline constexpr bool hears_anything =
-    hears<Probe, inner_stepped> || hears<Probe, round_launched> || hears<Probe, round_landed> || hears<Probe, round_aborted>;
+inline constexpr bool hears_anything = hears<Probe, inner_stepped> || hears<Probe, round_launched> ||
+                                       hears<Probe, round_landed> || hears<Probe, round_aborted>;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -145,15 +145,19 @@ class layout {
     for (tensor const& t : parameters) {
       if (r == rows_.size()) return say({"there are more tensors than the ", r, " of the constructor"});
       row const& mine = rows_[r];
-      if (mine.name != t.name) return say({"tensor ", r, " is '", t.name, "', and the constructor was given '", mine.name, "'"});
+      if (mine.name != t.name)
+        return say({"tensor ", r, " is '", t.name, "', and the constructor was given '", mine.name, "'"});
       if (mine.shape != t.shape)
-        return say({"'", t.name, "' has the shape ", shape_text(t.shape), ", and the constructor was given ", shape_text(mine.shape)});
+        return say({"'", t.name, "' has the shape ", shape_text(t.shape), ", and the constructor was given ",
+                    shape_text(mine.shape)});
       if ((t.data == nullptr) == (t.bf16 == nullptr)) return say({"'", t.name, "' must have either data or bf16"});
       if ((mine.bf16 == nullptr) != (t.bf16 == nullptr))
-        return say({"'", t.name, "' is ", t.bf16 == nullptr ? "float32" : "bfloat16", ", and the constructor was given the other type"});
+        return say({"'", t.name, "' is ", t.bf16 == nullptr ? "float32" : "bfloat16",
+                    ", and the constructor was given the other type"});
       ++r;
     }
-    return r == rows_.size() ? std::string{} : say({"there are ", r, " tensors, and the constructor was given ", rows_.size()});
+    return r == rows_.size() ? std::string{}
+                             : say({"there are ", r, " tensors, and the constructor was given ", rows_.size()});
   }
   /// The sentence about the first tensor that does not lie where the trainer knows it, or an empty text.
   template <class Parameters>
@@ -247,8 +251,7 @@ class layout {
       auto const end = begin + r.size * (r.bf16 == nullptr ? sizeof(float) : sizeof(bfloat16));
       auto const next = by_end.upper_bound(begin);
       if (next != by_end.end() && next->second.begin < end) {
-        return say({"'", r.name, "' overlaps '", next->second.who->name,
-                    "'; give memory that is shared once"});
+        return say({"'", r.name, "' overlaps '", next->second.who->name, "'; give memory that is shared once"});
       }
       by_end.emplace(end, place{begin, &r});
     }
@@ -258,9 +261,10 @@ class layout {
   void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
     group& g = groups_[r.group];
-    std::size_t const column = r.frozen ? 0 : place(column_, size), group_column = r.frozen ? 0 : place(g.elements, size);
-    rows_.push_back(
-        {t.name, t.shape, t.data, size, column, r.group, group_column, r.frozen, t.bf16, r.samples ? t.data : nullptr, t.data});
+    std::size_t const column = r.frozen ? 0 : place(column_, size),
+                      group_column = r.frozen ? 0 : place(g.elements, size);
+    rows_.push_back({t.name, t.shape, t.data, size, column, r.group, group_column, r.frozen, t.bf16,
+                     r.samples ? t.data : nullptr, t.data});
     by_name_.emplace(t.name, rows_.size() - 1);
     g.rows += 1;
     if (r.frozen) return;

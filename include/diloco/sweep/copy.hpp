@@ -53,9 +53,9 @@ struct adopt_kernel {
 /// Finds out whether θ differs from θ̄ anywhere. Reads each tile up to its first difference.
 struct find_motion_kernel {
   tile const* tiles;
-  float* const* theta;    // (rows)
-  float const* anchor;    // padded column
-  std::uint32_t* moved;   // 0: yes
+  float* const* theta;   // (rows)
+  float const* anchor;   // padded column
+  std::uint32_t* moved;  // 0: yes
 
   template <lanes L>
   DILOCO_HD void operator()(L, std::size_t index) const {

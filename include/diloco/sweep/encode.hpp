@@ -55,7 +55,7 @@ struct encode_kernel {
               x.v[i] = a - q;
               anchored = larger(anchored, magnitude_bits(a));
             },
-                                                 reads{aligned{from + first}}, reads{anywhere{p + first}});
+            reads{aligned{from + first}}, reads{anywhere{p + first}});
     }
     bool const in_place = L::width > 1 && count == C::block;
     auto const delta = [&](int i) {
@@ -77,8 +77,7 @@ struct encode_kernel {
         float const d = delta(i), owed = e(i);
         x.v[i] = step.want(d, owed);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-        if constexpr (keeps_common<F>)
-          estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
+        if constexpr (keeps_common<F>) estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
       });
     }
     if (estimated > bits_of(limits.estimate)) magnitude = estimate_too_large;

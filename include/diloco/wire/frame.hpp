@@ -55,13 +55,15 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   }
   // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of step all the same.
   if (((got.flags ^ expected.flags) & frame::by_schedule) != 0) {
-    auto const how = [](frame const& f) { return (f.flags & frame::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch"; };
-    return say({who, " came to this round ", how(got), " after ", got.counted_steps, " steps, this rank ", how(expected),
-                " after ", expected.counted_steps, "; all ranks must make the same calls"});
+    auto const how = [](frame const& f) {
+      return (f.flags & frame::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch";
+    };
+    return say({who, " came to this round ", how(got), " after ", got.counted_steps, " steps, this rank ",
+                how(expected), " after ", expected.counted_steps, "; all ranks must make the same calls"});
   }
   if ((expected.flags & frame::by_schedule) != 0 && got.counted_steps != expected.counted_steps) {
-    return say({who, " came to this round after ", got.counted_steps, " steps, this rank after ", expected.counted_steps,
-                "; all ranks must count the same steps (leave one out with skip_step)"});
+    return say({who, " came to this round after ", got.counted_steps, " steps, this rank after ",
+                expected.counted_steps, "; all ranks must count the same steps (leave one out with skip_step)"});
   }
   if (got.rank != static_cast<std::uint32_t>(from)) return say({who, " signed as rank ", got.rank});
   if (got.payload_bytes != expected.payload_bytes) {

@@ -54,7 +54,16 @@ class wire_plan {
       t.shard = static_cast<std::uint32_t>((wants_whole_tensors<C> ? t.column - t.begin : t.column) / share);
       shard& s = plan.shards_[t.shard];
       // A shard's first element keeps the alignment that its rows have within the whole column.
-      if (s.tiles == 0) s = {i, 0, t.column / layout::line_elements * layout::line_elements, 0, 0, plan.slices_.size(), 0, plan.memory_elements_, 0};
+      if (s.tiles == 0)
+        s = {i,
+             0,
+             t.column / layout::line_elements * layout::line_elements,
+             0,
+             0,
+             plan.slices_.size(),
+             0,
+             plan.memory_elements_,
+             0};
       if constexpr (states_stages<C>) plan.add_to_slices<C>(l, i, s);
       t.wire = s.payload_bytes;
       s.tiles += 1;
