@@ -51,6 +51,7 @@ set(DILOCO_HEADERS
     include/diloco/core/error.hpp
     include/diloco/core/field.hpp
     include/diloco/core/float_formats.hpp
+    include/diloco/core/float_modes.hpp
     include/diloco/core/fma.hpp
     include/diloco/core/hash.hpp
     include/diloco/core/lanes.hpp
@@ -65,6 +66,7 @@ set(DILOCO_HEADERS
     include/diloco/diloco.hpp
     include/diloco/engine.hpp
     include/diloco/engine_construction.hpp
+    include/diloco/engine_contract.hpp
     include/diloco/engine_flight.hpp
     include/diloco/engine_round.hpp
     include/diloco/engine_step.hpp
@@ -126,6 +128,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
+    include/diloco/sweep/float_modes.hpp
     include/diloco/sweep/frames.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/inner_state.hpp
