@@ -116,7 +116,7 @@ endfunction()
 
 # Language and include folders, with those of MPI and Eigen: for checks that run a compiler themselves.
 function(diloco_check_flags out)
-  set(flags -std=c++20 "-I${PROJECT_SOURCE_DIR}/include")
+  set(flags -std=c++20 -DDILOCO_ALLOW_SLOW_FMA "-I${PROJECT_SOURCE_DIR}/include")
   set(dirs "")
   foreach(target IN ITEMS diloco::thrust MPI::MPI_CXX Eigen3::Eigen)
     if(TARGET ${target})

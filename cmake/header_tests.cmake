@@ -1,6 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-# Each public header compiles alone and twice: *.hpp with g++ and clang, *.cuh with nvcc. CMake's own
+# Each public header compiles alone and twice: *.hpp with g++ as strict C++20 and with clang as gnu++20, after headers
+# whose macros are short names and with -Wconversion -Wsign-conversion; *.cuh with nvcc. CMake's own
 # verification of header sets skips CUDA without a word in 3.25, hence this.
+
+# Conversions show in templates only where these are used: one program with most policies, under both compilers. g++ takes
+# each index of type int for a conversion of sign, so there only clang is asked for those.
+function(diloco_add_instantiation_test flags warnings clang)
+  foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
+    cmake_path(GET compiler FILENAME name)
+    set(signs -Wno-sign-conversion)
+    if(name MATCHES "clang")
+      set(signs -Wsign-conversion)
+    endif()
+    add_test(NAME header.used.${name}
+             COMMAND "${compiler}" ${flags} -std=gnu++20 -march=native ${warnings} -Wconversion ${signs} -DDILOCO_POLLUTED
+                     -fsyntax-only "${PROJECT_SOURCE_DIR}/tests/headers/used.cpp")
+  endforeach()
+endfunction()
+
+# The notice about a missing fma: seen in headers of the system too, an error under no flag, and silent where it was asked for.
+function(diloco_add_notice_tests clang)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    return()
+  endif()
+  set(sentence "this target has no fused multiply-add")
+  foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
+    cmake_path(GET compiler FILENAME name)
+    foreach(option IN ITEMS -I -isystem)
+      set(command "${compiler}" -std=c++20 -Wall -Wextra -Wpedantic -Werror ${option} "${PROJECT_SOURCE_DIR}/include" -fsyntax-only
+                  "-DDILOCO_HEADER=<diloco/core/config.hpp>" "${PROJECT_SOURCE_DIR}/tests/headers/alone.cpp")
+      string(REPLACE "-" "" kind "${option}")
+      add_test(NAME notice.seen.${kind}.${name} COMMAND ${command} -march=x86-64)
+      set_tests_properties(notice.seen.${kind}.${name} PROPERTIES PASS_REGULAR_EXPRESSION "${sentence}"
+                                                                  FAIL_REGULAR_EXPRESSION "error:")
+      add_test(NAME notice.compiles.${kind}.${name} COMMAND ${command} -march=x86-64)
+      add_test(NAME notice.silenced.${kind}.${name} COMMAND ${command} -march=x86-64 -DDILOCO_ALLOW_SLOW_FMA)
+      add_test(NAME notice.absent.${kind}.${name} COMMAND ${command} -march=x86-64-v3)
+      set_tests_properties(notice.silenced.${kind}.${name} notice.absent.${kind}.${name}
+                           PROPERTIES FAIL_REGULAR_EXPRESSION "fused")
+    endforeach()
+  endforeach()
+endfunction()
 
 function(diloco_add_header_tests)
   diloco_check_flags(flags)
@@ -34,7 +74,10 @@ function(diloco_add_header_tests)
              COMMAND "${CMAKE_CXX_COMPILER}" ${flags} ${warnings} ${own} -fsyntax-only "${define}" "${alone}")
     if(clang)
       add_test(NAME ${name}.clang++
-               COMMAND "${clang}" ${flags} ${warnings} ${own} -fsyntax-only "${define}" "${alone}")
+               COMMAND "${clang}" ${flags} -std=gnu++20 ${warnings} -Wconversion -Wsign-conversion ${own} -DDILOCO_POLLUTED
+                       -fsyntax-only "${define}" "${alone}")
     endif()
   endforeach()
+  diloco_add_instantiation_test("${flags}" "${warnings}" "${clang}")
+  diloco_add_notice_tests("${clang}")
 endfunction()

@@ -52,6 +52,7 @@ set(DILOCO_HEADERS
     include/diloco/core/error.hpp
     include/diloco/core/field.hpp
     include/diloco/core/float_formats.hpp
+    include/diloco/core/float_modes.hpp
     include/diloco/core/fma.hpp
     include/diloco/core/guarded.hpp
     include/diloco/core/hash.hpp
@@ -69,6 +70,7 @@ set(DILOCO_HEADERS
     include/diloco/engine_agreement.hpp
     include/diloco/engine_caller.hpp
     include/diloco/engine_construction.hpp
+    include/diloco/engine_contract.hpp
     include/diloco/engine_flight.hpp
     include/diloco/engine_foreign.hpp
     include/diloco/engine_round.hpp
@@ -131,6 +133,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
+    include/diloco/sweep/float_modes.hpp
     include/diloco/sweep/frames.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/inner_state.hpp

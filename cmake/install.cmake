@@ -31,11 +31,7 @@ install(
   DESTINATION "${package_dir}"
   COMPONENT diloco)
 
-# pkg-config has nothing like a search, so its file names the Thrust of this configuration.
-get_target_property(thrust_dirs diloco::thrust INTERFACE_INCLUDE_DIRECTORIES)
-list(REMOVE_ITEM thrust_dirs ${CMAKE_CXX_IMPLICIT_INCLUDE_DIRECTORIES})
-list(TRANSFORM thrust_dirs PREPEND "-isystem ")
-list(JOIN thrust_dirs " " DILOCO_PC_THRUST)
+# The pkg-config file leaves the language, the architecture and the place of Thrust to the consumer's own flags.
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY "${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig"
            OUTPUT_VARIABLE DILOCO_PC_INCLUDEDIR)
 configure_file(cmake/diloco.pc.in diloco.pc @ONLY)

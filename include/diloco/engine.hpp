@@ -16,6 +16,7 @@
 #include <diloco/sweep/carry.hpp>
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/encode.hpp>
+#include <diloco/sweep/float_modes.hpp>
 #include <diloco/sweep/frames.hpp>
 #include <diloco/sweep/inner_state.hpp>
 #include <diloco/sweep/staged.hpp>
@@ -68,18 +69,12 @@ class DiLoCo
   /// The constructor's result-returning form.
   template <class Parameters>
   [[nodiscard]] static result<DiLoCo> make(recipe_type r, Parameters const& parameters) {
-    if (auto complaint = settings_complaint(r); !complaint.empty()) {
-      return error{cause::bad_setting, r.transport.rank(), 0, std::move(complaint)};
-    }
-    auto l = layout::of(parameters, Compressor::block, is_staged, residual_padding, group_count_of<Inner>,
-                        group_roles<Inner>{r.inner});
-    if (!l) return error{l.error().what, r.transport.rank(), 0, l.error().message};
-    if (auto complaint = inner_state<Inner>::complaint(r.inner, *l); !complaint.empty()) {
-      return error{cause::bad_layout, r.transport.rank(), 0, std::move(complaint)};
-    }
-    DiLoCo trainer(std::move(r), std::move(*l), 0);
-    if (auto fine = trainer.start(); !fine) return std::move(fine).error();
-    return trainer;
+    auto built = build_or_tell(r, parameters);
+    if (!built) return built;
+    if (auto fine = built->compare_with_peers(); !fine) return std::move(fine).error();
+    built->show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
+    built->recipe_.executor.wait();
+    return built;
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
@@ -243,7 +238,12 @@ class DiLoCo
     std::size_t first = 0;  // of the elements of all slices
   };
 
-  DiLoCo(recipe_type r, layout l, int);
+  DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes);
+  template <class Parameters>
+  [[nodiscard]] static result<DiLoCo> build(recipe_type& r, Parameters const& parameters);
+  template <class Parameters>
+  [[nodiscard]] static result<DiLoCo> build_or_tell(recipe_type& r, Parameters const& parameters);
+  static void tell_peers(recipe_type& r, std::string_view sentence) noexcept;
   [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
   [[nodiscard]] static std::string plain_complaint(recipe_type const& r);
   float* column(std::string name, std::size_t elements) {
@@ -252,6 +252,7 @@ class DiLoCo
   void allocate_stages(std::size_t own);
   void allocate_factor();
   [[nodiscard]] result<> start();
+  [[nodiscard]] std::vector<contract_term> contract_terms() const;
   [[nodiscard]] result<> compare_with_peers();
   [[nodiscard]] result<> compare_anchors();
 
@@ -364,6 +365,7 @@ class DiLoCo
   }
 
   recipe_type recipe_;
+  detail::hand_back<recipe_type> lent_;
   detail::last_wait<Executor> end_;
   layout layout_;
   pattern pattern_;
@@ -392,6 +394,7 @@ class DiLoCo
   std::uint64_t steps_ = 0, rounds_ = 0;
   std::uint64_t steps_taken_ = 0;  // since the inner state was zeros: what bias corrections go by
   double weight_ = 0, wait_seconds_ = 0, total_weight_ = 0;
+  std::uint32_t float_modes_ = 0;  // at construction
   std::uint64_t samples_ = 0;
   bool in_flight_ = false, shows_mean_ = false;
   std::uint64_t skipped_in_a_row_ = 0;
@@ -424,5 +427,6 @@ DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
 #include <diloco/engine_agreement.hpp>
 #include <diloco/engine_caller.hpp>
 #include <diloco/engine_construction.hpp>
+#include <diloco/engine_contract.hpp>
 #include <diloco/engine_round.hpp>
 #include <diloco/engine_step.hpp>

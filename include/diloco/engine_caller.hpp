@@ -28,15 +28,15 @@ result<> DILOCO_CLASS::try_adopt() {
   return guard("adopt", [&]() -> result<> {
     adopt_shown(true);
     auto const finite = find_non_finite(theta_rows{index_.theta()}, "adopt: the parameter");
-    std::vector<contract_term> terms{
-        {"whether all tensors are finite", finite ? 0u : 1u, finite ? "finite tensors" : finite.error().message}};
-    for (layout::row const& r : layout_.rows()) {
-      std::uint64_t const digest = digest_of_start(r);
-      terms.push_back({say({"values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
-    }
-    if (auto fine = agree(recipe_.transport, recipe_.executor, terms, 12, deadline_after(recipe_.deadline_seconds));
-        !fine)
-      return fine;
+    std::vector<contract_term> terms;
+    auto const term = [&](std::string const& label, std::string value) {
+      terms.push_back({label, {{label, std::move(value)}}});
+    };
+    term("question whether all tensors are finite", finite ? "finite tensors" : finite.error().message);
+    for (layout::row const& r : layout_.rows())
+      term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_start(r)}));
+    auto const limit = deadline_after(recipe_.deadline_seconds);
+    if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::adopt_phase, limit); !fine) return fine;
     if (!finite) return finite;
     recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
     show_new_sample();

@@ -10,8 +10,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 DILOCO_ENGINE
-DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
+DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
     : recipe_(std::move(r)),
+      lent_(recipe_, r),
       end_(recipe_.executor),
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
@@ -20,7 +21,8 @@ DILOCO_CLASS::DiLoCo(recipe_type r, layout l, int)
       index_(recipe_.executor, layout_, plan_, voices()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, pairs_ranks ? voices() - 1 : voices(),
                                               pattern_ == pattern::scatter_gather)),
-      wire_bytes_(wires_.bytes()) {
+      wire_bytes_(wires_.bytes()),
+      float_modes_(float_modes) {
   std::size_t const n = layout_.column_elements();
   anchor_ = column("anchor", n);
   has_copies_ = layout_.copied_elements() != 0;
@@ -88,61 +90,6 @@ void DILOCO_CLASS::allocate_factor() {
 }
 
 DILOCO_ENGINE
-std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
-  std::string complaint;
-  auto const check = [&](std::string_view role, auto const& policy) {
-    if (complaint.empty()) complaint = field_complaint(role, policy);
-  };
-  check("inner", r.inner);
-  check("outer", r.outer);
-  check("compressor", r.compressor);
-  check("feedback", r.feedback);
-  check("combine", r.combine);
-  check("schedule", r.schedule);
-  check("rate", r.rate);
-  if (complaint.empty()) complaint = plain_complaint(r);
-  if (complaint.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
-    complaint = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
-  }
-  if (complaint.empty() && (r.exchange.pick(r.transport.size()) == pattern::pairs) != pairs_ranks) {
-    complaint = say({"diloco: exchange ", Exchange::name,
-                     ": picks pairs if and only if it has int partner(round, rank, ranks) const"});
-  }
-  return complaint;
-}
-
-/// Of the recipe's plain numbers, and of settings that would do nothing.
-DILOCO_ENGINE
-std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
-  using state = inner_state<Inner>;
-  if (!positive.holds(static_cast<double>(r.clip_norm)))
-    return say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
-  if (!steps_inside && r.clip_norm < no_clipping)
-    return "diloco: clip_norm: the framework steps by itself and must clip by itself; say no_clipping";
-  if (r.inner_at_sync != at_sync::keep && r.inner_at_sync != at_sync::reset && r.inner_at_sync != at_sync::average)
-    return say({"diloco: inner_at_sync = ", static_cast<int>(r.inner_at_sync), " is none of keep, reset and average"});
-  if (r.inner_at_sync != at_sync::keep && state::planes == 0 && !state::has_memory)
-    return say({"diloco: inner_at_sync: ", Inner::name, " keeps no state here; say at_sync::keep"});
-  if (r.inner_at_sync == at_sync::average && state::has_memory)
-    return say({"diloco: inner_at_sync: ", Inner::name,
-                " keeps state of whole tensors, which has no mean; say at_sync::keep or at_sync::reset"});
-  if constexpr (weighs_elements) {
-    std::string found;
-    for_each_group(r.inner, [&](auto const& o, auto) {
-      if constexpr (requires { o.prior(); }) {
-        if (found.empty() && !(std::fabs(o.prior() - r.combine.prior) <= 1e-5f * o.prior()))
-          found = say({"diloco: combine: ", Combine::name, ": prior = ", r.combine.prior, " must be the ", o.prior(),
-                       " that ", o.name, " adds to ", Combine::weighs_by});
-      }
-    });
-    if (!found.empty()) return found;
-  }
-  if (!steps_inside && r.bf16_rounding == rounding::stochastic)
-    return "diloco: bf16_rounding: the framework writes the tensors by itself; say rounding::nearest";
-  return {};
-}
-
-DILOCO_ENGINE
 result<> DILOCO_CLASS::start() {
   adopt_shown(true);
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
@@ -153,84 +100,7 @@ result<> DILOCO_CLASS::start() {
     recipe_.executor.for_each(plan_.slices().size(),
                               agree_kernel<Compressor>{received(0, false, nullptr), memory_.now});
   recipe_.executor.wait();
-  if (auto fine = compare_with_peers(); !fine) return fine;
-  show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
-  recipe_.executor.wait();
   return {};
-}
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::compare_with_peers() {
-  std::vector<contract_term> terms;
-  auto const term = [&](std::string role, auto const& policy) {
-    std::string const numbers = field_text(policy);
-    terms.push_back({std::move(role), fingerprint(policy), say({policy.name, numbers.empty() ? "" : " ", numbers})});
-  };
-  terms.push_back({"library version", DILOCO_VERSION, say({DILOCO_VERSION})});
-  term("inner optimizer", recipe_.inner);
-  term("outer optimizer", recipe_.outer);
-  term("compressor", recipe_.compressor);
-  term("feedback", recipe_.feedback);
-  term("combine rule", recipe_.combine);
-  term("exchange", recipe_.exchange);
-  term("schedule", recipe_.schedule);
-  term("learning rate", recipe_.rate);
-  auto const at_sync = static_cast<std::uint64_t>(recipe_.inner_at_sync);
-  auto const rounds = static_cast<std::uint64_t>(recipe_.bf16_rounding);
-  terms.push_back({"clip_norm, inner_at_sync, bf16_rounding and seed",
-                   mix64(mix64(bits_of(recipe_.clip_norm), at_sync), mix64(rounds, recipe_.seed)),
-                   say({"clip_norm ", recipe_.clip_norm, ", inner_at_sync ", at_sync, ", bf16_rounding ", rounds,
-                        ", seed ", recipe_.seed})});
-  std::size_t const rows = layout_.rows().size();
-  terms.push_back({"tensors", mix64(rows, layout_.parameters()),
-                   say({rows, " tensors of ", layout_.parameters(), " elements in all"})});
-  auto const limit = deadline_after(recipe_.deadline_seconds);
-  if (auto fine = agree(recipe_.transport, recipe_.executor, terms, 10, limit); !fine) return fine;
-
-  // As many tensors everywhere: now each can be named.
-  terms.clear();
-  for (std::size_t r = 0; r < rows; ++r) {
-    terms.push_back({say({"name, shape or group of tensor ", r}), layout_.fingerprint(r), layout_.text(r)});
-  }
-  for (layout::row const& r : layout_.rows()) {
-    std::uint64_t const digest = digest_of_start(r);
-    terms.push_back({say({"initial values of '", r.name, "'"}), digest, say({"values with the digest ", digest})});
-  }
-  return agree(recipe_.transport, recipe_.executor, terms, 11, limit);
-}
-
-/// On the device where the host cannot read the columns: one byte in 64 comes to the host.
-DILOCO_ENGINE
-std::uint64_t DILOCO_CLASS::digest_of_column(float const* from, std::size_t n) const {
-  if constexpr (Executor::columns_on_host) {
-    return digest_of(from, n);
-  } else {
-    std::size_t const parts = digest_kernel::parts(n);
-    buffer const chains = recipe_.executor.allocate_wire(parts * digest_kernel::chains * sizeof(std::uint64_t));
-    recipe_.executor.for_each(parts, digest_kernel{from, n, chains.template as<std::uint64_t>()});
-    recipe_.executor.wait();
-    hash64 h;
-    h.add(static_cast<std::uint64_t>(n));
-    add_chains(h, chains.template as<std::uint64_t>(), parts);
-    return h.value();
-  }
-}
-
-/// Of a tensor as the caller gave it.
-DILOCO_ENGINE
-std::uint64_t DILOCO_CLASS::digest_of_start(layout::row const& r) const {
-  if (r.data != nullptr) return digest_of_column(r.data, r.size);
-  std::size_t const bytes = r.size * sizeof(bfloat16);  // frozen bfloat16
-  buffer const staging = recipe_.executor.allocate_wire(bytes);
-  if constexpr (Executor::columns_on_host) {
-    std::memcpy(staging.data(), r.bf16, bytes);
-  } else {
-    recipe_.executor.copy_to_host(staging.data(), r.bf16, bytes);
-    recipe_.executor.wait();
-  }
-  hash64 h;
-  for (std::size_t i = 0; i < r.size; ++i) h.add(std::uint64_t{staging.template as<bfloat16>()[i].bits});
-  return h.value();
 }
 
 /// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all what a rule weighs

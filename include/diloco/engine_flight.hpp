@@ -28,6 +28,23 @@ struct flight_watch {
   bool dropped = false;
 };
 
+/// Gives a recipe back to its lender when the trainer that took it is destroyed before `keep`: its transport then carries the
+/// refusal to the peers.
+template <class Recipe>
+struct hand_back {
+  Recipe *held = nullptr, *lender = nullptr;
+
+  hand_back(Recipe& mine, Recipe& of) : held(&mine), lender(&of) {}
+  hand_back(hand_back&& other) noexcept = default;
+  hand_back& operator=(hand_back&& other) noexcept = default;
+  ~hand_back() {
+    if (lender == nullptr) return;
+    std::destroy_at(lender);
+    std::construct_at(lender, std::move(*held));
+  }
+  void keep() { held = lender = nullptr; }
+};
+
 /// Waits, on behalf of a trainer that ends, for what still reads and writes its memory. Moves with it.
 template <executor E>
 class last_wait {

@@ -124,9 +124,9 @@ struct recipe {
   }
 
  private:
-  template <class I, class O, class C, class F, class M, class X, class T, class S, class E, class R, class L>
-  auto assemble(I i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
-    return recipe<I, O, C, T, F, M, X, S, E, R, L>{
+  template <class In, class O, class C, class F, class M, class X, class T, class S, class E, class R, class L>
+  auto assemble(In i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
+    return recipe<In, O, C, T, F, M, X, S, E, R, L>{
         std::move(i), std::move(o),  std::move(c),  std::move(f), std::move(m),     std::move(x),
         std::move(t), std::move(s),  std::move(e),  std::move(r), std::move(l),     deadline_seconds,
         clip_norm,    inner_at_sync, bf16_rounding, seed,         max_skipped_steps};
@@ -135,14 +135,14 @@ struct recipe {
   auto replace(P p) {
     auto all =
         std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor, probe, rate);
-    auto pick = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) -> auto&& {
-      if constexpr (I == Which)
+    auto pick = [&]<std::size_t Index>(std::integral_constant<std::size_t, Index>) -> auto&& {
+      if constexpr (Index == Which)
         return std::move(p);
       else
-        return std::move(std::get<I>(all));
+        return std::move(std::get<Index>(all));
     };
-    return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return assemble(pick(std::integral_constant<std::size_t, I>{})...);
+    return [&]<std::size_t... Index>(std::index_sequence<Index...>) {
+      return assemble(pick(std::integral_constant<std::size_t, Index>{})...);
     }
     (std::make_index_sequence<11>{});
   }

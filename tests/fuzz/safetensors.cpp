@@ -50,14 +50,24 @@ void check_contents(st::contents c, std::span<std::byte const> file) {
   std::uint64_t header = 0;
   std::memcpy(&header, file.data(), sizeof header);
   std::byte const* next = file.data() + 8 + header;
+  std::size_t unread_bytes = 0;
+  for (st::unread_entry const& e : c.unread) unread_bytes += e.bytes.size();
+  bool const whole = unread_bytes == 0;
   for (st::entry const& e : c.entries) {
-    if (e.bytes.data() != next) broken("'" + e.name + "' does not begin where the one before ends");
+    if (whole ? e.bytes.data() != next : e.bytes.data() < next) broken("'" + e.name + "' does not begin where the one before ends");
     if (expected_bytes(e) != static_cast<double>(e.bytes.size()))
       broken("'" + e.name + "' has other bytes than its shape");
-    next += e.bytes.size();
+    next = e.bytes.data() + e.bytes.size();
     if (c.find(e.name) != &e) broken("'" + e.name + "' is there twice");
   }
-  if (next != file.data() + file.size()) broken("bytes that belong to no tensor were accepted");
+  if (whole && next != file.data() + file.size()) broken("bytes that belong to no tensor were accepted");
+  for (st::unread_entry const& e : c.unread) {
+    bool const inside = e.bytes.data() >= file.data() + 8 + header && e.bytes.size() <= file.size() &&
+                        e.bytes.data() + e.bytes.size() <= file.data() + file.size();
+    if (!e.bytes.empty() && !inside) broken("an entry that is not read reaches out of the file");
+  }
+  if (!c.unread.empty() && st::write(c)) broken("a partial read was written");
+  c.unread.clear();
   auto const written = st::write(c);
   if (!written) broken("what was read cannot be written: " + written.error().message);
   auto const again = st::read(*written, "input");

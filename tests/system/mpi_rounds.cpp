@@ -116,15 +116,23 @@ TEST_CASE("mpi: what does not match is named on every rank") {
     return toy::sentence(toy::outcome_of(trainer<f32, mpi>::make(std::move(r), m.parameters())));
   };
   std::string const start = "diloco: contract: rank " + std::to_string(odd) + " and rank 0 disagree on the ";
-  std::string const here = "; rank " + std::to_string(rank) + " has ";
+  std::string const end = "; give all ranks the same";
   CHECK(made([](auto&, auto&) {}) == "no error");
   CHECK(made([](auto& r, auto&) { r.schedule = every(30); }) ==
-        start + "schedule" + here + (rank == odd ? "every inner_steps=30" : "every inner_steps=20"));
+        start + "schedule's inner_steps; rank " + std::to_string(odd) + " has 30 and rank 0 has 20" + end);
   CHECK(made([](auto&, toy::model& m) { m.parameters().pop_back(); }) ==
-        start + "tensors" + here +
-            (rank == odd ? "3 tensors of 4353 elements in all" : "4 tensors of 4866 elements in all"));
+        start + "tensors; rank " + std::to_string(odd) +
+            " has 3 tensors of 4353 elements in all and rank 0 has 4 tensors of 4866 elements in all" + end);
   std::string const seen = made([](auto&, toy::model& m) { m[2][4096] += 1; });
-  CHECK(seen.substr(0, seen.find(" has ")) == start + "initial values of 't2'; rank " + std::to_string(rank));
+  CHECK(seen.substr(0, seen.find(" has ")) == start + "initial values of 't2'; rank " + std::to_string(odd));
+  // A rank that cannot be constructed is heard at once, and the next trainer finds the communicator in order.
+  std::string const bad = "diloco: schedule every: inner_steps = 0 must be a number not below 1";
+  CHECK(made([](auto& r, auto&) { r.schedule = every(0); }) ==
+        (rank == odd ? bad : "diloco: rank " + std::to_string(odd) + " refused: " + bad));
+  std::string const nan = "diloco: the parameter 't1' holds a value that is not finite";
+  CHECK(made([](auto&, toy::model& m) { m[1][0] = std::numeric_limits<float>::quiet_NaN(); }) ==
+        (rank == odd ? nan : "diloco: rank " + std::to_string(odd) + " refused: " + nan));
+  CHECK(made([](auto&, auto&) {}) == "no error");
 }
 
 TEST_CASE("mpi: a round that one rank cannot take part in is dropped on every rank, and the next one stands") {
@@ -142,7 +150,7 @@ TEST_CASE("mpi: a round that one rank cannot take part in is dropped on every ra
     auto const dropped = t.try_sync();
     CHECK(toy::sentence(toy::outcome_of(dropped)) ==
           "diloco: round 1: rank " + std::to_string(odd) +
-              ": the pseudo-gradient of 't2' is not finite or beyond 1.701412e+38, the "
+              ": the pseudo-gradient of 't2' is not finite or beyond 1.7014117e+38, the "
               "largest magnitude of absmax4/256; the round is dropped on every rank and nothing was changed");
     CHECK(toy::state_of(t, m) == before);
     m[2][4096] = kept;

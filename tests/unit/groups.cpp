@@ -173,5 +173,6 @@ TEST_CASE("groups: ranks must group alike") {
   });
   CHECK(said[1] ==
         "diloco: contract: rank 1 and rank 0 disagree on the name, shape or group of tensor 1; rank 1 has 'h.0.ln' (7) "
-        "in group 0");
+        "in group 0 and rank 0 has 'h.0.ln' (7) in group 1; give all ranks the same");
+  CHECK(said[0] == said[1]);
 }

@@ -47,7 +47,7 @@ TEST_CASE("parameters: the error names the rank that saw it") {
   for (int const other : {0, 1}) {
     REQUIRE(seen[static_cast<std::size_t>(other)]);
     CHECK(seen[static_cast<std::size_t>(other)]->message ==
-          "diloco: threads: round 0: rank 2 left before its part of the exchange");
+          "diloco: rank 2 refused: diloco: parameters: 't0' points to nothing");
   }
 }
 

@@ -251,9 +251,9 @@ TEST_CASE("safetensors: the header is JSON of one form") {
   CHECK(header("{\"w\":{}}") == "at byte 7: tensor 'w' lacks 'dtype'");
   CHECK(body("\"dtype\":\"F32\",\"shape\":[1]") == "at byte 32: tensor 'w' lacks 'data_offsets'");
   CHECK(body("\"dtype\":\"F32\",\"data_offsets\":[0,4]") == "at byte 41: tensor 'w' lacks 'shape'");
-  CHECK(body("\"dtype\":\"F31\"") == "at byte 19: 'F31' is no dtype that we know");
+  CHECK(body("\"dtype\":\"F31\"") == "at byte 20: tensor 'w' lacks 'shape'");
   CHECK(body("\"dtype\":32") == "at byte 14: a string is expected");
-  CHECK(body("\"colour\":32") == "at byte 15: a tensor has no 'colour'");
+  CHECK(body("\"colour\":32") == "at byte 18: tensor 'w' lacks 'dtype'");
   CHECK(body("\"dtype\":\"F32\",\"dtype\":\"F32\"") == "at byte 28: 'dtype' is given twice");
   CHECK(body("\"shape\":[-1]") == "at byte 15: a whole number is expected, not below 0");
   CHECK(body("\"shape\":[1.0]") == "at byte 16: ']' is missing");
@@ -264,6 +264,75 @@ TEST_CASE("safetensors: the header is JSON of one form") {
   CHECK(body("\"data_offsets\":[0]") == "at byte 24: data_offsets are two numbers, begin and end");
   CHECK(body("\"data_offsets\":[0,4,8]") == "at byte 26: a list has more than 2 numbers");
   CHECK(body("\"data_offsets\":[0,4 8]") == "at byte 26: ']' is missing");
+}
+
+TEST_CASE("safetensors: what is not known does not hide what is") {
+  auto const tensor = [](std::string const& name, std::string const& rest, int begin, int end) {
+    return diloco::say({"\"", name, "\":{", rest, ",\"data_offsets\":[", begin, ",", end, "]}"});
+  };
+  std::string const f4 = tensor("odd", "\"dtype\":\"F4\",\"shape\":[3,2]", 4, 7);
+  std::string const known = floats_at("a", 1, 0, 4) + "," + floats_at("z", 2, 7, 15);
+  auto const listed = [&](std::string const& odd) {
+    auto const file = file_of("{" + known + "," + odd + "}", 15);
+    auto const got = st::read(file, "f");
+    if (!got) return got.error().message;
+    CHECK(got->entries.size() == 2);
+    REQUIRE(got->find("z") != nullptr);
+    CHECK(got->find("z")->bytes.data() == file.data() + file.size() - 8);
+    REQUIRE(got->unread.size() == 1);
+    CHECK(got->find(got->unread[0].name) == nullptr);
+    CHECK(got->unread[0].bytes.data() == file.data() + file.size() - 11);
+    CHECK(got->unread[0].bytes.size() == 3);
+    return got->unread[0].name + " " + got->unread[0].why;
+  };
+  CHECK(listed(f4) == "odd has the dtype 'F4', which we do not know");
+  CHECK(listed(tensor("odd", "\"dtype\":\"\",\"shape\":[]", 4, 7)) == "odd has the dtype '', which we do not know");
+  std::string const bytes3 = "\"dtype\":\"U8\",\"shape\":[3]";
+  for (char const* value :
+       {"1", "-1.5e-3", "true", "null", "\"x\"", "[]", "{}", "[1,[2,{\"b\":[]}],\"c\"]", "{\"a\":{\"b\":false}}"}) {
+    CAPTURE(value);
+    CHECK(listed(tensor("odd", bytes3 + ",\"strides\":" + value, 4, 7)) == "odd has 'strides', which we do not know");
+  }
+  // Its place is checked as strictly as that of others.
+  auto const of = [&](std::string const& odd) { return said_of("{" + known + "," + odd + "}", 15); };
+  std::string const what = "\"dtype\":\"F4\",\"shape\":[3,2]";
+  CHECK(of(tensor("odd", what, 4, 6)) == "bytes 6 to 7 of its data belong to no tensor; write it again");
+  CHECK(of(tensor("odd", what, 3, 7)) ==
+        "tensor 'odd' begins at byte 3 of the data, where others reach to 4; write it again");
+  CHECK(of(tensor("odd", what, 7, 4)) == "tensor 'odd' ends at byte 4, before it begins at 7; write it again");
+  CHECK(of(tensor("odd", what, 15, 16)).starts_with("bytes 4 to 7 of its data belong to no tensor"));
+  CHECK(of(tensor("a", what, 4, 7)) == "the tensor 'a' is given twice; write it again");
+  for (char const* bad : {"", "-", "1.", "1e", "tru", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{1:2}", "[1}", "\"x"}) {
+    CAPTURE(bad);
+    CHECK(of(tensor("odd", bytes3 + ",\"strides\":" + bad, 4, 7)).starts_with("header: at byte "));
+  }
+  CHECK(of(tensor("odd", bytes3 + ",\"x\":" + std::string(64, '[') + std::string(64, ']'), 4, 7)) == "no error");
+  CHECK(of(tensor("odd", bytes3 + ",\"x\":" + std::string(65, '['), 4, 7)) ==
+        "header: at byte 208: values nest more than 64 deep; write it again");
+}
+
+TEST_CASE(
+    "safetensors: reserved names of the header that are no tensors are listed, and a partial read is not written") {
+  for (char const* value : {"1", "\"x\"", "{}", "{\"a\":[1]}"}) {
+    auto const got =
+        st::read(file_of(std::string("{\"__version__\":") + value + "," + floats_at("a", 1, 0, 4) + "}", 4), "f");
+    REQUIRE(got.has_value());
+    CHECK(got->entries.size() == 1);
+    REQUIRE(got->unread.size() == 1);
+    CHECK(got->unread[0].name == "__version__");
+    CHECK(got->unread[0].why == "is no tensor");
+  }
+  CHECK(said_of("{" + floats_at("__a__", 1, 0, 4) + "}", 4) == "no error");
+  auto const file = file_of("{\"odd\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1);
+  auto partial = st::read(file, "f");
+  REQUIRE(partial.has_value());
+  auto const refused = st::write(*partial);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().message ==
+        "diloco: safetensors: tensor 'odd' was not read, because it has the dtype 'F4', which we do not know; clear "
+        "`unread` to write the others");
+  partial->unread.clear();
+  CHECK(st::write(*partial).has_value());
 }
 
 TEST_CASE("safetensors: nesting, however deep, is refused where it begins") {

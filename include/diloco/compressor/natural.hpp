@@ -61,7 +61,7 @@ struct natural {
   }
   template <class F>
   constexpr void fields(F&& f) const {
-    f("seed", static_cast<double>(seed), range{0, 9007199254740992.0});
+    f("seed", seed, range{0, 9007199254740992.0});
   }
   friend bool operator==(natural const&, natural const&) = default;
 

@@ -63,7 +63,7 @@ struct qsgd {
   }
   template <class F>
   constexpr void fields(F&& f) const {
-    f("seed", static_cast<double>(seed), range{0, 9007199254740992.0});
+    f("seed", seed, range{0, 9007199254740992.0});
   }
   friend bool operator==(qsgd const&, qsgd const&) = default;
 

@@ -37,13 +37,13 @@ concept picks_pattern = has_name<X> && requires(X const& x, int ranks) {
 template <class O>
 consteval bool explain_inner();
 
-template <class O, std::size_t... I>
-consteval bool explain_groups(std::index_sequence<I...>) {
-  static_assert((!external_optimizer<group_optimizer_of<O, I>> && ...),
+template <class O, std::size_t... Index>
+consteval bool explain_groups(std::index_sequence<Index...>) {
+  static_assert((!external_optimizer<group_optimizer_of<O, Index>> && ...),
                 "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
-  static_assert((!grouped_optimizer<group_optimizer_of<O, I>> && ...),
+  static_assert((!grouped_optimizer<group_optimizer_of<O, Index>> && ...),
                 "diloco: inner: groups within groups; list all of them in one");
-  return (explain_inner<group_optimizer_of<O, I>>() && ...);
+  return (explain_inner<group_optimizer_of<O, Index>>() && ...);
 }
 
 template <class O>

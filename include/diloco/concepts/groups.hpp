@@ -44,21 +44,21 @@ inline constexpr std::size_t group_count_of = [] {
   else
     return std::size_t{1};
 }();
-template <std::size_t I, class O>
+template <std::size_t Index, class O>
 constexpr auto const& group_optimizer(O const& o) {
   if constexpr (grouped_optimizer<O>)
-    return o.template optimizer_of<I>();
+    return o.template optimizer_of<Index>();
   else
     return o;
 }
-template <class O, std::size_t I>
-using group_optimizer_of = std::remove_cvref_t<decltype(group_optimizer<I>(std::declval<O const&>()))>;
+template <class O, std::size_t Index>
+using group_optimizer_of = std::remove_cvref_t<decltype(group_optimizer<Index>(std::declval<O const&>()))>;
 
 /// Calls f(optimizer, std::integral_constant<std::size_t, I>) for each group in order.
 template <class O, class F>
 constexpr void for_each_group(O const& o, F&& f) {
-  [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (f(group_optimizer<I>(o), std::integral_constant<std::size_t, I>{}), ...);
+  [&]<std::size_t... Index>(std::index_sequence<Index...>) {
+    (f(group_optimizer<Index>(o), std::integral_constant<std::size_t, Index>{}), ...);
   }
   (std::make_index_sequence<group_count_of<O>>{});
 }

@@ -40,14 +40,14 @@ struct one_slot {
 // Plain traits: nvcc 13.0 crashes on a requires-expression over the pack, and loses an alias or a variable template here.
 template <class Step, class Slots>
 struct steps_with;
-template <class Step, std::size_t... I>
-struct steps_with<Step, std::index_sequence<I...>>
-    : std::is_invocable<Step const&, float&, float, typename one_slot<I>::type...> {};
+template <class Step, std::size_t... Index>
+struct steps_with<Step, std::index_sequence<Index...>>
+    : std::is_invocable<Step const&, float&, float, typename one_slot<Index>::type...> {};
 template <class Step, class Slots>
 struct steps_with_anchor;
-template <class Step, std::size_t... I>
-struct steps_with_anchor<Step, std::index_sequence<I...>>
-    : std::is_invocable<Step const&, float&, float, float, typename one_slot<I>::type...> {};
+template <class Step, std::size_t... Index>
+struct steps_with_anchor<Step, std::index_sequence<Index...>>
+    : std::is_invocable<Step const&, float&, float, float, typename one_slot<Index>::type...> {};
 }  // namespace detail
 
 /// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the table, none in the object.

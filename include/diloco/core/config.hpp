@@ -5,6 +5,24 @@
 
 // The only file that looks at the compiler: everything else is plain C++20.
 
+#if __cplusplus < 202002L
+#error "diloco: this is C++20; compile with -std=c++20 or later"
+#endif
+
+// Every rank must compute the same bits, and NaN and Inf must be found. __USE_FAST_MATH__ is nvcc's -use_fast_math.
+#if defined(__FAST_MATH__) || defined(__USE_FAST_MATH__) ||                                          \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || defined(__ASSOCIATIVE_MATH__) || \
+    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+#error \
+    "diloco: floating-point shortcuts change bits and hide NaN; compile this file without -ffast-math, -Ofast, \
+-funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, -freciprocal-math, -fno-signed-zeros"
+#endif
+// 0 and 16 (with float16_t) compute float as float; the x87 unit has −1, 1 and 2.
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#error "diloco: float is computed in more than 32 bits here; compile with -msse2 -mfpmath=sse, not -mfpmath=387"
+#endif
+static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-precision-constant");
+
 #if defined(__CUDACC__)
 #define DILOCO_HD __host__ __device__
 #else
@@ -82,4 +100,18 @@
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF()
 #else
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
+#endif
+
+// The last lines of this file, because clang shows a message of a system header only where a line marker says that it is none.
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(__FMA__) && !DILOCO_ON_DEVICE && \
+    !defined(DILOCO_ALLOW_SLOW_FMA)
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wpedantic"
+# 110 "diloco/core/config.hpp"
+#pragma clang diagnostic pop
+#endif
+#pragma message(                                                                       \
+    "diloco: this target has no fused multiply-add, and steps take 35 times as long; " \
+    "add -march=native or -march=x86-64-v3 (CMake: DILOCO_ARCH), or define DILOCO_ALLOW_SLOW_FMA")
 #endif

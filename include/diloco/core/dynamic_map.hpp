@@ -109,7 +109,7 @@ struct dynamic_map {
       // Decade 7 is the number 1. What is before decade 0, which is the number 0, ends in the same three bits: 1/256 of its
       // width makes that negative.
       floats8 const width =
-          pick8(exponent, [](int k) { return 1.0f / static_cast<float>(1 << (first + decade_at(k))); });
+          pick8(exponent, [](int k) { return 1.0f / static_cast<float>(1 << (static_cast<int>(first) + decade_at(k))); });
       floats8 const largest = pick8(exponent, [](int k) { return power<false>(decade_at(k)); });
       floats8 const within = fma(middle, width, all8(-1.0f));
       floats8 const magnitude = greater(fma(all8(0.9f), within, all8(0.1f)) * largest, all8(0.0f));

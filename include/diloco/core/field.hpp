@@ -5,6 +5,7 @@
 #include <diloco/core/hash.hpp>
 #include <diloco/core/text.hpp>
 
+#include <bit>
 #include <cmath>
 #include <concepts>
 #include <string>
@@ -53,15 +54,35 @@ concept has_complaint = requires(P const& p) {
   { p.complaint() } -> std::convertible_to<std::string_view>;
 };
 
+namespace detail {
+/// A field's value as a number that prints and hashes exactly: enumerations as their integer.
+template <class T>
+constexpr auto plain_number(T value) {
+  if constexpr (std::is_enum_v<T>)
+    return static_cast<std::underlying_type_t<T>>(value);
+  else if constexpr (std::is_arithmetic_v<T>)
+    return value;
+  else
+    return static_cast<double>(value);
+}
+template <class T>
+constexpr std::uint64_t number_bits(T value) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<std::uint64_t>(value);
+  else
+    return std::bit_cast<std::uint64_t>(static_cast<double>(value));
+}
+}  // namespace detail
+
 /// The sentence about the first field outside its range, else about fields that do not go together, or an empty string.
 template <class P>
 std::string field_complaint(std::string_view role, P const& policy) {
   std::string complaint;
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range allowed) {
-      double const x = static_cast<double>(value);
-      if (!complaint.empty() || allowed.holds(x)) return;
-      complaint = say({"diloco: ", role, " ", P::name, ": ", name, " = ", x, " ", range_text(allowed)});
+      if (!complaint.empty() || allowed.holds(static_cast<double>(value))) return;
+      complaint = say(
+          {"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ", range_text(allowed)});
     });
   }
   if constexpr (has_complaint<P>) {
@@ -73,30 +94,38 @@ std::string field_complaint(std::string_view role, P const& policy) {
   return complaint;
 }
 
-/// A policy's numbers as text: `lr=0.7 momentum=0.9`.
+/// A policy's numbers as text: `lr=0.7 momentum=0.9`. Two values that differ print differently.
 template <class P>
 std::string field_text(P const& policy) {
   std::string text;
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range) {
-      text += say({text.empty() ? "" : " ", name, "=", static_cast<double>(value)});
+      text += say({text.empty() ? "" : " ", name, "=", detail::plain_number(value)});
     });
   }
   return text;
 }
 
-/// Fingerprint of name and numbers. Where `fields` is missing, the bytes must say it all: no floats, no padding.
+namespace detail {
+/// Where `fields` is missing, the bytes must say it all: no floats, no padding.
 template <class P>
-std::uint64_t fingerprint(P const& policy) {
+struct numbers_are_listed {
   static_assert(has_fields<P> || std::is_empty_v<P> || std::has_unique_object_representations_v<P>,
                 "diloco: a policy with numbers must list them, so that ranks can be compared; add template <class F> "
                 "constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+};
+}  // namespace detail
+
+/// Fingerprint of name and numbers.
+template <class P>
+std::uint64_t fingerprint(P const& policy) {
+  static_cast<void>(detail::numbers_are_listed<P>{});
   hash64 h;
   h.add(P::name);
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range) {
       h.add(name);
-      h.add(std::bit_cast<std::uint64_t>(static_cast<double>(value)));
+      h.add(detail::number_bits(detail::plain_number(value)));
     });
   } else if constexpr (!std::is_empty_v<P>) {
     h.add(std::string_view(reinterpret_cast<char const*>(&policy), sizeof policy));

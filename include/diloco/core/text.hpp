@@ -3,11 +3,13 @@
 
 #include <diloco/core/config.hpp>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <concepts>
 #include <cstddef>
-#include <cstdio>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -39,7 +41,31 @@ constexpr fixed_text<48> join(Parts... parts) {
   return text;
 }
 
-/// Text, or a number as the shortest text that names it.
+namespace detail {
+
+/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f is "0.7" and
+/// the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters suffice.
+template <std::floating_point T>
+[[gnu::noinline]] inline char* write_number(char* to, T x) {
+  if (x != x) return std::copy_n("nan", 3, to);
+  char digits[32];
+  char* const end = std::to_chars(digits, digits + sizeof digits, x, std::chars_format::scientific).ptr;
+  char* const e = std::find(digits, end, 'e');
+  if (e == end) return std::copy(digits, end, to);  // inf
+  int exponent = 0;
+  std::from_chars(e + (e[1] == '+' ? 2 : 1), end, exponent);
+  int const count = static_cast<int>(e - digits) - (digits[0] == '-' ? 1 : 0) - (e - digits > 2 ? 1 : 0);
+  if (exponent < -4 || exponent >= (count > 7 ? count : 7)) return std::copy(digits, end, to);
+  return std::to_chars(to, to + 32, x, std::chars_format::fixed).ptr;
+}
+[[gnu::noinline]] inline char* write_number(char* to, long long n) { return std::to_chars(to, to + 32, n).ptr; }
+[[gnu::noinline]] inline char* write_number(char* to, unsigned long long n) {
+  return std::to_chars(to, to + 32, n).ptr;
+}
+
+}  // namespace detail
+
+/// Text, or a number as the shortest text that names it, in every locale.
 class piece {
  public:
   piece(std::string_view text) : text_(text) {}
@@ -48,29 +74,34 @@ class piece {
   template <std::integral T>
   piece(T n) {
     if constexpr (std::is_signed_v<T>)
-      print("%lld", static_cast<long long>(n));
+      end(detail::write_number(digits_, static_cast<long long>(n)));
     else
-      print("%llu", static_cast<unsigned long long>(n));
+      end(detail::write_number(digits_, static_cast<unsigned long long>(n)));
   }
   template <std::floating_point T>
   piece(T x) {
-    print("%.7g", static_cast<double>(x));
+    end(detail::write_number(digits_, static_cast<std::conditional_t<std::is_same_v<T, float>, float, double>>(x)));
   }
-  [[nodiscard]] std::string_view view() const { return digits_[0] != 0 ? std::string_view(digits_) : text_; }
+  [[nodiscard]] std::string_view view() const { return length_ != 0 ? std::string_view(digits_, length_) : text_; }
 
  private:
-  [[gnu::noinline]] void print(char const* format, auto number) {
-    std::snprintf(digits_, sizeof digits_, format, number);
-  }
+  void end(char const* at) { length_ = static_cast<std::size_t>(at - digits_); }
   std::string_view text_;
-  char digits_[24] = {};
+  std::size_t length_ = 0;  // of the digits
+  char digits_[32];
 };
 
 /// 4.125 → "4.12": for costs.
 inline std::string three_digits(double x) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.3g", x);
-  return text;
+  return {text, std::to_chars(text, text + sizeof text, x, std::chars_format::general, 3).ptr};
+}
+
+/// Appends the pieces to `to` without memory of its own, cut where `to` ends. Returns the characters written.
+[[gnu::noinline]] inline std::size_t write_pieces(std::span<char> to, std::initializer_list<piece> pieces) {
+  std::size_t n = 0;
+  for (piece const& p : pieces) n += p.view().copy(to.data() + n, to.size() - n);
+  return n;
 }
 
 /// The pieces as one sentence. Out of line on purpose: chains of operator+ were a quarter of a user's compile time.
@@ -78,6 +109,21 @@ inline std::string three_digits(double x) {
   std::string sentence;
   for (piece const& p : pieces) sentence.append(p.view());
   return sentence;
+}
+
+/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around "...", cut between
+/// UTF-8 characters; control characters become '?'.
+inline std::string cut(std::string_view text, std::size_t most) {
+  auto const begins = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u; };
+  std::string out(text);
+  if (text.size() > most) {
+    std::size_t head = (most - 3) / 2, tail = text.size() - (most - 3) / 2;
+    while (head != 0 && !begins(head)) --head;
+    while (tail != text.size() && !begins(tail)) ++tail;
+    out = say({text.substr(0, head), "...", text.substr(tail)});
+  }
+  for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  return out;
 }
 
 }  // namespace DILOCO_NAMESPACE

@@ -139,9 +139,9 @@ class groups {
   static constexpr std::string_view name = label.view();
   static constexpr std::size_t group_count = sizeof...(Group);
 
-  template <std::size_t I>
+  template <std::size_t Index>
   [[nodiscard]] constexpr auto const& optimizer_of() const {
-    return std::get<I>(all_).optimizer;
+    return std::get<Index>(all_).optimizer;
   }
   [[nodiscard]] constexpr group_choice choose(std::string_view tensor, std::span<std::size_t const> shape) const {
     group_choice c;
@@ -167,9 +167,10 @@ class groups {
   void fields(F&& f) const {
     for_each_group(*this, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
-      static_assert(has_fields<O> || std::is_empty_v<O>,
-                    "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked; "
-                    "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+      static_assert(
+          has_fields<O> || std::is_empty_v<O>,
+          "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked; "
+          "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
       if constexpr (has_fields<O>) {
         o.fields([&](std::string_view field, auto value, range allowed) {
           f(say({o.name, "[", std::size_t{index}, "].", field}), value, allowed);

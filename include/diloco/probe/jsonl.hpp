@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/concepts/probe.hpp>
+#include <diloco/core/text.hpp>
 
 #include <cstdio>
 
@@ -9,20 +10,24 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// One JSON object per round on a C stream that the caller keeps open: every field is a number, so nothing needs quoting.
+/// Numbers follow no locale and read back as the same values. A line is one write, so that ranks can share the stream.
 struct jsonl {
   std::FILE* out;
   int rank = 0;
 
   void operator()(round_landed const& e) const {
-    std::fprintf(out,
-                 "{\"event\":\"round_landed\",\"rank\":%d,\"round\":%llu,\"step\":%llu,\"sent_bytes\":%zu,"
-                 "\"wait_seconds\":%.9g,\"total_weight\":%.17g}\n",
-                 rank, static_cast<unsigned long long>(e.round), static_cast<unsigned long long>(e.step), e.sent_bytes,
-                 e.wait_seconds, e.total_weight);
+    line({"{\"event\":\"round_landed\",\"rank\":", rank, ",\"round\":", e.round, ",\"step\":", e.step,
+          ",\"sent_bytes\":", e.sent_bytes, ",\"wait_seconds\":", e.wait_seconds, ",\"total_weight\":", e.total_weight,
+          "}\n"});
   }
   void operator()(round_aborted const& e) const {
-    std::fprintf(out, "{\"event\":\"round_aborted\",\"rank\":%d,\"round\":%llu,\"cause\":%d}\n", rank,
-                 static_cast<unsigned long long>(e.round), e.cause);
+    line({"{\"event\":\"round_aborted\",\"rank\":", rank, ",\"round\":", e.round, ",\"cause\":", e.cause, "}\n"});
+  }
+
+ private:
+  void line(std::initializer_list<piece> pieces) const {
+    char text[320];  // six numbers of at most 24 characters, and 100 of names
+    std::fwrite(text, 1, write_pieces(text, pieces), out);
   }
 };
 

@@ -21,6 +21,7 @@ namespace safetensors {
 /// Reads what lies in memory; entries point into `file`, which must outlive them. `called` names it in sentences.
 /// Cost: the header's length, and its names sorted; the data are not looked at. Fails with `bad_file` on anything that the
 /// format forbids: holes and overlaps, names twice, shapes that do not fit their bytes, anything cut off or left over.
+/// Tensors of an unknown dtype or with unknown keys are listed as `unread`; their place in the file is checked likewise.
 inline result<contents> read(std::span<std::byte const> file, std::string_view called) {
   detail::reading r(file);
   if (r.run()) return r.take();
@@ -75,6 +76,10 @@ inline std::string write_complaint(entry const& e) {
 
 inline std::string write_complaint(contents const& c) {
   std::vector<std::string_view> names, keys;
+  if (!c.unread.empty()) {
+    return say({"tensor '", printable(c.unread[0].name), "' was not read, because it ", printable(c.unread[0].why),
+                "; clear `unread` to write the others"});
+  }
   for (entry const& e : c.entries) {
     names.push_back(e.name);
     if (std::string why = write_complaint(e); !why.empty()) return why;

@@ -122,10 +122,20 @@ entry entry_of(std::string name, std::vector<std::size_t> shape, std::span<T con
   return {std::move(name), *dtype_of<T>, std::move(shape), std::as_bytes(values)};
 }
 
+/// A tensor, or another part of the header, that this version cannot interpret. Others of the file are read all the same.
+struct unread_entry {
+  std::string name;
+  std::string why;  ///< "has the dtype 'F4', which we do not know"
+  std::string type{};
+  std::vector<std::size_t> shape{};
+  std::span<std::byte const> bytes{};  ///< inside the file, and no other tensor's
+};
+
 /// What a file holds. As read: entries in the order of their bytes, notes in the order of the header.
 struct contents {
   std::vector<entry> entries;
-  std::vector<std::pair<std::string, std::string>> notes;  ///< the format's "__metadata__": texts by name
+  std::vector<std::pair<std::string, std::string>> notes{};  ///< the format's "__metadata__": texts by name
+  std::vector<unread_entry> unread{};                        ///< what later versions of the format may have added
 
   /// Null where there is none; looks at one after the other.
   [[nodiscard]] entry const* find(std::string_view name) const {

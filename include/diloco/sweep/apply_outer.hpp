@@ -85,8 +85,8 @@ struct apply_outer_kernel {
   }
 
  private:
-  template <lanes L, std::size_t... I>
-  DILOCO_HD void one_block(L l, tile const& t, int offset, int count, std::index_sequence<I...>) const {
+  template <lanes L, std::size_t... Index>
+  DILOCO_HD void one_block(L l, tile const& t, int offset, int count, std::index_sequence<Index...>) const {
     int const first = first_element<L, block>(l), mine = owned_elements<L, block>(l, count);
     std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
     auto g = wires.combine(l, t, offset, count);
@@ -103,7 +103,7 @@ struct apply_outer_kernel {
     if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
     if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
-    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr, (slots[I] + column)...);
+    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr, (slots[Index] + column)...);
     shown.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>

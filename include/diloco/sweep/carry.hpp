@@ -84,7 +84,7 @@ struct carry_mean_kernel {
         fragment<L, block> sum;
         for (int k = 0; k < (sharded ? 1 : voices); ++k) {
           float const c = sharded ? 1.0f : coefficient[k];
-          float const* DILOCO_RESTRICT y = planes.on_wire(wire[sharded ? t.shard : k], t, plane) + first;
+          float const* DILOCO_RESTRICT y = planes.on_wire(wire[sharded ? static_cast<int>(t.shard) : k], t, plane) + first;
           for_first<L, lane_elements<L, block>>(
               mine, [&](int i) { sum.v[i] = fma(c, finite_or_zero(y[i]), k == 0 ? 0.0f : sum.v[i]); });
         }

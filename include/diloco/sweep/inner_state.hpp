@@ -63,17 +63,17 @@ template <class Inner>
 class inner_state {
  public:
   static constexpr std::size_t group_count = group_count_of<Inner>;
-  static constexpr bool has_samples = []<std::size_t... I>(std::index_sequence<I...>) {
-    return (sampling_optimizer<group_optimizer_of<Inner, I>> || ...);
+  static constexpr bool has_samples = []<std::size_t... Index>(std::index_sequence<Index...>) {
+    return (sampling_optimizer<group_optimizer_of<Inner, Index>> || ...);
   }
   (std::make_index_sequence<group_count>{});
   /// State beside the slots.
-  static constexpr bool has_memory = []<std::size_t... I>(std::index_sequence<I...>) {
-    return (keeps_memory<group_optimizer_of<Inner, I>> || ...);
+  static constexpr bool has_memory = []<std::size_t... Index>(std::index_sequence<Index...>) {
+    return (keeps_memory<group_optimizer_of<Inner, Index>> || ...);
   }
   (std::make_index_sequence<group_count>{});
-  static constexpr bool has_tensor_steps = []<std::size_t... I>(std::index_sequence<I...>) {
-    return (tensor_optimizer<group_optimizer_of<Inner, I>> || ...);
+  static constexpr bool has_tensor_steps = []<std::size_t... Index>(std::index_sequence<Index...>) {
+    return (tensor_optimizer<group_optimizer_of<Inner, Index>> || ...);
   }
   (std::make_index_sequence<group_count>{});
 
@@ -175,9 +175,10 @@ class inner_state {
   }
 
   /// Planes that all slots together need: as many as the group with most has.
-  static constexpr std::size_t planes = []<std::size_t... I>(std::index_sequence<I...>) {
+  static constexpr std::size_t planes = []<std::size_t... Index>(std::index_sequence<Index...>) {
     std::size_t most = 0;
-    for (std::size_t const slots : {slot_count_of<group_optimizer_of<Inner, I>>...}) most = slots > most ? slots : most;
+    for (std::size_t const slots : {slot_count_of<group_optimizer_of<Inner, Index>>...})
+      most = slots > most ? slots : most;
     return most;
   }
   (std::make_index_sequence<group_count>{});
@@ -204,10 +205,10 @@ class inner_state {
   }
   static constexpr bool has_slot(std::string_view slot) {
     bool found = false;
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
+    [&]<std::size_t... Index>(std::index_sequence<Index...>) {
       (([&] {
-         if constexpr (slot_count_of<group_optimizer_of<Inner, I>> != 0) {
-           for (std::string_view s : group_optimizer_of<Inner, I>::slots) found = found || s == slot;
+         if constexpr (slot_count_of<group_optimizer_of<Inner, Index>> != 0) {
+           for (std::string_view s : group_optimizer_of<Inner, Index>::slots) found = found || s == slot;
          }
        }()),
        ...);

@@ -42,11 +42,11 @@ struct inner_step_kernel {
   }
 
  private:
-  template <lanes L, class Number, std::size_t... I>
+  template <lanes L, class Number, std::size_t... Index>
   DILOCO_HD void one_block(L l, float scale, float* p, Number const* g, [[maybe_unused]] std::size_t column, int count,
-                           std::index_sequence<I...>) const {
+                           std::index_sequence<Index...>) const {
     int const first = first_element<L, stride<L>>(l);
-    update(l, scale, owned_elements<L, stride<L>>(l, count), p + first, g + first, (slots[I] + column + first)...);
+    update(l, scale, owned_elements<L, stride<L>>(l, count), p + first, g + first, (slots[Index] + column + first)...);
   }
   template <lanes L, class Number, class... Slot>
   DILOCO_HD void update(L, float scale, int n, float* DILOCO_RESTRICT p, Number const* DILOCO_RESTRICT g,

@@ -48,16 +48,16 @@ struct sampling_step_kernel {
   }
 
  private:
-  template <lanes L, class Gradient, class Number, std::size_t... I>
+  template <lanes L, class Gradient, class Number, std::size_t... Index>
   DILOCO_HD void one_block(L l, tile const& t, int offset, int count, Gradient const* g, Number* seen,
-                           std::index_sequence<I...>) const {
+                           std::index_sequence<Index...>) const {
     int const first = offset + first_element<L, block>(l);
     [[maybe_unused]] std::size_t const column = t.column + static_cast<std::size_t>(first);
     // By row and place, so that groups, whose columns all begin at 0, draw other numbers.
     fragment<L, block> z;
     draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who, step.seed);
     update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first, g == nullptr ? nullptr : g + first,
-           seen + first, (slots[I] + column)...);
+           seen + first, (slots[Index] + column)...);
   }
   template <lanes L, class Gradient, class Number, class... Slot>
   DILOCO_HD void update(L, int n, fragment<L, block> const& z, float* DILOCO_RESTRICT p,

@@ -103,10 +103,10 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
   });
 }
 
-/// emit(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the first.
-template <int K, int Chunk, lanes L, class Emit>
+/// take(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the first.
+template <int K, int Chunk, lanes L, class Take>
 DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n, int k, selection<K, Chunk>& w,
-                                     Emit&& emit) {
+                                     Take&& take) {
   for (int g = L::rank(); g * sparse_group < n; g += L::width) {
     int const from = g * sparse_group, size = n - from < sparse_group ? n - from : sparse_group;
     std::uint32_t most = 0;
@@ -133,7 +133,7 @@ DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n,
   std::uint32_t position = L::before(larger_here) + (seen < wanted ? seen : wanted);
   visit_groups(l, x, n, w.largest, threshold, [&](int i, std::uint32_t a) {
     if (a < threshold || (a == threshold && seen++ >= wanted)) return;
-    emit(static_cast<int>(position++), i);
+    take(static_cast<int>(position++), i);
   });
 }
 

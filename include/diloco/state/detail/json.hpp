@@ -75,6 +75,10 @@ class json_reader {
     ++at_;
     return true;
   }
+  [[nodiscard]] bool next_is(char c) {
+    skip_space();
+    return at_ < text_.size() && text_[at_] == c;
+  }
   bool expect(char c) { return accept(c) || fail(say({"'", std::string_view(&c, 1), "' is missing"})); }
 
   /// Nothing but space is left.
@@ -101,6 +105,34 @@ class json_reader {
     return false;
   }
 
+  /// One value of any kind, which is checked and dropped. Values inside it nest up to 64 deep.
+  bool skip_value() {
+    std::string open, key;  // of brackets that are still open, the last one last
+    do {
+      skip_space();
+      char const c = at_ < text_.size() ? text_[at_] : '\0';
+      if (c == '{' || c == '[') {
+        if (open.size() == 64) return fail("values nest more than 64 deep");
+        ++at_;
+        open.push_back(c);
+        if (!accept(closing(c))) {
+          if (c == '{' && !(read(key) && expect(':'))) return false;
+          continue;
+        }
+        open.pop_back();
+      } else if (c == '"' ? !read(key) : !skip_plain()) {
+        return false;
+      }
+      while (!open.empty() && !accept(',')) {
+        if (!expect(closing(open.back()))) return false;
+        open.pop_back();
+      }
+      if (open.empty()) return true;
+      if (open.back() == '{' && !(read(key) && expect(':'))) return false;
+    } while (!failed());
+    return false;
+  }
+
   bool read(std::uint64_t& out) {
     skip_space();
     std::size_t const first = at_;
@@ -116,6 +148,30 @@ class json_reader {
   }
 
  private:
+  static char closing(char opening) { return opening == '{' ? '}' : ']'; }
+
+  /// A number, true, false or null.
+  bool skip_plain() {
+    for (std::string_view word : {"true", "false", "null"}) {
+      if (text_.substr(at_).starts_with(word)) return at_ += word.size(), true;
+    }
+    auto const digits = [&] {
+      std::size_t const first = at_;
+      while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') ++at_;
+      return at_ != first;
+    };
+    auto const take = [&](std::string_view any) {
+      bool const there = at_ < text_.size() && any.find(text_[at_]) != std::string_view::npos;
+      at_ += there ? 1 : 0;
+      return there;
+    };
+    take("-");
+    bool fine = digits();
+    if (fine && take(".")) fine = digits();
+    if (fine && take("eE")) take("+-"), fine = digits();
+    return fine || fail("a value is expected");
+  }
+
   void skip_space() {
     while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
   }

@@ -17,6 +17,7 @@ inline constexpr std::string_view notes_key = "__metadata__";
 struct placed {
   entry is;
   std::uint64_t begin = 0, end = 0;
+  std::string type, unknown;  // why it cannot be interpreted, unless empty
 };
 
 /// One file on its way from bytes to contents. Each step returns false after the first complaint.
@@ -90,32 +91,42 @@ class reading {
   }
 
   bool read_tensor(json_reader& json, std::string name) {
+    bool const reserved = name.size() > 4 && name.starts_with("__") && name.ends_with("__");
+    if (reserved && !json.next_is('{')) return out_.unread.push_back({std::move(name), no_tensor}), json.skip_value();
     placed& t = tensors_.emplace_back();
     t.is.name = std::move(name);
     constexpr std::array<std::string_view, 3> keys{"dtype", "shape", "data_offsets"};
     unsigned seen = 0;
     bool const fits = members(json, [&](std::string const& key) {
       auto const which = static_cast<unsigned>(std::find(keys.begin(), keys.end(), key) - keys.begin());
-      if (which == keys.size()) return json.fail(say({"a tensor has no '", printable(key), "'"}));
+      if (which == keys.size()) {
+        if (t.unknown.empty()) t.unknown = say({"has '", printable(key), "', which we do not know"});
+        return json.skip_value();
+      }
       if ((seen & 1u << which) != 0) return json.fail(say({"'", key, "' is given twice"}));
       seen |= 1u << which;
-      if (which == 0) return read_type(json, t.is.type);
+      if (which == 0) return read_type(json, t);
       std::vector<std::uint64_t> numbers;
       if (!read_numbers(json, which == 1 ? dimensions_limit : 2, numbers)) return false;
       if (which == 1) return t.is.shape.assign(numbers.begin(), numbers.end()), true;
       if (numbers.size() != 2) return json.fail("data_offsets are two numbers, begin and end");
       return t.begin = numbers[0], t.end = numbers[1], true;
     });
+    if (fits && reserved && seen == 0) {
+      out_.unread.push_back({std::move(t.is.name), no_tensor});
+      return tensors_.pop_back(), true;
+    }
     return fits && (seen == 7 || json.fail(say({"tensor '", printable(t.is.name), "' lacks '",
                                                 keys[static_cast<std::size_t>(std::countr_one(seen))], "'"})));
   }
 
-  static bool read_type(json_reader& json, dtype& type) {
-    std::string name;
-    if (!json.read(name)) return false;
-    auto const at = std::find(dtype_names.begin(), dtype_names.end(), name);
-    if (at == dtype_names.end()) return json.fail(say({"'", printable(name), "' is no dtype that we know"}));
-    type = static_cast<dtype>(at - dtype_names.begin());
+  static bool read_type(json_reader& json, placed& t) {
+    if (!json.read(t.type)) return false;
+    auto const at = std::find(dtype_names.begin(), dtype_names.end(), t.type);
+    if (at == dtype_names.end())
+      t.unknown = say({"has the dtype '", printable(t.type), "', which we do not know"});
+    else
+      t.is.type = static_cast<dtype>(at - dtype_names.begin());
     return true;
   }
 
@@ -132,6 +143,7 @@ class reading {
   bool unique() {
     std::vector<std::string_view> names, keys;
     for (placed const& t : tensors_) names.push_back(t.is.name);
+    for (unread_entry const& e : out_.unread) names.push_back(e.name);
     for (auto const& n : out_.notes) keys.push_back(n.first);
     return unique(names, "the tensor") && unique(keys, "the note");
   }
@@ -158,20 +170,29 @@ class reading {
       }
       reached = t.end;
       t.is.bytes = data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
-      out_.entries.push_back(std::move(t.is));
+      if (t.unknown.empty())
+        out_.entries.push_back(std::move(t.is));
+      else
+        out_.unread.push_back(
+            {std::move(t.is.name), std::move(t.unknown), std::move(t.type), std::move(t.is.shape), t.is.bytes});
     }
     return reached == data_.size() ||
            fail({"bytes ", reached, " to ", data_.size(), " of its data belong to no tensor", write_again});
   }
 
   bool fits(placed const& t) {
+    if (!t.unknown.empty()) return inside(t);
     auto const bytes = tensor_bytes(t.is.type, t.is.shape);
     std::string const what = say({"is ", name_of(t.is.type), " ", shape_text(t.is.shape)});
     if (!bytes) return fail(t.is, {what, ", more bytes than 64 bits count", write_again});
-    if (t.end < t.begin) return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
-    if (t.end - t.begin != *bytes) {
+    if (t.end >= t.begin && t.end - t.begin != *bytes) {
       return fail(t.is, {what, ", which takes ", *bytes, " bytes, and was given ", t.end - t.begin, write_again});
     }
+    return inside(t);
+  }
+
+  bool inside(placed const& t) {
+    if (t.end < t.begin) return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
     if (t.end > data_.size()) {
       return fail(t.is, {"ends at byte ", t.end, " of the data, of which ", data_.size(), " are there", cut_short});
     }
@@ -179,6 +200,7 @@ class reading {
   }
 
   static constexpr std::string_view cut_short = "; it was cut short: copy or write it again";
+  static constexpr char const* no_tensor = "is no tensor";
   static constexpr std::string_view write_again = "; write it again";
 
   std::span<std::byte const> file_, data_;
