@@ -99,8 +99,8 @@ struct adafactor_alpha_kernel {
     float const mean = at.vector ? 1.0f : ordered_sum(l, at.rows, [&](std::size_t i) { return row[i]; }) / rows;
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return p_parts[i]; }) / size);
     if (L::rank() != 0) return;
-    numbers->row_mean = mean > eps1 ? mean : eps1;
-    numbers->alpha = product(rms > eps2 ? rms : eps2, rho);
+    numbers->row_mean = mean < eps1 ? eps1 : mean;  // NaN stays, here and below
+    numbers->alpha = product(rms < eps2 ? eps2 : rms, rho);
   }
 };
 
@@ -113,7 +113,7 @@ struct adafactor_factor_kernel {
   DILOCO_HD void operator()(L l, std::size_t) const {
     auto const size = static_cast<float>(at.rows * at.columns);
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return u_parts[i]; }) / size);
-    if (L::rank() == 0) numbers->factor = -numbers->alpha / (rms > d ? rms / d : 1.0f);
+    if (L::rank() == 0) numbers->factor = -numbers->alpha / (rms <= d ? 1.0f : rms / d);
   }
 };
 
@@ -136,7 +136,7 @@ struct adafactor_update_kernel {
       float const share = at.vector ? 1.0f : row[i_row] / numbers->row_mean;
       auto const u = [&](std::size_t i) {
         float const moment = product(share, v[i]);
-        return product(from[i], scale) / std::sqrt(moment > least ? moment : least);
+        return product(from[i], scale) / std::sqrt(moment < least ? least : moment);
       };
       if (measure) {
         sum += ordered_sum(l, n, [&](std::size_t i) {
