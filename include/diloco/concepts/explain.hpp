@@ -75,13 +75,16 @@ consteval bool explain_inner() {
 
 template <class O>
 consteval bool explain_outer() {
-  static_assert(wants_mean_anchor<O> || outer_optimizer<O>,
+  static_assert(wants_mean_anchor<O> || outer_steps<O>,
                 "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
                 "callable (float& p, float g, float& slot…)");
-  static_assert(!wants_mean_anchor<O> || outer_optimizer<O>,
+  static_assert(!wants_mean_anchor<O> || outer_steps<O>,
                 "diloco: outer: wants the mean anchor, and its step does not take it; it needs name, slots and "
                 "at(step_context) returning a callable (float& p, float g, float mean_anchor, float& slot…)");
-  if constexpr (outer_optimizer<O>) {
+  if constexpr (outer_steps<O>) {
+    static_assert(states_largest<O>,
+                  "diloco: outer: does not say up to which magnitude of g its state stays finite; add [[nodiscard]] "
+                  "constexpr float largest() const, and see docs/how-to/own_optimizer.md");
     static_assert(replicated<O>,
                   "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
                   "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");

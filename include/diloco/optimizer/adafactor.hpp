@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 #include <algorithm>
@@ -218,6 +219,9 @@ struct adafactor {
     update.measure = false;
     where.for_each(at.tiles(), update);
   }
+
+  /// 2⁴⁶: sums of 2³⁴ squares are floats.
+  [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/linear_algebra.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
@@ -186,6 +187,9 @@ struct muon {
     where.for_each(tiles, detail::muon_normalize_kernel{x, norm, elements});
     orthogonalize(where, t, at);
   }
+
+  /// Of the momentum; X is scaled before it is squared.
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(average == muon_average::lerp ? unbounded / 2 : detail::largest_to_sum(momentum, 0.0f)); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/linear_algebra.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
@@ -202,6 +203,9 @@ struct soap {
     on.average(g, 1.0f - beta2, beta2);
     if (updates % frequency == 0) refresh(on);
   }
+
+  /// 2⁴⁶: a turned element is as long as the whole gradient, and squares of 2³⁴ elements are floats.
+  [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>
   constexpr void fields(F&& f) const {
