@@ -55,7 +55,9 @@ struct adam {
   }
 
   /// With a decay inside the square, for anchors that are no larger.
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(eps, lr) / (1.0 + static_cast<double>(weight_decay))); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_over(eps, lr) / (1.0 + static_cast<double>(weight_decay)));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

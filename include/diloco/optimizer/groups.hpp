@@ -167,9 +167,10 @@ class groups {
   void fields(F&& f) const {
     for_each_group(*this, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
-      static_assert(has_fields<O> || std::is_empty_v<O>,
-                    "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked; "
-                    "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+      static_assert(
+          has_fields<O> || std::is_empty_v<O>,
+          "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked; "
+          "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
       if constexpr (has_fields<O>) {
         o.fields([&](std::string_view field, auto value, range allowed) {
           f(say({o.name, "[", std::size_t{index}, "].", field}), value, allowed);

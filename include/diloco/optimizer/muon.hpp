@@ -189,7 +189,9 @@ struct muon {
   }
 
   /// Of the momentum; X is scaled before it is squared.
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(average == muon_average::lerp ? unbounded / 2 : detail::largest_to_sum(momentum, 0.0f)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(average == muon_average::lerp ? unbounded / 2 : detail::largest_to_sum(momentum, 0.0f));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -23,7 +23,9 @@ struct plain_sgd {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, weight_decay}; }
 
-  [[nodiscard]] constexpr float largest() const { return detail::largest_beside_decay(detail::largest_move(lr), weight_decay); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::largest_beside_decay(detail::largest_move(lr), weight_decay);
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -22,7 +22,9 @@ struct sign_sgd {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale}; }
 
-  [[nodiscard]] constexpr float largest() const { return static_cast<double>(lr) <= detail::half_of_floats ? static_cast<float>(unbounded) : 0.0f; }
+  [[nodiscard]] constexpr float largest() const {
+    return static_cast<double>(lr) <= detail::half_of_floats ? static_cast<float>(unbounded) : 0.0f;
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {
