@@ -279,6 +279,9 @@ DILOCO_ENGINE
 std::span<float const> DILOCO_CLASS::cell(std::string_view row, std::string_view column) const {
   for (layout::row const& r : layout_.rows()) {
     if (r.name != row) continue;
+    if constexpr (inner_state<Inner>::has_views) {
+      if (column == "theta" && shows_mean_ && !inner_.kept(r).empty()) return inner_.kept(r);
+    }
     if (column == "theta") return {r.data, r.data == nullptr ? 0 : r.size};
     if (r.frozen) return {};
     if (column.starts_with("inner.")) return inner_.cell(r, column.substr(6));

@@ -161,6 +161,14 @@ consteval bool explain_pairs() {
   return true;
 }
 
+template <bool HasOtherView>
+consteval bool explain_show() {
+  static_assert(HasOtherView,
+                "diloco: show_mean, show_sample: this inner optimizer is evaluated where it is trained, so the tensors "
+                "show the model already; leave the calls out (ivon and schedule_free_adamw need them)");
+  return HasOtherView;
+}
+
 template <class E>
 inline constexpr bool keeps_on_host = false;
 template <executor E>
