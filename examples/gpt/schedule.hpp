@@ -28,6 +28,7 @@ struct scheduled {
     c.lr_scale *= factor(c.step);
     return optimizer.at(c);
   }
+  [[nodiscard]] constexpr float largest() const { return optimizer.largest(); }  // the factor is at most 1
   template <class F>
   constexpr void fields(F&& f) const {
     optimizer.fields(f);

@@ -50,6 +50,8 @@ class DiLoCo
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool is_staged = staged_compressor<Compressor>;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
+  /// Whether `show_mean` and `show_sample` are there.
+  static constexpr bool has_other_view = inner_state<Inner>::has_samples || inner_state<Inner>::has_views;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
   static constexpr bool pairs_ranks = pairing_exchange<Exchange>;
@@ -144,11 +146,17 @@ class DiLoCo
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
-  /// For an evaluation, where the inner optimizer has the caller's tensors show samples (ivon): makes them show θ, the mean.
-  /// `show_sample` brings back the sample that they showed, and must come before the gradients of the next step are taken.
-  /// Enqueues. Nothing happens under other optimizers.
-  void show_mean() { show(false); }
-  void show_sample() { show(true); }
+  /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw, whose θ is y.
+  /// `show_sample` brings back, bit by bit, what they showed. Step, launch and land are refused meanwhile. Enqueues. The first
+  /// call under schedule_free_adamw takes 4 B/param, in which y waits. Neither compiles under other inner optimizers.
+  template <class Self = DiLoCo>
+  void show_mean() {
+    static_cast<void>(detail::explain_show<Self::has_other_view>()), show(false);
+  }
+  template <class Self = DiLoCo>
+  void show_sample() {
+    static_cast<void>(detail::explain_show<Self::has_other_view>()), show(true);
+  }
 
   /// Collective. Takes what the caller's tensors hold now (a checkpoint, a merge) for the start: float32 copies and θ̄ become
   /// that. Inner state, outer state and residuals stay; see reset_feedback. Refused where the ranks' tensors differ, or
@@ -209,7 +217,7 @@ class DiLoCo
   /// that pair, one sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
-  /// One cell of the state table: row by tensor name; columns `theta`, `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
+  /// One cell of the state table: row by tensor name; columns `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
   /// An error lists the names that there are; a residual in 8 bits has no cell of floats. Lies where the executor keeps its
   /// columns; valid until the next call that changes state.
   [[nodiscard]] result<std::span<float const>> try_cell(std::string_view row, std::string_view column) const;
@@ -267,6 +275,7 @@ class DiLoCo
   void take(Gradients const& gradients);
   void adopt_shown(bool samples);
   void show(bool samples);
+  [[nodiscard]] result<> shows_training_point(std::string_view call) const;
   void show_new_sample() {
     ++samples_;
     show(true);
@@ -398,6 +407,7 @@ class DiLoCo
   std::uint64_t samples_ = 0;
   bool in_flight_ = false, shows_mean_ = false;
   std::uint64_t skipped_in_a_row_ = 0;
+  draw rounded_by_;                 // what last wrote θ into the caller's bfloat16 tensors
   bool unskipped_ = false;          // a step was taken since the last round
   bool must_move_ = false;          // the framework took a step since the last round, so θ is not θ̄
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged

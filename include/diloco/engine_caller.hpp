@@ -65,6 +65,9 @@ result<std::span<float const>> DILOCO_CLASS::try_cell(std::string_view row, std:
   using cell = std::span<float const>;
   layout::row const* const r = layout_.find(row);
   if (r == nullptr) return fail(cause::bad_setting, say({"cell: there is no tensor '", row, "'"}));
+  if constexpr (inner_state<Inner>::has_views) {
+    if (column == "theta" && shows_mean_ && !inner_.kept(*r).empty()) return inner_.kept(*r);
+  }
   if (column == "theta" && r->data != nullptr) return cell{r->data, r->size};
   std::string names = r->data == nullptr ? "" : "theta";
   if (!r->frozen) {

@@ -135,6 +135,7 @@ auto DILOCO_CLASS::launch_round(bool scheduled) -> result<flight> {
   if (in_flight_) {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
   }
+  if (auto fine = shows_training_point("launch"); !fine) return std::move(fine).error();
   int const meets = partner();
   if (meets < 0 || meets >= recipe_.transport.size()) {
     return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
@@ -172,6 +173,7 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::settle(flight&& f, land_options const& o) {
   if (f.watch_ == nullptr) return fail(cause::wrong_state, "land: this flight was handed over before");
   if (f.watch_ != watch_) return fail(cause::wrong_state, "land: this flight is another trainer's");
+  if (auto fine = shows_training_point("land"); !fine) return fine;
   if (!zero_to_one.holds(static_cast<double>(o.mix))) {
     return fail(cause::bad_setting, say({"land: mix = ", o.mix, " ", range_text(zero_to_one)}));
   }
@@ -315,7 +317,7 @@ void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix, flight 
   for (std::size_t s = 0; s != outer_slots; ++s) kernel.slots[s] = outer_state_[s];
   kernel.common = common_;
   if constexpr (mean_residual<Feedback> && has_residual) kernel.owed = f.heard_ ? residual_.to : nullptr;
-  kernel.shown = shown({rounds_, 0, 3});
+  kernel.shown = shown(rounded_by_ = {rounds_, 0, 3});
   kernel.weights = weights();
   kernel.mean_weight = mean_weight_;
   kernel.mean_anchor = mean_anchor_;

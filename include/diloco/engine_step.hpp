@@ -33,6 +33,7 @@ result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
     return fail(cause::bad_setting, say({"step: the factor of ", Rate::name, " in step ", steps_ + 1, " is ", factor,
                                          "; it ", range_text(non_negative)}));
   }
+  if (auto fine = shows_training_point("step"); !fine) return fine;
   if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
   return fail(cause::wrong_state,
               say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
@@ -81,9 +82,12 @@ DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
   if (auto fine = room_for_a_step(o); !fine) return fine;
-  if (shows_mean_) {
-    return fail(cause::wrong_state,
-                "step: the tensors show the mean; call show_sample() before the gradients are taken");
+  if constexpr (requires { requires Outer::wants_constant_inner_rate; }) {
+    if (o.lr_scale != 1.0f) {
+      return fail(cause::bad_setting,
+                  say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", Outer::name,
+                       " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
+    }
   }
   auto const& rows = layout_.rows();
   if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
@@ -182,7 +186,21 @@ result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
 }
 
 DILOCO_ENGINE
+result<> DILOCO_CLASS::shows_training_point(std::string_view call) const {
+  if (!shows_mean_) return {};
+  return fail(cause::wrong_state, say({call, ": the tensors show the mean; call show_sample() ",
+                                       call == "step" ? "before the gradients are taken" : "first"}));
+}
+
+DILOCO_ENGINE
 void DILOCO_CLASS::show(bool samples) {
+  if constexpr (inner_state<Inner>::has_views) {
+    if (samples == shows_mean_) {  // else they show it already
+      inner_.allocate_views(recipe_.executor, table_, recipe_.inner);
+      inner_.show_view(recipe_.executor, recipe_.inner, layout_, index_, shown(rounded_by_), !samples);
+      shows_mean_ = !samples;
+    }
+  }
   if constexpr (inner_state<Inner>::has_samples) {
     inner_.show(recipe_.executor, recipe_.inner, layout_, index_,
                 {{steps_taken_ + 1, 1.0f}, 1.0f, nullptr, shown({}), sample()}, samples);
@@ -195,10 +213,9 @@ void DILOCO_CLASS::inner_sweep(step_options const& o) {
   if (factor_ != nullptr && !clips()) recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
   step_context const context{++steps_taken_, product(o.lr_scale, recipe_.rate.factor(steps_ + 1))};
   ++samples_;
-  auto const rank = static_cast<std::uint32_t>(recipe_.transport.rank());
-  inner_.step(
-      recipe_.executor, recipe_.inner, layout_, index_,
-      {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown({steps_, rank, 2}), sample()});
+  rounded_by_ = {steps_, static_cast<std::uint32_t>(recipe_.transport.rank()), 2};
+  inner_.step(recipe_.executor, recipe_.inner, layout_, index_,
+              {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown(rounded_by_), sample()});
 }
 
 }  // namespace DILOCO_NAMESPACE

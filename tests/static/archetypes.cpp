@@ -26,6 +26,9 @@ static_assert(!anchored_optimizer<archetype::anchored<without::slots>> &&
               !anchored_optimizer<archetype::anchored<without::matching_step>>);
 static_assert(outer_optimizer<archetype::anchored<>> && outer_optimizer<archetype::optimizer<>> &&
               !outer_optimizer<archetype::anchored<without::matching_step>>);
+static_assert(!outer_optimizer<archetype::anchored<without::largest>> &&
+              !outer_optimizer<archetype::optimizer<without::largest>> &&
+              element_optimizer<archetype::optimizer<without::largest>>);  // not asked of an inner one
 
 static_assert(block_compressor<archetype::compressor<>>);
 static_assert(!compressor<archetype::compressor<without::name>>);

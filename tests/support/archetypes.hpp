@@ -74,6 +74,10 @@ struct has_lossless {
 struct has_largest {
   static constexpr float largest = 3.4028235e38f;
 };
+/// What an outer optimizer says: here a sum of floats, which stands still at 2²⁵ of the largest of them.
+struct says_largest {
+  [[nodiscard]] constexpr float largest() const { return 0x1p100f; }
+};
 struct has_side_bytes {
   static constexpr std::size_t side_bytes = 0;
 };
@@ -113,6 +117,7 @@ struct step_that_allocates : step {
 template <without Missing = without::nothing>
 struct optimizer : part<Missing, without::name, has_name>,
                    part<Missing, without::slots, has_slots>,
+                   part<Missing, without::largest, says_largest>,
                    std::conditional_t<Missing == without::copy, move_only, hole<without::copy>> {
   auto at(diloco::step_context) const requires(Missing != without::at) {
     if constexpr (Missing == without::matching_step)
@@ -132,7 +137,7 @@ struct anchored_step {
 };
 /// An outer optimizer that wants the mean anchor.
 template <without Missing = without::nothing>
-struct anchored : has_name, part<Missing, without::slots, has_slots> {
+struct anchored : has_name, part<Missing, without::slots, has_slots>, part<Missing, without::largest, says_largest> {
   static constexpr bool wants_mean_anchor = true;
   auto at(diloco::step_context) const requires(Missing != without::at) {
     if constexpr (Missing == without::matching_step)

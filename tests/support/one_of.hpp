@@ -71,6 +71,10 @@ struct one_of {
     return std::visit([](auto const& o) { return std::vector<std::string_view>(o.slots.begin(), o.slots.end()); }, is);
   }
 
+  [[nodiscard]] constexpr float largest() const {
+    return std::visit([](auto const& o) { return o.largest(); }, is);
+  }
+
   template <class F>
   constexpr void fields(F&& f) const {
     std::visit([&](auto const& o) { o.fields(f); }, is);

@@ -26,6 +26,7 @@ struct astray {
     bool const now = this_worker == worker && static_cast<long>(c.step) > from_round;  // rounds count from 1 here
     return {now ? lr * 1.0000001f : lr};
   }
+  [[nodiscard]] constexpr float largest() const { return 0x1p126f; }  // half of it is what a step moves p by
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -155,25 +155,32 @@ struct low_rank {
     std::size_t const columns = s.columns, rows = s.elements / columns, chunks = s.chunks();
     for (int r = 0; r < R; ++r) {
       float const* const q = s.memory + static_cast<std::size_t>(r) * columns;
-      bool const fresh = !linear && is_zero(l, q, columns);
+      std::uint32_t const seen = linear ? 0 : magnitude_of(l, q, columns);
+      bool const fresh = !linear && seen == 0;
+      float const unit = seen < least_unscaled ? unit_of(seen) : 1.0f;
+      bool const scaled = !linear && !fresh && unit != 1.0f;
       for (std::size_t i = rows * j / chunks; i < rows * (j + 1) / chunks; ++i) {
         float const* const x = s.x + i * columns;
-        float const sum = fresh
-                              ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, 0, r, k)); })
-                              : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
+        float const sum =
+            fresh    ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, 0, r, k)); })
+            : scaled ? ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], product(q[k], unit)); })
+                     : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
         if (L::rank() == 0) p[static_cast<std::size_t>(r) * rows + i] = sum;
       }
     }
   }
+  /// 2⁻⁴⁰. Q = Xᵀ·P is as small as X, so that X·Q would fall below 2⁻¹²⁶ where X is below 2⁻⁶³. From here on it cannot.
+  static constexpr std::uint32_t least_unscaled = 0x2b800000u;
+  /// Bits of the largest magnitude in q, or at least of one that is not below `least_unscaled`: the first 32 tell, as a rule.
   template <lanes L>
-  DILOCO_HD static bool is_zero(L, float const* q, std::size_t columns) {
-    for (std::size_t first = 0; first < columns; first += 32) {  // the first 32 tell, as a rule
-      std::uint32_t any = 0;
+  DILOCO_HD static std::uint32_t magnitude_of(L, float const* q, std::size_t columns) {
+    std::uint32_t most = 0;
+    for (std::size_t first = 0; first < columns && most < least_unscaled; first += 32) {
       for (auto k = first + static_cast<std::size_t>(L::rank()); k < first + 32 && k < columns; k += L::width)
-        any |= magnitude_bits(q[k]);
-      if (L::max(any) != 0) return false;
+        most = larger(most, magnitude_bits(q[k]));
+      most = L::max(most);
     }
-    return true;
+    return most;
   }
   /// In (−½, ½), the same on all ranks.
   DILOCO_HD float drawn(slice_shape const& s, std::uint64_t round, int r, std::size_t k) const {

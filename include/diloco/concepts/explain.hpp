@@ -75,13 +75,16 @@ consteval bool explain_inner() {
 
 template <class O>
 consteval bool explain_outer() {
-  static_assert(wants_mean_anchor<O> || outer_optimizer<O>,
+  static_assert(wants_mean_anchor<O> || outer_steps<O>,
                 "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
                 "callable (float& p, float g, float& slot…)");
-  static_assert(!wants_mean_anchor<O> || outer_optimizer<O>,
+  static_assert(!wants_mean_anchor<O> || outer_steps<O>,
                 "diloco: outer: wants the mean anchor, and its step does not take it; it needs name, slots and "
                 "at(step_context) returning a callable (float& p, float g, float mean_anchor, float& slot…)");
-  if constexpr (outer_optimizer<O>) {
+  if constexpr (outer_steps<O>) {
+    static_assert(states_largest<O>,
+                  "diloco: outer: does not say up to which magnitude of g its state stays finite; add [[nodiscard]] "
+                  "constexpr float largest() const, and see docs/how-to/own_optimizer.md");
     static_assert(replicated<O>,
                   "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
                   "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
@@ -160,6 +163,14 @@ consteval bool explain_pairs() {
                   "take one without a common memory, such as low_rank<R>");
   }
   return true;
+}
+
+template <bool HasOtherView>
+consteval bool explain_show() {
+  static_assert(HasOtherView,
+                "diloco: show_mean, show_sample: this inner optimizer is evaluated where it is trained, so the tensors "
+                "show the model already; leave the calls out (ivon and schedule_free_adamw need them)");
+  return HasOtherView;
 }
 
 template <class E>

@@ -36,6 +36,13 @@ concept sampling_optimizer = optimizer<O> && O::samples && requires(O const& o, 
   { o.at(c).seed } -> std::convertible_to<std::uint32_t>;
 };
 
+/// Trains at another point than the one to evaluate: `evaluation_point()` gives a callable that makes the latter of p and its first
+/// slot, also on a device. `show_mean()` writes it into the caller's tensors.
+template <class O>
+concept viewed_optimizer = element_optimizer<O> && requires(O const& o, float x) {
+  { o.evaluation_point()(x, x) } -> std::same_as<float>;
+} && O::slots.size() != 0;
+
 /// A single optimizer is a group of all tensors.
 template <class O>
 inline constexpr std::size_t group_count_of = [] {

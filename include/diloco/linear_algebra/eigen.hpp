@@ -6,7 +6,6 @@
 #include <Eigen/Eigenvalues>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 static_assert(EIGEN_VERSION_AT_LEAST(3, 4, 0), "diloco: linear_algebra/eigen.hpp needs Eigen 3.4");
@@ -99,13 +98,28 @@ struct eigen_gram_kernel {
 
 using eigen_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+/// `a` with its largest magnitude brought into [1, 4) by a power of two: lengths are squared on the way to q, and no digit of q
+/// depends on the scale. Where `a` holds NaN or Inf, q becomes NaN and the result is empty: what Eigen finds there may be finite.
+inline Eigen::MatrixXf eigen_scaled(std::size_t n, float const* a, float* q) {
+  std::uint32_t most = 0;
+  for (std::size_t i = 0; i < n * n; ++i) most = larger(most, magnitude_bits(a[i]));
+  if (most >= 0x7f800000u) {
+    std::fill_n(q, n * n, std::numeric_limits<float>::quiet_NaN());
+    return {};
+  }
+  auto const side = static_cast<Eigen::Index>(n);
+  return Eigen::Map<eigen_matrix const>(a, side, side) * unit_of(most);
+}
+
 struct eigen_vectors_kernel {
   std::size_t n;
   float const* s;
   float* q;
   void operator()(solo, std::size_t) const {
+    Eigen::MatrixXf const scaled = eigen_scaled(n, s, q);
+    if (scaled.size() == 0) return;
+    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> const solver(scaled);
     auto const side = static_cast<Eigen::Index>(n);
-    Eigen::SelfAdjointEigenSolver<Eigen::MatrixXf> const solver(Eigen::Map<eigen_matrix const>(s, side, side));
     Eigen::Map<eigen_matrix>(q, side, side) = solver.eigenvectors().rowwise().reverse();
   }
 };
@@ -115,11 +129,9 @@ struct eigen_orthonormal_kernel {
   float const* a;
   float* q;
   void operator()(solo, std::size_t) const {
+    Eigen::MatrixXf const scaled = eigen_scaled(n, a, q);
+    if (scaled.size() == 0) return;
     auto const side = static_cast<Eigen::Index>(n);
-    // Lengths are squared on the way: by a power of two, which changes no digit of q, columns come near 1 first.
-    Eigen::MatrixXf scaled = Eigen::Map<eigen_matrix const>(a, side, side);
-    float const most = n == 0 ? 0.0f : scaled.cwiseAbs().maxCoeff();
-    if (most > 0.0f && most <= std::numeric_limits<float>::max()) scaled *= std::ldexp(1.0f, -std::ilogb(most));
     Eigen::HouseholderQR<Eigen::MatrixXf> const solver(scaled);
     Eigen::Map<eigen_matrix>(q, side, side) = solver.householderQ() * Eigen::MatrixXf::Identity(side, side);
   }
@@ -163,7 +175,8 @@ struct eigen {
     need_host<E>();
     where.for_each(1, detail::eigen_vectors_kernel{n, s, q});
   }
-  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some direction.
+  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some direction; NaN or Inf
+  /// makes all of q NaN.
   template <executor E>
   void orthonormalize(E const& where, std::size_t n, float const* a, float* q) const {
     need_host<E>();

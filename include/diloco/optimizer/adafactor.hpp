@@ -2,6 +2,7 @@
 #pragma once
 
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 #include <algorithm>
@@ -99,8 +100,8 @@ struct adafactor_alpha_kernel {
     float const mean = at.vector ? 1.0f : ordered_sum(l, at.rows, [&](std::size_t i) { return row[i]; }) / rows;
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return p_parts[i]; }) / size);
     if (L::rank() != 0) return;
-    numbers->row_mean = mean > eps1 ? mean : eps1;
-    numbers->alpha = product(rms > eps2 ? rms : eps2, rho);
+    numbers->row_mean = mean < eps1 ? eps1 : mean;  // NaN stays, here and below
+    numbers->alpha = product(rms < eps2 ? eps2 : rms, rho);
   }
 };
 
@@ -113,7 +114,7 @@ struct adafactor_factor_kernel {
   DILOCO_HD void operator()(L l, std::size_t) const {
     auto const size = static_cast<float>(at.rows * at.columns);
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return u_parts[i]; }) / size);
-    if (L::rank() == 0) numbers->factor = -numbers->alpha / (rms > d ? rms / d : 1.0f);
+    if (L::rank() == 0) numbers->factor = -numbers->alpha / (rms <= d ? 1.0f : rms / d);
   }
 };
 
@@ -136,7 +137,7 @@ struct adafactor_update_kernel {
       float const share = at.vector ? 1.0f : row[i_row] / numbers->row_mean;
       auto const u = [&](std::size_t i) {
         float const moment = product(share, v[i]);
-        return product(from[i], scale) / std::sqrt(moment > least ? moment : least);
+        return product(from[i], scale) / std::sqrt(moment < least ? least : moment);
       };
       if (measure) {
         sum += ordered_sum(l, n, [&](std::size_t i) {
@@ -169,7 +170,8 @@ struct adafactor_scratch {
 /// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory: second moments of a matrix as an outer product of row and
 /// column means, rates relative to RMS(θ), updates clipped to RMS d. A tensor of more than two extents is its first × the
 /// rest (PyTorch factors the last two); a matrix with one row or one column is a vector. State: rows + columns floats for a
-/// matrix, one per element for a vector. Three sweeps, 24 B/param. Inner only: t^beta2_decay is the C library's, so it is not
+/// matrix, one per element for a vector. The step does not depend on the scale of the gradients between the published guards and
+/// 2⁴⁶: a mean square above eps1 for a matrix, above eps1² for a vector. Three sweeps, 24 B/param. Inner only: t^beta2_decay is the C library's, so it is not
 /// replicated; with the same value of it, bits are the same on every executor.
 struct adafactor {
   float lr = 1e-2f;
@@ -218,6 +220,9 @@ struct adafactor {
     update.measure = false;
     where.for_each(at.tiles(), update);
   }
+
+  /// 2⁴⁶: sums of 2³⁴ squares are floats.
+  [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -51,6 +52,11 @@ struct adam {
   [[nodiscard]] step at(step_context c) const {
     double const rate = static_cast<double>(lr) * static_cast<double>(c.lr_scale);
     return {weight_decay, detail::adam_moments_at(*this, rate, c.step)};
+  }
+
+  /// With a decay inside the square, for anchors that are no larger.
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_over(eps, lr) / (1.0 + static_cast<double>(weight_decay)));
   }
 
   template <class F>

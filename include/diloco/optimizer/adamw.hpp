@@ -4,6 +4,7 @@
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/optimizer/adam.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -28,6 +29,8 @@ struct adamw {
     return {static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0)),
             detail::adam_moments_at(*this, rate, c.step)};
   }
+
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(eps, lr)); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/core/dynamic_map.hpp>
 #include <diloco/optimizer/adamw.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
@@ -40,6 +41,16 @@ struct coded_column {
   static constexpr std::uint32_t smallest = 1u << 23;  // 2⁻¹²⁶, whose reciprocal is finite
 };
 
+/// What v is at least, as a share of m², once n steps were taken: with r = β₁²/β₂ the inequality of Cauchy and Schwarz says
+/// m² ≤ v·(1 − β₁)²/(1 − β₂)·(1 + r + … + rⁿ⁻¹). 0 before the first step, when both are 0. The sum counts as 1024 at most: it grows
+/// without end only where β₂ ≤ β₁², and then AdamW's own steps do.
+inline float least_square_of_mean(float beta1, float beta2, std::uint64_t n) {
+  if (n == 0 || beta2 == 0.0f) return 0.0f;
+  double const b1 = static_cast<double>(beta1), b2 = static_cast<double>(beta2), r = b1 * b1 / b2;
+  double const terms = r == 1.0 ? static_cast<double>(n) : std::fma(-integer_power(r, n), 1.0, 1.0) / (1.0 - r);
+  return static_cast<float>((1.0 - b2) / ((1.0 - b1) * (1.0 - b1) * (terms < 1024.0 ? terms : 1024.0)));
+}
+
 /// One sweep over a tensor in blocks of 256: moments decoded, AdamW's step, moments encoded.
 struct adamw8bit_kernel {
   static constexpr int block = coded_column<dynamic_map<true>>::block;
@@ -49,6 +60,7 @@ struct adamw8bit_kernel {
   coded_column<dynamic_map<true>> m;
   coded_column<dynamic_map<false>> v;
   std::size_t elements;
+  float least;  ///< v ≥ least·m² before the step
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t tile) const {
@@ -78,8 +90,11 @@ struct adamw8bit_kernel {
   template <lanes L>
   DILOCO_HD void update(int n, float scale, float* DILOCO_RESTRICT to, float const* DILOCO_RESTRICT from,
                         fragment<L, block>& moment, fragment<L, block>& square) const {
-    for_first<L, lane_elements<L, block>>(
-        n, [&](int i) { step(to[i], product(scale, from[i]), moment.v[i], square.v[i]); });
+    for_first<L, lane_elements<L, block>>(n, [&](int i) {
+      float const m_i = moment.v[i], bound = product(product(least, m_i), m_i), v_i = square.v[i];
+      square.v[i] = v_i < bound ? bound : v_i;
+      step(to[i], product(scale, from[i]), moment.v[i], square.v[i]);
+    });
   }
 };
 
@@ -112,10 +127,10 @@ struct adamw_whole_kernel {
 ///
 /// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above 5 to 36 times it
 /// (that is half a code in the uppermost decade, more below), and falls only as its block's largest, V, falls. A v below
-/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Until then each step
-/// divides by what its own gradient makes of v: 1/√(1 − beta2) = 32·lr where that stays, and where it is suddenly 0 by eps
-/// alone, at most 1.3e-2·lr·√V / eps. Blocks that mix gradients more than 80 apart want eps near 1e-2·√V. A NaN or Inf
-/// that is let in (DILOCO_CHECKS) makes its block NaN in the next step.
+/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Beyond bitsandbytes,
+/// v counts as no less than the kept m allows: no float32 history has a smaller one. So no step is longer than AdamW's longest,
+/// lr·(1 − beta1)/√((1 − beta2)·(1 − beta1²/beta2)), 7.3·lr with the defaults. Blocks that mix gradients more than 80 apart
+/// want eps near 1e-2·√V. A NaN or Inf that is let in (DILOCO_CHECKS) makes its block NaN in the next step.
 template <std::size_t LeastElements = 4096>
 struct adamw8bit {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
@@ -150,9 +165,12 @@ struct adamw8bit {
                                               t.grad_scale,
                                               {codes, scales},
                                               {codes + bytes, scales + detail::whole_lines(blocks(n))},
-                                              n});
+                                              n,
+                                              detail::least_square_of_mean(beta1, beta2, t.context.step - 1)});
     }
   }
+
+  [[nodiscard]] constexpr float largest() const { return in_float32().largest(); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -28,6 +29,12 @@ struct bmuf {
   [[nodiscard]] constexpr step at(step_context c) const {
     float const zeta = block_lr * c.lr_scale;
     return {zeta, momentum, nesterov ? momentum : 1.0f, nesterov ? zeta : 0.0f};
+  }
+
+  /// D is a displacement, at most half the largest float.
+  [[nodiscard]] constexpr float largest() const {
+    double const room = detail::largest_to_sum(momentum, 1.0f) * detail::but_roundings;
+    return detail::float_within(block_lr > 0.0f ? room / static_cast<double>(block_lr) : unbounded);
   }
 
   template <class F>

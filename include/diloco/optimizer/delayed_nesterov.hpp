@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -39,6 +40,12 @@ struct delayed_nesterov {
     bool const releases = c.step % static_cast<std::uint64_t>(period) == 0;
     float const pulled = releases ? fma(-activation, static_cast<float>(period - 1), 1.0f) : activation;
     return {lr * c.lr_scale, momentum, pulled * momentum, 1.0f / static_cast<float>(period), releases};
+  }
+
+  /// The buffer adds up N contributions, each rounded; m is at most largest()/(1−β).
+  [[nodiscard]] constexpr float largest() const {
+    double const n = static_cast<double>(period), summed = unbounded / n, kept = detail::largest_to_sum(momentum, lr);
+    return detail::float_within((summed < kept ? summed : kept) * detail::but_roundings / (1.0 + n * 0x1p-23));
   }
 
   template <class F>

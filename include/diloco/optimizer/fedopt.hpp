@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -39,6 +40,9 @@ struct fedadam {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
 
+  /// v is at most Δ².
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(tau, lr)); }
+
   template <class F>
   constexpr void fields(F&& f) const {
     f("lr", lr, non_negative);
@@ -68,6 +72,9 @@ struct fedyogi {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
 
+  /// v is at most 2·Δ².
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(tau, lr)); }
+
   template <class F>
   constexpr void fields(F&& f) const {
     f("lr", lr, non_negative);
@@ -93,6 +100,12 @@ struct fedadagrad {
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}}; }
+
+  /// 2⁵¹: a sum of squares in float32 stands still at 2²⁵ of the largest of them, here 2¹²⁷, after any number of rounds.
+  [[nodiscard]] constexpr float largest() const {
+    double const most = detail::largest_over(tau, lr);
+    return detail::float_within(most < 0x1p51 ? most : 0x1p51);
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -24,6 +25,9 @@ struct heavy_ball {
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
+
+  /// m is at most largest()/(1−μ).
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_to_sum(momentum, lr)); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/groups.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -68,6 +69,12 @@ struct ivon {
 
   /// What the slot leaves out of the precision h + d: precision_weighted must add the same.
   [[nodiscard]] constexpr float prior() const { return h0 + weight_decay; }
+
+  /// h + d grows to about g²·ess·z², with a normal z below 8, and its square must be a float.
+  [[nodiscard]] float largest() const {
+    double const by_ess = 0x1p26 / std::sqrt(static_cast<double>(ess));
+    return prior() <= 0x1p60f ? detail::float_within(by_ess < 0x1p63 ? by_ess : 0x1p63) : 0.0f;
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

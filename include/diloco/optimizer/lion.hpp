@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -27,6 +28,8 @@ struct lion {
     float const rate = lr * c.lr_scale;
     return {rate, fma(-rate, weight_decay, 1.0f), beta1, beta2};
   }
+
+  [[nodiscard]] constexpr float largest() const { return detail::largest_of_mean(lr); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -20,6 +21,8 @@ struct lookahead {
     DILOCO_HD void operator()(float& p, float g) const { p = fma(-alpha, g, p); }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {alpha * c.lr_scale}; }
+
+  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_move(alpha)); }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/linear_algebra.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
@@ -36,10 +37,18 @@ constexpr cubic muon_polynomial(muon_coefficients which, int i) {
   return which == muon_coefficients::dion ? dion[i] : cubic{3.4445f, -4.7750f, 2.0315f};
 }
 
-/// m and what is to be made orthogonal, X, with Σ X² of each tile.
+/// Of one tile of X or of all: its largest magnitude, and Σ (X·unit_of(largest))². The unit keeps squares in range at any scale
+/// of the gradients, and as a power of two it changes no bit of the sum.
+struct muon_norm {
+  std::uint32_t largest;
+  float sum;
+};
+
+/// m and what is to be made orthogonal, X, with the norm of each tile.
 struct muon_momentum_kernel {
   float const *g, *grad_scale;
-  float *m, *x, *parts;
+  float *m, *x;
+  muon_norm* parts;  // (tiles)
   std::size_t elements;
   float momentum;
   bool nesterov, lerp;
@@ -51,30 +60,56 @@ struct muon_momentum_kernel {
     float* DILOCO_RESTRICT const mean = m + r.begin;
     float* DILOCO_RESTRICT const to = x + r.begin;
     float const scale = *grad_scale;
+    std::uint32_t most = 0;
     for_lanes(l, r.count, [&](std::size_t i) {
       float const grad = product(from[i], scale), next = average(mean[i], grad);
       mean[i] = next;
       to[i] = nesterov ? average(next, grad) : next;
+      most = larger(most, magnitude_bits(to[i]));
     });
-    float const sum = ordered_sum(l, r.count, [&](std::size_t i) { return product(to[i], to[i]); });
-    if (L::rank() == 0) parts[tile] = sum;
+    most = L::max(most);
+    float const unit = unit_of(most);
+    float const sum = ordered_sum(l, r.count, [&](std::size_t i) {
+      float const x_i = product(to[i], unit);
+      return product(x_i, x_i);
+    });
+    if (L::rank() == 0) parts[tile] = {most, sum};
   }
   [[nodiscard]] DILOCO_HD float average(float mean, float grad) const {
     return lerp ? fma(1.0f - momentum, grad - mean, mean) : fma(momentum, mean, grad);
   }
 };
 
-/// X ← X / max(‖X‖, 10⁻⁷)
+/// The norm of all tiles. One index.
+struct muon_norm_kernel {
+  muon_norm const* parts;
+  std::size_t n;
+  muon_norm* all;
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t) const {
+    std::uint32_t most = 0;
+    for_lanes(l, n, [&](std::size_t i) { most = larger(most, parts[i].largest); });
+    most = L::max(most);
+    float const unit = unit_of(most);
+    float const sum = ordered_sum(l, n, [&](std::size_t i) {
+      float const to_unit = unit / unit_of(parts[i].largest);
+      return product(product(parts[i].sum, to_unit), to_unit);
+    });
+    if (L::rank() == 0) *all = {most, sum};
+  }
+};
+
+/// X ← X / ‖X‖; X = 0 stays. The published guard, max(‖X‖, 10⁻⁷), would shrink the step under small gradients.
 struct muon_normalize_kernel {
   float* x;
-  float const* sum_of_squares;
+  muon_norm const* norm;
   std::size_t elements;
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t tile) const {
     tile_range const r(tile, elements);
     float* DILOCO_RESTRICT const to = x + r.begin;
-    float const norm = std::sqrt(*sum_of_squares), divisor = norm > 1e-7f ? norm : 1e-7f;
-    for_lanes(l, r.count, [&](std::size_t i) { to[i] = to[i] / divisor; });
+    float const unit = unit_of(norm->largest), divisor = norm->largest == 0 ? 1.0f : std::sqrt(norm->sum);
+    for_lanes(l, r.count, [&](std::size_t i) { to[i] = product(to[i], unit) / divisor; });
   }
 };
 
@@ -101,7 +136,7 @@ struct muon_scratch {
     a = 2 * other;
     b = a + square;
     parts = b + square;
-    sum = parts + whole_lines(tensor_tiles(rows * columns));
+    sum = parts + whole_lines(tensor_tiles(rows * columns) * sizeof(muon_norm) / sizeof(float));
     size = sum + 16;
   }
 };
@@ -110,7 +145,7 @@ struct muon_scratch {
 
 /// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the momentum or what
 /// Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices: embeddings, heads and vectors
-/// want another optimizer. A tensor of more than two extents is its first × the rest. Inner only: the products come from
+/// want another optimizer. The step does not depend on the scale of the gradients, from 2⁻¹²⁰ to 2¹²⁰. A tensor of more than two extents is its first × the rest. Inner only: the products come from
 /// `Algebra`, whose bits depend on the machine, so it is not replicated. X is float32, not the bfloat16 of the published
 /// code, which is there for tensor cores and moves X by 1e-2: each step's bits differ, its range of singular values not.
 /// Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` takes one half of a product; beside them two sweeps,
@@ -143,12 +178,19 @@ struct muon {
   void step(E const& where, tensor_step<1> const& t) const {
     detail::muon_scratch const at(t.rows, t.columns);
     std::size_t const elements = t.rows * t.columns, tiles = detail::tensor_tiles(elements);
-    float *const x = t.scratch + at.x, *const parts = t.scratch + at.parts, *const sum = t.scratch + at.sum;
+    float* const x = t.scratch + at.x;
+    auto* const parts = reinterpret_cast<detail::muon_norm*>(t.scratch + at.parts);
+    auto* const norm = reinterpret_cast<detail::muon_norm*>(t.scratch + at.sum);
     where.for_each(tiles, detail::muon_momentum_kernel{t.g, t.grad_scale, t.slots[0], x, parts, elements, momentum,
                                                        nesterov, average == muon_average::lerp});
-    where.for_each(1, detail::sum_kernel{parts, tiles, sum});
-    where.for_each(tiles, detail::muon_normalize_kernel{x, sum, elements});
+    where.for_each(1, detail::muon_norm_kernel{parts, tiles, norm});
+    where.for_each(tiles, detail::muon_normalize_kernel{x, norm, elements});
     orthogonalize(where, t, at);
+  }
+
+  /// Of the momentum; X is scaled before it is squared.
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(average == muon_average::lerp ? unbounded / 2 : detail::largest_to_sum(momentum, 0.0f));
   }
 
   template <class F>

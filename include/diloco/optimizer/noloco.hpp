@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -28,6 +29,13 @@ struct noloco {
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum, consensus}; }
+
+  /// For anchors that are no larger: a pair may differ by twice that.
+  [[nodiscard]] constexpr float largest() const {
+    double const taken = 2 * static_cast<double>(consensus) + static_cast<double>(lr);
+    double const room = detail::largest_to_sum(momentum, 1.0f) * detail::but_roundings;
+    return detail::float_within(taken > 0 ? room / taken : unbounded / 2);
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -4,6 +4,7 @@
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/optimizer/adam.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -105,6 +106,13 @@ struct schedule_free_adamw {
     DILOCO_HD float operator()(float y, float d) const { return fma(-ratio, d, y); }
   };
   [[nodiscard]] constexpr evaluation evaluation_point() const { return {(1.0f - beta1) / beta1}; }
+
+  /// n is at most 2¹³, or 2⁻⁶²/eps where v has vanished, and d adds up 2³⁴ of them; with a decay for anchors that are no larger.
+  [[nodiscard]] constexpr float largest() const {
+    double const n = 0x1p13 + 0x1p-62 / static_cast<double>(eps) + 0x1p63 * static_cast<double>(weight_decay);
+    bool const fits = static_cast<double>(lr) * n * 0x1p34 <= detail::half_of_floats;
+    return fits ? detail::largest_to_square : 0.0f;
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

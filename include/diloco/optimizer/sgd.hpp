@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -21,6 +22,10 @@ struct plain_sgd {
     DILOCO_HD void operator()(float& p, float g) const { p = fma(-lr, fma(weight_decay, p, g), p); }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, weight_decay}; }
+
+  [[nodiscard]] constexpr float largest() const {
+    return detail::largest_beside_decay(detail::largest_move(lr), weight_decay);
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -56,6 +61,15 @@ struct sgd {
             weight_decay,
             nesterov ? momentum : 1.0f,
             nesterov ? 1.0f : 0.0f};
+  }
+
+  /// m is at most (1−dampening)·|g + wd·p|/(1−μ), and the first one |g + wd·p|.
+  [[nodiscard]] constexpr float largest() const {
+    double const gain = 1.0 - static_cast<double>(dampening), most = detail::largest_move(lr);
+    double const summed = detail::largest_to_sum(momentum, lr);
+    if (gain == 1.0) return detail::largest_beside_decay(summed, weight_decay);
+    double const damped = gain > 0 ? summed / gain : unbounded;
+    return detail::largest_beside_decay((damped < most ? damped : most) * detail::but_roundings, weight_decay);
   }
 
   template <class F>

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -20,6 +21,10 @@ struct sign_sgd {
     DILOCO_HD void operator()(float& p, float g) const { p = fma(-lr, sign_of(g), p); }
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale}; }
+
+  [[nodiscard]] constexpr float largest() const {
+    return static_cast<double>(lr) <= detail::half_of_floats ? static_cast<float>(unbounded) : 0.0f;
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -47,6 +52,8 @@ struct signum {
     float const rate = lr * c.lr_scale;
     return {rate, fma(-rate, weight_decay, 1.0f), beta};
   }
+
+  [[nodiscard]] constexpr float largest() const { return detail::largest_of_mean(lr); }
 
   template <class F>
   constexpr void fields(F&& f) const {

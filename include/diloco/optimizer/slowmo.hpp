@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -29,6 +30,12 @@ struct slowmo {
   [[nodiscard]] constexpr step at(step_context c) const {
     float const gamma = inner_lr * c.lr_scale;
     return {lr * gamma, momentum, gamma > 0.0f ? 1.0f / gamma : 0.0f};
+  }
+
+  /// u is at most largest()/(γ·(1−β)).
+  [[nodiscard]] constexpr float largest() const {
+    double const gamma = static_cast<double>(inner_lr);
+    return detail::float_within(detail::largest_to_sum(momentum, lr * inner_lr) * gamma * detail::but_roundings);
   }
 
   template <class F>

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/linear_algebra.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
 namespace diloco {
@@ -161,7 +162,8 @@ struct soap_layout {
 /// step, decay, and only then take this gradient into the means; every `frequency` steps one power iteration and a QR turn
 /// the bases on, m with them, v only sorted. Sides beyond 10,000 are left as they are, and a vector has no basis. A tensor of
 /// more than two extents is its first × the rest. Inner only: its algebra's bits depend on the machine, so it is not
-/// replicated. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where
+/// replicated. The bases do not depend on the scale of the gradients; the step does where √v nears eps, as published, and squares
+/// must be floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where
 /// `gram` takes one half of a product; a refresh 2·r·c·(r + c) more and some 4·(r³ + c³), with `eigen` most of these in one
 /// thread; the eigenvectors of the first step 9·(r³ + c³).
 template <class Algebra>
@@ -202,6 +204,9 @@ struct soap {
     on.average(g, 1.0f - beta2, beta2);
     if (updates % frequency == 0) refresh(on);
   }
+
+  /// 2⁴⁶: a turned element is as long as the whole gradient, and squares of 2³⁴ elements are floats.
+  [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -255,6 +260,10 @@ struct soap {
   template <class E>
   void start(stepped<E> const& on, float const* g) const {
     on.average(g, 1.0f - beta2, 0.0f);
+    if (!on.at.left.turned() && !on.at.right.turned()) {  // no mean hears a NaN, so m does: it becomes 0·g
+      std::size_t const n = on.t.rows * on.t.columns;
+      on.where.for_each(detail::tensor_tiles(n), detail::soap_apply_kernel{g, on.t.slots[0], n, 0.0f, 0.0f});
+    }
     detail::soap_side const sides[] = {on.at.left, on.at.right};  // nvcc 13.0 loses itself in a loop over a braced list
     for (detail::soap_side const& side : sides) {
       if (side.turned()) algebra.eigenvectors(on.where, side.extent, on.s(side), on.q(side));

@@ -13,30 +13,40 @@ inline namespace DILOCO_NAMESPACE {
 
 /// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the loss by `scale`, give
 /// the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell `update` whether it was skipped. Each worker's
-/// scale is its own affair: gradients are unscaled before anything else sees them.
+/// scale is its own affair: gradients are unscaled before anything else sees them. Skipping has an end: a scale that would fall
+/// below `least` is an error, as in fairseq (1e-4) and DeepSpeed (1), for then it is not the scale that makes gradients overflow.
 struct loss_scale {
   float scale = 65536.0f;
   float growth = 2.0f, backoff = 0.5f;
   long growth_interval = 2000;  ///< steps in a row that were not skipped, after which the scale grows
   long steps_since = 0;         ///< since it changed last
+  float least = 0x1p-14f;       ///< `update` fails rather than go below it; the default is 30 halvings from the start
 
   static constexpr std::string_view name = "loss_scale";
   [[nodiscard]] constexpr float grad_scale() const { return 1.0f / scale; }
   /// The scale stays a normal number whose inverse is one, so that powers of two unscale exactly.
-  /// Errors: a number outside its range, on which a scale would grow when it must shrink, or never move.
-  void update(bool skipped) {
+  /// Errors, which change nothing: a number outside its range, on which a scale would grow when it must shrink, or never move;
+  /// a step that was skipped where the scale cannot shrink.
+  [[nodiscard]] result<> try_update(bool skipped) {
     if (std::string complaint = field_complaint("rate", *this); !complaint.empty())
-      raise({cause::bad_setting, 0, 0, std::move(complaint)});
-    if (skipped || ++steps_since == growth_interval) {
-      float const next = scale * (skipped ? backoff : growth);
-      if (next >= 0x1p-120f && next <= 0x1p120f) scale = next;
-      steps_since = 0;
+      return error{cause::bad_setting, 0, 0, std::move(complaint)};
+    float const next = skipped ? scale * backoff : steps_since + 1 >= growth_interval ? scale * growth : scale;
+    if (skipped && next < least) {
+      return error{cause::not_finite, 0, 0,
+                   say({"diloco: rate loss_scale: gradients are not finite at a scale of ", scale,
+                        ", and the next one is below least = ", least,
+                        "; look for what makes them so, such as a learning rate that is too high, or lower least"})};
     }
+    steps_since = skipped || steps_since + 1 >= growth_interval ? 0 : steps_since + 1;
+    if (next <= 0x1p120f) scale = next;
+    return {};
   }
+  void update(bool skipped) { try_update(skipped).value(); }
 
   template <class F>
   constexpr void fields(F&& f) const {
-    f("scale", scale, range{0x1p-120, 0x1p120});
+    f("least", least, range{0x1p-120, 0x1p120});
+    f("scale", scale, range{static_cast<double>(least), 0x1p120});
     f("growth", growth, range{1, 0x1p20});
     f("backoff", backoff, range{0, 1, true});
     f("growth_interval", growth_interval, range{1, unbounded});

@@ -85,6 +85,37 @@ struct show_kernel {
   }
 };
 
+/// θ ← view(θ, slot), and θ as it was into `kept`; or θ ← `kept`. 16 or 8 B/param.
+template <class View>
+struct view_kernel {
+  static constexpr int block = 256;
+
+  View view;
+  bool shows;
+  tile const* tiles;
+  float* const* theta;  // (rows)
+  float const* slot;    // padded columns, as `kept`
+  float* kept;
+  shown_rows shown;
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    tile const t = tiles[index];
+    for_each_block<block>(t, [&](int offset, auto count) {
+      int const first = offset + first_element<L, block>(l);
+      float* DILOCO_RESTRICT const p = theta[t.row] + t.begin + first;
+      float* DILOCO_RESTRICT const y = kept + t.column + first;
+      float const* DILOCO_RESTRICT const s = slot + t.column + first;
+      for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
+        float const before = p[i];
+        p[i] = shows ? view(before, s[i]) : y[i];
+        y[i] = shows ? before : y[i];
+      });
+      shown.template write<block>(l, t, offset, count, p);
+    });
+  }
+};
+
 /// A gradient of bfloat16 in float32.
 struct widen_kernel {
   static constexpr std::size_t share = 4096;

@@ -98,7 +98,7 @@ struct sum_partials_kernel {
 };
 
 /// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip / (norm + 1e-6)).
-/// One index.
+/// A norm that is NaN makes the factor NaN. One index.
 struct clip_factor_kernel {
   double const* partial;  // (groups of tiles)
   std::size_t groups;
@@ -111,7 +111,7 @@ struct clip_factor_kernel {
     if (L::rank() != 0) return;
     double const scale = static_cast<double>(grad_scale), length = std::sqrt(sum);
     double const share = static_cast<double>(clip_norm) / std::fma(scale, length, 1e-6);
-    *out = {static_cast<float>(scale * (share < 1.0 ? share : 1.0)), static_cast<float>(scale * length)};
+    *out = {static_cast<float>(scale * (share >= 1.0 ? 1.0 : share)), static_cast<float>(scale * length)};
   }
 };
 

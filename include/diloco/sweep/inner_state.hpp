@@ -67,6 +67,11 @@ class inner_state {
     return (sampling_optimizer<group_optimizer_of<Inner, Index>> || ...);
   }
   (std::make_index_sequence<group_count>{});
+  /// Groups that are evaluated elsewhere than where they are trained.
+  static constexpr bool has_views = []<std::size_t... I>(std::index_sequence<I...>) {
+    return (viewed_optimizer<group_optimizer_of<Inner, I>> || ...);
+  }
+  (std::make_index_sequence<group_count>{});
   /// State beside the slots.
   static constexpr bool has_memory = []<std::size_t... Index>(std::index_sequence<Index...>) {
     return (keeps_memory<group_optimizer_of<Inner, Index>> || ...);
@@ -130,6 +135,35 @@ class inner_state {
         sample(where, o, groups_[group], index, tiles, count, in, true);
       }
     });
+  }
+
+  /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs.
+  template <executor E>
+  void allocate_views(E const& where, table& columns, Inner const& inner) {
+    for_each_group(inner, [&](auto const& o, auto index) {
+      if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
+        held& h = groups_[index];
+        if (h.kept == nullptr) h.kept = columns.add(where, say({"inner.", std::size_t{index}, ".kept"}), h.elements);
+      }
+    });
+  }
+  /// Makes the tensors of those groups show the point to evaluate, or brings θ back bit by bit.
+  template <executor E>
+  void show_view(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+                 shown_rows const& shown, bool shows) const {
+    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+      if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
+        held const& h = groups_[group];
+        auto const view = o.evaluation_point();
+        where.for_each(count, view_kernel<std::remove_const_t<decltype(view)>>{view, shows, tiles, index.theta(),
+                                                                               h.slots[0], h.kept, shown});
+      }
+    });
+  }
+  /// θ of a row that a view was written over; empty for others.
+  [[nodiscard]] std::span<float const> kept(layout::row const& r) const {
+    float const* const from = groups_[r.group].kept;
+    return {from == nullptr ? nullptr : from + r.group_column, from == nullptr || r.frozen ? 0 : r.size};
   }
 
   /// Shows new samples, or θ itself, in the tensors of the groups that step by samples.
@@ -237,6 +271,7 @@ class inner_state {
     std::size_t elements = 0, memory_elements = 0;
     float* slots[max_slots] = {};
     float* memory = nullptr;
+    float* kept = nullptr;
     std::string_view names[max_slots] = {};
   };
 
@@ -316,7 +351,7 @@ class inner_state {
 template <external_optimizer Inner>
 class inner_state<Inner> {
  public:
-  static constexpr bool has_tensor_steps = false, has_samples = false, has_memory = false;
+  static constexpr bool has_tensor_steps = false, has_samples = false, has_memory = false, has_views = false;
   static constexpr std::size_t planes = 0;
   void list(layout const&, float**, std::size_t) const {}
   void list(layout const&, std::string_view, float**, std::size_t) const {}

@@ -29,18 +29,6 @@ DILOCO_HD inline void for_lanes(L, std::size_t n, F&& f) {
   for (auto i = static_cast<std::size_t>(L::rank()); i < n; i += static_cast<std::size_t>(L::width)) f(i);
 }
 
-/// *sum ← Σ parts, in one order on every executor. One tile.
-struct sum_kernel {
-  float const* parts;
-  std::size_t n;
-  float* sum;
-  template <lanes L>
-  DILOCO_HD void operator()(L l, std::size_t) const {
-    float const all = ordered_sum(l, n, [&](std::size_t i) { return parts[i]; });
-    if (L::rank() == 0) *sum = all;
-  }
-};
-
 }  // namespace detail
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
