@@ -13,9 +13,7 @@ inline namespace DILOCO_NAMESPACE {
 DILOCO_ENGINE
 magnitude_limits DILOCO_CLASS::limits() const {
   magnitude_limits m;
-  float outer = static_cast<float>(unbounded);
-  if constexpr (requires { recipe_.outer.largest(); }) outer = recipe_.outer.largest();
-  outer *= keeps_common<Feedback> ? 0.25f : 0.5f;
+  float outer = recipe_.outer.largest() * (keeps_common<Feedback> ? 0.25f : 0.5f);
   if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
   m.sent = Compressor::largest < outer ? Compressor::largest : outer;
   m.estimate = keeps_common<Feedback> ? m.sent : static_cast<float>(unbounded);

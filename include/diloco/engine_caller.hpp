@@ -24,6 +24,7 @@ void DILOCO_CLASS::adopt_shown(bool samples) {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::try_adopt() {
   if (auto fine = usable({}); !fine) return fine;
+  if (auto fine = shows_training_point("adopt"); !fine) return fine;
   if (in_flight_) return fail(cause::wrong_state, say({"adopt: round ", rounds_, " is under way; land it first"}));
   return guard("adopt", [&]() -> result<> {
     adopt_shown(true);
@@ -50,6 +51,7 @@ DILOCO_ENGINE
 template <class Parameters>
 result<> DILOCO_CLASS::try_rebind(Parameters const& parameters) {
   if (auto fine = usable({}); !fine) return fine;
+  if (auto fine = shows_training_point("rebind"); !fine) return fine;
   return guard("rebind", [&]() -> result<> {
     recipe_.executor.wait();  // what was enqueued still reads the old addresses
     if (auto complaint = layout_.rebind(parameters); !complaint.empty())

@@ -142,7 +142,7 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   char const* const what = "step: the gradient of";
-  if (!clips()) return checks ? find_non_finite(gradient_table(), what, o.grad_scale) : result<>{};
+  if (!clips()) return checks ? find_too_large(what, o.grad_scale) : result<>{};
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.not_finite() = frame::no_row;
@@ -167,10 +167,27 @@ float DILOCO_CLASS::gradient_norm() const {
   }
 }
 
+/// A gradient whose square overflows makes a second moment Inf, and the element stands still for ever.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
+  float most = static_cast<float>(unbounded);
+  for_each_group(recipe_.inner, [&](auto const& inner, auto) {
+    if constexpr (states_largest<std::remove_cvref_t<decltype(inner)>>)
+      most = inner.largest() < most ? inner.largest() : most;
+  });
+  auto fine = find_non_finite(gradient_table(), what, scale, most);
+  if (fine) return fine;
+  std::uint32_t const row = *index_.not_finite();
+  if (auto finite = find_non_finite(gradient_table(), what, scale); !finite) return finite;
+  return fail(cause::not_finite,
+              say({what, " '", layout_.rows()[row].name, "' holds a magnitude beyond ", most, ", the largest that ",
+                   Inner::name, " takes without an infinite state; clip the gradients or lower grad_scale"}));
+}
+
 DILOCO_ENGINE
 template <class Rows>
-result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale) {
-  float const largest = static_cast<float>(unbounded) / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
+result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale, float most) {
+  float const largest = most / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
   *index_.not_finite() = frame::no_row;
   recipe_.executor.for_each(index_.tile_count(),
                             find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.not_finite()});
