@@ -1,215 +1,163 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/transport.hpp>
-#include <diloco/core/text.hpp>
-#include <diloco/transport/detail/slotted_arrival.hpp>
+#include <diloco/transport/detail/mpi_setup.hpp>
 
-#if !defined(OMPI_SKIP_MPICXX)
-#define OMPI_SKIP_MPICXX 1  // Open MPI's removed C++ bindings would have to be linked
-#endif
-#include <mpi.h>
-
-#include <array>
-#include <limits>
-#include <memory>
-#include <string>
+#include <concepts>
+#include <cstring>
 #include <thread>
-#include <vector>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nonblocking MPI collectives, and messages between pairs, under a deadline. The caller initializes and finalizes MPI; the
-/// communicator is duplicated, so nothing of ours meets the caller's messages. MPI cannot take a collective back, and we take
-/// no message back: after a missed deadline the wires stay with MPI for good and the trainer says that it cannot go on. Peers
-/// that had this rank's part by then may have committed the round: the run is over on this rank, and the others' next round
-/// finds it missing.
+/// Nonblocking MPI messages from each rank to each other one, under a deadline. There is one message a peer and exchange, so
+/// this rank knows whose has not come. Its tag names the exchange, so a peer in another one is named when its message comes.
+/// The caller initializes and finalizes MPI; the communicator is duplicated, so nothing of ours meets the caller's messages.
+/// We take no message back: after a missed deadline the buffers stay with MPI and the trainer says that it cannot go on.
+/// Peers that had this rank's part by then may have committed the round; their next round finds this rank missing.
 class mpi {
+  using communicator = detail::mpi_communicator;
+  using operation = detail::mpi_operation;
+  static constexpr int everybody = detail::with_everybody;
+
  public:
   static constexpr std::string_view name = "mpi";
   static constexpr bool receives_in_place = false;
+  /// An expected size that is not stated: a world of one is then checked against what the launcher promised.
+  static constexpr int as_launched = -1;
 
-  /// Collective over `world`. Errors: MPI not initialized, or finalized already.
-  explicit mpi(MPI_Comm world) {
-    int on = 0, off = 0;
-    MPI_Initialized(&on);
-    MPI_Finalized(&off);
-    if (on == 0 || off != 0) {
-      raise({cause::wrong_state, 0, 0,
-             "diloco: mpi: MPI is not initialized; call MPI_Init_thread before making the transport"});
-    }
-    MPI_Comm mine = MPI_COMM_NULL;
-    if (int const code = MPI_Comm_dup(world, &mine); code != MPI_SUCCESS) raise(failure(code, "MPI_Comm_dup", {}, 0));
-    MPI_Comm_set_errhandler(mine, MPI_ERRORS_RETURN);
-    state_ = std::make_shared<communicator>(mine);
+  /// Collective over `world`; waits for all its ranks up to `deadline_seconds`. `expected_size`: of `world`, and a launcher's
+  /// promise then does not count; 1 asks for a world of one, as MPI_COMM_SELF does. Errors: MPI not initialized or finalized
+  /// already, no intra-communicator, another size than expected, a rank that does not come in time.
+  explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
+      : mpi(make(world, expected_size, deadline_seconds).value()) {}
+  /// The second argument is a number of ranks: mpi(world, mpi::as_launched, seconds) states a deadline alone.
+  mpi(MPI_Comm, std::floating_point auto) = delete;
+
+  /// Likewise, with the error returned.
+  [[nodiscard]] static result<mpi> make(MPI_Comm world, int expected_size = as_launched,
+                                        double deadline_seconds = 300) {
+    if (auto good = detail::check_mpi_world(world, expected_size, deadline_seconds); !good) return good.error();
+    auto mine = detail::mpi_duplicate(world, deadline_seconds);
+    if (!mine) return std::move(mine).error();
+    return mpi(std::make_shared<communicator>(*mine));
   }
 
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
- private:
-  struct communicator {
-    explicit communicator(MPI_Comm c) : handle(c) {
-      MPI_Comm_rank(c, &rank);
-      MPI_Comm_size(c, &size);
-      for (int r = 0; r < size; ++r) {
-        roster.push_back(r);
-        pairs.push_back({rank < r ? rank : r, rank < r ? r : rank});
-      }
-    }
-    communicator(communicator const&) = delete;
-    communicator& operator=(communicator const&) = delete;
-    ~communicator() {
-      int off = 0;
-      MPI_Finalized(&off);
-      // Freeing is collective; with a request that never completed it would hang, so such a communicator is left behind.
-      if (off == 0 && !abandoned) MPI_Comm_free(&handle);
-    }
-    MPI_Comm handle;
-    int rank = 0, size = 0;
-    bool abandoned = false;
-    std::vector<int> roster;
-    std::vector<std::array<int, 2>> pairs;  // this rank's with each
-
-    [[nodiscard]] std::span<int const> roster_with(int partner) const {
-      if (partner == everybody) return roster;
-      return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
-    }
-  };
-  static constexpr int everybody = detail::with_everybody;
-
- public:
   using arrival = detail::slotted_arrival<communicator>;
 
   class pending {
    public:
-    pending(pending&& other) noexcept { swap(other); }
+    pending(pending&&) noexcept = default;
     pending& operator=(pending&& other) noexcept {
       pending taken(std::move(other));
-      swap(taken);
+      std::swap(state_, taken.state_);
+      std::swap(operation_, taken.operation_);
       return *this;
     }
     ~pending() { abandon(); }
 
+    /// Polls until all messages of this exchange have come and are sent. Errors: who is late, or in another exchange.
     result<arrival> wait(deadline d) {
-      if (code_ != MPI_SUCCESS) return lost(failure(code_, "the exchange", tag_, state_->rank));
-      for (int polls = 0;; ++polls) {
-        int here = 0;
-        code_ = test(here);
-        if (code_ != MPI_SUCCESS) return lost(failure(code_, "MPI_Test", tag_, state_->rank));
-        if (here != 0) return arrival(std::exchange(state_, nullptr), std::move(memory_), partner_);
-        if (std::chrono::steady_clock::now() >= d) return lost(late());
+      auto const since = std::chrono::steady_clock::now();
+      auto& o = *operation_;
+      if (detail::mpi_is_over()) {
+        return lost(o.at(cause::wrong_state, state_->rank, "MPI was finalized before the exchange was over"));
+      }
+      for (int polls = 0; o.open > 0; ++polls) {
+        auto const over = state_->look(o);
+        if (!over) return lost(over.error());
+        if (*over) break;
+        if (detail::is_past(d)) return lost(late(since, d));
         // Ranks share cores in tests and on laptops: after a short spin, let the others in.
         if (polls > 64) std::this_thread::yield();
       }
+      auto const done = std::exchange(operation_, nullptr);
+      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->partner);
     }
 
    private:
     friend class mpi;
-    pending(std::shared_ptr<communicator> state, wires w, exchange_tag tag, int partner = everybody)
-        : state_(std::move(state)), memory_(std::move(w)), tag_(tag), partner_(partner) {}
-    /// One request after the other, because MPI_Testall would hide which of two failed.
-    [[nodiscard]] int test(int& here) {
-      int code = MPI_Test(&requests_[0], &here, MPI_STATUS_IGNORE);
-      if (code == MPI_SUCCESS && here != 0) code = MPI_Test(&requests_[1], &here, MPI_STATUS_IGNORE);
-      return code;
-    }
-    void swap(pending& other) noexcept {
-      std::swap(state_, other.state_);
-      std::swap(memory_, other.memory_);
-      std::swap(tag_, other.tag_);
-      std::swap(partner_, other.partner_);
-      std::swap(requests_, other.requests_);
-      std::swap(code_, other.code_);
-    }
-    [[nodiscard]] error late() const {
-      if (partner_ != everybody) {
-        return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
-                say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase, ": rank ", partner_,
-                     " did not arrive before the deadline"})};
+    pending(std::shared_ptr<communicator> state, std::shared_ptr<operation> o)
+        : state_(std::move(state)), operation_(std::move(o)) {}
+
+    /// Whose message has not come, or, where all have come, who has not taken this rank's.
+    [[nodiscard]] error late(deadline since, deadline d) const {
+      auto const& o = *operation_;
+      std::vector<int> silent, deaf;
+      for (std::size_t i = 0; i < o.peers.size(); ++i) {
+        if (!o.matched[i] || o.requests[i] != MPI_REQUEST_NULL) silent.push_back(o.peers[i]);
+        if (o.requests[o.peers.size() + i] != MPI_REQUEST_NULL) deaf.push_back(o.peers[i]);
       }
-      return {cause::timeout, state_->rank, static_cast<long>(tag_.round),
-              say({"diloco: mpi: round ", tag_.round, " phase ", tag_.phase,
-                   ": not every rank arrived before the deadline (MPI does not tell which)"})};
+      auto& late = silent.empty() ? deaf : silent;
+      std::sort(late.begin(), late.end());
+      auto const what = silent.empty() ? say({" did not take the part of rank ", state_->rank, " before the deadline"})
+                                       : " did not arrive before the deadline";
+      return o.at(cause::timeout, state_->rank,
+                  detail::names_of(late) + what + detail::waited(o.what.name(), since, d));
     }
-    [[nodiscard]] error lost(error e) {
+    error lost(error e) {
       abandon();
       return e;
     }
-    /// MPI may still write into the buffers, today or never: they are given up, as is the communicator.
-    void abandon() {
-      if (state_ == nullptr) return;
-      int done = 0;  // of requests that are null, at once
-      if (test(done) == MPI_SUCCESS && done == 0) {
-        memory_.send.leak();
-        memory_.receive.leak();
-        state_->abandoned = true;
-      }
-      state_.reset();
+    /// MPI may still read and write the buffers, today or never: they are given up, as is the communicator. What comes late
+    /// is still taken, so that the messages behind it find their exchange. After MPI_Finalize nothing is written any more.
+    void abandon() noexcept {
+      if (operation_ == nullptr) return;
+      auto const o = std::exchange(operation_, nullptr);
+      auto const state = std::exchange(state_, nullptr);
+      if (o->open == 0 || detail::mpi_is_over()) return;
+      o->memory.send.leak();
+      o->memory.receive.leak();
+      state->abandoned = true;
     }
+
     std::shared_ptr<communicator> state_;
-    wires memory_;
-    exchange_tag tag_;
-    int partner_ = everybody;
-    std::array<MPI_Request, 2> requests_{MPI_REQUEST_NULL,
-                                         MPI_REQUEST_NULL};  // the second: of what is sent to a partner
-    int code_ = MPI_SUCCESS;
+    std::shared_ptr<operation> operation_;
   };
 
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) {
-    pending p(state_, std::move(w), tag);
-    units const u(p.memory_.send.size());
-    p.code_ = MPI_Iallgather(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
-                             state_->handle, &p.requests_[0]);
-    return p;
+    return start(std::move(w), {detail::mpi_exchange::gather, tag}, everybody);
   }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
-    pending p(state_, std::move(w), tag);
-    units const u(p.memory_.send.size() / static_cast<std::size_t>(size()));
-    p.code_ = MPI_Ialltoall(p.memory_.send.data(), u.count, u.type, p.memory_.receive.data(), u.count, u.type,
-                            state_->handle, &p.requests_[0]);
-    return p;
+    return start(std::move(w), {detail::mpi_exchange::scatter, tag}, everybody);
   }
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
-    pending p(state_, std::move(w), tag, partner);
-    if (partner == rank()) return p;
-    units const u(p.memory_.send.size());
-    // MPI promises 15 bits of tag, and order between any two ranks; the frame says the rest.
-    int const t = static_cast<int>((tag.round * 4 + tag.phase) % 32768);
-    p.code_ = MPI_Irecv(p.memory_.receive.data(), u.count, u.type, partner, t, state_->handle, &p.requests_[0]);
-    if (p.code_ == MPI_SUCCESS)
-      p.code_ = MPI_Isend(p.memory_.send.data(), u.count, u.type, partner, t, state_->handle, &p.requests_[1]);
-    return p;
+    if (partner < 0 || partner >= size()) {
+      raise({cause::bad_setting, rank(), static_cast<long>(tag.round),
+             say({"diloco: mpi: round ", tag.round, ": there is no rank ", partner, " in a world of ", size()})});
+    }
+    return start(std::move(w), {detail::mpi_exchange::pair, tag}, partner);
   }
 
  private:
-  /// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in those.
-  struct units {
-    explicit units(std::size_t bytes) {
-      unit = bytes % 16 == 0 ? 16 : 8;
-      if (bytes % unit != 0 || bytes / unit > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-        raise({cause::transport, 0, 0,
-               say({"diloco: mpi: a slot of ", bytes, " bytes is not a multiple of 8 below 32 GiB"})});
-      }
-      count = static_cast<int>(bytes / unit);
-      MPI_Type_contiguous(static_cast<int>(unit), MPI_BYTE, &type);
-      MPI_Type_commit(&type);
-    }
-    units(units const&) = delete;
-    units& operator=(units const&) = delete;
-    ~units() { MPI_Type_free(&type); }  // MPI keeps it until the pending collective is over
-    std::size_t unit;
-    int count;
-    MPI_Datatype type = MPI_DATATYPE_NULL;
-  };
+  explicit mpi(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
 
-  static error failure(int code, std::string_view call, exchange_tag tag, int rank) {
-    std::array<char, MPI_MAX_ERROR_STRING> text{};
-    int length = 0;
-    MPI_Error_string(code, text.data(), &length);
-    return {cause::transport, rank, static_cast<long>(tag.round),
-            say({"diloco: mpi: round ", tag.round, ": ", call, " failed: ", text.data()})};
+  /// Order: copies this rank's own slot, enqueues the rest. Ranks begin with the next one, so that not all send to rank 0.
+  pending start(wires w, detail::mpi_exchange e, int partner) {
+    if (detail::mpi_is_over()) {
+      raise(
+          {cause::wrong_state, rank(), static_cast<long>(e.tag.round),
+           say({"diloco: mpi: round ", e.tag.round, ": MPI was finalized; let the trainer end before MPI_Finalize"})});
+    }
+    bool const cut = e.kind == detail::mpi_exchange::scatter, all = partner == everybody;
+    std::size_t const slot = w.send.size() / static_cast<std::size_t>(cut ? size() : 1);
+    auto o = std::make_shared<operation>();
+    o->memory = std::move(w), o->what = e, o->partner = partner, o->slot = slot, o->cut = cut;
+    for (int i = 1; all && i < size(); ++i) o->peers.push_back((rank() + i) % size());
+    if (!all && partner != rank()) o->peers.push_back(partner);
+    o->prepare();
+    std::size_t const room = slot * static_cast<std::size_t>(all ? size() : partner == rank() ? 0 : 1);
+    if (o->memory.receive.size() < room) {
+      raise(o->at(cause::bad_setting, rank(),
+                  say({"the buffer to receive in has ", o->memory.receive.size(), " bytes and needs ", room})));
+    }
+    std::size_t const own = static_cast<std::size_t>(rank()) * slot;
+    if (all && slot != 0) std::memcpy(o->to + own, o->from + (cut ? own : 0), slot);
+    state_->post(o);
+    return {state_, std::move(o)};
   }
 
   std::shared_ptr<communicator> state_;

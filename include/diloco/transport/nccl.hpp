@@ -89,12 +89,13 @@ class nccl {
 
     /// Returns at the deadline, or up to `give_up_seconds` later where NCCL has to be stopped.
     result<arrival> wait(deadline d) {
+      deadline const since = std::chrono::steady_clock::now();
       if (operation_->refused) return refusal();
       for (int polls = 0;; ++polls) {
         auto const over = state_->look(*operation_);
         if (!over) return lost(over.error());
         if (*over) break;
-        if (detail::is_past(d)) return lost(late());
+        if (detail::is_past(d)) return lost(late(since, d));
         // Ranks share cores in tests and on laptops: after a short spin, let the others in.
         if (polls > 64) std::this_thread::yield();
       }
@@ -114,12 +115,15 @@ class nccl {
       return {what, state_->rank, static_cast<long>(tag.round),
               say({"diloco: nccl: round ", tag.round, " phase ", tag.phase, ": ", text})};
     }
-    [[nodiscard]] error late() const {
+    /// NCCL knows a partner by name, and of a collective only that it is not over.
+    [[nodiscard]] error late(deadline since, deadline d) const {
+      bool const pair = operation_->partner != everybody;
+      auto const waited = detail::waited(pair ? "exchange" : operation_->cut ? "all_to_all" : "all_gather", since, d);
       if (operation_->own)
-        return at(cause::timeout, "what comes before it on the device did not end before the deadline");
-      if (operation_->partner != everybody)
-        return at(cause::timeout, say({"rank ", operation_->partner, " did not arrive before the deadline"}));
-      return at(cause::timeout, "not every rank arrived before the deadline (NCCL does not tell which)");
+        return at(cause::timeout, "what comes before it on the device did not end before the deadline" + waited);
+      if (pair)
+        return at(cause::timeout, say({"rank ", operation_->partner, " did not arrive before the deadline", waited}));
+      return at(cause::timeout, "not every rank arrived before the deadline (NCCL does not tell which)" + waited);
     }
     [[nodiscard]] error refusal() const {
       return at(cause::wrong_state, "the communicator is out of service since: " + state_->broken->message);
@@ -194,6 +198,7 @@ class nccl {
     return error{cause::bad_setting, rank, 0, say({"diloco: nccl: there is no rank ", rank, " in a world of ", size})};
   }
   static result<nccl> join(ncclUniqueId const& id, int rank, int size, deadline d) {
+    deadline const since = std::chrono::steady_clock::now();
     if (auto good = check_place(rank, size); !good) return good.error();
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
@@ -208,8 +213,8 @@ class nccl {
     error e = detail::nccl_failure(code, where, handle, rank);
     if (code == ncclInProgress) {
       e.what = cause::timeout;
-      e.message =
-          say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)"});
+      e.message = say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)",
+                       detail::waited("ncclCommInitRank", since, d)});
     }
     if (code == ncclInvalidUsage) e.message += "; ranks that share a GPU need an NCCL_HOSTID each";
     // It frees what there is, and may wait for it; nobody waits for that.

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <diloco/transport/detail/file_meeting.hpp>
-#include <diloco/transport/detail/tcp_meeting.hpp>
+#include <diloco/transport/detail/launcher.hpp>
+#include <diloco/transport/detail/tcp_host.hpp>
+#include <diloco/transport/detail/tcp_visitor.hpp>
 
 #include <charconv>
 #include <concepts>
@@ -30,8 +32,8 @@ struct tcp_store {
   int port = 0;
   std::string run{};
 
-  /// Does: gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline, and for as long as the system's
-  /// resolver takes for a name. Errors: who is missing, who disagrees, a port in use; on all ranks that the error concerns.
+  /// Does: gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline. Errors: who is missing, who
+  /// disagrees, a port in use, too few descriptors at rank 0; on all ranks that the error concerns.
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     detail::tcp_place const place{{rank, size, bytes.size(), detail::hash_of_run(run), 0}, address, port};
@@ -96,7 +98,13 @@ inline result<tcp_store> tcp_store::from_environment() {
   if (!rank) return rank.error();
   s.rank = *rank, s.size = *size;
   if (char const* const run = std::getenv("DILOCO_RUN_ID"); run != nullptr) s.run = run;
-  if (s.size == 1) return s;
+  if (s.size == 1) {
+    auto const promise = detail::promise_of_launchers(false);
+    if (!promise || promise->size <= 1) return s;
+    return detail::bad_variable({"WORLD_SIZE = 1 and ", promise->variable, " = ", promise->value,
+                                 "; set WORLD_SIZE to the number of processes, or ask for a world of one by"
+                                 " tcp_store{.rank = 0, .size = 1}"});
+  }
   char const* const address = std::getenv("MASTER_ADDR");
   if (address == nullptr || *address == 0) {
     return detail::bad_variable({"the environment has no MASTER_ADDR, which is the host of rank 0"});

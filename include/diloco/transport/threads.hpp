@@ -19,6 +19,7 @@ class threads {
 
   threads(threads&& other) noexcept = default;
   threads& operator=(threads&& other) noexcept {
+    if (this == &other) return *this;
     leave();
     world_ = std::move(other.world_);
     rank_ = other.rank_;
@@ -44,7 +45,7 @@ class threads {
     [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(mine_.place); }
     [[nodiscard]] std::span<std::byte const> wire(int k) const { return mine_.world->wire(mine_.place, k, mine_.rank); }
     void done() {
-      if (!std::exchange(read_, true)) mine_.world->read(mine_.place);
+      if (!std::exchange(read_, true)) mine_.world->read(mine_.place, mine_.rank);
     }
     result<wires> reclaim(deadline d) && {
       done();
@@ -136,13 +137,16 @@ class threads_world {
     return threads(world_, rank);
   }
 
+  /// The others hear that this rank left, as when its transport is destroyed.
+  void leave(int rank) { world_->leave(rank); }
+
  private:
   std::shared_ptr<detail::thread_exchange> world_;
 };
 
 #if DILOCO_EXCEPTIONS
-/// Runs `worker(transport)` on K threads and joins them. If any throws, the first in time is rethrown: the others' errors
-/// usually only say that they lost it.
+/// Runs `worker(transport)` on K threads and joins them. A worker that throws has left: the others hear of it at once.
+/// The first exception in time is rethrown; the others' errors usually only say that they lost that worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
   threads_world world(size);
@@ -151,12 +155,16 @@ void run_threads(int size, Worker&& worker) {
   {
     std::vector<std::jthread> pool;
     for (int rank = 0; rank < size; ++rank) {
-      pool.emplace_back([&worker, &first, &guard, end = world.transport(rank)]() mutable {
+      pool.emplace_back([&worker, &first, &guard, &world, end = world.transport(rank)]() mutable {
+        int const own = end.rank();
         try {
           worker(std::move(end));
         } catch (...) {
-          std::lock_guard const lock(guard);
-          if (first == nullptr) first = std::current_exception();
+          {
+            std::lock_guard const lock(guard);
+            if (first == nullptr) first = std::current_exception();
+          }
+          world.leave(own);  // its transport may live on in a trainer that the caller owns
         }
       });
     }

@@ -22,10 +22,14 @@ class file_meeting {
   file_meeting(hello self, std::string const& path, std::span<std::byte> bytes)
       : self_(self), path_(path), bytes_(bytes), numbers_(static_cast<std::size_t>(self.size)) {
     std::random_device draw;
-    self_.nonce = static_cast<std::uint64_t>(draw()) << 32 | draw();
+    self_.nonce = static_cast<std::uint64_t>(draw()) << 32 | draw() | 1;
   }
 
   result<> run(deadline d) {
+    for (auto const& name : {path_, greeting(self_.rank)}) {
+      struct stat what {};
+      if (::stat(name.c_str(), &what) == 0 && !S_ISREG(what.st_mode)) return odd(name, what.st_mode);
+    }
     if (self_.rank == 0) ::unlink(path_.c_str());  // of an earlier run; what is still read of it is nobody's
     if (auto greeted = write(greeting(self_.rank), self_.pack()); !greeted) return greeted;
     auto met = self_.rank == 0 ? lead(d) : follow(d);
@@ -37,47 +41,95 @@ class file_meeting {
 
  private:
   static constexpr std::uint64_t record_magic = 0x3152'4f43'4f4c'4944ull;  // "DILOCOR1"
-  static constexpr double between_looks = 0.01;
+  static constexpr double between_looks = 0.01, between_words = 0.25;
 
   [[nodiscard]] std::string greeting(int rank) const { return say({path_, ".", rank}); }
   [[nodiscard]] error failure(cause what, std::initializer_list<piece> pieces) const {
     return {what, self_.rank, 0, say({"diloco: rendezvous: '", path_, "': "}) + say(pieces)};
   }
 
+  /// Something stands in the place of a file: it is neither read nor removed.
+  [[nodiscard]] error odd(std::string const& name, mode_t mode) const {
+    return failure(cause::bad_file, {"'", name, "' is ",
+                                     S_ISDIR(mode)    ? "a directory"
+                                     : S_ISFIFO(mode) ? "a FIFO"
+                                     : S_ISSOCK(mode) ? "a socket"
+                                                      : "a device",
+                                     " and no file of a meeting; remove it, or choose another path"});
+  }
+
   result<> lead(deadline d) {
     std::vector<bool> has_it(numbers_.size());
+    deadline next_word = deadline_after(between_words);
     for (bool published = false;; pause(between_looks, d)) {
       std::vector<int> missing, slow;
       bool changed = false;
       for (int r = 1; r < self_.size; ++r) {
         auto const i = static_cast<std::size_t>(r);
         auto const found = read_greeting(r);
-        bool const there = found && found->run == self_.run && found->size == self_.size && found->rank == r;
+        bool const there = found && found->is_of_the_world_of(self_) && found->rank == r;
         if (!there && published) has_it[i] = true;
         if (has_it[i]) continue;
         if (!there) missing.push_back(r);
         if (there && std::exchange(numbers_[i], found->nonce) != found->nonce) changed = true;
         if (there) slow.push_back(r);
       }
+      if (odd_) return *odd_;
       if (missing.empty() && slow.empty() && (published || self_.size == 1)) break;
       if (missing.empty() && (changed || !published)) {
         if (auto written = write(path_, record()); !written) return written;
         published = true;
       }
-      if (is_past(d)) {
-        if (published) ::unlink(path_.c_str());
-        return failure(cause::timeout, {names_of(missing.empty() ? slow : missing), " of a world of ", self_.size,
-                                        missing.empty() ? " did not take what rank 0 wrote before the deadline"
-                                                        : " did not come before the deadline"});
+      bool const last = is_past(d);
+      if (!missing.empty() && (last || is_past(next_word))) {
+        if (auto told = tell(missing); !told) return told;
+        next_word = deadline_after(between_words);
       }
+      if (last) return late(published, missing, slow);
     }
     ::unlink(path_.c_str());
     return {};
   }
+  /// Those who never came, or else who came and left.
+  [[nodiscard]] absence absence_of(std::vector<int> const& missing, bool left) const {
+    absence a;
+    a.came = left;
+    for (int r : missing) {
+      if ((numbers_[static_cast<std::size_t>(r)] != 0) == left) a.add(r);
+    }
+    return a;
+  }
+  /// Writes who is missing behind the greeting of rank 0, where the others read it, when that has changed.
+  result<> tell(std::vector<int> const& missing) {
+    absence const never = absence_of(missing, false);
+    auto const news = (never.count != 0 ? never : absence_of(missing, true)).pack();
+    if (told_ == news) return {};
+    told_ = news;
+    auto const head = self_.pack();
+    std::vector<std::byte> text(head.begin(), head.end());
+    text.insert(text.end(), news.begin(), news.end());
+    return write(greeting(0), text);
+  }
+  /// Five looks of the others later: they find what `tell` wrote, and the greeting goes.
+  [[nodiscard]] error late(bool published, std::vector<int> const& missing, std::vector<int> const& slow) const {
+    if (published) ::unlink(path_.c_str());
+    std::this_thread::sleep_until(deadline_after(5 * between_looks));
+    if (missing.empty()) {
+      return failure(cause::timeout, {names_of(slow), " of a world of ", self_.size,
+                                      " did not take what rank 0 wrote before the deadline"});
+    }
+    absence const never = absence_of(missing, false), left = absence_of(missing, true);
+    absence const& first = never.count != 0 ? never : left;
+    bool const both = never.count != 0 && left.count != 0;
+    return failure(cause::timeout, {first.text(self_.size), " before the deadline",
+                                    both ? say({"; ", names_of(left.ranks, left.count), " came and left"}) : ""});
+  }
 
   result<> follow(deadline d) {
     for (;; pause(between_looks, d)) {
-      auto const first = read_greeting(0);
+      auto const first = read_greeting(0, &missing_);
+      if (odd_) return *odd_;
+      was_there_ = was_there_ || (first && first->is_of_the_world_of(self_));
       if (first && first->run == self_.run && first->size != self_.size) {
         return failure(cause::disagreement, {"rank 0 has a world of ", first->size, ", rank ", self_.rank, " one of ",
                                              self_.size, " (WORLD_SIZE)"});
@@ -96,13 +148,19 @@ class file_meeting {
     }
   }
   [[nodiscard]] error late(std::optional<hello> const& first) const {
+    auto const others = [&](std::string_view never) {
+      return missing_ ? missing_->text(self_.size, never) : say({"other ranks", never});
+    };
+    if (!first && was_there_) {
+      return failure(cause::timeout, {"rank 0 was there and is gone; ", others(" had not come")});
+    }
     if (!first) return failure(cause::timeout, {"rank 0 did not come before the deadline"});
     if (first->run != self_.run) {
       return failure(cause::timeout,
                      {"there is only what another run left; rank 0 did not come before the deadline, or "
                       "has another run id"});
     }
-    return failure(cause::timeout, {"rank 0 is there, and other ranks did not come before the deadline"});
+    return failure(cause::timeout, {"rank 0 is there, and ", others(" did not come"), " before the deadline"});
   }
 
   /// greeting of rank 0 · everybody's numbers · the bytes · a sum: as long as is known before it is read.
@@ -130,19 +188,30 @@ class file_meeting {
     std::copy(payload.begin(), payload.end(), bytes_.begin());
     return true;
   }
-  [[nodiscard]] std::optional<hello> read_greeting(int rank) const {
-    std::array<std::byte, hello::length + 1> text;
+  /// `who`: what rank 0 wrote behind its greeting, if it did.
+  [[nodiscard]] std::optional<hello> read_greeting(int rank, std::optional<absence>* who = nullptr) const {
+    std::array<std::byte, hello::length + absence::length + 1> text;
+    std::span<std::byte const> const all(text);
     hello found;
-    if (read(greeting(rank), text) != hello::length) return std::nullopt;
-    if (!found.unpack(std::span<std::byte const>(text).first<hello::length>())) return std::nullopt;
+    std::size_t const got = read(greeting(rank), text);
+    if (got != hello::length && got != hello::length + absence::length) return std::nullopt;
+    if (!found.unpack(all.first<hello::length>())) return std::nullopt;
+    absence names;
+    if (got == hello::length) return found;
+    if (!names.unpack(all.subspan<hello::length, absence::length>())) return std::nullopt;
+    if (who != nullptr && found.is_of_the_world_of(self_)) *who = names;
     return found;
   }
 
-  /// How many bytes there are, up to the room given: a file is never asked how long it is.
-  static std::size_t read(std::string const& path, std::span<std::byte> room) {
-    descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  /// How many bytes there are, up to the room given: a file is never asked how long it is. What is no file is not read.
+  std::size_t read(std::string const& path, std::span<std::byte> room) const {
+    descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    struct stat what {};
+    if (!file && errno == ENXIO) odd_ = odd(path, S_IFSOCK);
+    if (!file || ::fstat(file.get(), &what) != 0) return 0;
+    if (!S_ISREG(what.st_mode)) odd_ = odd(path, what.st_mode);
     std::size_t got = 0;
-    while (file && got < room.size()) {
+    while (!odd_ && got < room.size()) {
       auto const n = ::read(file.get(), room.data() + got, room.size() - got);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) break;
@@ -150,18 +219,21 @@ class file_meeting {
     }
     return got;
   }
-  /// Aside, to the disk, and then under its name: nobody reads half of it.
+  /// Aside, to the disk, and then under its name: nobody reads half of it. The name aside is new, so nothing stands there.
   [[nodiscard]] result<> write(std::string const& path, std::span<std::byte const> text) const {
-    std::string const aside = say({path, ".", self_.rank, ".part"});
-    bool good = false;
+    std::string const aside = say({path_, ".", self_.rank, ".", self_.nonce, ".part"});
+    int why = errno = 0;
     {
-      descriptor const file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-      good = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-             ::fsync(file.get()) == 0;
+      descriptor const file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+      bool const good = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+                        ::fsync(file.get()) == 0;
+      if (!good) why = errno != 0 ? errno : EIO;
     }
-    if (!good || ::rename(aside.c_str(), path.c_str()) != 0) {
+    if (why == 0 && ::rename(aside.c_str(), path.c_str()) != 0) why = errno;
+    if (why != 0) {
+      ::unlink(aside.c_str());
       return error{cause::bad_file, self_.rank, 0,
-                   say({"diloco: rendezvous: cannot write '", path, "': ", std::strerror(errno)})};
+                   say({"diloco: rendezvous: cannot write '", path, "': ", std::strerror(why)})};
     }
     auto const slash = path.rfind('/');
     std::string const folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -173,7 +245,11 @@ class file_meeting {
   hello self_;
   std::string const& path_;
   std::span<std::byte> bytes_;
-  std::vector<std::uint64_t> numbers_;
+  std::vector<std::uint64_t> numbers_;  // of the ranks that came; 0 is none
+  absence::packed told_{};
+  std::optional<absence> missing_;  // as rank 0 told last
+  bool was_there_ = false;          // rank 0
+  mutable std::optional<error> odd_;
 };
 
 }  // namespace detail

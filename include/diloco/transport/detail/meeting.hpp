@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/transport.hpp>
 #include <diloco/core/hash.hpp>
-#include <diloco/core/text.hpp>
+#include <diloco/transport/detail/late.hpp>
 
 #include <unistd.h>
 
@@ -67,6 +66,10 @@ struct hello {
     return true;
   }
 
+  [[nodiscard]] bool is_of_the_world_of(hello const& other) const {
+    return run == other.run && size == other.size && payload == other.payload;
+  }
+
   static std::uint64_t get(std::span<std::byte const> bytes, std::size_t at) {
     std::uint64_t word = 0;
     for (std::size_t i = 0; i < 8; ++i) word |= static_cast<std::uint64_t>(bytes[at + i]) << (8 * i);
@@ -79,6 +82,48 @@ struct hello {
     hash64 h;
     h.add({reinterpret_cast<char const*>(bytes.data()), bytes.size()});
     return h.value();
+  }
+};
+
+/// Who is missing, as rank 0 tells those who wait: how many, and eight at most by name. Always as many bytes, with a sum.
+struct absence {
+  static constexpr std::size_t length = 64, most_named = 8;
+  static constexpr std::uint64_t magic = 0x314d'4f43'4f4c'4944ull;  // "DILOCOM1"
+  using packed = std::array<std::byte, length>;
+
+  std::size_t count = 0;
+  bool came = false;       // and left
+  std::vector<int> ranks;  // the first of them
+
+  void add(int rank) {
+    count += 1;
+    if (ranks.size() < most_named) ranks.push_back(rank);
+  }
+  /// "ranks 1 and 3 of a world of 4 did not come"
+  [[nodiscard]] std::string text(int world, std::string_view never = " did not come") const {
+    return say({names_of(ranks, count), " of a world of ", world, came ? " came and left" : never});
+  }
+  [[nodiscard]] packed pack() const {
+    packed bytes{};
+    hello::put(bytes, 0, magic);
+    hello::put(bytes, 8, static_cast<std::uint64_t>(count) << 1 | (came ? 1 : 0));
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      for (std::size_t b = 0; b < 4; ++b) bytes[16 + 4 * i + b] = static_cast<std::byte>(ranks[i] >> (8 * b));
+    }
+    hello::put(bytes, length - 8, hello::sum_of(std::span(bytes).first(length - 8)));
+    return bytes;
+  }
+  /// False: this is not what `pack` makes.
+  [[nodiscard]] bool unpack(std::span<std::byte const, length> bytes) {
+    bool const sound = hello::get(bytes, length - 8) == hello::sum_of(bytes.first(length - 8));
+    if (!sound || hello::get(bytes, 0) != magic) return false;
+    count = static_cast<std::size_t>(hello::get(bytes, 8) >> 1);
+    came = (hello::get(bytes, 8) & 1) != 0;
+    ranks.clear();
+    for (std::size_t i = 0; i < std::min(count, most_named); ++i) {
+      ranks.push_back(static_cast<int>(hello::get(bytes, 16 + i / 2 * 8) >> (32 * (i % 2)) & 0xffff'ffffu));
+    }
+    return true;
   }
 };
 
@@ -106,20 +151,6 @@ inline result<> check_place(int rank, int size, std::size_t payload) {
   }
   return {};
 }
-
-/// "rank 2", "ranks 1, 2 and 5", and no more than eight by name.
-inline std::string names_of(std::vector<int> const& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  std::size_t const named = std::min<std::size_t>(ranks.size(), 8);
-  for (std::size_t i = 0; i < named; ++i) {
-    if (i > 0) text += i + 1 == ranks.size() ? " and " : ", ";
-    text += say({ranks[i]});
-  }
-  if (named < ranks.size()) text += say({" and ", ranks.size() - named, " more"});
-  return text;
-}
-
-inline bool is_past(deadline d) { return std::chrono::steady_clock::now() >= d; }
 
 /// Until `seconds` from now or the deadline.
 inline void pause(double seconds, deadline d) { std::this_thread::sleep_until(std::min(d, deadline_after(seconds))); }

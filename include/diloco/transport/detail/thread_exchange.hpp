@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/transport.hpp>
-#include <diloco/core/text.hpp>
+#include <diloco/transport/detail/late.hpp>
 
 #include <condition_variable>
 #include <memory>
@@ -33,8 +32,10 @@ class thread_exchange {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       slot& s = slots_[i];
       s.roster = i < under_way ? roster_ : std::vector<int>(2);
+      s.pair = i >= under_way;
       s.posted.resize(s.roster.size());
       s.present.resize(s.roster.size());
+      s.reading.resize(s.roster.size());
       s.adopted.resize(s.roster.size());
     }
   }
@@ -95,6 +96,7 @@ class thread_exchange {
   }
 
   result<> wait(thread_place p, int rank, deadline d) {
+    deadline const since = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
     slot& s = slots_[p.slot];
     fault& broken = fault_of(s);
@@ -105,7 +107,7 @@ class thread_exchange {
     if (complete()) return {};
     if (broken.why.empty() && !in_time) {
       broken.timed_out = true;
-      fail(s, say({"rank ", first_missing(s), " did not arrive before the deadline"}));
+      fail(s, names_of(missing(s)) + " did not arrive before the deadline" + waited(s.operation(), since, d));
     } else if (broken.why.empty()) {
       fail(s, say({"rank ", missing_for_good(s), " left before its part of the exchange"}));
     }
@@ -122,19 +124,23 @@ class thread_exchange {
     return all.subspan(as_index(reader) * share, share);
   }
 
-  void read(thread_place p) {
+  void read(thread_place p, int rank) {
     std::lock_guard const lock(mutex_);
-    finish_reader(slots_[p.slot]);
+    finish_reader(slots_[p.slot], rank);
   }
 
   /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as good.
   result<> wait_until_read(thread_place p, int rank, deadline d) {
+    deadline const since = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
     slot& s = slots_[p.slot];
     auto const free = [&] { return s.ticket != p.ticket || s.readers == 0; };
     if (changed_.wait_until(lock, d, free)) return {};
+    auto const readers = s.readers_other_than(rank);
     return error{cause::timeout, rank, static_cast<long>(s.tag.round),
-                 say({"diloco: threads: round ", s.tag.round, ": a peer still reads this rank's part of it"})};
+                 say({"diloco: threads: round ", s.tag.round, ": ", names_of(readers),
+                      readers.size() == 1 ? " still reads" : " still read", " this rank's part of it",
+                      waited(s.operation(), since, d)})};
   }
 
   /// A rank forgets buffers that peers may still read: they live until the slot is used again.
@@ -150,7 +156,7 @@ class thread_exchange {
     if (s.ticket != p.ticket) return;
     s.adopted[s.place_of(rank)] = std::move(w);
     if (s.complete())
-      finish_reader(s);
+      finish_reader(s, rank);
     else
       fail(s, say({"rank ", rank, " dropped its flight before it landed"}));
   }
@@ -163,16 +169,25 @@ class thread_exchange {
   struct slot {
     std::uint64_t ticket = ~std::uint64_t{0};
     exchange_tag tag;
-    bool cut = false, alone = false;  // alone: a pair of one
+    bool cut = false, pair = false, alone = false;  // alone: a pair of one
     std::size_t bytes = 0;
     int count = 0, readers = 0;
     std::vector<int> roster;                         // (members)
     std::vector<std::span<std::byte const>> posted;  // likewise
-    std::vector<char> present;
+    std::vector<char> present, reading;
     std::vector<wires> adopted;
     fault broken;  // of a pair's; all exchanges of all ranks share one
 
     [[nodiscard]] std::span<int const> members() const { return {roster.data(), alone ? 1 : roster.size()}; }
+    [[nodiscard]] std::string_view operation() const { return pair ? "exchange" : cut ? "all_to_all" : "all_gather"; }
+    /// Who has not said done, apart from `rank`.
+    [[nodiscard]] std::vector<int> readers_other_than(int rank) const {
+      std::vector<int> ranks;
+      for (int r : members()) {
+        if (r != rank && reading[place_of(r)]) ranks.push_back(r);
+      }
+      return ranks;
+    }
     [[nodiscard]] bool complete() const { return count != 0 && as_index(count) == members().size(); }
     [[nodiscard]] bool is_of(int a, int b) const {
       return roster[0] == (a < b ? a : b) && roster[1] == (a < b ? b : a);
@@ -208,23 +223,26 @@ class thread_exchange {
     s.count += 1;
     if (!s.complete()) return;
     s.readers = s.count;
+    s.reading = s.present;
     changed_.notify_all();
   }
   void fail(slot& s, std::string why) {
     if (fault_of(s).why.empty()) fault_of(s).why = std::move(why);
     changed_.notify_all();
   }
-  void finish_reader(slot& s) {
+  void finish_reader(slot& s, int rank) {
+    s.reading[s.place_of(rank)] = false;
     if (--s.readers > 0) return;
     s.count = 0;
     s.present.assign(s.present.size(), false);
     changed_.notify_all();
   }
-  [[nodiscard]] int first_missing(slot const& s) const {
+  [[nodiscard]] static std::vector<int> missing(slot const& s) {
+    std::vector<int> ranks;
     for (int rank : s.members()) {
-      if (!s.present[s.place_of(rank)]) return rank;
+      if (!s.present[s.place_of(rank)]) ranks.push_back(rank);
     }
-    return -1;
+    return ranks;
   }
   [[nodiscard]] int missing_for_good(slot const& s) const {
     for (int rank : s.members()) {

@@ -10,7 +10,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each exchange. The
-/// counts are shared with every `counts()` handle taken before the transport moved into a recipe.
+/// counts are shared with every `counts()` handle taken before the transport moved into a recipe. An exchange that the
+/// transport refuses by an exception is not counted.
 template <transport T>
 class counted {
  public:
@@ -36,16 +37,22 @@ class counted {
   }
   { inner_.after(executor); }
   [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
-    count(all_gather_sent_bytes(size(), w.send.size()));
-    return inner_.all_gather(std::move(w), tag);
+    std::size_t const bytes = all_gather_sent_bytes(size(), w.send.size());
+    auto started = inner_.all_gather(std::move(w), tag);
+    count(bytes);
+    return started;
   }
   [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) {
-    count(all_to_all_sent_bytes(size(), w.send.size()));
-    return inner_.all_to_all(std::move(w), tag);
+    std::size_t const bytes = all_to_all_sent_bytes(size(), w.send.size());
+    auto started = inner_.all_to_all(std::move(w), tag);
+    count(bytes);
+    return started;
   }
   [[nodiscard]] auto exchange(wires w, int partner, exchange_tag tag) requires pairing_transport<T> {
-    count(exchange_sent_bytes(rank(), partner, w.send.size()));
-    return inner_.exchange(std::move(w), partner, tag);
+    std::size_t const bytes = exchange_sent_bytes(rank(), partner, w.send.size());
+    auto started = inner_.exchange(std::move(w), partner, tag);
+    count(bytes);
+    return started;
   }
 
  private:

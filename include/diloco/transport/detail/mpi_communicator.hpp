@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/transport/detail/late.hpp>
+#include <diloco/transport/detail/slotted_arrival.hpp>
+
+#if !defined(OMPI_SKIP_MPICXX)
+#define OMPI_SKIP_MPICXX 1  // Open MPI's removed C++ bindings would have to be linked
+#endif
+#include <mpi.h>
+
+#include <array>
+#include <deque>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+namespace detail {
+
+/// After MPI_Finalize no call of MPI but this one is allowed.
+inline bool mpi_is_over() {
+  int off = 0;
+  MPI_Finalized(&off);
+  return off != 0;
+}
+inline std::string mpi_words(int code) {
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(code, text.data(), &length);
+  return text.data();
+}
+
+/// Which exchange a message belongs to.
+struct mpi_exchange {
+  enum operation : int { gather, scatter, pair };
+  operation kind = gather;
+  exchange_tag tag;
+  [[nodiscard]] std::string_view name() const {
+    return kind == gather ? "all_gather" : kind == scatter ? "all_to_all" : "exchange";
+  }
+  [[nodiscard]] std::string text() const { return say({name(), " of round ", tag.round, " phase ", tag.phase}); }
+};
+
+/// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises 15 bits in all,
+/// Open MPI and MPICH give 28 and more. Rounds that are a multiple of `rounds` apart are told apart by the frame.
+struct mpi_tags {
+  std::uint64_t rounds = 512;
+
+  explicit mpi_tags(MPI_Comm c) {
+    int* most = nullptr;
+    int found = 0;
+    MPI_Comm_get_attr(c, MPI_TAG_UB, &most, &found);
+    if (found != 0 && *most > 32767) rounds = (static_cast<std::uint64_t>(*most) + 1) / 64;
+  }
+  [[nodiscard]] int pack(mpi_exchange e) const {
+    return static_cast<int>((e.tag.round % rounds) * 64 + (e.tag.phase % 16) * 4 + static_cast<std::uint64_t>(e.kind));
+  }
+  /// The round next to `near` of those with this tag.
+  [[nodiscard]] mpi_exchange unpack(int tag, std::uint64_t near) const {
+    auto const bits = static_cast<std::uint64_t>(tag);
+    std::uint64_t const ahead = (bits / 64 + rounds - near % rounds) % rounds;
+    bool const behind = ahead > rounds / 2 && near + ahead >= rounds;
+    auto const kind = static_cast<mpi_exchange::operation>(bits % 4);
+    return {kind, {behind ? near + ahead - rounds : near + ahead, static_cast<std::uint32_t>(bits / 4 % 16)}};
+  }
+};
+
+/// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in those.
+struct mpi_slot {
+  explicit mpi_slot(std::size_t bytes) {
+    std::size_t const unit = bytes % 16 == 0 ? 16 : 8;
+    if (bytes % unit != 0 || bytes / unit > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+      raise({cause::transport, 0, 0,
+             say({"diloco: mpi: a slot of ", bytes, " bytes is not a multiple of 8 below 32 GiB"})});
+    }
+    count = static_cast<int>(bytes / unit);
+    MPI_Type_contiguous(static_cast<int>(unit), MPI_BYTE, &type);
+    MPI_Type_commit(&type);
+  }
+  mpi_slot(mpi_slot const&) = delete;
+  mpi_slot& operator=(mpi_slot const&) = delete;
+  ~mpi_slot() {
+    if (!mpi_is_over()) MPI_Type_free(&type);  // MPI keeps it until the messages are over
+  }
+  int count = 0;
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+};
+
+/// One exchange: a message from each peer and one to each. It owns its buffers until it is over.
+struct mpi_operation {
+  wires memory;
+  mpi_exchange what;
+  int partner = with_everybody;
+  std::size_t slot = 0;    // bytes of a message
+  bool cut = false;        // slot r of `send` to rank r
+  std::vector<int> peers;  // in the order that they are sent to
+  std::optional<mpi_slot> unit;
+  std::vector<char> matched;          // whether the message of that peer was taken
+  std::vector<MPI_Request> requests;  // receives of the peers, then sends to them
+  std::vector<int> done;              // (MPI_Testsome)
+  std::vector<MPI_Status> statuses;   // likewise
+  std::byte *from = nullptr, *to = nullptr;
+  int open = 0;  // requests that are not over
+  std::optional<error> failed;
+
+  [[nodiscard]] std::size_t place(std::size_t i) const { return static_cast<std::size_t>(peers[i]) * slot; }
+  [[nodiscard]] error at(cause c, int rank, std::string_view text) const {
+    return {c, rank, static_cast<long>(what.tag.round),
+            say({"diloco: mpi: round ", what.tag.round, " phase ", what.tag.phase, ": ", text})};
+  }
+  void fail(error e) {
+    if (!failed) failed = std::move(e);
+  }
+  /// All memory that posting needs is taken here: nothing is thrown once a message is on its way.
+  void prepare() {
+    std::size_t const n = peers.size();
+    unit.emplace(slot);
+    matched.assign(n, 0);
+    requests.assign(2 * n, MPI_REQUEST_NULL);
+    done.resize(2 * n);
+    statuses.resize(2 * n);
+    from = memory.send.data(), to = memory.receive.data();
+    open = static_cast<int>(2 * n);
+  }
+};
+
+/// A communicator of our own, and the exchanges under way on it.
+struct mpi_communicator {
+  explicit mpi_communicator(MPI_Comm c) : handle(c), tags(c) {
+    MPI_Comm_rank(c, &rank);
+    MPI_Comm_size(c, &size);
+    for (int r = 0; r < size; ++r) {
+      roster.push_back(r);
+      pairs.push_back({rank < r ? rank : r, rank < r ? r : rank});
+    }
+    asked.resize(roster.size());
+  }
+  mpi_communicator(mpi_communicator const&) = delete;
+  mpi_communicator& operator=(mpi_communicator const&) = delete;
+  /// MPI_Comm_free is collective by name and, says the standard, local in practice. With a request that never completed it
+  /// could wait for its peer, so such a communicator is left behind.
+  ~mpi_communicator() {
+    if (!mpi_is_over() && !abandoned) MPI_Comm_free(&handle);
+  }
+  MPI_Comm handle;
+  mpi_tags tags;
+  int rank = 0, size = 0;
+  bool abandoned = false;
+  std::vector<int> roster;
+  std::vector<std::array<int, 2>> pairs;  // this rank's with each
+  std::vector<char> asked;
+  std::deque<std::shared_ptr<mpi_operation>> waiting;  // for messages that were not taken yet, oldest first
+
+  [[nodiscard]] std::span<int const> roster_with(int partner) const {
+    if (partner == with_everybody) return roster;
+    return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
+  }
+  /// Order: enqueues the sends. Receives begin when a message is seen, see `take`.
+  void post(std::shared_ptr<mpi_operation> const& o) {
+    std::size_t const n = o->peers.size();
+    if (n == 0) return;
+    waiting.push_back(o);
+    int const tag = tags.pack(o->what);
+    for (std::size_t i = 0; i < n; ++i) {
+      int const code = MPI_Isend(o->from + (o->cut ? o->place(i) : 0), o->unit->count, o->unit->type, o->peers[i], tag,
+                                 handle, &o->requests[n + i]);
+      if (code != MPI_SUCCESS) return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
+    }
+  }
+  /// Looks once at each peer that somebody waits for. Messages between two ranks come in the order of their calls, so a peer's
+  /// next one is of the oldest exchange that has none of it. Tag and length are compared before a byte of it is received:
+  /// Open MPI 4.1 writes past the end of a buffer that is too small.
+  void take() {
+    std::fill(asked.begin(), asked.end(), char{0});
+    for (auto const& o : waiting) {
+      for (std::size_t i = 0; i < o->peers.size(); ++i) {
+        char& seen = asked[static_cast<std::size_t>(o->peers[i])];
+        if (o->matched[i] || std::exchange(seen, char{1}) || o->failed) continue;
+        take_from(*o, i);
+      }
+    }
+    std::erase_if(waiting, [](auto const& o) {
+      return std::all_of(o->matched.begin(), o->matched.end(), [](char m) { return m != 0; });
+    });
+  }
+  void take_from(mpi_operation& o, std::size_t i) {
+    int here = 0;
+    MPI_Message message = MPI_MESSAGE_NULL;
+    MPI_Status status;
+    int code = MPI_Improbe(o.peers[i], MPI_ANY_TAG, handle, &here, &message, &status);
+    if (code == MPI_SUCCESS && here == 0) return;
+    if (code == MPI_SUCCESS) {
+      if (auto fine = judge(o, o.peers[i], status); !fine) return o.fail(std::move(fine).error());
+      std::byte* const to = o.to + (o.partner == with_everybody ? o.place(i) : 0);
+      o.matched[i] = 1;
+      code = MPI_Imrecv(to, o.unit->count, o.unit->type, &message, &o.requests[i]);
+    }
+    if (code != MPI_SUCCESS) {
+      o.fail(o.at(cause::transport, rank, say({"receiving from rank ", o.peers[i], " failed: ", mpi_words(code)})));
+    }
+  }
+  /// Errors: the message is of another exchange, or of another length.
+  [[nodiscard]] result<> judge(mpi_operation const& o, int peer, MPI_Status const& status) const {
+    std::string_view const advice = "; every rank must make the same calls in the same order";
+    if (status.MPI_TAG != tags.pack(o.what)) {
+      return o.at(cause::disagreement, rank,
+                  say({"rank ", peer, " is in ", tags.unpack(status.MPI_TAG, o.what.tag.round).text(), " and rank ",
+                       rank, " in ", o.what.text(), advice}));
+    }
+    MPI_Count bytes = 0;
+    MPI_Get_elements_x(&status, MPI_BYTE, &bytes);
+    if (static_cast<std::size_t>(bytes) == o.slot) return {};
+    return o.at(cause::disagreement, rank,
+                say({"rank ", peer, " sent ", static_cast<std::uint64_t>(bytes), " bytes and rank ", rank,
+                     " waits for ", o.slot, " in ", o.what.name(), advice}));
+  }
+  /// Whether all of it has come and is sent. Errors: MPI's, or a peer in another exchange.
+  [[nodiscard]] result<bool> look(mpi_operation& o) {
+    take();
+    int count = 0;
+    if (o.failed) return *o.failed;
+    int const code =
+        MPI_Testsome(static_cast<int>(o.requests.size()), o.requests.data(), &count, o.done.data(), o.statuses.data());
+    if (code != MPI_SUCCESS) return o.at(cause::transport, rank, "MPI_Testsome failed: " + words_of(code, o, count));
+    if (count > 0) o.open -= count;  // MPI_UNDEFINED, where no request is active, is negative
+    return o.open == 0;
+  }
+  [[nodiscard]] static std::string words_of(int code, mpi_operation const& o, int count) {
+    for (std::size_t k = 0; code == MPI_ERR_IN_STATUS && k < static_cast<std::size_t>(std::max(count, 0)); ++k) {
+      if (o.statuses[k].MPI_ERROR != MPI_SUCCESS) return mpi_words(o.statuses[k].MPI_ERROR);
+    }
+    return mpi_words(code);
+  }
+};
+
+}  // namespace detail
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
