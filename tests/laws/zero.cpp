@@ -73,4 +73,64 @@ TEST_CASE_TEMPLATE_DEFINE("an exact 0 decodes to exactly +0", C, zero_laws) {
 }
 TEST_CASE_TEMPLATE_APPLY(zero_laws, blocks);
 
+using top64 = top_k<64>;
+using top5 = top_k<5, kept_as::two_bits, 256>;
+using top1 = top_k<1>;
+using top64_f16 = top_k<64, kept_as::f16>;
+using cosine_coded = dct_top_k<32, kept_as::two_bits>;
+using random64 = random_k<64>;
+template <int N>
+using symmetric = statistical<N, buckets::symmetric>;
+using common4 = low_rank<4, factors::common>;
+template <class F>
+void for_staged(F&& f) {
+  f(top64{});
+  f(top5{});
+  f(top1{});
+  f(top64_f16{});
+  f(dct_top_k<32>{});
+  f(cosine_coded{});
+  f(random64{});
+  f(statistical<4>{});
+  f(statistical<16>{});
+  f(statistical<256>{});
+  f(symmetric<4>{});
+  f(symmetric<16>{});
+  f(symmetric<256>{});
+  f(low_rank<2>{});
+  f(common4{});
+}
+
+TEST_CASE("staged: an exact 0 decodes to exactly +0") {
+  for_staged([]<class C>(C) {
+    CAPTURE(std::string(C::name));
+    numbers source(42);
+    staged_wire<C> w{{{1}, {5}, {300}, {4096}, {4097}, {9000}, {96, 64}, {1024, 16}}};
+    bool kept = true;
+    for (int pattern = 0; pattern < patterns + 2; ++pattern) {
+      for (int shape = 0; shape < 4; ++shape) {
+        for (float scale : {0.01f, 3e-28f, 1e3f}) {
+          if (scale > C::largest / 100) continue;
+          for (auto& v : w.values) {
+            v = with_zeros(v.size(), pattern < patterns ? pattern : 1, shape, scale, source);
+            // Whole chunks of zeros beside one that is full, and a chunk with three numbers.
+            for (std::size_t i = 0; i < v.size() && pattern >= patterns; ++i)
+              v[i] = i < 2000 || (pattern > patterns && (i == 5000 || i == 5001 || i == 8190)) ? v[i] : 0.0f;
+          }
+          CHECK(w.encode() == frame::no_row);
+          auto const y = w.decode();
+          for (std::size_t t = 0; t < y.size(); ++t) {
+            for (std::size_t i = 0; i < y[t].size(); ++i) {
+              bool const right = w.values[t][i] != 0.0f || bits_of(y[t][i]) == 0u;
+              if (keeps_zero<C>) REQUIRE(right);
+              kept = kept && right;
+            }
+          }
+        }
+      }
+    }
+    CHECK(kept == keeps_zero<C>);
+  });
+}
+
 }  // namespace

@@ -92,9 +92,9 @@ struct lloyd_max {
   template <lanes L>
   DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
                                                         wire_block out) {
-    float const scale = 4194304.0f / info.amax, inverse = 1.0f / info.amax;
+    float const inverse = 1.0f / info.amax;
     zero_groups<L> const zeros(l, x, info.count,
-                               [&](float magnitude) { return detail::fixed_point(magnitude, scale); });
+                               [&](float magnitude) { return detail::fixed_square(magnitude, inverse); });
     if (zeros.word == 0) return false;
     std::uint32_t sum = 0, count = 0;
     for (int i = 0; i < x.size; ++i) {
@@ -103,9 +103,9 @@ struct lloyd_max {
     }
     float const rms = detail::root_mean_of(L::sum(sum), L::sum(count), info.amax);
     std::uint8_t q[lane_elements<L, Block>];
-    zeros.each(l, x, info.count, [&](int i, bool negative, bool) {
+    zeros.each(l, x, [&](int i, std::uint32_t negative) {
       std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
-      q[i] = static_cast<std::uint8_t>(k | (negative ? 1u << (Bits - 1) : 0u));
+      q[i] = static_cast<std::uint8_t>(k | negative << (Bits - 1));
     });
     pack_planes<Bits, Block>(l, info.count, out.code, q);
     if (L::rank() == 0)

@@ -108,33 +108,25 @@ struct sign {
     }
   }
 
-  /// Writes the block if it holds an exact 0. A vote counts elements, and the others add up magnitudes.
+  /// Writes the block if it holds an exact 0. A vote counts elements, an rms adds up squares, the others magnitudes.
   template <lanes L>
   DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
                                                         wire_block out) {
     float const scale = Scale == sign_scale::vote ? 0.0f : 4194304.0f / info.amax;
+    float const inverse = Scale == sign_scale::vote ? 0.0f : 1.0f / info.amax;
     zero_groups<L> const zeros(l, x, info.count, [&](float magnitude) {
-      return Scale == sign_scale::vote ? 1u : detail::fixed_point(magnitude, scale);
+      if constexpr (Scale == sign_scale::vote)
+        return magnitude > 0.0f ? 1u : 0u;
+      else if constexpr (Scale == sign_scale::rms)
+        return detail::fixed_square(magnitude, inverse);
+      else
+        return detail::fixed_point(magnitude, scale);
     });
     if (zeros.word == 0) return false;
     std::uint8_t q[lane_elements<L, Block>];
-    std::uint32_t sum[2] = {}, count[2] = {};
-    float const inverse = Scale == sign_scale::vote ? 0.0f : 1.0f / info.amax;
-    zeros.each(l, x, info.count, [&](int i, bool negative, bool sent) {
-      q[i] = negative ? 1 : 0;
-      std::uint32_t const size = Scale == sign_scale::rms ? detail::fixed_square(x.v[i], inverse)
-                                                          : detail::fixed_point(std::fabs(x.v[i]), scale);
-      sum[0] += sent && !negative ? size : 0u;
-      sum[1] += sent && negative ? size : 0u;
-      count[0] += sent && !negative ? 1u : 0u;
-      count[1] += sent && negative ? 1u : 0u;
-    });
+    zeros.each(l, x, [&](int i, std::uint32_t negative) { q[i] = static_cast<std::uint8_t>(negative); });
     pack<1, Block>(l, info.count, out.code, [&](int i) { return static_cast<std::uint32_t>(q[i]); });
-    for (int k = 0; k < 2; ++k) {
-      sum[k] = L::sum(sum[k]);
-      count[k] = L::sum(count[k]);
-    }
-    if (L::rank() == 0) write_beside_zeros(info.amax, sum, count, zeros.word, out.side);
+    if (L::rank() == 0) write_beside_zeros(info.amax, zeros.sum, zeros.count, zeros.word, out.side);
     return true;
   }
   DILOCO_HD static void write_beside_zeros(float amax, std::uint32_t const (&sum)[2], std::uint32_t const (&count)[2],

@@ -51,7 +51,12 @@ struct statistical {
     }
     if constexpr (Stage == 0) measure(l, s, j);
     if constexpr (Stage == 1) join_moments(l, s);
-    if constexpr (Stage == 2) sort_into_buckets(l, s, j);
+    if constexpr (Stage == 2) {
+      if (all(s).zero == N)
+        sort_into_buckets<false>(l, s, j);
+      else
+        sort_into_buckets<true>(l, s, j);
+    }
     if constexpr (Stage == 3) write_means(l, s);
   }
 
@@ -130,10 +135,13 @@ struct statistical {
     float const unit = float_of((254u - exponent) << 23);
     float const mean =
         ordered_sum(l, n, [&](std::size_t i) { return x[i]; }) / static_cast<float>(larger(others, 1u));
-    float const squares = ordered_sum(l, n, [&](std::size_t i) {
-      float const d = x[i] == 0.0f ? 0.0f : product(x[i] - mean, unit);
+    auto const square = [&](float v) {
+      float const d = product(v - mean, unit);
       return product(d, d);
-    });
+    };
+    float const squares =
+        others == n ? ordered_sum(l, n, [&](std::size_t i) { return square(x[i]); })
+                    : ordered_sum(l, n, [&](std::size_t i) { return x[i] == 0.0f ? 0.0f : square(x[i]); });
     workspace& w = of(s, j);
     if (L::rank() == 0) w.m = {mean, squares, exponent, others};
     for (int b = L::rank(); b < N; b += L::width) w.count[b] = w.place[b] = 0;
@@ -176,7 +184,7 @@ struct statistical {
     return {product(whole, width), width, static_cast<std::uint32_t>(zero)};
   }
 
-  template <lanes L>
+  template <bool Zeros, lanes L>
   DILOCO_HD static void sort_into_buckets(L l, slice const& s, std::size_t j) {
     grid const at = all(s);
     float const origin = at.origin, shift = at.shift(), inverse = at.width == 0.0f ? 0.0f : 1.0f / at.width;
@@ -192,7 +200,7 @@ struct statistical {
     };
     auto const bucket = [&](float v) { return bits_of(place(v) + 12582912.0f) - 0x4B400000u + N / 2; };
     std::uint32_t const zero = at.zero;
-    auto const code = [&](float v) { return (v == 0.0f ? zero : bucket(v)) & (N - 1u); };
+    auto const code = [&](float v) { return (Zeros && v == 0.0f ? zero : bucket(v)) & (N - 1u); };
     for (int from = 0; from < n; from += part) {
       int const count = n - from < part ? n - from : part, first = from + first_element<L, part>(l);
       int const mine = owned_elements<L, part>(l, count);
@@ -200,7 +208,7 @@ struct statistical {
                        [&](int i) { return i < mine ? code(x[first + i]) : 0u; });
     }
     for (int i = L::rank(); i < n; i += L::width) {
-      if (x[i] == 0.0f) continue;
+      if (Zeros && x[i] == 0.0f) continue;
       std::uint32_t const b = bucket(x[i]);
       float const centre = static_cast<float>(static_cast<int>(b) - N / 2);
       L::atomic_add(&w.count[b], 1u);
@@ -209,7 +217,7 @@ struct statistical {
     for (std::uint32_t end = 0; end < 2; ++end) {
       std::uint32_t const b = end == 0 ? at.first() : at.last();
       float const sum = ordered_sum(l, static_cast<std::size_t>(n), [&](std::size_t i) {
-        return x[i] != 0.0f && bucket(x[i]) == b ? x[i] - origin : 0.0f;
+        return !(Zeros && x[i] == 0.0f) && bucket(x[i]) == b ? x[i] - origin : 0.0f;
       });
       if (L::rank() == 0) w.ends[end] = sum;
     }

@@ -91,8 +91,10 @@ struct sparse {
   DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* g) const {
     int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
     std::byte const* const code = s.code(j);
-    int const said = coded ? rising_indices(l, code, k, Domain::size(n))
-                           : indices_rise(l, code, k, Domain::size(n)) ? k : 0;
+    int said = indices_rise(l, code, k, Domain::size(n)) ? k : 0;
+    if constexpr (coded) {
+      if (said != k || k == 1) said = rising_indices(l, code, k, Domain::size(n));
+    }
     if (said == 0) return;
     std::byte const* const values = code + index_bytes(k);
     Domain::template back<K>(

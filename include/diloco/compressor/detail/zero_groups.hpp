@@ -24,43 +24,51 @@ struct zero_groups {
   static constexpr int sharing = group / size;                      // lanes that share a group
   static_assert(L::width == 1 || groups == 1, "diloco: a lane of many may not hold several groups");
   std::uint32_t word;
+  std::uint32_t sum[2] = {}, count[2] = {};  // of what is sent, positive and negative: weights and elements
 
   DILOCO_HD explicit zero_groups(std::uint32_t w) : word(w) {}
-  /// weight(|x|), an integer, is what an element counts in the choice of the sign. Sums of 64 such numbers are below 2^32.
+  /// weight(|x|), an integer and 0 for 0, is what an element counts in the choice of the sign. Sums of Block such numbers are
+  /// below 2³². One pass of plain sums, which vectorizes.
   template <class Weight>
-  DILOCO_HD zero_groups(L l, fragment<L, Block> const& x, int count, Weight&& weight) {
-    int const mine = owned_elements<L, Block>(l, count);
+  DILOCO_HD zero_groups(L l, fragment<L, Block> const& x, int elements_there, Weight&& weight) {
+    int const mine = owned_elements<L, Block>(l, elements_there);
     std::uint32_t here = 0;
     for (int g = 0; g < groups; ++g) {
-      std::uint32_t zeros = 0, above = 0, below = 0;
+      std::uint32_t above = 0, below = 0, positive = 0, negative = 0;
       for (int i = g * size; i < (g + 1) * size; ++i) {
-        zeros |= i < mine && magnitude_bits(x.v[i]) == 0 ? 1u : 0u;
-        std::uint32_t const w = weight(std::fabs(x.v[i]));
-        above += x.v[i] > 0.0f ? w : 0u;
-        below += x.v[i] < 0.0f ? w : 0u;
+        float const v = x.v[i];
+        above += weight(v > 0.0f ? v : 0.0f);
+        below += weight(v < 0.0f ? -v : 0.0f);
+        positive += v > 0.0f ? 1u : 0u;
+        negative += v < 0.0f ? 1u : 0u;
       }
+      int const left = mine - g * size, there = left < 0 ? 0 : left < size ? left : size;
       double lead = static_cast<double>(above) - static_cast<double>(below);  // exact, so in any order
       for (int mask = 1; mask < sharing; mask *= 2) lead += L::partner(lead, mask);
-      zeros = L::template max_of<sharing>(zeros);
-      if (first_element<L, Block>(l) % group != 0) continue;
-      here |= (zeros == 0 ? no_zero : lead > 0 ? negative_reads_0 : positive_reads_0) << (2 * (first(l) + g));
+      std::uint32_t const zeros = L::template max_of<sharing>(static_cast<std::uint32_t>(there) - positive - negative);
+      std::uint32_t const reads_0 = zeros == 0 ? no_zero : lead > 0 ? negative_reads_0 : positive_reads_0;
+      sum[0] += reads_0 == positive_reads_0 ? 0u : above;
+      count[0] += reads_0 == positive_reads_0 ? 0u : positive;
+      sum[1] += reads_0 == negative_reads_0 ? 0u : below;
+      count[1] += reads_0 == negative_reads_0 ? 0u : negative;
+      if (first_element<L, Block>(l) % group == 0) here |= reads_0 << (2 * (first(l) + g));
     }
     word = L::sum(here);
+    for (int k = 0; k < 2; ++k) {
+      sum[k] = L::sum(sum[k]);
+      count[k] = L::sum(count[k]);
+    }
   }
   DILOCO_HD static int first(L l) { return first_element<L, Block>(l) / group; }
   /// Of the g-th group that this lane takes part in.
   DILOCO_HD std::uint32_t of(L l, int g) const { return word >> (2 * (first(l) + g)) & 3u; }
-  /// f(i, negative, sent) for this lane's elements: whether the code is that of a negative number, and whether it reads
-  /// as a number other than 0. Past the end nothing is sent.
+  /// f(i, negative) for this lane's elements: whether an element's code is that of a negative number.
   template <class F>
-  DILOCO_HD void each(L l, fragment<L, Block> const& x, int count, F&& f) const {
-    int const mine = owned_elements<L, Block>(l, count);
+  DILOCO_HD void each(L l, fragment<L, Block> const& x, F&& f) const {
     for (int g = 0; g < groups; ++g) {
-      std::uint32_t const reads_0 = of(l, g);
-      for (int i = g * size; i < (g + 1) * size; ++i) {
-        bool const negative = x.v[i] < 0.0f || (reads_0 == negative_reads_0 && x.v[i] == 0.0f);
-        f(i, negative, i < mine && (reads_0 & (negative ? negative_reads_0 : positive_reads_0)) == 0);
-      }
+      std::uint32_t const zero_is_negative = of(l, g) == negative_reads_0 ? 1u : 0u;
+      for (int i = g * size; i < (g + 1) * size; ++i)
+        f(i, (x.v[i] < 0.0f ? 1u : 0u) | ((x.v[i] == 0.0f ? 1u : 0u) & zero_is_negative));
     }
   }
 };
