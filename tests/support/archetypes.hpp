@@ -22,6 +22,7 @@ enum class without {
   block,
   lossless,
   largest,
+  smallest,
   side_bytes,
   code_bytes,
   encode,
@@ -77,6 +78,9 @@ struct has_largest {
 /// What an outer optimizer says: here a sum of floats, which stands still at 2²⁵ of the largest of them.
 struct says_largest {
   [[nodiscard]] constexpr float largest() const { return 0x1p100f; }
+};
+struct has_smallest {
+  static constexpr float smallest = 0x1p-149f;
 };
 struct has_side_bytes {
   static constexpr std::size_t side_bytes = 0;
@@ -152,6 +156,7 @@ struct compressor : part<Missing, without::name, has_name>,
                     part<Missing, without::block, has_block>,
                     part<Missing, without::lossless, has_lossless>,
                     part<Missing, without::largest, has_largest>,
+                    part<Missing, without::smallest, has_smallest>,
                     part<Missing, without::side_bytes, has_side_bytes>,
                     part<Missing, without::code_bytes, has_code_bytes> {
   template <diloco::lanes L>
@@ -176,6 +181,7 @@ struct staged : part<Missing, without::name, has_name>,
                 part<Missing, without::block, has_block>,
                 part<Missing, without::lossless, has_lossless>,
                 part<Missing, without::largest, has_largest>,
+                part<Missing, without::smallest, has_smallest>,
                 part<Missing, without::code_bytes, has_code_bytes> {
   static constexpr std::array stages{diloco::stage::fused};
   static constexpr std::size_t slice_bytes(std::size_t, std::size_t) requires(Missing != without::slice_bytes) {

@@ -12,6 +12,7 @@ namespace detail {
 struct cosine_domain {
   static constexpr std::string_view prefix = "dct_top_k";
   static constexpr float gain = 65.0f;  // 64, and roundings
+  static constexpr float spread = 64.0f;
   static constexpr int side = 64, area = side * side;
   static constexpr std::size_t constant_elements = 2 * area;  // A, then Aᵀ
   DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t chunks) { return chunks * 2 * area * sizeof(float); }

@@ -15,6 +15,7 @@ struct f32 {
   static constexpr int block = 256;
   static constexpr bool lossless = true;
   static constexpr float largest = 3.4028235e38f;
+  static constexpr float smallest = 0x1p-149f;  // the smallest float
   static constexpr std::size_t side_bytes = 0;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
 

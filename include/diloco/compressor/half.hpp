@@ -51,6 +51,7 @@ struct bfloat16 {
 struct f16 : detail::sixteen_bit<detail::binary16> {
   static constexpr std::string_view name = "f16";
   static constexpr float largest = 65504.0f;
+  static constexpr float smallest = 0x1p-14f;  // below, numbers are subnormal
   friend bool operator==(f16 const&, f16 const&) { return true; }
 };
 
@@ -58,6 +59,7 @@ struct f16 : detail::sixteen_bit<detail::binary16> {
 struct bf16 : detail::sixteen_bit<detail::bfloat16> {
   static constexpr std::string_view name = "bf16";
   static constexpr float largest = 3.3895314e38f;
+  static constexpr float smallest = 0x1p-126f;
   friend bool operator==(bf16 const&, bf16 const&) { return true; }
 };
 

@@ -37,7 +37,8 @@ DILOCO_HD constexpr float lloyd_max_threshold(int k) {
 
 /// A fixed table for Gaussian data, scaled by the block's root mean square: sign and index of the magnitude. NMSE 0.363,
 /// 0.1175, 0.0345, 0.0095 at 1 to 4 bits: the least that any fixed table reaches on such data. Clips beyond about 3 rms, so
-/// heavy tails want a small block. At 3 bits, a plane of 2-bit indices and a plane of signs.
+/// heavy tails want a small block. At 3 bits, a plane of 2-bit indices and a plane of signs. An exact 0 stays 0: in a group
+/// of Block/8 elements that holds one, the least number of one sign says 0, and the scale is the rms of what is not 0.
 template <int Bits, int Block = 256>
 struct lloyd_max {
   static_assert(Bits >= 1 && Bits <= 4, "diloco: lloyd_max: Bits is 1, 2, 3 or 4");
@@ -49,12 +50,15 @@ struct lloyd_max {
   static constexpr int block = Block;
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f / 4;  // the largest number of the table stays finite
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<Bits>(n); }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
-    float const rms = detail::root_mean_square<Block>(l, x, info);
+    std::uint32_t least = 1;
+    float const rms = detail::root_mean_square<Block>(l, x, info, least);
+    if (detail::may_hold_zero(l, least) && encode_beside_zeros(l, x, info, out)) return;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = rms;
     std::uint8_t q[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) {
@@ -69,6 +73,7 @@ struct lloyd_max {
 
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
+    if (detail::stands_beside_zeros(in.side)) return decode_beside_zeros(l, count, in, sink);
     float const written = detail::scale_on_wire(in.side), rms = written <= largest ? written : 0.0f;
     auto const scaled = [&](int k) { return product(rms, detail::lloyd_max_number<Bits>(k)); };
     auto const number = [&](int i, std::uint32_t top) {
@@ -80,6 +85,48 @@ struct lloyd_max {
   friend bool operator==(lloyd_max const&, lloyd_max const&) { return true; }
 
  private:
+  template <lanes L>
+  using zero_groups = detail::zero_groups<Block, L>;
+
+  /// Writes the block if it holds an exact 0.
+  template <lanes L>
+  DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
+                                                        wire_block out) {
+    float const inverse = 1.0f / info.amax;
+    zero_groups<L> const zeros(l, x, info.count,
+                               [&](float magnitude) { return detail::fixed_square(magnitude, inverse); });
+    if (zeros.word == 0) return false;
+    std::uint32_t sum = 0, count = 0;
+    for (int i = 0; i < x.size; ++i) {
+      sum += detail::fixed_square(x.v[i], inverse);
+      count += x.v[i] != 0.0f ? 1u : 0u;
+    }
+    float const rms = detail::root_mean_of(L::sum(sum), L::sum(count), info.amax);
+    std::uint8_t q[lane_elements<L, Block>];
+    zeros.each(l, x, [&](int i, std::uint32_t negative) {
+      std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
+      q[i] = static_cast<std::uint8_t>(k | negative << (Bits - 1));
+    });
+    pack_planes<Bits, Block>(l, info.count, out.code, q);
+    if (L::rank() == 0)
+      *reinterpret_cast<float*>(out.side) = float_of(detail::beside_zeros(rms, zeros.word, largest));
+    return true;
+  }
+  template <lanes L, class Sink>
+  DILOCO_HD static void decode_beside_zeros(L l, int count, wire_block_view in, Sink& sink) {
+    float const rms = detail::scale_beside_zeros(in.side, largest);
+    zero_groups<L> const zeros(detail::word_of_zeros(in.side));
+    auto const scaled = [rms](int k) { return product(rms, detail::lloyd_max_number<Bits>(k)); };
+    unpack_groups<Bits, Block, zero_groups<L>::group>(l, count, in.code, [&](int g) {
+      std::uint32_t const reads_0 = zeros.of(l, g);
+      return [&sink, scaled, reads_0](int i, std::uint32_t top) {
+        std::uint32_t const sign = top & 0x80000000u, asks = sign != 0 ? detail::negative_reads_0 : detail::positive_reads_0;
+        float const y = detail::pick<0, 1 << (Bits - 1)>(top << 1, scaled);
+        bool const least = Bits == 1 || (top & 0x7fffffffu) >> (32 - Bits) == 0;
+        sink(i, y == 0.0f || (least && (reads_0 & asks) != 0) ? 0.0f : float_of(bits_of(y) | sign));
+      };
+    });
+  }
   /// 0 … 2^(Bits−1) − 2: spelled out, because g++ vectorizes around no inner loop.
   using others = std::make_integer_sequence<int, (1 << (Bits - 1)) - 1>;
   template <int... K>

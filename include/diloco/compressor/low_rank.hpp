@@ -42,6 +42,8 @@ struct low_rank {
   static constexpr bool lossless = false;
   static constexpr bool whole_tensors = true;
   static constexpr float largest = 0x1p40f;  // products of sums stay finite
+  static constexpr float smallest = 0x1p-100f;
+  static constexpr bool keeps_zero = false;  // an element is a sum of R products
   static constexpr auto stages = [] {
     if constexpr (linear)
       return std::array{stage::chunks};

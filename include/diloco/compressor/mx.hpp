@@ -48,6 +48,7 @@ struct microscaled {
   static constexpr int block = 256, group = 32, bits = Float::bits;
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f / 2;  // a number of the largest group may be rounded up
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = block / group;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<bits>(n); }
 
@@ -125,6 +126,7 @@ struct nvfp4 {
   static constexpr int block = 512, group = 16, bits = 4;
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f / 2;
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float) + block / group;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<4>(n); }
   friend bool operator==(nvfp4 const&, nvfp4 const&) { return true; }

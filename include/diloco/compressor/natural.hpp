@@ -26,6 +26,7 @@ struct natural {
   static constexpr int block = 256;
   static constexpr bool lossless = false;
   static constexpr float largest = 0x1p127f;
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = 0;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<8>(n) + packed_bytes<1>(n); }
 

@@ -30,6 +30,7 @@ struct qsgd {
   static constexpr int block = Block;
   static constexpr bool lossless = false;
   static constexpr float largest = 3.4028235e38f / 64;  // the norm of 512 such numbers is a scale
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<Bits>(n); }
   static_assert((Block & (Block - 1)) == 0, "diloco: qsgd: Block must be a power of two");
@@ -42,7 +43,8 @@ struct qsgd {
     bool const zero = info.amax < smallest_block_magnitude;
     float norm = zero ? 0.0f : info.amax;
     if constexpr (Norm == qsgd_norm::l2) {
-      norm = product(detail::root_mean_square<Block>(l, x, info), std::sqrt(static_cast<float>(info.count)));
+      std::uint32_t least = 1;
+      norm = product(detail::root_mean_square<Block>(l, x, info, least), std::sqrt(static_cast<float>(info.count)));
     }
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = norm;
     float const scale = zero ? 0.0f : levels / norm;

@@ -29,6 +29,7 @@ struct random_k {
   static constexpr bool lossless = false;
   static constexpr bool linear = true;
   static constexpr float largest = 3.4028235e38f / Chunk;
+  static constexpr float smallest = 0x1p-126f;
   static constexpr std::array stages{stage::fused};
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {
     return sizeof(float) * static_cast<std::size_t>(kept(n));

@@ -20,6 +20,7 @@ struct scaled_f16 {
   static constexpr int block = Block;
   static constexpr bool lossless = false;
   static constexpr float largest = detail::largest_scale;  // the largest may be rounded up
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
   static_assert(Block % 32 == 0, "diloco: scaled_f16: Block is a multiple of 32");

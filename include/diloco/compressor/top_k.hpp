@@ -23,6 +23,7 @@ namespace detail {
 struct element_domain {
   static constexpr std::string_view prefix = "top_k";
   static constexpr float gain = 1.0f;  // the largest coefficient over the largest element
+  static constexpr float spread = 1.0f;  // the largest element over the largest coefficient, at most
   static constexpr std::size_t constant_elements = 0;
   DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t) { return 0; }
   DILOCO_HD static int size(int count) { return count; }
@@ -54,6 +55,9 @@ struct sparse {
   static constexpr bool coded = As == kept_as::two_bits;
   /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
   static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
+  /// As binary16, a coefficient below 2⁻¹⁴ is subnormal; the largest is at least a 64th of the largest element.
+  static constexpr float smallest = (coded ? smallest_block_magnitude : 0x1p-14f) * Domain::spread;
+  static constexpr bool keeps_zero = Domain::constant_elements == 0;
   static constexpr std::size_t constant_elements = Domain::constant_elements;
   static constexpr double rereads = 0;  // later stages look at what was kept
   static void write_constants(float* to) requires(constant_elements != 0) { Domain::write_constants(to); }
@@ -87,10 +91,14 @@ struct sparse {
   DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* g) const {
     int const n = s.count(j), k = kept(static_cast<std::size_t>(n));
     std::byte const* const code = s.code(j);
-    if (!indices_rise(l, code, k, Domain::size(n))) return;
+    int said = indices_rise(l, code, k, Domain::size(n)) ? k : 0;
+    if constexpr (coded) {
+      if (said != k || k == 1) said = rising_indices(l, code, k, Domain::size(n));
+    }
+    if (said == 0) return;
     std::byte const* const values = code + index_bytes(k);
     Domain::template back<K>(
-        l, s, n, k, [=](int p) { return index_at(code, p); }, [&](int p) { return value_at(s, values, p); }, c, g);
+        l, s, n, said, [=](int p) { return index_at(code, p); }, [&](int p) { return value_at(s, values, p); }, c, g);
   }
   friend bool operator==(sparse const&, sparse const&) { return true; }
 
@@ -101,6 +109,7 @@ struct sparse {
     float value[K];
     std::uint16_t index[(K + 1) / 2 * 2];
     float mean;
+    int said;  // how many of the k are not 0
     float sum[4];
     std::uint32_t count[4];
   };
@@ -119,12 +128,15 @@ struct sparse {
       w.value[p] = x[i];
     });
     L::sync();
-    pack_indices(l, s.code(j), w.index, k);
     if constexpr (coded) {
+      leave_zeros_out(l, w, k);
       float const* const v = w.value;
       float const sum = ordered_sum(l, static_cast<std::size_t>(k), [=](std::size_t p) { return std::fabs(v[p]); });
-      if (L::rank() == 0) w.mean = sum / static_cast<float>(k);
+      if (L::rank() == 0) w.mean = w.said == 0 ? 0.0f : sum / static_cast<float>(w.said);
+      pack_indices(l, s.code(j), w.index, k);
+      if (k == 1 && L::rank() == 0 && w.said == 0) s.code(j)[1] = nothing_said;
     } else {
+      pack_indices(l, s.code(j), w.index, k);
       std::byte* const values = s.code(j) + index_bytes(k);
       for (int p = L::rank(); p < k; p += L::width) {
         std::uint16_t const h = f16_from_float(w.value[p]);
@@ -133,12 +145,33 @@ struct sparse {
       }
     }
   }
-  /// The mean magnitude of what was kept, over the chunks.
+  /// Two bits have no number for a 0, and a chunk may hold fewer than k numbers that are not. Those stand first, in their
+  /// order, and the list of indices ends.
+  template <lanes L>
+  DILOCO_HD static void leave_zeros_out(L, workspace& w, int k) {
+    std::uint32_t zeros = 0;
+    for (int p = L::rank(); p < k; p += L::width) zeros += w.value[p] == 0.0f ? 1u : 0u;
+    zeros = L::sum(zeros);
+    if (L::rank() == 0) {
+      int said = zeros == 0 ? k : 0;
+      for (int p = 0; zeros != 0 && p < k; ++p) {
+        if (w.value[p] == 0.0f) continue;
+        w.index[said] = w.index[p];
+        w.value[said++] = w.value[p];
+      }
+      end_indices(w.index, said, k);
+      for (int p = said; p < k; ++p) w.value[p] = 0.0f;
+      w.said = said;
+    }
+    L::sync();
+  }
+  /// The mean magnitude of what was kept, over the chunks that kept something.
   template <lanes L>
   DILOCO_HD static void write_mean(L l, slice const& s) {
     std::size_t const chunks = s.chunks();
     float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).mean; });
-    if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = sum / static_cast<float>(chunks);
+    float const heard = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).said == 0 ? 0.0f : 1.0f; });
+    if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = heard == 0.0f ? 0.0f : sum / heard;
   }
   /// Negative or not, and above the mean or not.
   DILOCO_HD static std::uint32_t group_of(float v, float mean) {
@@ -158,7 +191,7 @@ struct sparse {
     }
     for (std::uint32_t q = 0; q < 4; ++q) {
       std::uint32_t mine = 0;
-      for (int p = L::rank(); p < k; p += L::width) mine += group_of(v[p], mean) == q ? 1u : 0u;
+      for (int p = L::rank(); p < k; p += L::width) mine += p < w.said && group_of(v[p], mean) == q ? 1u : 0u;
       std::uint32_t const count = L::sum(mine);
       float const sum = ordered_sum(l, static_cast<std::size_t>(k),
                                     [=](std::size_t p) { return group_of(v[p], mean) == q ? v[p] : 0.0f; });

@@ -33,13 +33,21 @@ struct wire_block_view {
 
 /// What every compressor states about itself at compile time, blocks or staged (concepts/staged.hpp).
 template <class C>
-concept states_codes = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
+concept states_wire = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
   { C::lossless } -> std::convertible_to<bool>;
   { C::largest } -> std::convertible_to<float>;              // a larger magnitude is an error, never saturated
   { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
 };
+/// The smallest of a block's (or slice's) largest magnitudes that is still written with the compressor's usual relative error.
+/// What is below goes to the residual, where there is one.
+template <class C>
+concept states_smallest = requires {
+  { C::smallest } -> std::convertible_to<float>;
+};
+template <class C>
+concept states_codes = states_wire<C> && states_smallest<C>;
 template <class C>
 concept states_blocks = states_codes<C> && requires {
   { C::side_bytes } -> std::convertible_to<std::size_t>;  // scales and the like, per block
@@ -51,6 +59,15 @@ concept states_stages = states_codes<C> && requires(std::size_t n) {
 };
 template <class C>
 concept compressor = states_blocks<C> || states_stages<C>;
+
+/// What is exactly 0 decodes to exactly 0. Compressors that mix elements say `keeps_zero = false`.
+template <class C>
+inline constexpr bool keeps_zero = [] {
+  if constexpr (requires { C::keeps_zero; })
+    return C::keeps_zero;
+  else
+    return true;
+}();
 
 template <class C>
 concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info, wire_block out) {

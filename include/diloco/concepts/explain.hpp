@@ -109,9 +109,13 @@ consteval bool explain_rates() {
 
 template <class C>
 consteval bool explain_compressor() {
-  static_assert(compressor<C>,
+  constexpr bool lacks_smallest = states_wire<C> && !states_smallest<C>;
+  static_assert(compressor<C> || lacks_smallest,
                 "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
                 "side_bytes and code_bytes(n)");
+  static_assert(!lacks_smallest,
+                "diloco: compressor: does not state the smallest magnitude that it carries; add static constexpr float "
+                "smallest, the least amax of a block that keeps its relative error");
   if constexpr (states_stages<C>) {
     static_assert(orders_stages<C>(), "diloco: compressor: has no stage, or a fused one that is not the first");
     static_assert(encodes_stages<C>,

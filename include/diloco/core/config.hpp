@@ -54,6 +54,14 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_ONE_VECTOR
 #endif
 
+/// A path that few blocks take: out of line on the host, so that the common path keeps its registers; inlined on the device,
+/// where a call would put a fragment on the stack.
+#if defined(__CUDACC__)
+#define DILOCO_RARE
+#else
+#define DILOCO_RARE [[gnu::noinline]]
+#endif
+
 /// Whether the compiler has vector types and shuffles of its own (g++ from 12, clang). For what no loop says well; always beside a
 /// loop that gives the same bits.
 #if !defined(__CUDACC__) && defined(__has_builtin)

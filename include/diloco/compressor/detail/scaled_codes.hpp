@@ -30,6 +30,7 @@ struct scaled_codes {
   static constexpr int block = Block;
   static constexpr bool lossless = false;
   static constexpr float largest = largest_scale;
+  static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<bits>(n); }
   static_assert(Block > 0 && Block * bits % 256 == 0,

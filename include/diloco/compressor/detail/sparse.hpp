@@ -155,6 +155,29 @@ DILOCO_HD inline int index_at(std::byte const* in, int p) {
   return p % 2 == 0 ? b[0] | (b[1] & 15) << 8 : b[1] >> 4 | b[2] << 4;
 }
 
+/// What stands in the free upper half of the second byte where one index says nothing.
+inline constexpr std::byte nothing_said{0xf0};
+
+/// Ends a list after the first `said` of k indices: zeros, which do not rise. One that says nothing does not even begin; where
+/// k is 1, nothing_said says so.
+DILOCO_HD inline void end_indices(std::uint16_t* index, int said, int k) {
+  for (int p = said; p < k; ++p) index[p] = said == 0 && p < 2 ? 1 : 0;
+}
+/// How many of k indices rise and stay below n, where zeros alone follow them. Any other list says nothing.
+template <lanes L>
+DILOCO_HD inline int rising_indices(L, std::byte const* in, int k, int n) {
+  if (k == 1) return index_at(in, 0) < n && static_cast<unsigned>(in[1]) >> 4 == 0 ? 1 : 0;
+  std::uint32_t left = 0;  // from the first that does not rise
+  for (int p = L::rank(); p < k; p += L::width) {
+    if (p > 0 && index_at(in, p) <= index_at(in, p - 1)) left = larger(left, static_cast<std::uint32_t>(k - p));
+  }
+  int const said = k - static_cast<int>(L::max(left));
+  std::uint32_t bad = 0;
+  for (int p = L::rank(); p < k; p += L::width)
+    bad |= p < said ? (index_at(in, p) >= n ? 1u : 0u) : static_cast<std::uint32_t>(index_at(in, p));
+  return L::max(bad) == 0 ? said : 0;
+}
+
 /// Whether k indices rise and stay below n. One that does not makes the chunk say nothing: what it names would depend on
 /// the order in which lanes write.
 template <lanes L>
