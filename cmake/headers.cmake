@@ -13,6 +13,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/detail/raw.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
     include/diloco/compressor/detail/sparse.hpp
+    include/diloco/compressor/detail/zero_groups.hpp
     include/diloco/compressor/dynamic8.hpp
     include/diloco/compressor/f32.hpp
     include/diloco/compressor/fp4.hpp
@@ -93,6 +94,7 @@ set(DILOCO_HEADERS
     include/diloco/optimizer/adamw8bit.hpp
     include/diloco/optimizer/bmuf.hpp
     include/diloco/optimizer/delayed_nesterov.hpp
+    include/diloco/optimizer/detail/largest.hpp
     include/diloco/optimizer/detail/tensor_tiles.hpp
     include/diloco/optimizer/external.hpp
     include/diloco/optimizer/fedopt.hpp
@@ -144,10 +146,16 @@ set(DILOCO_HEADERS
     include/diloco/sweep/tiles.hpp
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/file_meeting.hpp
+    include/diloco/transport/detail/late.hpp
+    include/diloco/transport/detail/launcher.hpp
     include/diloco/transport/detail/meeting.hpp
+    include/diloco/transport/detail/mpi_communicator.hpp
+    include/diloco/transport/detail/mpi_setup.hpp
     include/diloco/transport/detail/nccl_communicator.hpp
     include/diloco/transport/detail/slotted_arrival.hpp
-    include/diloco/transport/detail/tcp_meeting.hpp
+    include/diloco/transport/detail/tcp_host.hpp
+    include/diloco/transport/detail/tcp_place.hpp
+    include/diloco/transport/detail/tcp_visitor.hpp
     include/diloco/transport/detail/thread_exchange.hpp
     include/diloco/transport/mpi.hpp
     include/diloco/transport/nccl.hpp

@@ -73,9 +73,7 @@ class DiLoCo
   [[nodiscard]] static result<DiLoCo> make(recipe_type r, Parameters const& parameters) {
     auto built = build_or_tell(r, parameters);
     if (!built) return built;
-    if (auto fine = built->compare_with_peers(); !fine) return std::move(fine).error();
-    built->show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
-    built->recipe_.executor.wait();
+    if (auto fine = built->join(); !fine) return std::move(fine).error();
     return built;
   }
 
@@ -108,16 +106,7 @@ class DiLoCo
     static_assert(!Self::steps_inside,
                   "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = "
                   "diloco::external{}");
-    if (auto fine = room_for_a_step(o); !fine) return fine;
-    if (o.lr_scale != 1.0f || o.grad_scale != 1.0f || o.skip_not_finite) {
-      return fail(
-          cause::bad_setting,
-          "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
-          "count here");
-    }
-    skipped_in_a_row_ = 0;
-    unskipped_ = must_move_ = true;
-    return told(count_step(o.tokens));
+    return told(count_outside_step(o));
   }
   template <class Self = DiLoCo>
   void after_step(step_options o = {}) {
@@ -126,14 +115,13 @@ class DiLoCo
   /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer knows it.
   /// Cost: one comparison a tensor.
   template <class Parameters, class Self = DiLoCo>
-  requires(!std::is_convertible_v<Parameters const&, step_options>) result<> try_after_step(
-      Parameters const& parameters, step_options o = {}) {
+  requires no_options<Parameters> result<> try_after_step(Parameters const& parameters, step_options o = {}) {
     if (auto where = layout_.moved(parameters); !where.empty()) return fail(cause::bad_layout, "after_step: " + where);
     return try_after_step<Self>(o);
   }
   template <class Parameters, class Self = DiLoCo>
-  requires(!std::is_convertible_v<Parameters const&, step_options>) void after_step(Parameters const& parameters,
-                                                                                    step_options o = {}) {
+  requires no_options<Parameters>
+  void after_step(Parameters const& parameters, step_options o = {}) {
     try_after_step<Parameters, Self>(parameters, o).value();
   }
 
@@ -241,11 +229,6 @@ class DiLoCo
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
   static constexpr bool agrees = agrees_on_memory<Compressor>;
-  struct memory_pair {
-    float *now = nullptr, *next = nullptr;
-    std::size_t first = 0;  // of the elements of all slices
-  };
-
   DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes);
   template <class Parameters>
   [[nodiscard]] static result<DiLoCo> build(recipe_type& r, Parameters const& parameters);
@@ -261,6 +244,7 @@ class DiLoCo
   void allocate_factor();
   [[nodiscard]] result<> start();
   [[nodiscard]] std::vector<contract_term> contract_terms() const;
+  [[nodiscard]] result<> join();
   [[nodiscard]] result<> compare_with_peers();
   [[nodiscard]] result<> compare_anchors();
 
@@ -268,6 +252,7 @@ class DiLoCo
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
   [[nodiscard]] result<> take_step(Gradients const& gradients, step_options const& o);
+  [[nodiscard]] result<> count_outside_step(step_options const& o);
   [[nodiscard]] result<> skip(double tokens, std::string_view why);
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
@@ -276,16 +261,9 @@ class DiLoCo
   void adopt_shown(bool samples);
   void show(bool samples);
   [[nodiscard]] result<> shows_training_point(std::string_view call) const;
-  void show_new_sample() {
-    ++samples_;
-    show(true);
-  }
+  void show_new_sample();
   [[nodiscard]] draw sample() const { return {samples_, static_cast<std::uint32_t>(recipe_.transport.rank()), 4}; }
-  [[nodiscard]] gradient_rows gradient_table() const { return {index_.gradients(), index_.gradient_is_bf16()}; }
-  [[nodiscard]] shown_rows shown(draw const& by) const {
-    if (!has_copies_) return {};
-    return {index_.bf16(), index_.shown(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
-  }
+  [[nodiscard]] shown_rows shown(draw const& by) const;
   template <class Rows>
   [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what, float scale = 1.0f,
                                          float most = static_cast<float>(unbounded));
@@ -313,18 +291,11 @@ class DiLoCo
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
-  [[nodiscard]] static std::size_t carried_by(recipe_type const& r) {
-    return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
-           (weighs_elements ? 1 : 0);
-  }
+  [[nodiscard]] static std::size_t carried_by(recipe_type const& r);
   void list_carried();
   [[nodiscard]] element_weights weights() const;
   [[nodiscard]] float const* constants() const { return reinterpret_cast<float const*>(constants_.seen_by_kernels()); }
-  [[nodiscard]] carried_planes carried(std::size_t first_tile) const {
-    return {index_.tiles() + first_tile, index_.carried_from(), index_.carried_to(),
-            index_.shard_columns(),      plan_.carried(),       plan_.carried_offset(),
-            plan_.carried_stride()};
-  }
+  [[nodiscard]] carried_planes carried(std::size_t first_tile) const;
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
   void average_carried(arrival_type const& a, bool sharded, std::byte* to_slot, float mix);
@@ -333,14 +304,8 @@ class DiLoCo
                                       std::uint32_t phase) const;
   [[nodiscard]] magnitude_limits limits() const;
   [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const;
-  [[nodiscard]] draw who(std::uint32_t phase) const {
-    return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
-  }
-  /// How many slots this rank reads at first, its own among them.
-  [[nodiscard]] int voices() const {
-    int const k = recipe_.transport.size();
-    return pairs_ranks && k > 2 ? 2 : k;
-  }
+  [[nodiscard]] draw who(std::uint32_t phase) const;
+  [[nodiscard]] int voices() const;
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
   void write_frames(std::byte* slots, int shards, bool must_move);
@@ -363,17 +328,11 @@ class DiLoCo
   void apply(arrival_type const& a, bool sharded, float mix, flight const& f);
   void commit(flight const& f);
   [[nodiscard]] received_wires<Compressor> received(int voices, bool sharded, float* sums) const;
-  /// A column that is free once the round stands: that of the residual which will not be kept.
-  [[nodiscard]] float* free_column(bool heard) const {
-    return !residual_is_workbench ? workbench_ : heard ? residual_.from : residual_.to;
-  }
+  [[nodiscard]] float* free_column(bool heard) const;
   [[nodiscard]] error fail(cause why, std::string what) const {
     return {why, recipe_.transport.rank(), static_cast<long>(rounds_), "diloco: " + std::move(what)};
   }
-  [[nodiscard]] error broken_by(error e) {
-    broken_ = std::make_unique<error>(e);
-    return e;
-  }
+  [[nodiscard]] error broken_by(error e);
 
   recipe_type recipe_;
   detail::hand_back<recipe_type> lent_;

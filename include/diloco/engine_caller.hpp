@@ -22,6 +22,12 @@ void DILOCO_CLASS::adopt_shown(bool samples) {
 }
 
 DILOCO_ENGINE
+shown_rows DILOCO_CLASS::shown(draw const& by) const {
+  if (!has_copies_) return {};
+  return {index_.bf16(), index_.shown(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
+}
+
+DILOCO_ENGINE
 result<> DILOCO_CLASS::try_adopt() {
   if (auto fine = usable({}); !fine) return fine;
   if (auto fine = shows_training_point("adopt"); !fine) return fine;

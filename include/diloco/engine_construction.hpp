@@ -103,6 +103,26 @@ result<> DILOCO_CLASS::start() {
   return {};
 }
 
+/// How many slots this rank reads at first, its own among them.
+DILOCO_ENGINE
+int DILOCO_CLASS::voices() const {
+  int const k = recipe_.transport.size();
+  return pairs_ranks && k > 2 ? 2 : k;
+}
+
+DILOCO_ENGINE
+std::size_t DILOCO_CLASS::carried_by(recipe_type const& r) {
+  return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
+         (weighs_elements ? 1 : 0);
+}
+
+DILOCO_ENGINE
+carried_planes DILOCO_CLASS::carried(std::size_t first_tile) const {
+  return {index_.tiles() + first_tile, index_.carried_from(), index_.carried_to(),
+          index_.shard_columns(),      plan_.carried(),       plan_.carried_offset(),
+          plan_.carried_stride()};
+}
+
 /// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all what a rule weighs
 /// elements by.
 DILOCO_ENGINE

@@ -156,6 +156,14 @@ std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
 }
 
 DILOCO_ENGINE
+result<> DILOCO_CLASS::join() {
+  if (auto fine = compare_with_peers(); !fine) return fine;
+  show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
+  recipe_.executor.wait();
+  return {};
+}
+
+DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_with_peers() {
   auto const limit = deadline_after(recipe_.deadline_seconds);
   auto terms = contract_terms();

@@ -21,6 +21,10 @@ struct land_options {
   float mix = 0.0f;  ///< share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way
 };
 
+/// A list of parameters, and no step_options.
+template <class P>
+concept no_options = !std::is_convertible_v<P const&, step_options>;
+
 namespace detail {
 
 /// What a trainer and its flight both know: whose it is, and whether it was lost.

@@ -19,6 +19,13 @@ auto DILOCO_CLASS::guard(std::string_view call, F&& f) {
       f);
 }
 
+/// Ends the run: every later call is refused with this sentence.
+DILOCO_ENGINE
+error DILOCO_CLASS::broken_by(error e) {
+  broken_ = std::make_unique<error>(e);
+  return e;
+}
+
 /// Calls the transport, which may be the caller's own.
 DILOCO_ENGINE
 template <class F>

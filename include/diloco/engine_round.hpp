@@ -75,6 +75,12 @@ stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::by
           memory.first};
 }
 
+/// The RNG stream of this rank, round and phase.
+DILOCO_ENGINE
+draw DILOCO_CLASS::who(std::uint32_t phase) const {
+  return {rounds_, static_cast<std::uint32_t>(recipe_.transport.rank()), phase};
+}
+
 /// Whom this rank meets in this round, where ranks pair.
 DILOCO_ENGINE
 int DILOCO_CLASS::partner() const {
@@ -291,6 +297,12 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
                                   owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
   }
   average_carried(contributions, false, slot, 0);
+}
+
+/// A column that is free once the round stands: that of the residual which will not be kept.
+DILOCO_ENGINE
+float* DILOCO_CLASS::free_column(bool heard) const {
+  return !residual_is_workbench ? workbench_ : heard ? residual_.from : residual_.to;
 }
 
 DILOCO_ENGINE

@@ -66,6 +66,20 @@ result<> DILOCO_CLASS::take_step(Gradients const& gradients, step_options const&
 }
 
 DILOCO_ENGINE
+result<> DILOCO_CLASS::count_outside_step(step_options const& o) {
+  if (auto fine = room_for_a_step(o); !fine) return fine;
+  if (o.lr_scale != 1.0f || o.grad_scale != 1.0f || o.skip_not_finite) {
+    return fail(
+        cause::bad_setting,
+        "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
+        "count here");
+  }
+  skipped_in_a_row_ = 0;
+  unskipped_ = must_move_ = true;
+  return count_step(o.tokens);
+}
+
+DILOCO_ENGINE
 result<> DILOCO_CLASS::skip(double tokens, std::string_view why) {
   if (skipped_in_a_row_ >= recipe_.max_skipped_steps) {
     return fail(
@@ -146,8 +160,9 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.not_finite() = frame::no_row;
-  where.for_each(tiles, norm_partials_kernel{index_.tiles(), gradient_table(), norm_partials_,
-                                             checks ? index_.not_finite() : nullptr});
+  where.for_each(tiles,
+                 norm_partials_kernel{index_.tiles(), gradient_rows{index_.gradients(), index_.gradient_is_bf16()},
+                                      norm_partials_, checks ? index_.not_finite() : nullptr});
   std::size_t const groups = sum_partials_kernel::groups(tiles);
   where.for_each(groups, sum_partials_kernel{norm_partials_, tiles, norm_partials_ + tiles});
   where.for_each(1, clip_factor_kernel{norm_partials_ + tiles, groups, o.grad_scale, recipe_.clip_norm, factor_});
@@ -175,10 +190,11 @@ result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
     if constexpr (states_largest<std::remove_cvref_t<decltype(inner)>>)
       most = inner.largest() < most ? inner.largest() : most;
   });
-  auto fine = find_non_finite(gradient_table(), what, scale, most);
+  auto fine = find_non_finite(gradient_rows{index_.gradients(), index_.gradient_is_bf16()}, what, scale, most);
   if (fine) return fine;
   std::uint32_t const row = *index_.not_finite();
-  if (auto finite = find_non_finite(gradient_table(), what, scale); !finite) return finite;
+  if (auto finite = find_non_finite(gradient_rows{index_.gradients(), index_.gradient_is_bf16()}, what, scale); !finite)
+    return finite;
   return fail(cause::not_finite,
               say({what, " '", layout_.rows()[row].name, "' holds a magnitude beyond ", most, ", the largest that ",
                    Inner::name, " takes without an infinite state; clip the gradients or lower grad_scale"}));
@@ -223,6 +239,12 @@ void DILOCO_CLASS::show(bool samples) {
                 {{steps_taken_ + 1, 1.0f}, 1.0f, nullptr, shown({}), sample()}, samples);
     shows_mean_ = !samples;
   }
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::show_new_sample() {
+  ++samples_;
+  show(true);
 }
 
 DILOCO_ENGINE

@@ -191,6 +191,12 @@ class index_memory : public index_view {
   buffer answers_;
 };
 
+/// What a staged compressor remembers: `next` is written while a round is under way.
+struct memory_pair {
+  float *now = nullptr, *next = nullptr;
+  std::size_t first = 0;  // of the elements of all slices
+};
+
 /// The buffers of one round: what goes out first, and under scatter–gather what the owner sends back.
 struct round_wires {
   wires contribution;
