@@ -136,10 +136,16 @@ set(DILOCO_HEADERS
     include/diloco/sweep/tiles.hpp
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/file_meeting.hpp
+    include/diloco/transport/detail/late.hpp
+    include/diloco/transport/detail/launcher.hpp
     include/diloco/transport/detail/meeting.hpp
+    include/diloco/transport/detail/mpi_communicator.hpp
+    include/diloco/transport/detail/mpi_setup.hpp
     include/diloco/transport/detail/nccl_communicator.hpp
     include/diloco/transport/detail/slotted_arrival.hpp
-    include/diloco/transport/detail/tcp_meeting.hpp
+    include/diloco/transport/detail/tcp_host.hpp
+    include/diloco/transport/detail/tcp_place.hpp
+    include/diloco/transport/detail/tcp_visitor.hpp
     include/diloco/transport/detail/thread_exchange.hpp
     include/diloco/transport/mpi.hpp
     include/diloco/transport/nccl.hpp
