@@ -25,14 +25,14 @@ ROOMS = [
      "CUDA headers belong in *.cuh and core/config.hpp, so that a plain host compiler builds every .hpp"),
     (r"thrust/", r"executor/.*|.*\.cuh|core/config\.hpp", "Thrust belongs in executor/: it costs 0.7 s per include"),
     (r"nccl\.h", r"transport/detail/nccl_.*", "NCCL belongs in transport/nccl.hpp and its detail"),
-    (r"mpi\.h", r"transport/mpi\.hpp", "MPI belongs in transport/mpi.hpp"),
+    (r"mpi\.h", r"transport/(mpi|detail/mpi_\w+)\.hpp", "MPI belongs in transport/mpi.hpp"),
     (r"omp\.h", r"executor/omp\.hpp", "OpenMP belongs in executor/omp.hpp"),
     (r"(tbb|oneapi)/", r"executor/tbb\.hpp", "oneTBB belongs in executor/tbb.hpp"),
     (r"cublas|cusolver", r"linear_algebra/cublas\.cuh", "cuBLAS belongs in linear_algebra/cublas.cuh"),
     (r"Eigen/", r"linear_algebra/eigen\.hpp", "Eigen belongs in linear_algebra/eigen.hpp: it costs 2 s per include"),
     (r"(CLI|nlohmann|spdlog|fmt|doctest|benchmark)/", r"$^", "tools and tests only: it costs seconds to include"),
 ]
-OPTIONAL = re.compile(r".*\.cuh|transport/(mpi|nccl|detail/nccl_\w+)\.hpp|executor/(omp|tbb)\.hpp|linear_algebra/eigen\.hpp")
+OPTIONAL = re.compile(r".*\.cuh|transport/(mpi|nccl|detail/(mpi|nccl)_\w+)\.hpp|executor/(omp|tbb)\.hpp|linear_algebra/eigen\.hpp")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 
 

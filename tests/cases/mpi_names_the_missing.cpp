@@ -177,7 +177,7 @@ TEST_CASE("mpi: rounds far beyond the bits of a tag") {
   for (std::uint64_t const most : {std::uint64_t{512}, tags.rounds}) {
     tags.rounds = most;
     for (std::uint64_t const near : {std::uint64_t{0}, std::uint64_t{5}, most - 1, most, 7 * most + 3}) {
-      for (std::uint64_t const ahead : {0, 1, 100}) {
+      for (std::uint64_t const ahead : {0u, 1u, 100u}) {
         auto const other = detail::mpi_exchange{detail::mpi_exchange::scatter, {near + ahead, 11}};
         CHECK(tags.unpack(tags.pack(other), near).text() == other.text());
         auto const back = detail::mpi_exchange{detail::mpi_exchange::pair, {near - std::min(near, ahead), 2}};

@@ -100,6 +100,53 @@ TEST_CASE("run_threads: rethrows the first exception, after all have ended") {
   CHECK(ended == 1);
 }
 
+TEST_CASE("run_threads: a worker that throws has left at once, wherever its transport lives and whatever it holds") {
+  // 0: the transport lives on in the caller's hands; 1: an exchange as well; 2: an arrival that was not read as well
+  for (int const holds : {0, 1, 2}) {
+    CAPTURE(holds);
+    std::vector<std::optional<threads>> ends(3);  // outlive the workers
+    std::vector<std::optional<threads::pending>> begun(3);
+    std::vector<std::optional<threads::arrival>> held(3);
+    std::vector<std::string> seen(3);
+    auto const message = [] { return wires{cpp{}.allocate_wire(16), {}}; };
+    auto const start = clock_type::now();
+    CHECK_THROWS_WITH_AS(
+        run_threads(3,
+                    [&](threads t) {
+                      auto const r = static_cast<std::size_t>(t.rank());
+                      ends[r].emplace(std::move(t));
+                      auto first = ends[r]->all_gather(message(), {0, 0});
+                      if (r == 1 && holds == 1) begun[r].emplace(std::move(first));
+                      if (r == 1 && holds == 1) throw std::runtime_error("worker 1 has a reason");
+                      auto arrived = first.wait(deadline_after(60));
+                      REQUIRE(arrived);
+                      if (r == 1 && holds == 2) held[r].emplace(std::move(*arrived));
+                      if (r == 1) throw std::runtime_error("worker 1 has a reason");
+                      auto const next = ends[r]->all_gather(message(), {1, 0}).wait(deadline_after(60));
+                      REQUIRE(!next);
+                      CHECK(next.error().what == cause::peer_lost);
+                      seen[r] = next.error().message;
+                    }),
+        "worker 1 has a reason", std::runtime_error);
+    CHECK(seconds_since(start) < margin);
+    for (std::size_t const r : {std::size_t{0}, std::size_t{2}}) {
+      CHECK(seen[r] == "diloco: threads: round 1: rank 1 left before its part of the exchange");
+    }
+  }
+}
+
+TEST_CASE("threads: all ranks that are missing are named") {
+  threads_world world(4);
+  auto zero = world.transport(0), two = world.transport(2);
+  auto a = zero.all_gather({cpp{}.allocate_wire(16), {}}, {3, 0});
+  auto b = two.all_gather({cpp{}.allocate_wire(16), {}}, {3, 0});
+  auto const missed = a.wait(deadline_after(0.05));
+  REQUIRE(!missed);
+  CHECK(missed.error().message.starts_with(
+      "diloco: threads: round 3: ranks 1 and 3 did not arrive before the deadline; all_gather waited 0."));
+  CHECK(b.wait(deadline_after(60)).error().message == missed.error().message);
+}
+
 TEST_CASE("threads: a worker that leaves is named to the others at once") {
   for (pattern const exchange : toy::patterns) {
     auto const seen = toy::on_each_rank(3, [&](threads transport) {

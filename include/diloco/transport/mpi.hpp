@@ -10,11 +10,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nonblocking MPI messages from each rank to each other one, under a deadline. There is one message a peer and exchange, so
-/// this rank knows whose has not come. Its tag names the exchange, so a peer in another one is named when its message comes.
-/// The caller initializes and finalizes MPI; the communicator is duplicated, so nothing of ours meets the caller's messages.
-/// We take no message back: after a missed deadline the buffers stay with MPI and the trainer says that it cannot go on.
-/// Peers that had this rank's part by then may have committed the round; their next round finds this rank missing.
+/// Nonblocking MPI messages from each rank to each other one, under a deadline. There is one message a peer
+/// and exchange, so this rank knows whose has not come. Its tag names the exchange, so a peer in another one
+/// is named when its message comes. The caller initializes and finalizes MPI; the communicator is duplicated,
+/// so nothing of ours meets the caller's messages. We take no message back: after a missed deadline the
+/// buffers stay with MPI and the trainer says that it cannot go on. Peers that had this rank's part by then
+/// may have committed the round; their next round finds this rank missing.
 class mpi {
   using communicator = detail::mpi_communicator;
   using operation = detail::mpi_operation;
@@ -26,9 +27,10 @@ class mpi {
   /// An expected size that is not stated: a world of one is then checked against what the launcher promised.
   static constexpr int as_launched = -1;
 
-  /// Collective over `world`; waits for all its ranks up to `deadline_seconds`. `expected_size`: of `world`, and a launcher's
-  /// promise then does not count; 1 asks for a world of one, as MPI_COMM_SELF does. Errors: MPI not initialized or finalized
-  /// already, no intra-communicator, another size than expected, a rank that does not come in time.
+  /// Collective over `world`; waits for all its ranks up to `deadline_seconds`. `expected_size`: of `world`,
+  /// and a launcher's promise then does not count; 1 asks for a world of one, as MPI_COMM_SELF does. Errors:
+  /// MPI not initialized or finalized already, no intra-communicator, another size than expected, a rank that
+  /// does not come in time.
   explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
       : mpi(make(world, expected_size, deadline_seconds).value()) {}
   /// The second argument is a number of ranks: mpi(world, mpi::as_launched, seconds) states a deadline alone.
@@ -59,7 +61,8 @@ class mpi {
     }
     ~pending() { abandon(); }
 
-    /// Polls until all messages of this exchange have come and are sent. Errors: who is late, or in another exchange.
+    /// Polls until all messages of this exchange have come and are sent. Errors: who is late, or in another
+    /// exchange.
     result<arrival> wait(deadline d) {
       auto const since = std::chrono::steady_clock::now();
       auto& o = *operation_;
@@ -102,13 +105,15 @@ class mpi {
       abandon();
       return e;
     }
-    /// MPI may still read and write the buffers, today or never: they are given up, as is the communicator. What comes late
-    /// is still taken, so that the messages behind it find their exchange. After MPI_Finalize nothing is written any more.
+    /// MPI may still read and write the buffers, today or never: they are given up, as is the communicator.
+    /// What comes late is still taken, so that the messages behind it find their exchange. After MPI_Finalize
+    /// nothing is written any more.
     void abandon() noexcept {
       if (operation_ == nullptr) return;
       auto const o = std::exchange(operation_, nullptr);
       auto const state = std::exchange(state_, nullptr);
       if (o->open == 0 || detail::mpi_is_over()) return;
+      if (auto const over = state->look(*o); over && *over) return;
       o->memory.send.leak();
       o->memory.receive.leak();
       state->abandoned = true;
@@ -135,7 +140,8 @@ class mpi {
  private:
   explicit mpi(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
 
-  /// Order: copies this rank's own slot, enqueues the rest. Ranks begin with the next one, so that not all send to rank 0.
+  /// Order: copies this rank's own slot, enqueues the rest. Ranks begin with the next one, so that not all
+  /// send to rank 0.
   pending start(wires w, detail::mpi_exchange e, int partner) {
     if (detail::mpi_is_over()) {
       raise(

@@ -14,8 +14,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How processes that know nothing of each other come to share a few bytes: rank 0's go to all. One meeting each time it is
-/// asked; who comes with another world or another run is told so in a sentence, and strangers are let go without harm.
+/// How processes that know nothing of each other come to share a few bytes: rank 0's go to all. One meeting
+/// each time it is asked; who comes with another world or another run is told so in a sentence, and strangers
+/// are let go without harm.
 template <class S>
 concept store = requires(S const& s, std::span<std::byte> bytes, deadline d) {
   { s.rank } -> std::convertible_to<int>;
@@ -23,8 +24,9 @@ concept store = requires(S const& s, std::span<std::byte> bytes, deadline d) {
   { s.share(bytes, d) } -> std::same_as<result<>>;
 };
 
-/// Meets over TCP at rank 0, which listens at address:port while the meeting lasts (at all its addresses, if that is a name). Nothing is encrypted and `run` is no
-/// password: it tells runs apart that met by mistake. Use it in a network of your own.
+/// Meets over TCP at rank 0, which listens at address:port while the meeting lasts (at all its addresses, if
+/// that is a name). Nothing is encrypted and `run` is no password: it tells runs apart that met by mistake.
+/// Use it in a network of your own.
 struct tcp_store {
   int rank = -1;
   int size = 0;  // a world of one is one that says so
@@ -32,8 +34,9 @@ struct tcp_store {
   int port = 0;
   std::string run{};
 
-  /// Does: gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline. Errors: who is missing, who
-  /// disagrees, a port in use, too few descriptors at rank 0; on all ranks that the error concerns.
+  /// Does: gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline. Errors: who is
+  /// missing, who disagrees, a port in use, too few descriptors at rank 0; on all ranks that the error
+  /// concerns.
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     detail::tcp_place const place{{rank, size, bytes.size(), detail::hash_of_run(run), 0}, address, port};
@@ -44,13 +47,14 @@ struct tcp_store {
     return rank == 0 ? detail::tcp_host(place, bytes).run(d) : detail::tcp_visitor(place, bytes).run(d);
   }
 
-  /// By the convention of launchers: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and DILOCO_RUN_ID if it is set. Errors: one
-  /// that is not set, or makes no sense; the last three may only be left out in a world of one.
+  /// By the convention of launchers: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and DILOCO_RUN_ID if it is
+  /// set. Errors: one that is not set, or makes no sense; the last three may only be left out in a world of
+  /// one.
   [[nodiscard]] static result<tcp_store> from_environment();
 };
 
-/// Meets by files at `path` and beside it, in a folder that all ranks see. `run` must be new for each run: it tells this
-/// one's files from those that an earlier run left, and is asked for.
+/// Meets by files at `path` and beside it, in a folder that all ranks see. `run` must be new for each run: it
+/// tells this one's files from those that an earlier run left, and is asked for.
 struct file_store {
   int rank = -1;
   int size = 0;

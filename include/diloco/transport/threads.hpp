@@ -10,8 +10,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One worker's end of a `threads_world`. Wires are read in place, so nothing is copied; a rank that leaves (its
-/// transport is destroyed) turns every exchange that still needs it into an error at once: of all ranks, or of its pair.
+/// One worker's end of a `threads_world`. Wires are read in place, so nothing is copied; a rank that leaves
+/// (its transport is destroyed) turns every exchange that still needs it into an error at once: of all ranks,
+/// or of its pair.
 class threads {
  public:
   static constexpr std::string_view name = "threads";
@@ -114,7 +115,8 @@ class threads {
   std::uint64_t next_ = 0;
 };
 
-/// K workers in one process. Hand `transport(rank)` to the worker's trainer; the world may go before its transports.
+/// K workers in one process. Hand `transport(rank)` to the worker's trainer; the world may go before its
+/// transports.
 class threads_world {
  public:
   explicit threads_world(int size) {
@@ -145,8 +147,9 @@ class threads_world {
 };
 
 #if DILOCO_EXCEPTIONS
-/// Runs `worker(transport)` on K threads and joins them. A worker that throws has left: the others hear of it at once.
-/// The first exception in time is rethrown; the others' errors usually only say that they lost that worker.
+/// Runs `worker(transport)` on K threads and joins them. A worker that throws has left: the others hear of it
+/// at once. The first exception in time is rethrown; the others' errors usually only say that they lost that
+/// worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
   threads_world world(size);

@@ -14,9 +14,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A meeting by files beside each other. Each rank r puts a greeting with a number drawn anew at `path.r`; when rank 0 has
-/// found all of them it publishes the bytes at `path`, with everybody's number, and a rank that finds its own number there
-/// takes the bytes and its greeting away. So what an earlier run left behind is never taken for this one's.
+/// A meeting by files beside each other. Each rank r puts a greeting with a number drawn anew at `path.r`;
+/// when rank 0 has found all of them it publishes the bytes at `path`, with everybody's number, and a rank
+/// that finds its own number there takes the bytes and its greeting away. So what an earlier run left behind
+/// is never taken for this one's.
 class file_meeting {
  public:
   file_meeting(hello self, std::string const& path, std::span<std::byte> bytes)
@@ -203,7 +204,8 @@ class file_meeting {
     return found;
   }
 
-  /// How many bytes there are, up to the room given: a file is never asked how long it is. What is no file is not read.
+  /// How many bytes there are, up to the room given: a file is never asked how long it is. What is no file is
+  /// not read.
   std::size_t read(std::string const& path, std::span<std::byte> room) const {
     descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat what {};
@@ -219,7 +221,8 @@ class file_meeting {
     }
     return got;
   }
-  /// Aside, to the disk, and then under its name: nobody reads half of it. The name aside is new, so nothing stands there.
+  /// Aside, to the disk, and then under its name: nobody reads half of it. The name aside is new, so nothing
+  /// stands there.
   [[nodiscard]] result<> write(std::string const& path, std::span<std::byte const> text) const {
     std::string const aside = say({path_, ".", self_.rank, ".", self_.nonce, ".part"});
     int why = errno = 0;

@@ -50,9 +50,9 @@ inline std::optional<launch_promise> promise_of_slurm() {
   return promise_of({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"}, "SLURM_PROCID");
 }
 
-/// What a launcher of MPI programs promised; nothing where none started this process.
-/// Launchers nest: mpirun may run within a Slurm step. So the kinds that are inside come first, and the first one counts.
-/// `torch`: whether torchrun's WORLD_SIZE counts. Without RANK or LOCAL_RANK it may be anybody's.
+/// What a launcher of MPI programs promised; nothing where none started this process. Launchers nest: mpirun
+/// may run within a Slurm step. So the kinds that are inside come first, and the first one counts. `torch`:
+/// whether torchrun's WORLD_SIZE counts. Without RANK or LOCAL_RANK it may be anybody's.
 inline std::optional<launch_promise> promise_of_launchers(bool torch) {
   if (auto const p = promise_of({"OMPI_COMM_WORLD_SIZE"}, "OMPI_COMM_WORLD_RANK")) return p;
   if (auto const p = promise_of({"MV2_COMM_WORLD_SIZE"}, "MV2_COMM_WORLD_RANK")) return p;

@@ -37,8 +37,8 @@ class descriptor {
   int fd_ = -1;
 };
 
-/// Who meets, and what a process says when it comes: always as many bytes, of which none is a length to read by. A sum
-/// tells it from what strangers send.
+/// Who meets, and what a process says when it comes: always as many bytes, of which none is a length to read
+/// by. A sum tells it from what strangers send.
 struct hello {
   static constexpr std::size_t length = 48;
   static constexpr std::uint64_t magic = 0x3148'4f43'4f4c'4944ull;  // "DILOCOH1"
@@ -85,7 +85,8 @@ struct hello {
   }
 };
 
-/// Who is missing, as rank 0 tells those who wait: how many, and eight at most by name. Always as many bytes, with a sum.
+/// Who is missing, as rank 0 tells those who wait: how many, and eight at most by name. Always as many bytes,
+/// with a sum.
 struct absence {
   static constexpr std::size_t length = 64, most_named = 8;
   static constexpr std::uint64_t magic = 0x314d'4f43'4f4c'4944ull;  // "DILOCOM1"
@@ -133,7 +134,8 @@ inline std::uint64_t hash_of_run(std::string_view run) {
   return h.value();
 }
 
-/// Errors: a world without ranks (one of one must be asked for), a rank outside it, more to share than a greeting.
+/// Errors: a world without ranks (one of one must be asked for), a rank outside it, more to share than a
+/// greeting.
 inline result<> check_place(int rank, int size, std::size_t payload) {
   if (size < 1) {
     return error{cause::bad_setting, rank, 0,

@@ -45,8 +45,9 @@ struct mpi_exchange {
   [[nodiscard]] std::string text() const { return say({name(), " of round ", tag.round, " phase ", tag.phase}); }
 };
 
-/// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises 15 bits in all,
-/// Open MPI and MPICH give 28 and more. Rounds that are a multiple of `rounds` apart are told apart by the frame.
+/// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises
+/// 15 bits in all, Open MPI and MPICH give 28 and more. Rounds that are a multiple of `rounds` apart are told
+/// apart by the frame.
 struct mpi_tags {
   std::uint64_t rounds = 512;
 
@@ -69,7 +70,8 @@ struct mpi_tags {
   }
 };
 
-/// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in those.
+/// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in
+/// those.
 struct mpi_slot {
   explicit mpi_slot(std::size_t bytes) {
     std::size_t const unit = bytes % 16 == 0 ? 16 : 8;
@@ -141,8 +143,8 @@ struct mpi_communicator {
   }
   mpi_communicator(mpi_communicator const&) = delete;
   mpi_communicator& operator=(mpi_communicator const&) = delete;
-  /// MPI_Comm_free is collective by name and, says the standard, local in practice. With a request that never completed it
-  /// could wait for its peer, so such a communicator is left behind.
+  /// MPI_Comm_free is collective by name and, says the standard, local in practice. With a request that never
+  /// completed it could wait for its peer, so such a communicator is left behind.
   ~mpi_communicator() {
     if (!mpi_is_over() && !abandoned) MPI_Comm_free(&handle);
   }
@@ -171,9 +173,9 @@ struct mpi_communicator {
       if (code != MPI_SUCCESS) return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
     }
   }
-  /// Looks once at each peer that somebody waits for. Messages between two ranks come in the order of their calls, so a peer's
-  /// next one is of the oldest exchange that has none of it. Tag and length are compared before a byte of it is received:
-  /// Open MPI 4.1 writes past the end of a buffer that is too small.
+  /// Looks once at each peer that somebody waits for. Messages between two ranks come in the order of their
+  /// calls, so a peer's next one is of the oldest exchange that has none of it. Tag and length are compared
+  /// before a byte of it is received: Open MPI 4.1 writes past the end of a buffer that is too small.
   void take() {
     std::fill(asked.begin(), asked.end(), char{0});
     for (auto const& o : waiting) {

@@ -105,7 +105,8 @@ struct mpi_duplication {
   }
 };
 
-/// Errors: MPI's, and who is missing. What is under way then stays with MPI for good, as nothing of it can be taken back.
+/// Errors: MPI's, and who is missing. What is under way then stays with MPI for good, as nothing of it can be
+/// taken back.
 inline result<MPI_Comm> mpi_duplicate(MPI_Comm world, double seconds) {
   int rank = 0, size = 1;
   MPI_Comm_rank(world, &rank);

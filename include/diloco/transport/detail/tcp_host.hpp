@@ -12,9 +12,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Rank 0's side. One thread and nonblocking sockets: nobody who connects can make the others wait. A connection that has
-/// not said who it is within two seconds is dropped, as is the oldest of more than 64 such. A turn takes at most 128 new
-/// connections, so however many come, the deadline is looked at. Who waits is told who is missing.
+/// Rank 0's side. One thread and nonblocking sockets: nobody who connects can make the others wait. A
+/// connection that has not said who it is within two seconds is dropped, as is the oldest of more than 64
+/// such. A turn takes at most 128 new connections, so however many come, the deadline is looked at. Who waits
+/// is told who is missing.
 class tcp_host {
  public:
   tcp_host(tcp_place const& place, std::span<std::byte const> bytes) : place_(place), bytes_(bytes) {}
@@ -61,9 +62,10 @@ class tcp_host {
                                                "; raise it (ulimit -n), or meet by a file_store"});
   }
 
-  /// Numbers, and localhost, are taken at their word: on loopback nobody from outside is heard. By a name of its own a machine
-  /// often finds 127.0.1.1, where the others find its address, so there and where the numbers are not its own (behind a
-  /// translation) it listens at all addresses. A second for a port that is just being let go.
+  /// Numbers, and localhost, are taken at their word: on loopback nobody from outside is heard. By a name of
+  /// its own a machine often finds 127.0.1.1, where the others find its address, so there and where the
+  /// numbers are not its own (behind a translation) it listens at all addresses. A second for a port that is
+  /// just being let go.
   result<> listen(deadline d) {
     std::string words;
     addresses const found = resolve(place_, d, words);

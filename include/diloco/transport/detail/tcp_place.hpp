@@ -52,8 +52,8 @@ inline bool is_number(std::string const& address) {
   return ::inet_pton(AF_INET, address.c_str(), &a) == 1 || ::inet_pton(AF_INET6, address.c_str(), &a) == 1;
 }
 
-/// The system's resolver has no deadline, so a thread of its own asks for a name, and nobody waits for it after the deadline.
-/// `why`: in the resolver's words.
+/// The system's resolver has no deadline, so a thread of its own asks for a name, and nobody waits for it
+/// after the deadline. `why`: in the resolver's words.
 inline addresses resolve(tcp_place const& place, deadline d, std::string& why) {
   struct question {
     std::mutex guard;

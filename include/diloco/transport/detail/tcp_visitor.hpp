@@ -65,7 +65,8 @@ class tcp_visitor {
     }
     return s;
   }
-  /// Where nobody listens at a port of the range that the system draws from, it may connect a socket to itself.
+  /// Where nobody listens at a port of the range that the system draws from, it may connect a socket to
+  /// itself.
   static bool is_own(int fd) {
     sockaddr_storage here{}, there{};
     socklen_t a = sizeof here, b = sizeof there;

@@ -9,9 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each exchange. The
-/// counts are shared with every `counts()` handle taken before the transport moved into a recipe. An exchange that the
-/// transport refuses by an exception is not counted.
+/// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each
+/// exchange. The counts are shared with every `counts()` handle taken before the transport moved into a
+/// recipe. An exchange that the transport refuses by an exception is not counted.
 template <transport T>
 class counted {
  public:
