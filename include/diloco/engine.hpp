@@ -34,11 +34,9 @@ inline namespace DILOCO_NAMESPACE {
 /// inner optimizer). Every call is collective where it communicates, so all ranks make the same calls in the same order.
 /// Functions named `try_…` return `result`; the others throw `exception` with the same error. After an error nothing is
 /// half-applied: a refused step changed nothing, and a round that fell through left θ̄, the residual and the outer slots as
-/// they were (the inner step before it stands, and is counted). A trainer steps and rounds in the memory that it took at
-/// construction.
-/// An exception of a transport, an executor or an allocator ends the run: the trainer keeps its text and refuses every later
-/// call. An exception of a probe is kept until step and round are complete. The call then throws it again, and the trainer
-/// can go on.
+/// they were (the inner step before it stands, and is counted). Steps and rounds allocate nothing.
+/// An exception of a transport or executor ends the run: the trainer refuses every later call with its text. An exception of a
+/// probe is thrown again once step and round are complete, and the trainer can go on.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Probe, class Rate>
 class DiLoCo
@@ -205,9 +203,8 @@ class DiLoCo
   /// that pair, one sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
-  /// One cell of the state table: row by tensor name; columns `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// An error lists the names that there are; a residual in 8 bits has no cell of floats. Lies where the executor keeps its
-  /// columns; valid until the next call that changes state.
+  /// One row of a column: `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
+  /// An error lists the names that there are. Lies where the executor keeps its columns; valid until state changes.
   [[nodiscard]] result<std::span<float const>> try_cell(std::string_view row, std::string_view column) const;
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     return try_cell(row, column).value();

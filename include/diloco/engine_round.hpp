@@ -371,36 +371,5 @@ void DILOCO_CLASS::commit(flight const& f) {
     tell(round_landed{round, steps_, sent_bytes(alone_in_it), wait_seconds_, total_weight_});
 }
 
-DILOCO_ENGINE
-result<> DILOCO_CLASS::try_reset_feedback() {
-  if (auto fine = usable({}); !fine) return fine;
-  if (in_flight_) {
-    return fail(cause::wrong_state, say({"reset_feedback: round ", rounds_, " is under way; land it first"}));
-  }
-  for (std::string_view name : {"residual", "owner_residual", "common"}) {
-    std::span<float> const c = table_[name];
-    zero_kernel const zero{c.data(), c.size()};
-    recipe_.executor.for_each(zero.tiles(), zero);
-  }
-  recipe_.executor.wait();
-  return {};
-}
-
-DILOCO_ENGINE
-result<> DILOCO_CLASS::compare_anchors() {
-  std::vector<std::uint64_t> digests;
-  for (layout::row const& r : layout_.rows()) digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
-  auto found = ask("an exchange", [&] {
-    return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests), {rounds_, 2},
-                            deadline_after(recipe_.deadline_seconds));
-  });
-  if (!found) return broken_by(std::move(found).error());
-  if (!found->has_value()) return {};
-  difference const d = **found;
-  return broken_by(fail(cause::disagreement,
-                        say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '",
-                             layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
-}
-
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
