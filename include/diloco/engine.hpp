@@ -257,7 +257,9 @@ class DiLoCo
     return {index_.bf16(), index_.shown(), recipe_.bf16_rounding == rounding::stochastic, recipe_.seed, by};
   }
   template <class Rows>
-  [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what, float scale = 1.0f);
+  [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what, float scale = 1.0f,
+                                         float most = static_cast<float>(unbounded));
+  [[nodiscard]] result<> find_too_large(std::string_view what, float scale);
   [[nodiscard]] result<> complaint_about_bad_row(std::string_view what);
   [[nodiscard]] result<> measure_gradients(step_options const& o);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }

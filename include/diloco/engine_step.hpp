@@ -103,7 +103,7 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   char const* const what = "step: the gradient of";
-  if (!clips()) return checks ? find_non_finite(gradient_table(), what, o.grad_scale) : result<>{};
+  if (!clips()) return checks ? find_too_large(what, o.grad_scale) : result<>{};
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.not_finite() = frame::no_row;
@@ -128,10 +128,22 @@ float DILOCO_CLASS::gradient_norm() const {
   }
 }
 
+/// A gradient that is finite and beyond what the inner optimizer bears, such as the square root of the largest float under adamw.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
+  float const most = inner_state<Inner>::largest(recipe_.inner);
+  if (find_non_finite(gradient_table(), what, scale, most)) return {};
+  std::uint32_t const row = *index_.not_finite();
+  if (auto fine = find_non_finite(gradient_table(), what, scale); !fine) return fine;
+  return fail(cause::not_finite, say({what, " '", layout_.rows()[row].name, "' holds a value beyond ", most / scale,
+                                      ", the largest that ", Inner::name, " bears; clip it, or lower grad_scale"}));
+}
+
 DILOCO_ENGINE
 template <class Rows>
-result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale) {
-  float const largest = static_cast<float>(unbounded) / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
+result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale, float most) {
+  float const scaled = most / scale, all = static_cast<float>(unbounded);  // of what is `most` when scaled
+  float const largest = scaled < all ? scaled : all;
   *index_.not_finite() = frame::no_row;
   recipe_.executor.for_each(index_.tile_count(),
                             find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.not_finite()});
