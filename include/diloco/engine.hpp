@@ -144,9 +144,10 @@ class DiLoCo
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
-  /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw, whose θ is y.
-  /// `show_sample` brings back, bit by bit, what they showed. Step, launch and land are refused meanwhile. Enqueues. The first
-  /// call under schedule_free_adamw takes 4 B/param, in which y waits. Neither compiles under other inner optimizers.
+  /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw,
+  /// whose θ is y. `show_sample` brings back, bit by bit, what they showed. Step, launch and land are refused
+  /// meanwhile. Enqueues. The first call under schedule_free_adamw takes 4 B/param, in which y waits. Neither
+  /// compiles under other inner optimizers.
   template <class Self = DiLoCo>
   void show_mean() {
     static_cast<void>(detail::explain_show<Self::has_other_view>()), show(false);
@@ -203,9 +204,10 @@ class DiLoCo
   /// that pair, one sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
-  /// One cell of the state table: row by tensor name; columns `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// Empty where there is none, or none of plain floats (a residual in 8 bits). Lies where the executor keeps its columns;
-  /// valid until the next call that changes state.
+  /// One cell of the state table: row by tensor name; columns `theta` (as trained, also under `show_mean`),
+  /// `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`. Empty where there is none, or none of plain floats
+  /// (a residual in 8 bits). Lies where the executor keeps its columns; valid until the next call that
+  /// changes state.
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const;
 
   /// Digest of θ̄: equal on all ranks after every round, unless they pair.

@@ -128,7 +128,8 @@ float DILOCO_CLASS::gradient_norm() const {
   }
 }
 
-/// A gradient that is finite and beyond what the inner optimizer bears, such as the square root of the largest float under adamw.
+/// A gradient that is finite and beyond what the inner optimizer bears, such as the square root of the
+/// largest float under adamw.
 DILOCO_ENGINE
 result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
   float const most = inner_state<Inner>::largest(recipe_.inner);

@@ -92,8 +92,9 @@ class inner_state {
     return found;
   }
 
-  /// The least `largest()` of the groups that square a gradient, which is below 2⁶⁴: beyond it an element could stand still for
-  /// ever, and nothing would show. What others make of too large a gradient is not finite, and the next round hears it.
+  /// The least `largest()` of the groups that square a gradient, which is below 2⁶⁴: beyond it an element
+  /// could stand still for ever, and nothing would show. What others make of too large a gradient is not
+  /// finite, and the next round hears it.
   [[nodiscard]] static float largest(Inner const& inner) {
     float least = static_cast<float>(unbounded);
     for_each_group(inner, [&](auto const& o, auto) {
