@@ -86,6 +86,7 @@ set(DILOCO_HEADERS
     include/diloco/optimizer/adamw8bit.hpp
     include/diloco/optimizer/bmuf.hpp
     include/diloco/optimizer/delayed_nesterov.hpp
+    include/diloco/optimizer/detail/largest.hpp
     include/diloco/optimizer/detail/tensor_tiles.hpp
     include/diloco/optimizer/external.hpp
     include/diloco/optimizer/fedopt.hpp
