@@ -23,7 +23,7 @@ struct adagrad {
     }
   };
   [[nodiscard]] constexpr step at(diloco::step_context c) const { return {lr * c.lr_scale}; }
-  [[nodiscard]] constexpr float largest() const { return 0x1p51f; }  // a float sum of its squares stays below 2¹²⁸
+  [[nodiscard]] constexpr float largest() const { return 0x1p51f; }  // squares add up to 2¹²⁷
 
   template <class F>
   constexpr void fields(F&& f) const {  // its numbers, and where each may lie

@@ -132,9 +132,10 @@ class DiLoCo
   }
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
-  /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw, whose θ is y.
-  /// `show_sample` brings back, bit by bit, what they showed. Step, launch and land are refused meanwhile. Enqueues. The first
-  /// call under schedule_free_adamw takes 4 B/param, in which y waits. Neither compiles under other inner optimizers.
+  /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw,
+  /// whose θ is y. `show_sample` brings back, bit by bit, what they showed. Step, launch and land are refused
+  /// meanwhile. Enqueues. The first call under schedule_free_adamw takes 4 B/param, in which y waits. Neither
+  /// compiles under other inner optimizers.
   template <class Self = DiLoCo>
   void show_mean() {
     static_cast<void>(detail::explain_show<Self::has_other_view>()), show(false);

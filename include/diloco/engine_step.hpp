@@ -182,28 +182,24 @@ float DILOCO_CLASS::gradient_norm() const {
   }
 }
 
-/// A gradient whose square overflows makes a second moment Inf, and the element stands still for ever.
+/// A gradient that is finite and beyond what the inner optimizer bears, such as the square root of the
+/// largest float under adamw.
 DILOCO_ENGINE
 result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
-  float most = static_cast<float>(unbounded);
-  for_each_group(recipe_.inner, [&](auto const& inner, auto) {
-    if constexpr (states_largest<std::remove_cvref_t<decltype(inner)>>)
-      most = inner.largest() < most ? inner.largest() : most;
-  });
-  auto fine = find_non_finite(gradient_rows{index_.gradients(), index_.gradient_is_bf16()}, what, scale, most);
-  if (fine) return fine;
+  float const most = inner_state<Inner>::largest(recipe_.inner);
+  gradient_rows const gradients{index_.gradients(), index_.gradient_is_bf16()};
+  if (find_non_finite(gradients, what, scale, most)) return {};
   std::uint32_t const row = *index_.not_finite();
-  if (auto finite = find_non_finite(gradient_rows{index_.gradients(), index_.gradient_is_bf16()}, what, scale); !finite)
-    return finite;
-  return fail(cause::not_finite,
-              say({what, " '", layout_.rows()[row].name, "' holds a magnitude beyond ", most, ", the largest that ",
-                   Inner::name, " takes without an infinite state; clip the gradients or lower grad_scale"}));
+  if (auto fine = find_non_finite(gradients, what, scale); !fine) return fine;
+  return fail(cause::not_finite, say({what, " '", layout_.rows()[row].name, "' holds a value beyond ", most / scale,
+                                      ", the largest that ", Inner::name, " bears; clip it, or lower grad_scale"}));
 }
 
 DILOCO_ENGINE
 template <class Rows>
 result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale, float most) {
-  float const largest = most / (scale > 1.0f ? scale : 1.0f);  // of what is finite when scaled
+  float const scaled = most / scale, all = static_cast<float>(unbounded);  // of what is `most` when scaled
+  float const largest = scaled < all ? scaled : all;
   *index_.not_finite() = frame::no_row;
   recipe_.executor.for_each(index_.tile_count(),
                             find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.not_finite()});

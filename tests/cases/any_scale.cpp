@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradients times a power of two: what does not depend on their scale by its definition must not do so in float32 either.
+// Gradients times a power of two: what does not depend on their scale by its definition must not do so in
+// float32 either.
 #include "support/whole_tensor.hpp"
 
 #include <doctest/doctest.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One NaN or Inf in one gradient, let in because nothing checks gradients: every inner optimizer makes the parameter not finite,
-// so that the next round refuses it. Signs, maxima and clamps of NaN must not give numbers.
+// One NaN or Inf in one gradient, let in because nothing checks gradients: every inner optimizer makes the
+// parameter not finite, so that the next round refuses it. Signs, maxima and clamps of NaN must not give
+// numbers.
 #define DILOCO_CHECKS 0
 #include "support/one_of.hpp"
 #include "support/whole_tensor.hpp"

@@ -260,18 +260,72 @@ TEST_CASE("skip_not_finite: what is not finite once it is scaled counts as well"
 }
 
 TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbers") {
-  loss_scale s{.growth_interval = 1};
-  for (int i = 0; i < 400; ++i) s.update(true);
+  loss_scale s{.growth_interval = 1, .least = 0x1p-120f};
+  for (int i = 0; i < 136; ++i) s.update(true);
   CHECK(s.scale == 0x1p-120f);
+  CHECK_FALSE(s.try_update(true));
   for (int i = 0; i < 400; ++i) s.update(false);
   CHECK(s.scale == 0x1p120f);
   CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
         "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
   auto const updated = [](loss_scale bad) { bad.update(true); };
   CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1]", exception);
-  CHECK_THROWS_WITH_AS(updated({.growth = 0}), "diloco: rate loss_scale: growth = 0 must be in [1, 1048576]", exception);
+  CHECK_THROWS_WITH_AS(updated({.growth = 0}), "diloco: rate loss_scale: growth = 0 must be in [1, 1048576]",
+                       exception);
   CHECK_THROWS_WITH_AS(updated({.growth_interval = 0}),
                        "diloco: rate loss_scale: growth_interval = 0 must be a number not below 1", exception);
+}
+
+TEST_CASE("loss_scale: skipping ends with an error where the scale would fall below its floor") {
+  loss_scale s{.scale = 1, .growth_interval = 3, .steps_since = 1};
+  for (int i = 0; i < 14; ++i) REQUIRE(s.try_update(true));
+  CHECK(s.scale == 0x1p-14f);
+  loss_scale const lowest = s;
+  auto const said = s.try_update(true);
+  REQUIRE_FALSE(said);
+  CHECK(said.error().what == cause::not_finite);
+  CHECK(
+      said.error().message ==
+      "diloco: rate loss_scale: gradients are not finite at a scale of 6.103516e-05, and the next one is below least = "
+      "6.103516e-05; look for what makes them so, such as a learning rate that is too high, or lower least");
+  CHECK(s == lowest);
+  CHECK_THROWS_AS(s.update(true), exception);
+  for (int i = 0; i < 3; ++i) s.update(false);  // it can go on
+  CHECK(s.scale == 0x1p-13f);
+  CHECK(s.steps_since == 0);
+  s.least = 1;
+  CHECK_THROWS_WITH_AS(s.update(false), "diloco: rate loss_scale: scale = 0.0001220703 must be in [1, 1.329228e+36]",
+                       exception);
+  loss_scale jump{.scale = 1, .backoff = 1e-6f};
+  CHECK_FALSE(jump.try_update(true));  // never below, also at one bound
+  CHECK(jump.scale == 1);
+}
+
+TEST_CASE("a gradient that the inner optimizer cannot square is refused, and with skip_not_finite skipped") {
+  std::vector<float> x(300, 1.0f), g(300, 0.1f);
+  std::vector<tensor> const one{{"w", {300}, x.data()}};
+  DiLoCo trainer(recipe_of(adamw{}), one);
+  g[7] = 1e20f;
+  std::vector<std::span<float const>> const gradients{g};
+  auto const start = x;
+  auto const refused = trainer.try_step(gradients);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().what == cause::not_finite);
+  CHECK(refused.error().message ==
+        "diloco: step: the gradient of 'w' holds a value beyond 9.223372e+18, the largest that adamw "
+        "bears; clip it, or lower grad_scale");
+  CHECK(trainer.try_step(gradients, {.skip_not_finite = true}));
+  CHECK(trainer.skipped());
+  CHECK(x == start);
+  CHECK(trainer.try_step(gradients, {.grad_scale = 1e-2f}));  // of the loss scaled by 100
+  CHECK_FALSE(trainer.skipped());
+  CHECK_FALSE(trainer.try_step(gradients, {.grad_scale = 0.5f}));
+  g[7] = std::numeric_limits<float>::infinity();
+  CHECK(trainer.try_step(gradients).error().message ==
+        "diloco: step: the gradient of 'w' holds a value that is not finite");
+  DiLoCo by_signs(recipe_of(lion{}), one);
+  g[7] = 1e38f;
+  CHECK(by_signs.try_step(gradients));
 }
 
 TEST_CASE("inner_at_sync: reset starts over, keep goes on") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `largest()` promises: contributions of at most that leave slots and anchor finite, for ever, whatever their signs and with
-// anchors of up to half the largest float. And that it is not much less than what the optimizer can bear.
+// What `largest()` promises: contributions of at most that leave slots and anchor finite, for ever, whatever
+// their signs and with anchors of up to half the largest float. And that it is not much less than what the
+// optimizer can bear.
 #include "support/whole_tensor.hpp"
 
 #include <doctest/doctest.h>

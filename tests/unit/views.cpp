@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// show_mean and show_sample under schedule_free_adamw: the tensors show x, then y again with every bit, and nothing that would
-// take x for y is let through.
+// show_mean and show_sample under schedule_free_adamw: the tensors show x, then y again with every bit, and
+// nothing that would take x for y is let through.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>

@@ -171,9 +171,11 @@ struct low_rank {
       }
     }
   }
-  /// 2⁻⁴⁰. Q = Xᵀ·P is as small as X, so that X·Q would fall below 2⁻¹²⁶ where X is below 2⁻⁶³. From here on it cannot.
+  /// 2⁻⁴⁰. Q = Xᵀ·P is as small as X, so that X·Q would fall below 2⁻¹²⁶ where X is below 2⁻⁶³. From here on
+  /// it cannot.
   static constexpr std::uint32_t least_unscaled = 0x2b800000u;
-  /// Bits of the largest magnitude in q, or at least of one that is not below `least_unscaled`: the first 32 tell, as a rule.
+  /// Bits of the largest magnitude in q, or at least of one that is not below `least_unscaled`: the first 32
+  /// tell, as a rule.
   template <lanes L>
   DILOCO_HD static std::uint32_t magnitude_of(L, float const* q, std::size_t columns) {
     std::uint32_t most = 0;

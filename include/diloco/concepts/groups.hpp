@@ -36,8 +36,8 @@ concept sampling_optimizer = optimizer<O> && O::samples && requires(O const& o, 
   { o.at(c).seed } -> std::convertible_to<std::uint32_t>;
 };
 
-/// Trains at another point than the one to evaluate: `evaluation_point()` gives a callable that makes the latter of p and its first
-/// slot, also on a device. `show_mean()` writes it into the caller's tensors.
+/// Trains at another point than the one to evaluate: `evaluation_point()` gives a callable that makes the
+/// latter of p and its first slot, also on a device. `show_mean()` writes it into the caller's tensors.
 template <class O>
 concept viewed_optimizer = element_optimizer<O> && requires(O const& o, float x) {
   { o.evaluation_point()(x, x) } -> std::same_as<float>;

@@ -77,9 +77,10 @@ concept anchored_optimizer = optimizer<O> && wants_mean_anchor<O> && requires(O 
     detail::steps_with_anchor<decltype(std::declval<O const&>().at(step_context{})),
                               std::make_index_sequence<O::slots.size()>>::value;
 
-/// `[[nodiscard]] constexpr float largest() const`: up to which magnitude of g all state stays finite, for ever. For every sequence
-/// of steps with |g| ≤ largest() and |p| ≤ half the largest float before each, all slots and p are finite after it. Where a step
-/// squares or adds up p itself (L2 decay, noloco), |p| ≤ largest() may be needed; the optimizer's comment says so.
+/// `[[nodiscard]] constexpr float largest() const`: up to which magnitude of g all state stays finite, for
+/// ever. For every sequence of steps with |g| ≤ largest() and |p| ≤ half the largest float before each, all
+/// slots and p are finite after it. Where a step squares or adds up p itself (L2 decay, noloco), |p| ≤
+/// largest() may be needed; the optimizer's comment says so.
 template <class O>
 concept states_largest = requires(O const& o) {
   { o.largest() } -> std::same_as<float>;

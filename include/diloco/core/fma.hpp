@@ -25,8 +25,8 @@ DILOCO_HD constexpr float float_of(std::uint32_t bits) { return __builtin_bit_ca
 /// x, or +0 for Inf and NaN: what a decoder makes of bytes that no encoder wrote.
 DILOCO_HD constexpr float finite_or_zero(float x) { return (bits_of(x) & 0x7f800000u) == 0x7f800000u ? 0.0f : x; }
 
-/// −1, 0 or 1; NaN for NaN and Inf, so that a step by signs does not hide them. Every compiler vectorizes comparisons that are
-/// added up. x·0 is ±0 for a finite x and changes no sign, also where it is contracted.
+/// −1, 0 or 1; NaN for NaN and Inf, so that a step by signs does not hide them. Every compiler vectorizes
+/// comparisons that are added up. x·0 is ±0 for a finite x and changes no sign, also where it is contracted.
 DILOCO_HD constexpr float sign_of(float x) {
   return x * 0.0f + (static_cast<float>(x > 0.0f) - static_cast<float>(x < 0.0f));
 }

@@ -98,8 +98,9 @@ DILOCO_HD inline void for_first(int n, F&& f) {
 /// measures a block and finds what must not be sent (a float max would drop NaN).
 DILOCO_HD inline std::uint32_t magnitude_bits(float x) { return bits_of(x) & 0x7fffffffu; }
 
-/// The power of two that brings numbers whose largest has these magnitude bits to a largest in [1, 4), or below 1 where it is
-/// below 2⁻¹²⁶. Squares and sums of such numbers stay in range, and the scaling is exact. 1 for Inf and NaN.
+/// The power of two that brings numbers whose largest has these magnitude bits to a largest in [1, 4), or
+/// below 1 where it is below 2⁻¹²⁶. Squares and sums of such numbers stay in range, and the scaling is exact.
+/// 1 for Inf and NaN.
 DILOCO_HD constexpr float unit_of(std::uint32_t largest) {
   std::uint32_t const exponent = largest & 0x7f800000u;
   if (exponent == 0x7f800000u) return 1.0f;

@@ -98,8 +98,9 @@ struct eigen_gram_kernel {
 
 using eigen_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// `a` with its largest magnitude brought into [1, 4) by a power of two: lengths are squared on the way to q, and no digit of q
-/// depends on the scale. Where `a` holds NaN or Inf, q becomes NaN and the result is empty: what Eigen finds there may be finite.
+/// `a` with its largest magnitude brought into [1, 4) by a power of two: lengths are squared on the way to q,
+/// and no digit of q depends on the scale. Where `a` holds NaN or Inf, q becomes NaN and the result is empty:
+/// what Eigen finds there may be finite.
 inline Eigen::MatrixXf eigen_scaled(std::size_t n, float const* a, float* q) {
   std::uint32_t most = 0;
   for (std::size_t i = 0; i < n * n; ++i) most = larger(most, magnitude_bits(a[i]));
@@ -175,8 +176,8 @@ struct eigen {
     need_host<E>();
     where.for_each(1, detail::eigen_vectors_kernel{n, s, q});
   }
-  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some direction; NaN or Inf
-  /// makes all of q NaN.
+  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some
+  /// direction; NaN or Inf makes all of q NaN.
   template <executor E>
   void orthonormalize(E const& where, std::size_t n, float const* a, float* q) const {
     need_host<E>();

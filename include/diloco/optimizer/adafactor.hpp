@@ -170,9 +170,10 @@ struct adafactor_scratch {
 /// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory: second moments of a matrix as an outer product of row and
 /// column means, rates relative to RMS(θ), updates clipped to RMS d. A tensor of more than two extents is its first × the
 /// rest (PyTorch factors the last two); a matrix with one row or one column is a vector. State: rows + columns floats for a
-/// matrix, one per element for a vector. The step does not depend on the scale of the gradients between the published guards and
-/// 2⁴⁶: a mean square above eps1 for a matrix, above eps1² for a vector. Three sweeps, 24 B/param. Inner only: t^beta2_decay is the C library's, so it is not
-/// replicated; with the same value of it, bits are the same on every executor.
+/// matrix, one per element for a vector. The step does not depend on the scale of the gradients between the
+/// published guards and 2⁴⁶: a mean square above eps1 for a matrix, above eps1² for a vector. Three sweeps,
+/// 24 B/param. Inner only: t^beta2_decay is the C library's, so it is not replicated; with the same value of
+/// it, bits are the same on every executor.
 struct adafactor {
   float lr = 1e-2f;
   float beta2_decay = -0.8f;  ///< weight of the newest moments: step^beta2_decay

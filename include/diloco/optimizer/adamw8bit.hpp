@@ -41,9 +41,9 @@ struct coded_column {
   static constexpr std::uint32_t smallest = 1u << 23;  // 2⁻¹²⁶, whose reciprocal is finite
 };
 
-/// What v is at least, as a share of m², once n steps were taken: with r = β₁²/β₂ the inequality of Cauchy and Schwarz says
-/// m² ≤ v·(1 − β₁)²/(1 − β₂)·(1 + r + … + rⁿ⁻¹). 0 before the first step, when both are 0. The sum counts as 1024 at most: it grows
-/// without end only where β₂ ≤ β₁², and then AdamW's own steps do.
+/// What v is at least, as a share of m², once n steps were taken: with r = β₁²/β₂ the inequality of Cauchy
+/// and Schwarz says m² ≤ v·(1 − β₁)²/(1 − β₂)·(1 + r + … + rⁿ⁻¹). 0 before the first step, when both are 0.
+/// The sum counts as 1024 at most: it grows without end only where β₂ ≤ β₁², and then AdamW's own steps do.
 inline float least_square_of_mean(float beta1, float beta2, std::uint64_t n) {
   if (n == 0 || beta2 == 0.0f) return 0.0f;
   double const b1 = static_cast<double>(beta1), b2 = static_cast<double>(beta2), r = b1 * b1 / b2;
@@ -127,10 +127,11 @@ struct adamw_whole_kernel {
 ///
 /// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above 5 to 36 times it
 /// (that is half a code in the uppermost decade, more below), and falls only as its block's largest, V, falls. A v below
-/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Beyond bitsandbytes,
-/// v counts as no less than the kept m allows: no float32 history has a smaller one. So no step is longer than AdamW's longest,
-/// lr·(1 − beta1)/√((1 − beta2)·(1 − beta1²/beta2)), 7.3·lr with the defaults. Blocks that mix gradients more than 80 apart
-/// want eps near 1e-2·√V. A NaN or Inf that is let in (DILOCO_CHECKS) makes its block NaN in the next step.
+/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Beyond
+/// bitsandbytes, v counts as no less than the kept m allows: no float32 history has a smaller one. So no step
+/// is longer than AdamW's longest, lr·(1 − beta1)/√((1 − beta2)·(1 − beta1²/beta2)), 7.3·lr with the
+/// defaults. Blocks that mix gradients more than 80 apart want eps near 1e-2·√V. A NaN or Inf that is let in
+/// (DILOCO_CHECKS) makes its block NaN in the next step.
 template <std::size_t LeastElements = 4096>
 struct adamw8bit {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;

@@ -101,7 +101,8 @@ struct fedadagrad {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}}; }
 
-  /// 2⁵¹: a sum of squares in float32 stands still at 2²⁵ of the largest of them, here 2¹²⁷, after any number of rounds.
+  /// 2⁵¹: a sum of squares in float32 stands still at 2²⁵ of the largest of them, here 2¹²⁷, after any number
+  /// of rounds.
   [[nodiscard]] constexpr float largest() const {
     double const most = detail::largest_over(tau, lr);
     return detail::float_within(most < 0x1p51 ? most : 0x1p51);

@@ -37,8 +37,8 @@ constexpr cubic muon_polynomial(muon_coefficients which, int i) {
   return which == muon_coefficients::dion ? dion[i] : cubic{3.4445f, -4.7750f, 2.0315f};
 }
 
-/// Of one tile of X or of all: its largest magnitude, and Σ (X·unit_of(largest))². The unit keeps squares in range at any scale
-/// of the gradients, and as a power of two it changes no bit of the sum.
+/// Of one tile of X or of all: its largest magnitude, and Σ (X·unit_of(largest))². The unit keeps squares in
+/// range at any scale of the gradients, and as a power of two it changes no bit of the sum.
 struct muon_norm {
   std::uint32_t largest;
   float sum;
@@ -99,7 +99,8 @@ struct muon_norm_kernel {
   }
 };
 
-/// X ← X / ‖X‖; X = 0 stays. The published guard, max(‖X‖, 10⁻⁷), would shrink the step under small gradients.
+/// X ← X / ‖X‖; X = 0 stays. The published guard, max(‖X‖, 10⁻⁷), would shrink the step under small
+/// gradients.
 struct muon_normalize_kernel {
   float* x;
   muon_norm const* norm;
@@ -145,11 +146,13 @@ struct muon_scratch {
 
 /// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the momentum or what
 /// Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices: embeddings, heads and vectors
-/// want another optimizer. The step does not depend on the scale of the gradients, from 2⁻¹²⁰ to 2¹²⁰. A tensor of more than two extents is its first × the rest. Inner only: the products come from
-/// `Algebra`, whose bits depend on the machine, so it is not replicated. X is float32, not the bfloat16 of the published
-/// code, which is there for tensor cores and moves X by 1e-2: each step's bits differ, its range of singular values not.
-/// Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` takes one half of a product; beside them two sweeps,
-/// 24 B/param, as a·X and the step itself ride in the products (from 256² to 1024 × 4096 at most 4 % more time than the products).
+/// want another optimizer. The step does not depend on the scale of the gradients, from 2⁻¹²⁰ to 2¹²⁰. A
+/// tensor of more than two extents is its first × the rest. Inner only: the products come from `Algebra`,
+/// whose bits depend on the machine, so it is not replicated. X is float32, not the bfloat16 of the published
+/// code, which is there for tensor cores and moves X by 1e-2: each step's bits differ, its range of singular
+/// values not. Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` takes one half of a
+/// product; beside them two sweeps, 24 B/param, as a·X and the step itself ride in the products (from 256² to
+/// 1024 × 4096 at most 4 % more time than the products).
 template <class Algebra>
 struct muon {
   static_assert(linear_algebra<Algebra>, "diloco: muon: its algebra needs name, multiply and gram; see diloco::eigen");

@@ -107,7 +107,8 @@ struct schedule_free_adamw {
   };
   [[nodiscard]] constexpr evaluation evaluation_point() const { return {(1.0f - beta1) / beta1}; }
 
-  /// n is at most 2¹³, or 2⁻⁶²/eps where v has vanished, and d adds up 2³⁴ of them; with a decay for anchors that are no larger.
+  /// n is at most 2¹³, or 2⁻⁶²/eps where v has vanished, and d adds up 2³⁴ of them; with a decay for anchors
+  /// that are no larger.
   [[nodiscard]] constexpr float largest() const {
     double const n = 0x1p13 + 0x1p-62 / static_cast<double>(eps) + 0x1p63 * static_cast<double>(weight_decay);
     bool const fits = static_cast<double>(lr) * n * 0x1p34 <= detail::half_of_floats;

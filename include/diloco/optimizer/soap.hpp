@@ -162,10 +162,11 @@ struct soap_layout {
 /// step, decay, and only then take this gradient into the means; every `frequency` steps one power iteration and a QR turn
 /// the bases on, m with them, v only sorted. Sides beyond 10,000 are left as they are, and a vector has no basis. A tensor of
 /// more than two extents is its first × the rest. Inner only: its algebra's bits depend on the machine, so it is not
-/// replicated. The bases do not depend on the scale of the gradients; the step does where √v nears eps, as published, and squares
-/// must be floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where
-/// `gram` takes one half of a product; a refresh 2·r·c·(r + c) more and some 4·(r³ + c³), with `eigen` most of these in one
-/// thread; the eigenvectors of the first step 9·(r³ + c³).
+/// replicated. The bases do not depend on the scale of the gradients; the step does where √v nears eps, as
+/// published, and squares must be floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside
+/// m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where `gram` takes one half of a product; a
+/// refresh 2·r·c·(r + c) more and some 4·(r³ + c³), with `eigen` most of these in one thread; the
+/// eigenvectors of the first step 9·(r³ + c³).
 template <class Algebra>
 struct soap {
   static_assert(spectral_algebra<Algebra>,

@@ -13,20 +13,21 @@ inline namespace DILOCO_NAMESPACE {
 
 /// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the loss by `scale`, give
 /// the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell `update` whether it was skipped. Each worker's
-/// scale is its own affair: gradients are unscaled before anything else sees them. Skipping has an end: a scale that would fall
-/// below `least` is an error, as in fairseq (1e-4) and DeepSpeed (1), for then it is not the scale that makes gradients overflow.
+/// scale is its own affair: gradients are unscaled before anything else sees them. Skipping has an end: a
+/// scale that would fall below `least` is an error, as in fairseq (1e-4) and DeepSpeed (1), for then it is
+/// not the scale that makes gradients overflow.
 struct loss_scale {
   float scale = 65536.0f;
   float growth = 2.0f, backoff = 0.5f;
   long growth_interval = 2000;  ///< steps in a row that were not skipped, after which the scale grows
   long steps_since = 0;         ///< since it changed last
-  float least = 0x1p-14f;       ///< `update` fails rather than go below it; the default is 30 halvings from the start
+  float least = 0x1p-14f;       ///< the floor; 30 halvings below the default start
 
   static constexpr std::string_view name = "loss_scale";
   [[nodiscard]] constexpr float grad_scale() const { return 1.0f / scale; }
   /// The scale stays a normal number whose inverse is one, so that powers of two unscale exactly.
-  /// Errors, which change nothing: a number outside its range, on which a scale would grow when it must shrink, or never move;
-  /// a step that was skipped where the scale cannot shrink.
+  /// Errors, which change nothing: a number outside its range, on which a scale would grow when it must
+  /// shrink, or never move; a step that was skipped where the scale cannot shrink.
   [[nodiscard]] result<> try_update(bool skipped) {
     if (std::string complaint = field_complaint("rate", *this); !complaint.empty())
       return error{cause::bad_setting, 0, 0, std::move(complaint)};

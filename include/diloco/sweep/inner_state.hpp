@@ -92,6 +92,20 @@ class inner_state {
     return found;
   }
 
+  /// The least `largest()` of the groups that square a gradient, which is below 2⁶⁴: beyond it an element
+  /// could stand still for ever, and nothing would show. What others make of too large a gradient is not
+  /// finite, and the next round hears it.
+  [[nodiscard]] static float largest(Inner const& inner) {
+    float least = static_cast<float>(unbounded);
+    for_each_group(inner, [&](auto const& o, auto) {
+      if constexpr (states_largest<std::remove_cvref_t<decltype(o)>>) {
+        float const most = o.largest();
+        least = most < 0x1p64f && most < least ? most : least;
+      }
+    });
+    return least;
+  }
+
   template <executor E>
   void allocate(E const& where, table& columns, layout const& l, Inner const& inner) {
     std::size_t scratch = 0, wide = 0;
@@ -357,6 +371,7 @@ class inner_state<Inner> {
   void list(layout const&, std::string_view, float**, std::size_t) const {}
   static constexpr bool has_slot(std::string_view) { return false; }
   [[nodiscard]] static std::string complaint(Inner const&, layout const&) { return {}; }
+  [[nodiscard]] static float largest(Inner const&) { return static_cast<float>(unbounded); }
   template <executor E>
   void allocate(E const&, table&, layout const&, Inner const&) {}
   [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }

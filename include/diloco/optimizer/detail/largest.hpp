@@ -8,8 +8,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// What the optimizers' `largest()` are made of. Rounding is monotone: where M is a float and μ·M + g ≤ M before rounding, a
-// buffer of at most M stays at most M for ever. So bounds hold for any number of rounds, without a margin for their count.
+// What the optimizers' `largest()` are made of. Rounding is monotone: where M is a float and μ·M + g ≤ M
+// before rounding, a buffer of at most M stays at most M for ever. So bounds hold for any number of rounds,
+// without a margin for their count.
 
 /// Half the largest float: an anchor is at most that, and one step moves it by at most as much again.
 inline constexpr double half_of_floats = unbounded / 2;
@@ -33,8 +34,8 @@ constexpr double largest_move(float rate) {
 /// Of m ← μ·m + g, p ← p − rate·m, and with Nesterov's g + μ·m in place of m.
 constexpr double largest_to_sum(float mu, float rate) { return (1.0 - static_cast<double>(mu)) * largest_move(rate); }
 
-/// Of wd·p + g where that must be at most `room`: for every anchor if the decay leaves room, else for anchors that are no larger
-/// than the result.
+/// Of wd·p + g where that must be at most `room`: for every anchor if the decay leaves room, else for anchors
+/// that are no larger than the result.
 constexpr float largest_beside_decay(double room, float weight_decay) {
   double const wd = static_cast<double>(weight_decay), left = room - wd * half_of_floats;
   return float_within(left > 0 ? left : room / (1.0 + wd));
