@@ -13,6 +13,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/detail/raw.hpp
     include/diloco/compressor/detail/scaled_codes.hpp
     include/diloco/compressor/detail/sparse.hpp
+    include/diloco/compressor/detail/zero_groups.hpp
     include/diloco/compressor/dynamic8.hpp
     include/diloco/compressor/f32.hpp
     include/diloco/compressor/fp4.hpp
