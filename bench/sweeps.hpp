@@ -19,7 +19,7 @@ struct columns_of {
   static void put(Executor const&, void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
 };
 
-/// ½ + spread · a bell of deviation 209: shaped as pseudo-gradients are around 0, because what top_k must look at depends on it.
+/// ½ + spread · (½ + a bell of deviation 209), without exact zeros, as a path of their own would be timed: shaped as pseudo-gradients are around 0, because what top_k must look at depends on it.
 struct fill_kernel {
   static constexpr std::size_t run = 4096;
   float* to;
@@ -30,7 +30,7 @@ struct fill_kernel {
     std::size_t const end = n < (tile + 1) * run ? n : (tile + 1) * run;
     for (std::size_t i = tile * run + static_cast<std::size_t>(L::rank()); i < end; i += L::width) {
       std::uint64_t const h = mix64(i, 1);
-      float sum = 0;
+      float sum = 0.5f;
       for (int byte = 0; byte < 64; byte += 8) sum += static_cast<float>(h >> byte & 0xffu) - 127.5f;
       to[i] = 0.5f + spread * sum;
     }

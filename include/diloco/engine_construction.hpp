@@ -181,6 +181,10 @@ std::string DILOCO_CLASS::describe() const {
   double const bits = is_staged
                           ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
                           : wire_bits<Compressor>;
+  std::string const small = Compressor::smallest > 1e-20f
+                                ? say({" · below ", three_digits(double{Compressor::smallest}), " lost in part",
+                                       has_residual ? " and kept in the residual" : ""})
+                                : std::string{};
   std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
   return say({Inner::name,
               " → ",
@@ -191,6 +195,7 @@ std::string DILOCO_CLASS::describe() const {
               three_digits(bits),
               " bit)",
               feedback,
+              small,
               recipe_.inner_at_sync == at_sync::average ? " + inner state (32 bit each)" : "",
               carries_anchor ? " + anchor (32 bit)" : "",
               weighs_elements ? " + weights (32 bit)" : "",

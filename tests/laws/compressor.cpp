@@ -95,12 +95,17 @@ TEST_CASE_TEMPLATE_APPLY(hostile_laws, block_compressors);
 using vote = sign<256, sign_scale::vote>;
 TEST_CASE_TEMPLATE_INVOKE(hostile_laws, vote);
 
-TEST_CASE("a vote is ±1, and 0 counts as +") {
-  std::vector<float> x{3.0f, -0.5f, 0.0f, -0.0f, -1e-30f};
+TEST_CASE("a vote is ±1; beside a 0 one sign waits, in that group of 32 alone") {
+  std::vector<float> x{3.0f, -0.5f, 2.0f, 1e-30f, -1e-30f};
   x.resize(256, 1.0f);
-  auto const y = decode(vote{}, encode(vote{}, x.data(), 256), 256);
+  x[40] = -1.0f;
+  auto const vote_of = [&] { return decode(vote{}, encode(vote{}, x.data(), 256), 256); };
+  auto y = vote_of();
   for (std::size_t i = 0; i < y.size(); ++i) CHECK(y[i] == (x[i] < 0 ? -1.0f : 1.0f));
-  CHECK(wire_bits<vote> == 1.0);
+  x[2] = 0.0f;
+  y = vote_of();
+  for (std::size_t i = 0; i < y.size(); ++i) CHECK(y[i] == (x[i] > 0 ? 1.0f : i < 32 ? 0.0f : -1.0f));
+  CHECK(wire_bits<vote> == 1.0625);
 }
 
 TEST_CASE("what is drawn is unbiased, repeats for the same round and differs for another") {

@@ -22,18 +22,30 @@ constexpr int patterns = 12;
 bool is_zero(int pattern, std::size_t i, std::size_t n, numbers& source) {
   float const u = source.next();
   switch (pattern) {
-    case 0: return i / 32 % 2 == 0;
-    case 1: return i == n / 3;
-    case 2: return i != n / 2;
-    case 3: return i % 2 == 0;
-    case 4: return i + i / 4 >= n;
-    case 5: return i < n / 4;
-    case 6: return i / 7 % 3 == 1;
-    case 7: return u < 0.9f;
-    case 8: return u < -0.9f;
-    case 9: return u < 0.98f;
-    case 10: return i == 0;
-    default: return i + 1 == n;
+    case 0:
+      return i / 32 % 2 == 0;
+    case 1:
+      return i == n / 3;
+    case 2:
+      return i != n / 2;
+    case 3:
+      return i % 2 == 0;
+    case 4:
+      return i + i / 4 >= n;
+    case 5:
+      return i < n / 4;
+    case 6:
+      return i / 7 % 3 == 1;
+    case 7:
+      return u < 0.9f;
+    case 8:
+      return u < -0.9f;
+    case 9:
+      return u < 0.98f;
+    case 10:
+      return i == 0;
+    default:
+      return i + 1 == n;
   }
 }
 
@@ -131,6 +143,172 @@ TEST_CASE("staged: an exact 0 decodes to exactly +0") {
     }
     CHECK(kept == keeps_zero<C>);
   });
+}
+
+/// The largest error over the largest magnitude, amax, of some blocks.
+template <class C>
+double worst_share(float amax) {
+  numbers source(43);
+  double worst = 0;
+  for (int b = 0; b < 8; ++b) {
+    auto x = source.many(static_cast<std::size_t>(C::block), amax / 3);
+    x[7] = amax;
+    auto const y = decode(C{}, encode(C{}, x.data(), C::block, 0, {static_cast<std::uint64_t>(b), 0, 0}), C::block);
+    for (std::size_t i = 0; i < y.size(); ++i)
+      worst = std::max(worst, std::fabs(double(x[i]) - double(y[i])) / double(amax));
+  }
+  return worst;
+}
+template <class C>
+double lost_share_staged(float amax) {
+  numbers source(44);
+  staged_wire<C> w{{{5000}, {80, 70}}};
+  for (auto& v : w.values) {
+    v = source.many(v.size(), amax / 3);
+    v[7] = amax;
+  }
+  CHECK(w.encode() == frame::no_row);
+  auto const y = w.decode();
+  double lost = 0, all = 0;
+  for (std::size_t t = 0; t < y.size(); ++t) {
+    for (std::size_t i = 0; i < y[t].size(); ++i) {
+      lost += std::pow((double(w.values[t][i]) - double(y[t][i])) / double(amax), 2);
+      all += std::pow(double(w.values[t][i]) / double(amax), 2);
+    }
+  }
+  return lost / all;
+}
+
+/// x the same in every round: what was sent and what is left must add up, however small it is.
+template <class C>
+void telescopes(float amax) {
+  auto const n = static_cast<std::size_t>(C::block);
+  auto const x = numbers(45).many(n, amax / 3);
+  std::vector<float> want(n), left(n);
+  std::vector<double> sent(n);
+  for (std::uint64_t round = 0; round < 20; ++round) {
+    for (std::size_t i = 0; i < n; ++i) want[i] = x[i] + left[i];
+    auto const y = decode(C{}, encode(C{}, want.data(), C::block, 0, {round, 0, 0}), C::block);
+    for (std::size_t i = 0; i < n; ++i) {
+      left[i] = want[i] - y[i];
+      sent[i] += double(y[i]);
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i)
+    REQUIRE(std::fabs(sent[i] + double(left[i]) - 20 * double(x[i])) <= 1e-4 * double(amax) + 0x1p-140);
+}
+
+TEST_CASE_TEMPLATE_DEFINE("the usual error at the smallest magnitude, and nothing forgotten below it", C, small_laws) {
+  if (!std::is_same_v<C, vote>) {
+    CHECK(worst_share<C>(C::smallest) <= 2.1 * worst_share<C>(1.0f));
+    for (float part : {1.0f, 0x1p-3f, 0x1p-12f}) telescopes<C>(C::smallest * part);
+  }
+}
+TEST_CASE_TEMPLATE_APPLY(small_laws, blocks);
+
+TEST_CASE("staged: the usual error at the smallest magnitude") {
+  for_staged([]<class C>(C) {
+    CAPTURE(std::string(C::name));
+    CHECK(lost_share_staged<C>(C::smallest) <= 1.1 * lost_share_staged<C>(1.0f) + 1e-12);
+  });
+}
+
+TEST_CASE_TEMPLATE_DEFINE("the largest magnitude decodes to finite numbers of at most twice it", C, large_laws) {
+  numbers source(46);
+  for (int n : lengths(C::block)) {
+    for (int pattern = 0; pattern < patterns + 1; ++pattern) {
+      auto x = with_zeros(static_cast<std::size_t>(n), pattern, pattern % 4, C::largest / 8, source);
+      for (float& v : x) v = pattern == patterns ? C::largest : v;
+      x[0] = -C::largest;
+      // A rotation may put what each of 32 elements says on one.
+      for (float y : decode(C{}, encode(C{}, x.data(), n), n))
+        REQUIRE(std::fabs(double(y)) <= (keeps_zero<C> ? 2 : 32) * double(C::largest));
+    }
+  }
+}
+TEST_CASE_TEMPLATE_APPLY(large_laws, blocks);
+
+TEST_CASE("staged: the largest magnitude decodes to finite numbers of at most twice it") {
+  for_staged([]<class C>(C) {
+    CAPTURE(std::string(C::name));
+    staged_wire<C> w{{{5000}, {9}, {80, 70}}};
+    numbers source(47);
+    for (int pattern = 0; pattern < patterns; ++pattern) {
+      for (auto& v : w.values) {
+        v = with_zeros(v.size(), pattern, 3, C::largest, source);
+        v[0] = -C::largest;
+      }
+      CHECK(w.encode() == frame::no_row);
+      for (auto const& v : w.decode()) {
+        for (float y : v)
+          REQUIRE(std::fabs(double(y)) <= 2 * double(C::largest) * (C::name.starts_with("dct") ? 32 : 1));
+      }
+    }
+  });
+}
+
+/// The nearest number of E2M1, ties to the even code, in double.
+unsigned e2m1_code(double q) {
+  constexpr double grid[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+  unsigned best = 0;
+  for (unsigned k = 1; k < 8; ++k) {
+    double const now = std::fabs(q - grid[best]), next = std::fabs(q - grid[k]);
+    if (next < now || (next == now && k % 2 == 0)) best = k;
+  }
+  return best;
+}
+
+TEST_CASE("nvfp4 rounds the exact quotient to the nearest, ties to even: 2^18 codes, on ties and beside them") {
+  constexpr double ties[7] = {0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5};
+  numbers source(48);
+  std::size_t wrong = 0, on_ties = 0;
+  for (int b = 0; b < 512; ++b) {
+    auto x = source.many(512);
+    for (float& v : x) v = b % 2 == 0 ? v : std::round(v * 40) / 8;  // round numbers, which meet ties by themselves
+    auto w = encode(nvfp4{}, x.data(), 512);
+    auto const scale = [&](std::size_t g) {
+      return product(float_e4m3::widen(static_cast<unsigned>(w.side[4 + g])),
+                     *reinterpret_cast<float const*>(w.side.data()));
+    };
+    for (std::size_t g = 0; g < 32 && b % 4 < 2;
+         ++g) {  // around ties, below the group's largest, which keeps its scale
+      float most = 0;
+      for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) most = std::max(most, std::fabs(x[i]));
+      for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) {
+        auto const t = static_cast<float>(ties[(i + std::size_t(b)) % 7] * double(scale(g)));
+        if (std::fabs(x[i]) == most || t >= most) continue;
+        x[i] = std::nextafter(t, i % 3 == 0 ? 0.0f : i % 3 == 1 ? t : 9e9f) * (i % 2 == 0 ? 1.0f : -1.0f);
+      }
+    }
+    w = encode(nvfp4{}, x.data(), 512);
+    for (std::size_t i = 0; i < 512; ++i) {
+      float const s = scale(i / 16);
+      if (s == 0.0f) continue;
+      unsigned const code = static_cast<unsigned>(w.code[i / 2]) >> (i % 2 * 4) & 7u;
+      double const q = std::fabs(double(x[i]) / double(s));
+      wrong += code == e2m1_code(q) ? 0 : 1;
+      for (double t : ties) on_ties += q == t ? 1 : 0;
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(on_ties > 500);
+}
+
+TEST_CASE("describe() warns of a compressor that loses what is small") {
+  std::vector<float> theta(300, 1.0f);
+  auto const text = [&](auto compressor, auto feedback) {
+    return DiLoCo(recipe<>{}
+                      .with_compressor(compressor)
+                      .with_feedback(feedback)
+                      .with_transport(alone{})
+                      .with_executor(main_executor{}),
+                  one_tensor(theta))
+        .describe();
+  };
+  CHECK(text(f16{}, no_feedback{}).find(" · below 6.1e-05 lost in part ·") != std::string::npos);
+  CHECK(text(f16{}, error_feedback{}).find(" · below 6.1e-05 lost in part and kept in the residual ·") !=
+        std::string::npos);
+  CHECK(text(scaled_f16<>{}, error_feedback{}).find("lost in part") == std::string::npos);
 }
 
 }  // namespace

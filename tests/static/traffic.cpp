@@ -16,7 +16,7 @@ static_assert(wire_bits<e4m3<>> == 8.125 && wire_bits<e2m1<>> == 4.5 && wire_bit
 static_assert(wire_bits<mxfp8> == 8.25 && wire_bits<mxfp6> == 6.25 && wire_bits<mxfp4> == 4.25 &&
               wire_bits<nvfp4> == 4.5625);
 static_assert(wire_bits<lloyd_max<3>> == 3.125 && wire_bits<lloyd_max<2, 512>> == 2.0625 && wire_bits<natural<>> == 9);
-static_assert(wire_bits<sign<256, sign_scale::vote>> == 1 && wire_bits<sign<256, sign_scale::two_means>> == 1.25);
+static_assert(wire_bits<sign<256, sign_scale::vote>> == 1.0625 && wire_bits<sign<256, sign_scale::two_means>> == 1.25);
 static_assert(wire_bits<hadamard<32, absmax<4, 128>>> == wire_bits<absmax<4, 128>>);
 static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 

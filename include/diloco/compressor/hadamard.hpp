@@ -25,7 +25,7 @@ struct hadamard {
   static constexpr std::string_view name = label.view();
   static constexpr int block = Inner::block;
   static constexpr bool lossless = false;
-  static constexpr float largest = Inner::largest / N;  // N of them add up before they are scaled
+  static constexpr float largest = Inner::largest / N;    // N of them add up before they are scaled
   static constexpr float smallest = Inner::smallest * N;  // one element alone is spread over N, N^½ smaller
   static constexpr bool keeps_zero = false;               // each element becomes a part of N others
   static constexpr std::size_t side_bytes = Inner::side_bytes;

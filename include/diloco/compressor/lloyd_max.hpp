@@ -108,8 +108,7 @@ struct lloyd_max {
       q[i] = static_cast<std::uint8_t>(k | negative << (Bits - 1));
     });
     pack_planes<Bits, Block>(l, info.count, out.code, q);
-    if (L::rank() == 0)
-      *reinterpret_cast<float*>(out.side) = float_of(detail::beside_zeros(rms, zeros.word, largest));
+    if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = float_of(detail::beside_zeros(rms, zeros.word, largest));
     return true;
   }
   template <lanes L, class Sink>
@@ -120,7 +119,8 @@ struct lloyd_max {
     unpack_groups<Bits, Block, zero_groups<L>::group>(l, count, in.code, [&](int g) {
       std::uint32_t const reads_0 = zeros.of(l, g);
       return [&sink, scaled, reads_0](int i, std::uint32_t top) {
-        std::uint32_t const sign = top & 0x80000000u, asks = sign != 0 ? detail::negative_reads_0 : detail::positive_reads_0;
+        std::uint32_t const sign = top & 0x80000000u,
+                            asks = sign != 0 ? detail::negative_reads_0 : detail::positive_reads_0;
         float const y = detail::pick<0, 1 << (Bits - 1)>(top << 1, scaled);
         bool const least = Bits == 1 || (top & 0x7fffffffu) >> (32 - Bits) == 0;
         sink(i, y == 0.0f || (least && (reads_0 & asks) != 0) ? 0.0f : float_of(bits_of(y) | sign));

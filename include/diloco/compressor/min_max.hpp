@@ -73,7 +73,7 @@ struct min_max {
  private:
   /// What a block with an exact 0 is measured in. On the wire its greatest element stands before its least, which says so.
   struct sides {
-    float zero;         ///< its code
+    float zero;          ///< its code
     float below, above;  ///< from one code to the next
     DILOCO_HD sides(float low, float high) {
       // The steps as equal as whole numbers allow; a side with elements has a code.

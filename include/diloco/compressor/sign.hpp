@@ -139,8 +139,8 @@ struct sign {
       to[1] = detail::mean_of(sum[1], count[1], amax);
     } else {
       std::uint32_t const total = sum[0] + sum[1], sent = count[0] + count[1];
-      float const scale = Scale == sign_scale::mean ? detail::mean_of(total, sent, amax)
-                                                    : detail::root_mean_of(total, sent, amax);
+      float const scale =
+          Scale == sign_scale::mean ? detail::mean_of(total, sent, amax) : detail::root_mean_of(total, sent, amax);
       to[0] = float_of(detail::beside_zeros(scale, word, largest));
     }
   }

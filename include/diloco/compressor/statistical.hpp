@@ -99,9 +99,7 @@ struct statistical {
     DILOCO_HD std::uint32_t first() const { return zero == 0 ? 1u : 0u; }
     DILOCO_HD std::uint32_t last() const { return zero == N - 1u ? N - 2u : N - 1u; }
     /// Of the centres, in widths.
-    DILOCO_HD float shift() const {
-      return Where == buckets::symmetric && (zero == 0 || zero >= N - 1u) ? 0.5f : 0.0f;
-    }
+    DILOCO_HD float shift() const { return Where == buckets::symmetric && (zero == 0 || zero >= N - 1u) ? 0.5f : 0.0f; }
     DILOCO_HD float centre(std::uint32_t b) const {
       return fma(static_cast<float>(static_cast<int>(b) - N / 2) + shift(), width, origin);
     }
@@ -133,15 +131,14 @@ struct statistical {
     others = L::sum(others);
     std::uint32_t const exponent = larger(most >> 23, 1u);
     float const unit = float_of((254u - exponent) << 23);
-    float const mean =
-        ordered_sum(l, n, [&](std::size_t i) { return x[i]; }) / static_cast<float>(larger(others, 1u));
+    float const mean = ordered_sum(l, n, [&](std::size_t i) { return x[i]; }) / static_cast<float>(larger(others, 1u));
     auto const square = [&](float v) {
       float const d = product(v - mean, unit);
       return product(d, d);
     };
-    float const squares =
-        others == n ? ordered_sum(l, n, [&](std::size_t i) { return square(x[i]); })
-                    : ordered_sum(l, n, [&](std::size_t i) { return x[i] == 0.0f ? 0.0f : square(x[i]); });
+    float const squares = others == n
+                              ? ordered_sum(l, n, [&](std::size_t i) { return square(x[i]); })
+                              : ordered_sum(l, n, [&](std::size_t i) { return x[i] == 0.0f ? 0.0f : square(x[i]); });
     workspace& w = of(s, j);
     if (L::rank() == 0) w.m = {mean, squares, exponent, others};
     for (int b = L::rank(); b < N; b += L::width) w.count[b] = w.place[b] = 0;

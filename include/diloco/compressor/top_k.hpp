@@ -22,7 +22,7 @@ namespace detail {
 /// What is selected from, and what is kept of it goes back to: the elements themselves.
 struct element_domain {
   static constexpr std::string_view prefix = "top_k";
-  static constexpr float gain = 1.0f;  // the largest coefficient over the largest element
+  static constexpr float gain = 1.0f;    // the largest coefficient over the largest element
   static constexpr float spread = 1.0f;  // the largest element over the largest coefficient, at most
   static constexpr std::size_t constant_elements = 0;
   DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t) { return 0; }
