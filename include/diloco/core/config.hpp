@@ -9,10 +9,9 @@
 #error "diloco: this is C++20; compile with -std=c++20 or later"
 #endif
 
-// Every rank must compute the same bits, and NaN and Inf must be found. __USE_FAST_MATH__ is nvcc's -use_fast_math.
-#if defined(__FAST_MATH__) || defined(__USE_FAST_MATH__) ||                                          \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || defined(__ASSOCIATIVE_MATH__) || \
-    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+// Every rank must compute the same bits, and NaN and Inf must be found. nvcc's -use_fast_math shows in no macro.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
 #error \
     "diloco: floating-point shortcuts change bits and hide NaN; compile this file without -ffast-math, -Ofast, \
 -funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, -freciprocal-math, -fno-signed-zeros"
