@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Each public header compiles alone and twice: *.hpp with g++ as strict C++20 and with clang as gnu++20, after headers
-# whose macros are short names and with -Wconversion -Wsign-conversion; *.cuh with nvcc. CMake's own
+# Each public header compiles alone and twice: *.hpp with g++ as strict C++20 and with clang as gnu++20, after
+# headers whose macros are short names and with -Wconversion -Wsign-conversion; *.cuh with nvcc. CMake's own
 # verification of header sets skips CUDA without a word in 3.25, hence this.
 
-# Conversions show in templates only where these are used: one program with most policies, under both compilers. g++ takes
-# each index of type int for a conversion of sign, so there only clang is asked for those.
+# Conversions in templates show only in instances: one program with most policies, under both compilers.
+# Only clang gets -Wsign-conversion, because g++ reports each array index of type int.
 function(diloco_add_instantiation_test flags warnings clang)
   foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
     cmake_path(GET compiler FILENAME name)
@@ -18,7 +18,7 @@ function(diloco_add_instantiation_test flags warnings clang)
   endforeach()
 endfunction()
 
-# The notice about a missing fma: seen in headers of the system too, an error under no flag, and silent where it was asked for.
+# The notice about a missing fma shows for -isystem too, never stops a build, and can be silenced.
 function(diloco_add_notice_tests clang)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     return()

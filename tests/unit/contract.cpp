@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three workers, one of which differs in one thing: every rank gets one sentence with the field, both ranks and both values,
-// before round 0, and nobody waits for anybody.
+// Three workers, one of which differs in one thing: every rank gets one sentence with the field, both ranks
+// and both values, before round 0, and nobody waits for anybody.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -86,7 +86,6 @@ struct unlisted {
   std::uint32_t other = 7;
   static constexpr std::string_view name = "unlisted";
   [[nodiscard]] pattern pick(int) const { return which; }
-  friend bool operator==(unlisted const&, unlisted const&) = default;
 };
 
 }  // namespace

@@ -43,8 +43,9 @@ constexpr fixed_text<48> join(Parts... parts) {
 
 namespace detail {
 
-/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f is "0.7" and
-/// the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters suffice.
+/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f
+/// is "0.7" and the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters
+/// suffice.
 template <std::floating_point T>
 [[gnu::noinline]] inline char* write_number(char* to, T x) {
   if (x != x) return std::copy_n("nan", 3, to);
@@ -111,8 +112,8 @@ inline std::string three_digits(double x) {
   return sentence;
 }
 
-/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around "...", cut between
-/// UTF-8 characters; control characters become '?'.
+/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around
+/// "...", cut between UTF-8 characters; control characters become '?'.
 inline std::string cut(std::string_view text, std::size_t most) {
   auto const begins = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u; };
   std::string out(text);
