@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Each public header compiles alone and twice: *.hpp with g++ as strict C++20 and with clang as gnu++20, after headers
-# whose macros are short names and with -Wconversion -Wsign-conversion; *.cuh with nvcc. CMake's own
+# Each public header compiles alone and twice: *.hpp with g++ as strict C++20 and with clang as gnu++20, after
+# headers whose macros are short names and with -Wconversion -Wsign-conversion; *.cuh with nvcc. CMake's own
 # verification of header sets skips CUDA without a word in 3.25, hence this.
 
-# Conversions show in templates only where these are used: one program with most policies, under both compilers. g++ takes
-# each index of type int for a conversion of sign, so there only clang is asked for those.
+# Conversions in templates show only in instances: one program with most policies, under both compilers.
+# Only clang gets -Wsign-conversion, because g++ reports each array index of type int.
 function(diloco_add_instantiation_test flags warnings clang)
   foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
     cmake_path(GET compiler FILENAME name)
@@ -18,7 +18,7 @@ function(diloco_add_instantiation_test flags warnings clang)
   endforeach()
 endfunction()
 
-# The notice about a missing fma: seen in headers of the system too, an error under no flag, and silent where it was asked for.
+# The notice about a missing fma shows for -isystem too, never stops a build, and can be silenced.
 function(diloco_add_notice_tests clang)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     return()
@@ -38,6 +38,35 @@ function(diloco_add_notice_tests clang)
       add_test(NAME notice.absent.${kind}.${name} COMMAND ${command} -march=x86-64-v3)
       set_tests_properties(notice.silenced.${kind}.${name} notice.absent.${kind}.${name}
                            PROPERTIES FAIL_REGULAR_EXPRESSION "fused")
+    endforeach()
+  endforeach()
+endfunction()
+
+# Ways to compile in which bits differ or NaN is not found: one error that names them.
+function(diloco_add_fatal_mode_tests clang)
+  set(shortcuts "diloco: floating-point shortcuts change bits and hide NaN")
+  foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
+    cmake_path(GET compiler FILENAME name)
+    set(modes "-std=c++17=diloco: this is C[+][+]20")
+    set(flags -ffast-math -Ofast -ffinite-math-only)
+    if(NOT name MATCHES "clang")
+      list(APPEND flags -funsafe-math-optimizations -freciprocal-math -fno-signed-zeros)
+      list(APPEND modes "-fsingle-precision-constant=diloco: compile without -fsingle-precision-constant")
+      if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+        list(APPEND modes "-mfpmath=387=diloco: float is computed in more than 32 bits here")
+      endif()
+    endif()
+    foreach(flag IN LISTS flags)
+      list(APPEND modes "${flag}=${shortcuts}")
+    endforeach()
+    foreach(mode IN LISTS modes)
+      string(REGEX MATCH "^(.*)=([^=]*)$" whole "${mode}")
+      set(flag "${CMAKE_MATCH_1}")
+      set(sentence "${CMAKE_MATCH_2}")
+      add_test(NAME "fatal.${flag}.${name}"
+               COMMAND "${compiler}" -std=c++20 ${flag} "-I${PROJECT_SOURCE_DIR}/include" -fsyntax-only -DDILOCO_ALLOW_SLOW_FMA
+                       "-DDILOCO_HEADER=<diloco/core/config.hpp>" "${PROJECT_SOURCE_DIR}/tests/headers/alone.cpp")
+      set_tests_properties("fatal.${flag}.${name}" PROPERTIES PASS_REGULAR_EXPRESSION "error: [^\n]*${sentence}")
     endforeach()
   endforeach()
 endfunction()
@@ -80,4 +109,5 @@ function(diloco_add_header_tests)
   endforeach()
   diloco_add_instantiation_test("${flags}" "${warnings}" "${clang}")
   diloco_add_notice_tests("${clang}")
+  diloco_add_fatal_mode_tests("${clang}")
 endfunction()

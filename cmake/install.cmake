@@ -31,7 +31,8 @@ install(
   DESTINATION "${package_dir}"
   COMPONENT diloco)
 
-# The pkg-config file leaves the language, the architecture and the place of Thrust to the consumer's own flags.
+# The pkg-config file leaves the language, the architecture and the place of Thrust to the consumer's own
+# flags.
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY "${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig"
            OUTPUT_VARIABLE DILOCO_PC_INCLUDEDIR)
 configure_file(cmake/diloco.pc.in diloco.pc @ONLY)

@@ -32,8 +32,8 @@ struct flight_watch {
   bool dropped = false;
 };
 
-/// Gives a recipe back to its lender when the trainer that took it is destroyed before `keep`: its transport then carries the
-/// refusal to the peers.
+/// Gives a recipe back to its lender when the trainer that took it is destroyed before `keep`. Its transport
+/// then carries the refusal to the peers.
 template <class Recipe>
 struct hand_back {
   Recipe *held = nullptr, *lender = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers that are written or printed look alike in every locale, with a decimal comma and with groups of digits, and two
-// values that differ print differently.
+// Numbers that are written or printed look alike in every locale, with a decimal comma and with groups of
+// digits, and two values that differ print differently.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -18,7 +18,8 @@ using namespace diloco;
 
 namespace {
 
-/// C's locale is one with a decimal comma where the system has or can build one; that of C++ streams groups digits too.
+/// C's locale is one with a decimal comma where the system has or can build one; that of C++ streams groups
+/// digits too.
 class foreign {
  public:
   foreign() : before_(std::locale::global(std::locale(std::locale::classic(), new punctuation))) {

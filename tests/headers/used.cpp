@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instantiates what a user's program would, so that warnings inside templates show: compiled with -Wconversion and
-// -Wsign-conversion, in a gnu dialect, after headers whose macros are short names.
+// Instantiates what a user's program would, so that warnings inside templates show: compiled with
+// -Wconversion and -Wsign-conversion, in a gnu dialect, after headers whose macros are short names.
 #define DILOCO_HEADER <diloco/diloco.hpp>
 #define main main_of_alone
 #include "alone.cpp"

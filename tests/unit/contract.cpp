@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three workers, one of which differs in one thing: every rank gets one sentence with the field, both ranks and both values,
-// before round 0, and nobody waits for anybody.
+// Three workers, one of which differs in one thing: every rank gets one sentence with the field, both ranks
+// and both values, before round 0, and nobody waits for anybody.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -86,7 +86,6 @@ struct unlisted {
   std::uint32_t other = 7;
   static constexpr std::string_view name = "unlisted";
   [[nodiscard]] pattern pick(int) const { return which; }
-  friend bool operator==(unlisted const&, unlisted const&) = default;
 };
 
 }  // namespace
@@ -357,4 +356,23 @@ TEST_CASE("contract: sums that the compiler reorders are refused") {
   CHECK(float_modes_seen{reassociates_sums, reassociates_sums, true}.complaint("cpp") ==
         "diloco: the compiler reorders sums here, and bits would depend on it; compile without -fassociative-math");
   CHECK(float_modes_here() == 0);
+}
+
+TEST_CASE("contract: what nobody can explain is said, too") {
+  alone nobody;
+  contract_term const term = term_of("schedule", every(7));
+  auto const none = detail::differing_field(nobody, cpp{}, term, deadline_after(9));
+  REQUIRE_FALSE(none);
+  CHECK(none.error().message == "diloco: contract: ranks disagree on the schedule; give all ranks the same");
+  gathered const silent{
+      std::vector<std::byte>(2 * sizeof(detail::contract_text)), {0, 1}, sizeof(detail::contract_text)};
+  CHECK(detail::refusal_of(silent, 1).message == "diloco: a rank refused and did not say why; look at its own error");
+  // Field lists of different lengths under one name: the policy is named, and what each has there.
+  gathered two = silent;
+  detail::contract_text const first("", "nothing more"), second("schedule's period", "3");
+  std::memcpy(two.bytes.data(), &first, sizeof first);
+  std::memcpy(two.bytes.data() + sizeof first, &second, sizeof second);
+  CHECK(detail::disagreement_of(two, 1, 0, "schedule").message ==
+        "diloco: contract: rank 1 and rank 0 disagree on the schedule; rank 1 has schedule's period 3 and rank 0 has "
+        "nothing more; give all ranks the same");
 }

@@ -9,10 +9,9 @@
 #error "diloco: this is C++20; compile with -std=c++20 or later"
 #endif
 
-// Every rank must compute the same bits, and NaN and Inf must be found. __USE_FAST_MATH__ is nvcc's -use_fast_math.
-#if defined(__FAST_MATH__) || defined(__USE_FAST_MATH__) ||                                          \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || defined(__ASSOCIATIVE_MATH__) || \
-    defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
+// Ranks must compute the same bits and find NaN. nvcc's -use_fast_math shows in no macro.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || \
+    defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
 #error \
     "diloco: floating-point shortcuts change bits and hide NaN; compile this file without -ffast-math, -Ofast, \
 -funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, -freciprocal-math, -fno-signed-zeros"
@@ -110,7 +109,8 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
 #endif
 
-// The last lines of this file, because clang shows a message of a system header only where a line marker says that it is none.
+// At the end of this file, because clang shows messages of a system header only after a line marker that ends
+// it.
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__FMA__) && !DILOCO_ON_DEVICE && \
     !defined(DILOCO_ALLOW_SLOW_FMA)
 #if defined(__clang__)

@@ -9,8 +9,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How a thread's floating-point unit and the code compiled for it calculate, as bits; 0 is what IEEE 754 says by default.
-/// Each mode changes bits of θ̄, so ranks must have the same ones.
+/// How a thread calculates, as bits; 0 is the default of IEEE 754. Each mode changes bits of θ̄, so ranks
+/// must have the same ones.
 enum float_mode : std::uint32_t {
   rounds_upward = 1,
   rounds_downward = 2,
@@ -31,7 +31,8 @@ struct float_mode_operands {
   float large = 0x1p24f;
 };
 
-/// Modes of the calling thread. 12 operations; results are compared as bits, because modes change comparisons too.
+/// Modes of the calling thread. 12 operations; results are compared as bits, because modes change comparisons
+/// too.
 DILOCO_HD inline std::uint32_t float_modes_of(float_mode_operands const volatile& x) {
   std::uint32_t modes = 0;
   bool const up = bits_of(x.one + x.three_quarters) != bits_of(1.0f);

@@ -3,7 +3,6 @@
 
 #include <diloco/core/config.hpp>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <concepts>
@@ -43,19 +42,22 @@ constexpr fixed_text<48> join(Parts... parts) {
 
 namespace detail {
 
-/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f is "0.7" and
-/// the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters suffice.
+/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f
+/// is "0.7" and the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters
+/// suffice.
 template <std::floating_point T>
 [[gnu::noinline]] inline char* write_number(char* to, T x) {
-  if (x != x) return std::copy_n("nan", 3, to);
+  if (x != x) return to + std::string_view("nan").copy(to, 3);
   char digits[32];
   char* const end = std::to_chars(digits, digits + sizeof digits, x, std::chars_format::scientific).ptr;
-  char* const e = std::find(digits, end, 'e');
-  if (e == end) return std::copy(digits, end, to);  // inf
+  std::string_view const all(digits, static_cast<std::size_t>(end - digits));
+  std::size_t const at = all.find('e');
+  if (at == all.npos) return to + all.copy(to, all.size());  // inf
+  char const* const e = digits + at;
   int exponent = 0;
   std::from_chars(e + (e[1] == '+' ? 2 : 1), end, exponent);
   int const count = static_cast<int>(e - digits) - (digits[0] == '-' ? 1 : 0) - (e - digits > 2 ? 1 : 0);
-  if (exponent < -4 || exponent >= (count > 7 ? count : 7)) return std::copy(digits, end, to);
+  if (exponent < -4 || exponent >= (count > 7 ? count : 7)) return to + all.copy(to, all.size());
   return std::to_chars(to, to + 32, x, std::chars_format::fixed).ptr;
 }
 [[gnu::noinline]] inline char* write_number(char* to, long long n) { return std::to_chars(to, to + 32, n).ptr; }
@@ -111,8 +113,8 @@ inline std::string three_digits(double x) {
   return sentence;
 }
 
-/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around "...", cut between
-/// UTF-8 characters; control characters become '?'.
+/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around
+/// "...", cut between UTF-8 characters; control characters become '?'.
 inline std::string cut(std::string_view text, std::size_t most) {
   auto const begins = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u; };
   std::string out(text);

@@ -9,8 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One JSON object per round on a C stream that the caller keeps open: every field is a number, so nothing needs quoting.
-/// Numbers follow no locale and read back as the same values. A line is one write, so that ranks can share the stream.
+/// One JSON object per round on a C stream that the caller keeps open: every field is a number, so nothing
+/// needs quoting. Numbers follow no locale and read back as the same values. A line is one write, so that
+/// ranks can share the stream.
 struct jsonl {
   std::FILE* out;
   int rank = 0;

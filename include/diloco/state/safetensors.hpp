@@ -18,10 +18,11 @@ inline namespace DILOCO_NAMESPACE {
 /// and no bytes at all lead the reader outside them. Numbers are little-endian, as every machine we run on.
 namespace safetensors {
 
-/// Reads what lies in memory; entries point into `file`, which must outlive them. `called` names it in sentences.
-/// Cost: the header's length, and its names sorted; the data are not looked at. Fails with `bad_file` on anything that the
-/// format forbids: holes and overlaps, names twice, shapes that do not fit their bytes, anything cut off or left over.
-/// Tensors of an unknown dtype or with unknown keys are listed as `unread`; their place in the file is checked likewise.
+/// Reads what lies in memory; entries point into `file`, which must outlive them. `called` names it in
+/// sentences. Cost: the header's length, and its names sorted; the data are not looked at. Fails with
+/// `bad_file` on anything that the format forbids: holes and overlaps, names twice, shapes that do not fit
+/// their bytes, anything cut off or left over. Tensors of an unknown dtype or with unknown keys are listed as
+/// `unread`; their place in the file is checked likewise.
 inline result<contents> read(std::span<std::byte const> file, std::string_view called) {
   detail::reading r(file);
   if (r.run()) return r.take();

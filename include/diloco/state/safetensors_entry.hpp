@@ -122,7 +122,8 @@ entry entry_of(std::string name, std::vector<std::size_t> shape, std::span<T con
   return {std::move(name), *dtype_of<T>, std::move(shape), std::as_bytes(values)};
 }
 
-/// A tensor, or another part of the header, that this version cannot interpret. Others of the file are read all the same.
+/// A tensor, or another part of the header, that this version cannot interpret. Others of the file are read
+/// all the same.
 struct unread_entry {
   std::string name;
   std::string why;  ///< "has the dtype 'F4', which we do not know"

@@ -12,7 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Modes of the threads that run kernels. Each thread has its own, and those of a pool keep what they started with.
+/// Modes of the threads that run kernels. Each thread has its own, and those of a pool keep what they started
+/// with.
 struct float_modes_kernel {
   float_mode_operands const* operands;
   std::uint32_t* seen;  // (tiles)
@@ -38,7 +39,8 @@ struct float_modes_seen {
   }
 };
 
-/// Runs 256 tiles, so that a static schedule reaches every thread of up to 256. Waits; takes 2 µs and 2 KiB for a moment.
+/// Runs 256 tiles, so that a static schedule reaches every thread of up to 256. Waits; takes microseconds and 1.1 KiB
+/// for a moment.
 template <executor E>
 float_modes_seen float_modes_on(E const& where) {
   constexpr std::size_t tiles = 256;

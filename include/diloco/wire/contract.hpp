@@ -98,7 +98,8 @@ result<std::optional<difference>> first_difference(T& transport, E const& where,
   return all->first_difference();
 }
 
-/// One number or name that all ranks must agree on before round 0: "outer optimizer's lr", and what this rank has.
+/// One number or name that all ranks must agree on before round 0: "outer optimizer's lr", and what this rank
+/// has.
 struct contract_field {
   std::string label, value;
   [[nodiscard]] std::uint64_t fingerprint() const {
@@ -203,7 +204,8 @@ inline error disagreement_of(gathered const& texts, int other, int own, std::str
                first, " has ", has(ours), "; give all ranks the same"})};
 }
 
-/// The first field on which a rank differs, 32 fingerprints at a time. Collective: all ranks know that there is one.
+/// The first field on which a rank differs, 32 fingerprints at a time. Collective: all ranks know that there
+/// is one.
 template <transport T, executor E>
 result<difference> differing_field(T& transport, E const& where, contract_term const& term, deadline limit) {
   constexpr std::size_t chunk = 32, most = 1u << 20;
@@ -221,9 +223,9 @@ result<difference> differing_field(T& transport, E const& where, contract_term c
 
 }  // namespace detail
 
-/// Collective. Error: the first term on which a rank differs from the first of the roster, by field and with both values; or
-/// the sentence of a rank that refuses. The same on every rank. One exchange of 8 B a term if all agree; otherwise two
-/// or more of 256 B and 512 B.
+/// Collective. Error: the first field on which a rank differs from rank 0, with both values, or the sentence
+/// of a rank that refuses. It is the same on every rank. If all agree, one exchange of 8 B a term; otherwise
+/// one of 256 B for each 32 fields and one of 512 B follow.
 template <transport T, executor E>
 result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms, std::uint32_t phase,
                deadline limit) {
@@ -250,8 +252,9 @@ result<> agree(T& transport, E const& where, std::vector<contract_term> const& t
   return texts ? detail::disagreement_of(*texts, field->rank, transport.rank(), term.name) : std::move(texts).error();
 }
 
-/// The part of a rank that cannot be constructed in the first exchange of `agree`, of as many terms: the others get `sentence`.
-/// Collective; waits for the others. What goes wrong here is not told: the caller has an error already.
+/// What a rank that cannot be constructed calls in place of `agree`, with the same number of terms. The
+/// others get `sentence`. Collective; waits for the others. Its own failures are dropped, because the caller
+/// has an error already.
 template <transport T, executor E>
 void refuse(T& transport, E const& where, std::string_view sentence, std::size_t terms, deadline limit) {
   if (transport.size() == 1) return;

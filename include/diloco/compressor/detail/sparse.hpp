@@ -103,7 +103,8 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
   });
 }
 
-/// take(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the first.
+/// take(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the
+/// first.
 template <int K, int Chunk, lanes L, class Take>
 DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n, int k, selection<K, Chunk>& w,
                                      Take&& take) {
