@@ -235,9 +235,7 @@ class DiLoCo
   static void tell_peers(recipe_type& r, std::string_view sentence) noexcept;
   [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
   [[nodiscard]] static std::string plain_complaint(recipe_type const& r);
-  float* column(std::string name, std::size_t elements) {
-    return table_.add(recipe_.executor, std::move(name), elements);
-  }
+  float* column(std::string name, std::size_t n) { return table_.add(recipe_.executor, std::move(name), n); }
   void allocate_stages(std::size_t own);
   void allocate_factor();
   [[nodiscard]] result<> start();

@@ -16,6 +16,8 @@ magnitude_limits DILOCO_CLASS::limits() const {
   float outer = recipe_.outer.largest() * (keeps_common<Feedback> ? 0.25f : 0.5f);
   if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
   m.sent = Compressor::largest < outer ? Compressor::largest : outer;
+  // Weight decay and NoLoCo step by the anchor, too. An anchor that large is a diverged run in any case.
+  if (recipe_.outer.largest() < m.anchor) m.anchor = recipe_.outer.largest();
   m.estimate = keeps_common<Feedback> ? m.sent : static_cast<float>(unbounded);
   return m;
 }
@@ -33,9 +35,9 @@ error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) 
   std::string const dropped = say({"; the round is dropped on ", pairs_ranks ? "both ranks of the pair" : "every rank",
                                    " and nothing was changed"});
   if (anchor) {
-    return fail(cause::not_finite, say({"round ", rounds_, ": rank ", from, ": the anchor of '", row, "' is beyond ",
-                                        limits().anchor, ", half the largest float; the run has diverged: load an ",
-                                        "earlier state and lower the outer learning rate", dropped}));
+    return fail(cause::not_finite,
+                say({"round ", rounds_, ": rank ", from, ": the anchor of '", row, "' is beyond ", limits().anchor,
+                     "; the run has diverged: load an earlier state and lower ", "the outer learning rate", dropped}));
   }
   return fail(cause::not_finite,
               say({"round ", rounds_, ": rank ", from, ": ",

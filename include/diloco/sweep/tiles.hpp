@@ -48,7 +48,7 @@ struct gradient_rows {
 /// Magnitudes up to which a round keeps every state finite.
 struct magnitude_limits {
   float sent = 0x1.fffffep+127f;      ///< of what is encoded
-  float anchor = 0x1.fffffep+126f;    ///< half the largest float: an outer step has room for as much again
+  float anchor = 0x1.fffffep+126f;    ///< half the largest float: a step has room for as much again
   float estimate = 0x1.fffffep+127f;  ///< of Δ and of what is estimated of it (EF21)
 };
 /// In place of a block's magnitude bits: above every limit.
