@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/results/gpu.md: all figures that are wanted of a device, from the folder that device.sh wrote; report.py --device.
 
-What a folder does not hold reads "not yet measured": of an empty one, everything does."""
+What a folder does not hold reads "not yet measured". Of an empty folder there are no tables: one sentence, the targets and
+the commands."""
 import json
 import re
 
@@ -20,6 +21,7 @@ TARGETS = [  # name of a benchmark, share of the copy in %
     (r"^sweep_b/.*/K:2/", 90),
 ]
 ROUND_MILLISECONDS = 12  # of 2^30 parameters
+SLOWER_PERCENT = 2
 PYTORCH_TARGETS = {"local_outer_flat_fresh": 5, "local_outer_flat_reuse": 5, "local_outer_flat_foreach": 5,
                    "adamw_flat_fused": 1, "adamw_list_fused": 1}
 PEERS = [("AdamW, 1 tensor", "adamw_flat_fused", "adamw_flat"), ("AdamW, 101 tensors", "adamw_list_fused", "adamw_list"),
@@ -145,7 +147,7 @@ def overlap(r):
     rows = []
     for n in SIZES:
         slower = r.counter(f"overlap/adamw/copy_to_host/N:{n}", "%slower")
-        rows.append([n, show(slower, "{:.2f} %"), verdict(slower, 2, "≤ {} %", at_least=False)])
+        rows.append([n, show(slower, "{:.2f} %"), verdict(slower, SLOWER_PERCENT, "≤ {} %", at_least=False)])
     return table(["N", "slower by", "target"], rows)
 
 
@@ -160,15 +162,29 @@ def facts(r):
     return table(["", ""], rows)
 
 
+COMPILED = ("Every kernel of the library compiles for sm_80 and sm_90 with stack 0 and spill 0 (`cost.ptxas.sm_80` and\n"
+            "`cost.ptxas.sm_90` of the tests, nvcc 13.0.88).")
+
+
+def targets():
+    """In words, for a page without tables."""
+    share = dict(TARGETS)[r"^inner_step/adamw/"]
+    return (f"The targets: AdamW's step, sweep A of four compressors and sweep B of two messages at ≥ {share} % of a copy, a local round\n"
+            f"of 2^30 parameters in ≤ {ROUND_MILLISECONDS} ms. PyTorch takes ≥ {PYTORCH_TARGETS['local_outer_flat_fresh']}× as long for a "
+            f"local outer step and ≥ {PYTORCH_TARGETS['adamw_flat_fused']}× for AdamW.\n"
+            f"A step beside a copy to the host is ≤ {SLOWER_PERCENT} % slower.")
+
+
 def page(folder):
     r = results(folder)
+    if not r.runs and not r.peers:
+        return "\n\n".join(["# On a GPU", "Nothing here has been measured yet.\n" + COMPILED, targets(),
+                            "`report.py` writes this page; what fills it:", COMMANDS]) + "\n"
     b, other_b = [[f"sweep_b/{c}/K:{k}" for c in list_ for k in (1, 2, 8)] for list_ in (COMPRESSORS, OTHERS)]
     checked = [f"checked_step/{s}{clip}" for s in STEPS for clip in ("", "/clipped")]
-    state = ("Nothing here has been measured yet: the tables say what will be, and the targets." if not r.runs and not r.peers
-             else "Times are means of ten; `% of copy`, a median, is the share that a sweep's own bytes reach of a copy's in turn with it.")
+    state = "Times are means of ten; `% of copy`, a median, is the share that a sweep's own bytes reach of a copy's in turn with it. "
     return "\n\n".join([
-        "# On a GPU", state + " Every kernel of the library compiles for sm_80 and sm_90 with stack 0 and spill 0 (`cost.ptxas.sm_80` and\n"
-        "`cost.ptxas.sm_90` of the tests, nvcc 13.0.88). `report.py` writes this page; what fills it:", COMMANDS, facts(r),
+        "# On a GPU", state + COMPILED + " `report.py` writes this page; what fills it:", COMMANDS, facts(r),
         "## Inner steps", "Without the engine's checks (the kernel), by CUDA events:", sweeps(r, [f"inner_step/{s}" for s in STEPS]),
         "As a trainer takes them, by the wall clock, 4 B/param more for the gradients' check, clipped or not:", sweeps(r, checked),
         "## Sweep A: encode, with error feedback", sweeps(r, [f"sweep_a/{c}" for c in COMPRESSORS]),
