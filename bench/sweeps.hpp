@@ -164,12 +164,12 @@ class encoding {
                                next_memory_,
                                {round_, 0, 0}};
       run_stages(p_.executor, work, stage_extent{tiles, 0, 1},
-                 local_delta<F, padding>{step, p_.rows, anchor_, residual_},
+                 local_delta<F, padding>{step, p_.rows, anchor_, residual_, {}},
                  keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual_}, bad_, C::largest);
     } else {
       p_.executor.for_each(
-          tiles,
-          encode_kernel<C, F>{{}, step, p_.tiles, p_.rows, anchor_, residual_, wire_, p_.plan.slot_bytes(), bad_, {}});
+          tiles, encode_kernel<C, F>{
+                     {}, step, p_.tiles, p_.rows, anchor_, residual_, wire_, p_.plan.slot_bytes(), bad_, {}, {}});
     }
   }
   plane<Executor, C>& p_;

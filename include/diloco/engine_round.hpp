@@ -33,7 +33,7 @@ frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload, bool sch
   f.steps = steps_taken_;
   f.payload_bytes = payload;
   f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
-  f.flags = scheduled ? frame::by_schedule : 0;
+  f.flags = (scheduled ? frame::by_schedule : 0) | float_modes_here() << frame::modes_shift;
   f.counted_steps = steps_;
   return f;
 }

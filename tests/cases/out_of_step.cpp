@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cfenv>
 #include <cmath>
 
 using namespace diloco;
@@ -58,6 +59,26 @@ TEST_CASE("out of step: a sync by all ranks is none, also in the middle of an in
   });
   CHECK(fine[0]);
   CHECK(fine[1]);
+}
+
+TEST_CASE("out of step: a floating-point mode that changes after construction is named in the next round") {
+  auto const heard = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({40});
+    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(2), .deadline_seconds = 20},
+                m.parameters());
+    std::string all;
+    for (long step = 0; step < 4; ++step) {
+      if (step == 2 && rank == 1) std::fesetround(FE_UPWARD);
+      if (auto const r = t.try_step(m.gradients(rank, step)); !r) all = r.error().message;
+    }
+    std::fesetround(FE_TONEAREST);
+    return all;
+  });
+  CHECK(heard[0] ==
+        "diloco: round 1: rank 1 rounds upward, this rank rounds to nearest; something changed the floating-point mode "
+        "after construction, so set the same on all ranks");
+  CHECK(heard[1].starts_with("diloco: round 1: rank 0 rounds to nearest, this rank rounds upward;"));
 }
 
 namespace {

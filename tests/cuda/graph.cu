@@ -111,7 +111,8 @@ std::vector<float> swept(Executor where, Run&& run) {
                                                                           wire.data(),
                                                                           plan.slot_bytes(),
                                                                           index.bad_row(),
-                                                                          {static_cast<std::uint64_t>(round), 0, 0}});
+                                                                          {static_cast<std::uint64_t>(round), 0, 0},
+                                                                          {}});
       auto const step = nesterov{.lr = 0.7f + 0.1f * static_cast<float>(round)}.at(step_context{});
       apply_outer_kernel<C, std::remove_const_t<decltype(step)>, 1> b{
           {C{}, index.wires(), index.coefficients(), 1, false},

@@ -3,6 +3,7 @@
 
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/core/float_modes.hpp>
 #include <diloco/core/text.hpp>
 
 #include <cstdint>
@@ -21,6 +22,8 @@ struct frame {
   static constexpr std::uint32_t anchor_flag = 0x80000000u;  ///< in bad_row: it is the row's anchor that is too large
   static constexpr std::uint32_t by_schedule = 1;            ///< in flags: the schedule launched the round, no hand
   static constexpr std::uint32_t stood_still = 2;            ///< in flags: steps were counted, and θ is the anchor
+
+  static constexpr int modes_shift = 8;  ///< in flags: above it, how the launching thread rounds and flushes
 
   std::uint32_t magic = expected_magic;
   std::uint16_t version = 3;
@@ -52,6 +55,17 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   if (got.round != expected.round || got.phase != expected.phase) {
     return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round,
                 " phase ", expected.phase});
+  }
+  // The contract compared them at construction; a library that is loaded later may change them.
+  if ((got.flags ^ expected.flags) >> frame::modes_shift != 0) {
+    auto const modes = [](frame const& f) {
+      std::uint32_t const m = f.flags >> frame::modes_shift;
+      return say({"rounds ", rounding_name(m), (m & flushes_results) != 0 ? ", flushes subnormal results" : "",
+                  (m & flushes_operands) != 0 ? ", takes subnormal operands for zero" : "",
+                  (m & rounds_fma_twice) != 0 ? ", rounds fmaf twice" : ""});
+    };
+    return say({who, " ", modes(got), ", this rank ", modes(expected),
+                "; something changed the floating-point mode after construction, so set the same on all ranks"});
   }
   // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of step all the same.
   if (((got.flags ^ expected.flags) & frame::by_schedule) != 0) {
