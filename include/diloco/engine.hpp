@@ -35,8 +35,8 @@ inline namespace DILOCO_NAMESPACE {
 /// Functions named `try_…` return `result`; the others throw `exception` with the same error. After an error nothing is
 /// half-applied: a refused step changed nothing, and a round that fell through left θ̄, the residual and the outer slots as
 /// they were (the inner step before it stands, and is counted). Steps and rounds allocate nothing.
-/// An exception of a transport or executor ends the run: the trainer refuses every later call with its text. An exception of a
-/// probe is thrown again once step and round are complete, and the trainer can go on.
+/// An exception of a transport or executor ends the run: the trainer refuses later calls with its text, and θ may be stepped
+/// in part. An exception of a probe is thrown again once step and round are complete; the trainer can go on.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
           class Schedule, class Executor, class Probe, class Rate>
 class DiLoCo
@@ -164,7 +164,8 @@ class DiLoCo
   result<flight> try_launch() { return launch_round(false); }
   [[nodiscard]] flight launch() { return try_launch().value(); }
 
-  /// Waits for the wires, agrees with all ranks that the round stands, and applies sweep B.
+  /// Waits for the messages, reads every rank's verdict in them, and applies sweep B where all are good. A rank that cannot
+  /// read the last messages of a round is alone with that: no vote follows them yet.
   /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
   result<> try_land(flight&& f, land_options o = {}) { return told(settle(std::move(f), o)); }
   void land(flight&& f, land_options o = {}) { try_land(std::move(f), o).value(); }

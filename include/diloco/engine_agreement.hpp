@@ -103,13 +103,14 @@ result<> DILOCO_CLASS::try_reset_feedback() {
   if (in_flight_) {
     return fail(cause::wrong_state, say({"reset_feedback: round ", rounds_, " is under way; land it first"}));
   }
-  for (std::string_view name : {"residual", "owner_residual", "common"}) {
-    std::span<float> const c = table_[name];
-    zero_kernel const zero{c.data(), c.size()};
-    recipe_.executor.for_each(zero.tiles(), zero);
-  }
-  recipe_.executor.wait();
-  return {};
+  return guard("reset_feedback", [&] {
+    for (std::string_view name : {"residual", "owner_residual", "common"}) {
+      std::span<float> const c = table_[name];
+      zero_kernel const zero{c.data(), c.size()};
+      recipe_.executor.for_each(zero.tiles(), zero);
+    }
+    recipe_.executor.wait();
+  });
 }
 
 DILOCO_ENGINE

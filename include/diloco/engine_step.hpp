@@ -126,8 +126,10 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
     ++r;
   }
-  take(gradients);
-  return measure_gradients(o);
+  return guard("step", [&] {
+    take(gradients);
+    return measure_gradients(o);
+  });
 }
 
 /// Writes down where they lie, once none can be refused any more.
