@@ -25,7 +25,7 @@ using element_of = decltype(*std::begin(std::declval<R const&>()));
 template <class E>
 inline constexpr bool wide_gradient = std::is_constructible_v<std::span<float const>, E>;
 template <class E>
-inline constexpr bool narrow_gradient = std::is_constructible_v<std::span<bfloat16 const>, E>;
+inline constexpr bool narrow_gradient = std::is_constructible_v<std::span<diloco::bfloat16 const>, E>;
 
 /// Whether an element's memory outlives the expression that gave the element: an object of the range, or a view of one.
 template <class E>
@@ -40,8 +40,8 @@ consteval bool explain_gradients() {
                 "std::vector<std::span<float const>>, with one element per tensor");
   if constexpr (sized_list<G>) {
     using element = element_of<G>;
-    constexpr bool number =
-        std::is_arithmetic_v<std::remove_cvref_t<element>> || std::is_same_v<std::remove_cvref_t<element>, bfloat16>;
+    constexpr bool number = std::is_arithmetic_v<std::remove_cvref_t<element>> ||
+                            std::is_same_v<std::remove_cvref_t<element>, diloco::bfloat16>;
     constexpr bool convertible = wide_gradient<element> || narrow_gradient<element>;
     static_assert(
         !number,
