@@ -86,12 +86,20 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
                 say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
                      "; there is nothing to take the mean of (count steps with step or after_step)"}));
   }
+  // A linear rule is a mean, or less: what it makes of contributions within their bound is within the bound.
+  double share = 0;
+  for (std::size_t k = 0; k < n; ++k) share += std::fabs(static_cast<double>(coefficients[k]));
+  if (!(share <= 1.001)) {
+    return fail(cause::bad_setting,
+                say({"round ", rounds_, ": the coefficients of ", Combine::name, " add up to ", share,
+                     " in magnitude, and 1 is the most; put a larger factor into the outer ", "learning rate"}));
+  }
   for (std::size_t k = 0; k < n; ++k) {
     // The common column is the plain mean of all estimates, so each increment counts by 1/K in every round. A share that
     // depended on who is idle would leave the column off by the difference for ever (EF21-PP, Fatkhullin et al. 2021).
-    if constexpr (keeps_common<Feedback>)
+    if constexpr (keeps_common<Feedback> && has_residual)
       coefficients[k] = coefficients[k] > 0 ? 1.0f / static_cast<float>(recipe_.transport.size()) : 0.0f;
-    if (roster[k] == recipe_.transport.rank()) f.heard_ = coefficients[k] > 0;
+    if (roster[k] == recipe_.transport.rank()) f.heard_ = coefficients[k] != 0;
   }
   index_.upload_round(recipe_.executor);
   return {};

@@ -30,7 +30,12 @@ shown_rows DILOCO_CLASS::shown(draw const& by) const {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::try_adopt() {
   if (auto fine = usable({}); !fine) return fine;
-  if (auto fine = shows_training_point("adopt"); !fine) return fine;
+  if constexpr (inner_state<Inner>::has_samples) {
+    if (!shows_mean_)
+      return fail(cause::wrong_state, "adopt: the tensors show samples; call show_mean() before they are loaded");
+  } else {
+    if (auto fine = shows_training_point("adopt"); !fine) return fine;
+  }
   if (in_flight_) return fail(cause::wrong_state, say({"adopt: round ", rounds_, " is under way; land it first"}));
   return guard("adopt", [&]() -> result<> {
     adopt_shown(true);
@@ -43,7 +48,11 @@ result<> DILOCO_CLASS::try_adopt() {
     for (layout::row const& r : layout_.rows())
       term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_start(r)}));
     auto const limit = deadline_after(recipe_.deadline_seconds);
-    if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::adopt_phase, limit); !fine) return fine;
+    if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::adopt_phase, limit); !fine) {
+      // Ranks that all came may try again. After a missed or mixed-up exchange the transport cannot go on.
+      if (fine.error().message.starts_with("diloco: contract: ")) return fine;
+      return broken_by(std::move(fine).error());
+    }
     if (!finite) return finite;
     recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
     show_new_sample();

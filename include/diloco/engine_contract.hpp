@@ -148,6 +148,7 @@ std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
                     {"inner_at_sync", std::string(at_sync[static_cast<std::size_t>(recipe_.inner_at_sync)])},
                     {"bf16_rounding", std::string(rounds[static_cast<std::size_t>(recipe_.bf16_rounding)])},
                     {"seed", say({recipe_.seed})},
+                    {"max_skipped_steps", say({recipe_.max_skipped_steps})},
                     {"number of steps before the first round", say({steps_})}}});
   terms.push_back(
       {"tensors",

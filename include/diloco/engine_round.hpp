@@ -142,7 +142,9 @@ auto DILOCO_CLASS::launch_round(bool scheduled) -> result<flight> {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
   }
   if (auto fine = shows_training_point("launch"); !fine) return std::move(fine).error();
-  int const meets = partner();
+  auto const met = guard("the exchange", [&]() -> result<int> { return partner(); });
+  if (!met) return met.error();
+  int const meets = *met;
   if (meets < 0 || meets >= recipe_.transport.size()) {
     return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
                                          " pairs this rank with rank ", meets, ", which is not there"}));

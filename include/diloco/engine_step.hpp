@@ -45,7 +45,9 @@ result<> DILOCO_CLASS::count_step(double tokens) {
   steps_ += 1;
   weight_ += tokens;
   if constexpr (hears<Probe, inner_stepped>) tell(inner_stepped{steps_});
-  if (!recipe_.schedule.due(steps_)) return {};
+  auto const due = guard("the schedule", [&]() -> result<bool> { return recipe_.schedule.due(steps_); });
+  if (!due) return due.error();
+  if (!*due) return {};
   total_weight_ = -1;  // until all frames are read
   auto done = one_round(true);
   // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
@@ -159,6 +161,9 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   char const* const what = "step: the gradient of";
   if (!clips()) return checks ? find_too_large(what, o.grad_scale) : result<>{};
+  if (checks && recipe_.clip_norm > inner_state<Inner>::largest(recipe_.inner)) {
+    if (auto fine = find_too_large(what, o.grad_scale); !fine) return fine;  // what is clipped may still be too large
+  }
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.not_finite() = frame::no_row;

@@ -110,6 +110,7 @@ TEST_CASE("idle worker: what is owed waits, for every kind of lossy compressor a
   check_idle<statistical<16>>();
   check_idle<low_rank<2>>();
   check_idle<absmax<4>, averaged_error>();
+  check_idle<f32, ef21>();  // without a residual there is no estimate, and the mean is as without ef21
   check_bounded<absmax<4>, error_feedback, scatter_gather>(3);
   check_bounded<sign<256>, error_feedback, scatter_gather>(6);
   check_bounded<top_k<256>, error_feedback, scatter_gather>(30);

@@ -194,3 +194,15 @@ TEST_CASE("mpi: a launcher that promised more than a world of one is named") {
   CHECK(made(same, 1) == "made 1");
   MPI_Comm_free(&same);
 }
+
+TEST_CASE("making the transport: a rank that asks for what is not there is heard by the others at once") {
+  if (world_size() < 2) return;
+  auto const from = std::chrono::steady_clock::now();
+  auto const made = mpi::make(MPI_COMM_WORLD, world_rank() == 1 ? 77 : mpi::as_launched, 30);
+  REQUIRE_FALSE(made);
+  if (world_rank() == 1)
+    CHECK(made.error().message.find("expected_size = 77") != std::string::npos);
+  else
+    CHECK(made.error().message == "diloco: mpi: rank 1 refused to make the transport; look at its own error");
+  CHECK(std::chrono::steady_clock::now() - from < std::chrono::seconds(15));
+}

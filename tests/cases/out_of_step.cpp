@@ -6,6 +6,7 @@
 
 #include <cfenv>
 #include <cmath>
+#include <stdexcept>
 
 using namespace diloco;
 
@@ -82,6 +83,67 @@ TEST_CASE("out of step: a floating-point mode that changes after construction is
 }
 
 namespace {
+/// A rule that makes more of the contributions than their mean.
+struct all_times {
+  float factor = 1.0f;
+  static constexpr std::string_view name = "all_times";
+  bool coefficients(std::span<double const>, std::span<float> out) const {
+    for (float& c : out) c = factor;
+    return true;
+  }
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("factor", factor, range{-10, 10});
+  }
+  friend bool operator==(all_times const&, all_times const&) = default;
+};
+
+/// A schedule that throws once.
+struct throwing_schedule {
+  std::uint64_t at = 3;
+  static constexpr std::string_view name = "throwing";
+  [[nodiscard]] bool due(std::uint64_t steps) const {
+    if (steps == at) throw std::runtime_error("no calendar");
+    return false;
+  }
+  [[nodiscard]] std::string describe() const { return "throws"; }
+  friend bool operator==(throwing_schedule const&, throwing_schedule const&) = default;
+};
+}  // namespace
+
+TEST_CASE(
+    "out of step: coefficients that are no mean are refused, and a schedule that throws ends the run by its text") {
+  toy::model m({40});
+  DiLoCo t(recipe<>{}.with_combine(all_times{2.0f}).with_transport(alone{}).with_schedule(manual{}), m.parameters());
+  t.step(m.gradients(0, 0));
+  auto const r = t.try_sync();
+  REQUIRE_FALSE(r);
+  CHECK(
+      r.error().message ==
+      "diloco: round 0: the coefficients of all_times add up to 2 in magnitude, and 1 is the most; put a larger factor "
+      "into the outer learning rate");
+  CHECK(t.rounds() == 0);
+
+  DiLoCo u(recipe<>{}.with_transport(alone{}).with_schedule(throwing_schedule{}), m.parameters());
+  u.step(m.gradients(0, 0));
+  u.step(m.gradients(0, 1));
+  auto const third = u.try_step(m.gradients(0, 2));
+  REQUIRE_FALSE(third);
+  CHECK(third.error().message == "diloco: the schedule: in round 0, step 3: no calendar");
+  CHECK(u.try_step(m.gradients(0, 3)).error().message.find("cannot go on since: ") != std::string::npos);
+}
+
+TEST_CASE("out of step: a gradient that stays too large when it is clipped is refused as well") {
+  toy::model m({40});
+  DiLoCo t(recipe<>{}.with_clip_norm(1e30f).with_transport(alone{}).with_schedule(manual{}), m.parameters());
+  auto& g = m.gradients(0, 0);
+  g[0][3] = 1e25f;
+  auto const r = t.try_step(g);
+  REQUIRE_FALSE(r);
+  CHECK(r.error().message.find("the largest that adamw bears") != std::string::npos);
+}
+
+namespace {
 /// Three ranks. One of them moves θ by `big` in every round; after each round every state is looked at.
 template <class Outer, class Compressor = absmax<8>, class Feedback = error_feedback>
 void check_finite(Outer outer, float big) {
@@ -116,7 +178,7 @@ void check_finite(Outer outer, float big) {
     theta[7] = 1.0f;
     t.after_step();
     auto const last = t.try_sync();
-    wrong += last || std::fabs(t.cell("w", "anchor")[5]) > 1e38f ? 0 : 1;
+    wrong += last || std::fabs(t.cell("w", "anchor")[5]) > std::fmin(outer.largest(), 1e38f) ? 0 : 1;
     return std::pair(wrong, dropped);
   });
   for (auto const& [wrong, dropped] : bad) CHECK(wrong == 0);

@@ -37,7 +37,7 @@ inline constexpr std::uint64_t pinned<cosine_coded> = 43868320221436188ull;
 template <>
 inline constexpr std::uint64_t pinned<top_small> = 16181951402031234591ull;
 template <>
-inline constexpr std::uint64_t pinned<random64> = 15531759872411375423ull;
+inline constexpr std::uint64_t pinned<random64> = 14742964608352969516ull;
 template <>
 inline constexpr std::uint64_t pinned<statistical<4>> = 5236396929723536718ull;
 template <>
@@ -47,11 +47,11 @@ inline constexpr std::uint64_t pinned<statistical<16>> = 3354300023586733574ull;
 template <>
 inline constexpr std::uint64_t pinned<statistical<256>> = 18313561712786501514ull;
 template <>
-inline constexpr std::uint64_t pinned<low_rank<1>> = 13924236707790687108ull;
+inline constexpr std::uint64_t pinned<low_rank<1>> = 833054457904366500ull;
 template <>
-inline constexpr std::uint64_t pinned<low_rank<4>> = 12779811421967741505ull;
+inline constexpr std::uint64_t pinned<low_rank<4>> = 4385888369786355715ull;
 template <>
-inline constexpr std::uint64_t pinned<common4> = 4621755609121550577ull;
+inline constexpr std::uint64_t pinned<common4> = 4462975461512885571ull;
 
 bool all_finite(std::vector<std::vector<float>> const& tensors) {
   for (auto const& v : tensors) {

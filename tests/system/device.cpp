@@ -104,7 +104,7 @@ TEST_CASE("device: a launch waits for nobody where wires lie on the device, and 
       DiLoCo<external, nesterov, absmax<4>, decltype(transport), error_feedback, weighted_mean, gather, manual,
              lazy_device, silent>
           trainer({.transport = std::move(transport), .executor = where}, p.parameters);
-      trainer.after_step();
+      trainer.skip_step(1.0);
       int const before = where.waits();
       auto flight = trainer.launch();
       int const in_launch = where.waits() - before;

@@ -168,12 +168,13 @@ TEST_CASE("gossip: what one rank cannot send is dropped by its pair alone, and t
       trace const& t = got[static_cast<std::size_t>(rank)];
       bool const in_pair = rank == spoiled_rank || rank == other;
       for (int round = 0; round < rounds; ++round) {
-        CHECK(t.said[static_cast<std::size_t>(round)] ==
-              (in_pair && round == spoiled_round
-                   ? "diloco: round 7: rank 2: the pseudo-gradient or the anchor of 't0' is not finite or beyond "
-                     "3.4028235e+38, the largest magnitude of f32; the round is dropped on both ranks of the pair and "
-                     "nothing was changed"
-                   : "no error"));
+        CHECK(
+            t.said[static_cast<std::size_t>(round)] ==
+            (in_pair && round == spoiled_round
+                 ? "diloco: round 7: rank 2: the pseudo-gradient or the anchor of 't0' is not finite or beyond "
+                   "2.0254883e+37, the largest magnitude of noloco; the round is dropped on both ranks of the pair and "
+                   "nothing was changed"
+                 : "no error"));
       }
       CHECK(t.rounds == rounds);
       CHECK(t.aborted == (in_pair ? 1 : 0));
@@ -366,7 +367,7 @@ TEST_CASE("noloco where all ranks meet: all anchors are equal, and it is heavy_b
             for (std::size_t i = 0; i < 5000; ++i) m[1][i] -= delta(rank, round, i);
             t.after_step({.tokens = 1.0 + rank});
           }
-          auto const anchor = t.cell("t1", "anchor"), mean = t.cell("t1", "mean_anchor");
+          auto const anchor = t.cell("t1", "anchor"), mean = toy::cell_or_none(t, "t1", "mean_anchor");
           return std::tuple{row(anchor.begin(), anchor.end()), t.digest(), row(mean.begin(), mean.end())};
         });
       };
@@ -461,9 +462,10 @@ TEST_CASE("gossip: what does not fit is told") {
   for (auto const &said : refused([](toy::model&m, gossip&) { m[0][5] += 1; }))
     CHECK(said.find("diloco: contract: rank 1 and rank 0 disagree on the initial values of 't0'") == 0);
   for (auto const& said : refused([](toy::model&, gossip& g) { g.seed = 1; }))
-    CHECK(said ==
-          "diloco: contract: rank 1 and rank 0 disagree on the exchange's seed; rank 1 has 1 and rank 0 has 0; give all "
-          "ranks the same");
+    CHECK(
+        said ==
+        "diloco: contract: rank 1 and rank 0 disagree on the exchange's seed; rank 1 has 1 and rank 0 has 0; give all "
+        "ranks the same");
 }
 
 TEST_CASE("gossip: a worker that leaves is named to whom it should have met, and to nobody else") {
@@ -473,7 +475,7 @@ TEST_CASE("gossip: a worker that leaves is named to whom it should have met, and
     toy::model m({n});
     trainer_of<noloco, f32, gossip> t({.exchange = {11}, .transport = std::move(transport), .schedule = every(1)},
                                       m.parameters());
-    t.after_step();
+    t.skip_step(1.0);
     if (rank == 3) return std::tuple{std::string{}, std::string{}, t.rounds()};
     auto const second = toy::sentence(toy::outcome_of(t.try_after_step()));
     return std::tuple{second, toy::sentence(toy::outcome_of(t.try_launch())), t.rounds()};

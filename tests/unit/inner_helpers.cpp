@@ -269,7 +269,7 @@ TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbe
   CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
         "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
   auto const updated = [](loss_scale bad) { bad.update(true); };
-  CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1]", exception);
+  CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1)", exception);
   CHECK_THROWS_WITH_AS(updated({.growth = 0}), "diloco: rate loss_scale: growth = 0 must be in [1, 1048576]",
                        exception);
   CHECK_THROWS_WITH_AS(updated({.growth_interval = 0}),

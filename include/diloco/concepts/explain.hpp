@@ -107,6 +107,15 @@ consteval bool explain_rates() {
   return true;
 }
 
+/// Where messages are weighted element by element, so is what they leave in a residual, and a mean of Δ is not.
+template <class Combine, class Feedback>
+consteval bool explain_weights() {
+  static_assert(!elementwise_combine<Combine> || (!keeps_common<Feedback> && !mean_residual<Feedback>),
+                "diloco: combine: weighs elements, and the feedback keeps a mean of what all said in other units; say "
+                "error_feedback");
+  return true;
+}
+
 template <class C>
 consteval bool explain_compressor() {
   constexpr bool lacks_smallest = states_wire<C> && !states_smallest<C>;
@@ -204,6 +213,7 @@ struct explained {
   static_assert(picks_pattern<Exchange>,
                 "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
+  static_assert(explain_weights<Combine, Feedback>());
   static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());

@@ -49,7 +49,7 @@ struct loss_scale {
     f("least", least, range{0x1p-120, 0x1p120});
     f("scale", scale, range{static_cast<double>(least), 0x1p120});
     f("growth", growth, range{1, 0x1p20});
-    f("backoff", backoff, range{0, 1, true});
+    f("backoff", backoff, range{0, 1, true, true});
     f("growth_interval", growth_interval, range{1, unbounded});
     f("steps_since", steps_since, non_negative);
   }

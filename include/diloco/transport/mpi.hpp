@@ -39,7 +39,13 @@ class mpi {
   /// Likewise, with the error returned.
   [[nodiscard]] static result<mpi> make(MPI_Comm world, int expected_size = as_launched,
                                         double deadline_seconds = 300) {
-    if (auto good = detail::check_mpi_world(world, expected_size, deadline_seconds); !good) return good.error();
+    if (auto good = detail::check_mpi_world(world, expected_size, deadline_seconds); !good) {
+      bool const bounded = deadline_seconds > 0 && deadline_seconds < 1e9;
+      if (detail::mpi_can_tell(world))  // peers hear at once, and do not wait for their deadline
+        static_cast<void>(
+            detail::mpi_duplicate(world, bounded ? deadline_seconds : 300, detail::mpi_duplication::refuses));
+      return good.error();
+    }
     auto mine = detail::mpi_duplicate(world, deadline_seconds);
     if (!mine) return std::move(mine).error();
     return mpi(std::make_shared<communicator>(*mine));

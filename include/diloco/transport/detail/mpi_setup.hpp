@@ -30,6 +30,15 @@ inline result<> check_launcher(MPI_Comm world, int rank) {
                       " is linked with, or ask for a world of one by mpi(world, 1)"});
 }
 
+/// Whether the others of `world` can be told anything.
+inline bool mpi_can_tell(MPI_Comm world) {
+  int on = 0, between = 0;
+  MPI_Initialized(&on);
+  if (on == 0 || mpi_is_over() || world == MPI_COMM_NULL) return false;
+  MPI_Comm_test_inter(world, &between);
+  return between == 0;
+}
+
 /// All that one rank can see by itself, before it waits for others.
 inline result<> check_mpi_world(MPI_Comm world, int expected_size, double deadline_seconds) {
   int on = 0, between = 0, rank = 0, size = 0;
@@ -73,10 +82,12 @@ struct mpi_duplication {
   std::vector<char> said, heard;
   std::vector<int> ones, zeros;
 
-  [[nodiscard]] int start(MPI_Comm world, int size) {
+  static constexpr char comes = 1, refuses = 2;
+
+  [[nodiscard]] int start(MPI_Comm world, int size, char verdict) {
     auto const n = static_cast<std::size_t>(size);
     requests.assign(n + 1, MPI_REQUEST_NULL);
-    said.assign(1, 1);
+    said.assign(1, verdict);
     heard.assign(n, 0);
     ones.assign(n, 1);
     zeros.assign(n, 0);
@@ -94,6 +105,14 @@ struct mpi_duplication {
     code = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE);
     return all != 0;
   }
+  /// Once it is over: the ranks that take part and will not make the transport.
+  [[nodiscard]] std::vector<int> refusing() const {
+    std::vector<int> ranks;
+    for (std::size_t r = 0; r < heard.size(); ++r) {
+      if (heard[r] == refuses) ranks.push_back(static_cast<int>(r));
+    }
+    return ranks;
+  }
   [[nodiscard]] std::vector<int> missing() {
     std::vector<int> ranks;
     for (std::size_t r = 0; r + 1 < requests.size(); ++r) {
@@ -107,14 +126,14 @@ struct mpi_duplication {
 
 /// Errors: MPI's, and who is missing. What is under way then stays with MPI for good, as nothing of it can be
 /// taken back.
-inline result<MPI_Comm> mpi_duplicate(MPI_Comm world, double seconds) {
+inline result<MPI_Comm> mpi_duplicate(MPI_Comm world, double seconds, char verdict = mpi_duplication::comes) {
   int rank = 0, size = 1;
   MPI_Comm_rank(world, &rank);
   MPI_Comm_size(world, &size);
   auto const since = std::chrono::steady_clock::now();
   deadline const d = deadline_after(seconds);
   auto work = std::make_unique<mpi_duplication>();
-  int code = work->start(world, size);
+  int code = work->start(world, size, verdict);
   for (int polls = 0; code == MPI_SUCCESS && !work->over(code) && code == MPI_SUCCESS; ++polls) {
     if (is_past(d)) {
       auto const ranks = work->missing();
@@ -129,6 +148,11 @@ inline result<MPI_Comm> mpi_duplicate(MPI_Comm world, double seconds) {
   if (code != MPI_SUCCESS) {
     static_cast<void>(work.release());
     return mpi_refusal(cause::transport, rank, {"MPI_Comm_idup failed: ", mpi_words(code)});
+  }
+  if (auto const ranks = work->refusing(); !ranks.empty() && verdict == mpi_duplication::comes) {
+    return mpi_refusal(cause::peer_lost, rank,
+                       {names_of(ranks), " refused to make the transport; look at ",
+                        ranks.size() == 1 ? "its" : "their", " own error"});
   }
   MPI_Comm const made = work->made;
   MPI_Comm_set_errhandler(made, MPI_ERRORS_RETURN);
