@@ -168,9 +168,9 @@ struct any_frame {
     frame same = expected();
     same.weight = got.weight;
     same.bad_row = got.bad_row;
-    same.unused = got.unused;
+    same.flags = got.flags & 0xfeu;  // but who launched, and how that thread rounds
     same.steps = got.steps;
-    same.reserved = got.reserved;
+    same.counted_steps = got.counted_steps;
     bool const fits = std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
     std::string const complaint = frame_complaint(got, expected(), from);
     if (complaint.empty() != fits)
