@@ -194,7 +194,7 @@ TEST_CASE("gossip: a pair without a token in all says so, and goes on") {
     t.skip_step();
     auto const said = toy::sentence(toy::outcome_of(t.try_sync()));
     auto const rounds = t.rounds();
-    t.after_step();
+    t.skip_step(1.0);
     t.sync();
     return std::tuple{said, rounds, t.rounds()};
   });
@@ -224,7 +224,7 @@ std::vector<double> spreads(int ranks, int rounds, noloco const& o) {
         float const noise = toy::number(1000 + static_cast<std::uint64_t>(step) * 8 + rank, i);
         m[0][i] -= 0.2f * (m[0][i] - target + noise);
       }
-      t.after_step();
+      t.skip_step(1.0);
       if (t.rounds() == seen.size()) continue;
       auto const anchor = t.cell("t0", "anchor");
       seen.emplace_back(anchor.begin(), anchor.end());
@@ -290,7 +290,7 @@ TEST_CASE("pairs by another rule: plain averaging along the axes of a cube is ex
                                            m.parameters());
       CHECK(t.describe().find("gossip over threads") != std::string::npos);
       for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, 0, i);
-      for (int k = 1; k < ranks; k *= 2) t.after_step();
+      for (int k = 1; k < ranks; k *= 2) t.skip_step(1.0);
       auto const anchor = t.cell("t0", "anchor");
       return row(anchor.begin(), anchor.end());
     });
@@ -320,7 +320,7 @@ TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
         std::uint64_t const before = counts->sent_bytes, operations = counts->operations;
         std::size_t sent = 0;
         for (int round = 0; round < rounds; ++round) {
-          t.after_step();
+          t.skip_step(1.0);
           if (gossip{5}.partner(static_cast<std::uint64_t>(round), rank, ranks) != rank) sent += slot;
         }
         CHECK(t.wire_bytes_per_round() == (ranks == 1 ? 0 : slot));
