@@ -10,6 +10,8 @@
 #include <doctest/doctest.h>
 #include <diloco/diloco.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace {
