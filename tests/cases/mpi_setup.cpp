@@ -135,13 +135,13 @@ TEST_CASE("mpi: the expected size, and settings that make no sense") {
         start + "deadline_seconds = nan must be in (0, 1e9)");
   CHECK(made(MPI_COMM_NULL) == start + "the communicator is MPI_COMM_NULL; give one that this process is in");
   if (size == 1) return;
-  MPI_Comm half = MPI_COMM_NULL, between = MPI_COMM_NULL;
-  MPI_Comm_split(MPI_COMM_WORLD, world_rank() % 2, 0, &half);
-  CHECK(made(half) == say({"made ", size / 2}));
-  MPI_Intercomm_create(half, 0, MPI_COMM_WORLD, 1 - world_rank() % 2, 0, &between);
+  MPI_Comm part = MPI_COMM_NULL, between = MPI_COMM_NULL;
+  MPI_Comm_split(MPI_COMM_WORLD, world_rank() % 2, 0, &part);
+  CHECK(made(part) == say({"made ", size / 2}));
+  MPI_Intercomm_create(part, 0, MPI_COMM_WORLD, 1 - world_rank() % 2, 0, &between);
   CHECK(made(between) == start + "the communicator is an inter-communicator; merge it by MPI_Intercomm_merge");
   MPI_Comm_free(&between);
-  MPI_Comm_free(&half);
+  MPI_Comm_free(&part);
   static_assert(!std::is_constructible_v<mpi, MPI_Comm, double>, "a deadline in the place of a number of ranks");
 }
 
