@@ -104,7 +104,10 @@ TEST_CASE("groups: every tensor takes the trajectory that its own optimizer alon
   CHECK_FALSE(trainer.try_cell("wte", "inner.m"));
   CHECK_FALSE(trainer.try_cell("wte", "anchor"));
   CHECK(trainer.cell("wte", "theta").size() == 300);
-  CHECK(trainer.footprint().state_bytes == of_matrices.footprint().state_bytes + of_vectors.footprint().state_bytes);
+  // Rows of both kinds are aligned in one column here: up to a cache line more or less, in each of ten columns.
+  std::size_t const apart = of_matrices.footprint().state_bytes + of_vectors.footprint().state_bytes;
+  CHECK(trainer.footprint().state_bytes + 640 >= apart);
+  CHECK(trainer.footprint().state_bytes <= apart + 640);
   CHECK(trainer.footprint().parameters == of_matrices.footprint().parameters + of_vectors.footprint().parameters);
 }
 

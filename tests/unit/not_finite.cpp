@@ -158,8 +158,8 @@ TEST_CASE("a parameter that is not finite at construction") {
 TEST_CASE("a parameter that is not finite at launch: the round is dropped on every rank and can be repeated") {
   for (pattern const exchange : toy::patterns) {
     for (float const bad : {not_a_number, -infinity}) {
-      check_bad_round<absmax<4>>(exchange, bad, dropped_sentence("1.7014117e+38", "absmax4/256"));
-      check_bad_round<f32>(exchange, bad, dropped_sentence("3.4028235e+38", "f32"));
+      check_bad_round<absmax<4>>(exchange, bad, dropped_sentence("1.2152943e+37", "nesterov"));
+      check_bad_round<f32>(exchange, bad, dropped_sentence("1.2152943e+37", "nesterov"));
     }
   }
 }
@@ -168,7 +168,7 @@ TEST_CASE("a pseudo-gradient beyond what the wire can carry is an error, never s
   for (pattern const exchange : toy::patterns) {
     check_bad_round<f16>(exchange, 70000.0f, dropped_sentence("65504", "f16"));
     check_bad_round<f16>(exchange, -65536.0f, dropped_sentence("65504", "f16"));
-    check_bad_round<bf16>(exchange, 3.4e38f, dropped_sentence("3.3895314e+38", "bf16"));
+    check_bad_round<bf16>(exchange, 3.4e38f, dropped_sentence("1.2152943e+37", "nesterov"));
   }
 }
 
