@@ -17,7 +17,7 @@ namespace {
 
 using namespace diloco;
 
-constexpr float half = static_cast<float>(unbounded / 2);
+constexpr float half_of_all = static_cast<float>(unbounded / 2);
 
 /// Signs and sizes of the t-th contribution, as a share of the largest.
 float share_of(int pattern, int t) {
@@ -66,7 +66,8 @@ bool finite_for_ever(O const& o, float g, float most, int rounds = 10000) {
         if constexpr (wants_mean_anchor<O>)
           step(p, x, anchor_of(2, t + anchors, -p, most), slots[0]);
         else if constexpr (sampling_optimizer<O>)
-          step(p, x, fma((t % 5 < 3 ? 6.0f : -6.0f), step.deviation(slots[0], slots[1]), p), slots[0], slots[1]);
+          step(p, x, diloco::fma((t % 5 < 3 ? 6.0f : -6.0f), step.deviation(slots[0], slots[1]), p), slots[0],
+               slots[1]);
         else if constexpr (slot_count<O> == 0)
           step(p, x);
         else if constexpr (slot_count<O> == 1)
@@ -93,7 +94,7 @@ void bears_its_largest(O const&... all) {
     CAPTURE(field_text(o));
     REQUIRE(field_complaint("outer", o).empty());
     CHECK(o.largest() > 0);
-    CHECK(finite_for_ever(o, o.largest(), half));
+    CHECK(finite_for_ever(o, o.largest(), half_of_all));
   };
   (check(all), ...);
 }
@@ -105,7 +106,7 @@ bool breaks_at(O const& o, float times) {
   if (wanted > unbounded) return true;  // no float is larger
   float p = 0, slots[2] = {};
   for (int t = 1; t <= 100000; ++t) {
-    p = half;
+    p = half_of_all;
     auto const step = o.at({static_cast<std::uint64_t>(t), 1.0f});
     float const x = -static_cast<float>(wanted);
     if constexpr (slot_count<O> == 0)
@@ -149,7 +150,7 @@ TEST_CASE("largest: with a decay inside the square, and between anchors that dif
   auto const check = [](auto const& o) {
     CAPTURE(field_text(o));
     CHECK(o.largest() > 0);
-    CHECK(finite_for_ever(o, o.largest(), std::min(half, o.largest())));
+    CHECK(finite_for_ever(o, o.largest(), std::min(half_of_all, o.largest())));
   };
   check(adam{.weight_decay = 0.1f});
   check(adam{.weight_decay = 2});
@@ -196,7 +197,7 @@ TEST_CASE("largest: is not much less than what breaks") {
 TEST_CASE("largest: is what a setting leaves") {
   CHECK(nesterov{}.largest() == doctest::Approx(0.1 * unbounded / 1.4));
   CHECK(nesterov{.lr = 0.25f, .momentum = 0}.largest() == static_cast<float>(unbounded));
-  CHECK(plain_sgd{.lr = 1}.largest() == half);
+  CHECK(plain_sgd{.lr = 1}.largest() == half_of_all);
   CHECK(slowmo{.inner_lr = 1e-3f}.largest() == doctest::Approx(5e-4 * unbounded));
   CHECK(fedadam{}.largest() == 0x1p63f);
   CHECK(fedadagrad{}.largest() == 0x1p51f);

@@ -107,8 +107,9 @@ class file_meeting {
     if (told_ == news) return {};
     told_ = news;
     auto const head = self_.pack();
-    std::vector<std::byte> text(head.begin(), head.end());
-    text.insert(text.end(), news.begin(), news.end());
+    std::vector<std::byte> text(head.size() + news.size());
+    std::memcpy(text.data(), head.data(), head.size());
+    std::memcpy(text.data() + head.size(), news.data(), news.size());
     return write(greeting(0), text);
   }
   /// Five looks of the others later: they find what `tell` wrote, and the greeting goes.
