@@ -58,6 +58,7 @@ class crew {
     for (;;) {
       gate_.arrive_and_wait();
       if (stop_) return;
+      theta[0] += drift;  // a step that moves nothing would be dropped
       trainer.after_step();
       trainer.sync();
       gate_.arrive_and_wait();
