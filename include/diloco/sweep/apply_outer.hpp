@@ -205,7 +205,7 @@ struct combine_shard_kernel {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
       encode_block(l, wires.compressor, step, x,
-                   block_info{count, 0.0f, t.column + static_cast<std::size_t>(offset), who}, magnitude,
+                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), who}, magnitude,
                    block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row, t.row, largest);
     });
   }

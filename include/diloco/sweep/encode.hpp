@@ -33,7 +33,7 @@ struct encode_kernel {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       fragment<L, C::block> x;
       std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
-      encode_block(l, compressor, step, x, block_info{count, 0.0f, column, who}, magnitude,
+      encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), who}, magnitude,
                    block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
     });
   }

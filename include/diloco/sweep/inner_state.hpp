@@ -68,8 +68,8 @@ class inner_state {
   }
   (std::make_index_sequence<group_count>{});
   /// Groups that are evaluated elsewhere than where they are trained.
-  static constexpr bool has_views = []<std::size_t... I>(std::index_sequence<I...>) {
-    return (viewed_optimizer<group_optimizer_of<Inner, I>> || ...);
+  static constexpr bool has_views = []<std::size_t... Index>(std::index_sequence<Index...>) {
+    return (viewed_optimizer<group_optimizer_of<Inner, Index>> || ...);
   }
   (std::make_index_sequence<group_count>{});
   /// State beside the slots.

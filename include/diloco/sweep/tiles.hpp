@@ -142,6 +142,10 @@ DILOCO_HD inline void will_read([[maybe_unused]] std::byte const* line) {
 #endif
 }
 
+/// Where the draws of a block begin. The generator gives eight at a time, and lanes of many and of one must take the same
+/// eight, so short rows, which begin anywhere, may share up to seven draws with a neighbour.
+DILOCO_HD constexpr std::size_t drawn_at(std::size_t column) { return (column + 7) / 8 * 8; }
+
 /// Where the block at `offset` of a tile lies on the wire, given the tile's first byte.
 template <compressor C, class Byte>
 DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
