@@ -114,7 +114,7 @@ TEST_CASE("precision_weighted: without a residual, of whatever kind it would be"
 TEST_CASE("precision_weighted: costs one plane of float32 on the wire, and says so") {
   auto const with = one_round<f32, precision_weighted>(2, pattern::gather);
   auto const without = one_round<f32, weighted_mean>(2, pattern::gather);
-  CHECK(with[0].bytes == without[0].bytes + 4 * (304 + 4097 + 3 + 64));
+  CHECK(with[0].bytes == without[0].bytes + 4 * 4480);
   CHECK(with[0].contract.find(" + weights (32 bit)") != std::string::npos);
   CHECK(without[0].contract.find("weights") == std::string::npos);
   CHECK(field_complaint("combine", precision_weighted{.prior = 0}) ==

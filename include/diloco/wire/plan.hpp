@@ -77,6 +77,9 @@ class wire_plan {
       largest = s.payload_bytes > largest ? s.payload_bytes : largest;
       plan.carried_stride_ = s.elements > plan.carried_stride_ ? s.elements : plan.carried_stride_;
     }
+    // Whole cache lines: planes begin aligned, and transports take slots of whole words.
+    plan.carried_stride_ =
+        (plan.carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
     plan.carried_offset_ = sizeof(frame) + (largest + 15) / 16 * 16;
     plan.carried_ = carried;
     plan.slot_bytes_ =
