@@ -477,7 +477,7 @@ TEST_CASE("gossip: a worker that leaves is named to whom it should have met, and
                                       m.parameters());
     t.skip_step(1.0);
     if (rank == 3) return std::tuple{std::string{}, std::string{}, t.rounds()};
-    auto const second = toy::sentence(toy::outcome_of(t.try_after_step()));
+    auto const second = toy::sentence(toy::outcome_of(t.try_skip_step(1.0)));
     return std::tuple{second, toy::sentence(toy::outcome_of(t.try_launch())), t.rounds()};
   });
   int const left_alone = gossip{11}.partner(1, 3, ranks);
