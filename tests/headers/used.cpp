@@ -36,9 +36,10 @@ int main() {
   train(with()
             .with_inner(ivon{})
             .with_combine(precision_weighted{})
-            .with_feedback(ef21{})
+            .with_feedback(averaged_error{})
             .with_rate(warmup_cosine{.total = 9}));
   train(with().with_inner(groups(group{matrices, signum{}}, group{the_rest, frozen{}})).with_probe(jsonl{stdout}));
+  train(with().with_feedback(ef21{}));
   train(with().with_exchange(gossip{}).with_outer(noloco{}).with_feedback(no_feedback{}).with_probe(counters{}));
   run_threads(2, [&](threads t) { train(with().with_transport(std::move(t)).with_exchange(scatter_gather{})); });
 }
