@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressors by themselves, on 2^20 Gaussian numbers that stay in L2: speed of the code alone, bits per parameter, relative
-// squared error and cosine. What they cost inside the sweeps, where memory is the limit, is bench/sweep.
+// Compressors by themselves, on 2^20 Gaussian numbers that stay in L2: speed of the code alone, bits per
+// parameter, relative squared error and cosine. What they cost inside the sweeps, where memory is the limit,
+// is bench/sweep.
 #include <benchmark/benchmark.h>
 #include <diloco/diloco.hpp>
 
@@ -28,7 +29,9 @@ struct wire {
   static constexpr std::size_t blocks = n / static_cast<std::size_t>(C::block);
   std::vector<std::byte> code = std::vector<std::byte>(blocks * C::code_bytes(C::block));
   std::vector<std::byte> side = std::vector<std::byte>(blocks * C::side_bytes + 4);
-  wire_block at(std::size_t b) { return {code.data() + b * C::code_bytes(C::block), side.data() + b * C::side_bytes}; }
+  wire_block at(std::size_t b) {
+    return {code.data() + b * C::code_bytes(C::block), side.data() + b * C::side_bytes};
+  }
 
   void encode() {
     for (std::size_t b = 0; b < blocks; ++b) {
@@ -96,16 +99,18 @@ void register_each() {
   auto const add = [](std::string const& name, auto* function) {
     benchmark::RegisterBenchmark(name.c_str(), function)->Unit(benchmark::kMicrosecond);
   };
-  ((add("encode/" + std::string(C::name), encode<C>), add("decode_and_add/" + std::string(C::name), decode_and_add<C>)),
+  ((add("encode/" + std::string(C::name), encode<C>),
+    add("decode_and_add/" + std::string(C::name), decode_and_add<C>)),
    ...);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  register_each<f32, f16, scaled_f16<>, bf16, absmax<8>, absmax<8, 128>, min_max<8>, e4m3<>, e5m2<>, dynamic8<>, mxfp8,
-                mxfp6, absmax<4>, absmax<4, 128>, min_max<4>, e2m1<>, e3m0<>, mxfp4, nvfp4, lloyd_max<4>, qsgd<4>,
-                hadamard<32, absmax<4, 128>>, lloyd_max<3>, absmax<2>, lloyd_max<2>, sign<>, sign<512>, natural<>>();
+  register_each<f32, f16, scaled_f16<>, bf16, absmax<8>, absmax<8, 128>, min_max<8>, e4m3<>, e5m2<>,
+                dynamic8<>, mxfp8, mxfp6, absmax<4>, absmax<4, 128>, min_max<4>, e2m1<>, e3m0<>, mxfp4, nvfp4,
+                lloyd_max<4>, qsgd<4>, hadamard<32, absmax<4, 128>>, lloyd_max<3>, absmax<2>, lloyd_max<2>,
+                sign<>, sign<512>, natural<>>();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

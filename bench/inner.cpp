@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner step as a trainer takes it, with all its checks: one flat tensor against 10,000 tensors of 1 to 4,096 elements of
-// the same total, and what clipping and bfloat16 tensors cost. Bytes are those of the step alone, so a check shows as a loss.
+// The inner step as a trainer takes it, with all its checks: one flat tensor against 10,000 tensors of 1 to
+// 4,096 elements of the same total, and what clipping and bfloat16 tensors cost. Bytes are those of the step
+// alone, so a check shows as a loss.
 #include <diloco/diloco.hpp>
 #if defined(_OPENMP)
 #include <diloco/executor/omp.hpp>
@@ -24,9 +25,10 @@ std::size_t total() {
   return sum;
 }
 
-/// Tensors with gradients; each in an allocation of its own, as a framework has them: all parameters first and the gradients
-/// after them. Where each gradient lies right behind its parameter, any loop over both is slower: x += y over such vectors of
-/// 2,048 takes 1.6 times what it takes over two flat ones, and the step 1.7 to 2.2 times.
+/// Tensors with gradients; each in an allocation of its own, as a framework has them: all parameters first
+/// and the gradients after them. Where each gradient lies right behind its parameter, any loop over both is
+/// slower: x += y over such vectors of 2,048 takes 1.6 times what it takes over two flat ones, and the step
+/// 1.7 to 2.2 times.
 struct tensors {
   std::vector<std::vector<float>> values, slopes;
   std::vector<std::vector<bfloat16>> narrow;
@@ -65,7 +67,9 @@ void step(benchmark::State& state, std::vector<std::size_t> const& sizes, float 
 
 template <class Executor, class O>
 void add(std::string const& threads) {
-  auto const name = [&](char const* what) { return std::string("step/") + std::string(O::name) + what + threads; };
+  auto const name = [&](char const* what) {
+    return std::string("step/") + std::string(O::name) + what + threads;
+  };
   auto const one = [](auto* b) { b->UseManualTime()->Unit(benchmark::kMillisecond); };
   auto const put = [&](char const* what, bool many, float clip, bool bf16) {
     one(benchmark::RegisterBenchmark(name(what).c_str(), [=](benchmark::State& state) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Muon's step of one matrix against the matrix products in it alone, in turn: %products is what all else may cost at most.
-// GF/s counts multiply-adds twice and a symmetric product whole, so it may pass what the machine can do.
+// Muon's step of one matrix against the matrix products in it alone, in turn: %products is what all else may
+// cost at most. GF/s counts multiply-adds twice and a symmetric product whole, so it may pass what the
+// machine can do.
 #include <benchmark/benchmark.h>
 #include <diloco/diloco.hpp>
 #include <diloco/linear_algebra/eigen.hpp>
@@ -50,7 +51,8 @@ void products(Executor const& where, tensor_step<1> const& t) {
   for (int i = 0; i < 5; ++i) {
     eigen{}.gram(where, {side, depth, {x, tall}, a, 1e-3f});
     eigen{}.gram(where, {side, side, {a}, b, 1e-3f});
-    eigen{}.multiply(where, {t.rows, t.columns, side, {tall ? x : b}, {tall ? b : x}, t.scratch + at.other, 1e-3f});
+    eigen{}.multiply(where,
+                     {t.rows, t.columns, side, {tall ? x : b}, {tall ? b : x}, t.scratch + at.other, 1e-3f});
   }
 }
 

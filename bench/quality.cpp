@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each compressor loses: relative squared error and cosine on three distributions of 2^20 numbers of about 1e-3, as one
-// Markdown table, with the published figure beside each. Not a timing.
+// What each compressor loses: relative squared error and cosine on three distributions of 2^20 numbers of
+// about 1e-3, as one Markdown table, with the published figure beside each. Not a timing.
 //   bench_quality > docs/results/quality.md
 #include <diloco/diloco.hpp>
 
@@ -48,8 +48,8 @@ loss measure(std::vector<float> const& x) {
   return {bits, lost / all, along / std::sqrt(all * sent)};
 }
 
-/// Gaussian; Laplace; and a mixture with heavy tails: a scale exp(1.5 N) for each 512 elements, and one element of a
-/// thousand 20 times larger.
+/// Gaussian; Laplace; and a mixture with heavy tails: a scale exp(1.5 N) for each 512 elements, and one
+/// element of a thousand 20 times larger.
 struct distributions {
   std::vector<float> gauss, laplace, heavy;
   distributions() : gauss(size), laplace(size), heavy(size) {
@@ -58,7 +58,8 @@ struct distributions {
     std::exponential_distribution<double> exponential;
     std::uniform_real_distribution<double> uniform;
     for (float& v : gauss) v = static_cast<float>(1e-3 * normal(bits));
-    for (float& v : laplace) v = static_cast<float>(1e-3 * exponential(bits) * (uniform(bits) < 0.5 ? -1 : 1));
+    for (float& v : laplace)
+      v = static_cast<float>(1e-3 * exponential(bits) * (uniform(bits) < 0.5 ? -1 : 1));
     double scale = 0;
     for (std::size_t i = 0; i < size; ++i) {
       if (i % 512 == 0) scale = 1e-3 * std::exp(1.5 * normal(bits));
@@ -91,23 +92,30 @@ int main() {
   distributions const d;
   std::printf("# What each compressor loses\n\n");
   std::printf(
-      "`bench_quality`, 2^20 numbers of each distribution, scaled by 1e-3: error ‖x − Q(x)‖²/‖x‖² and cosine. Beside "
+      "`bench_quality`, 2^20 numbers of each distribution, scaled by 1e-3: error ‖x − Q(x)‖²/‖x‖² and "
+      "cosine. Beside "
       "them the\n");
   std::printf(
-      "deviation from the project's reference measurement, where there is one of the same block and scale. Heavy: a "
+      "deviation from the project's reference measurement, where there is one of the same block and scale. "
+      "Heavy: a "
       "scale\n");
   std::printf(
-      "exp(1.5 N) per 512 elements and one element of a thousand 20 times larger; its figures hang on the draw of the "
+      "exp(1.5 N) per 512 elements and one element of a thousand 20 times larger; its figures hang on the "
+      "draw of the "
       "few\n");
   std::printf("largest scales, so none are compared.\n\n");
   std::printf(
-      "Outside 3 %%: `statistical256` on Laplace data, where nearly all of the error is what lies beyond the outer "
-      "buckets, one\nelement in 67. By the density it is 7.47e-3, and 16,000 such elements scatter it by 2 %%.\n");
+      "Outside 3 %%: `statistical256` on Laplace data, where nearly all of the error is what lies beyond the "
+      "outer "
+      "buckets, one\nelement in 67. By the density it is 7.47e-3, and 16,000 such elements scatter it by 2 "
+      "%%.\n");
   std::printf(
-      "`low_rank4/common` is in its first round, where what all hold is random; from the next one on it follows the "
+      "`low_rank4/common` is in its first round, where what all hold is random; from the next one on it "
+      "follows the "
       "data.\n\n");
   std::printf(
-      "| compressor | bits | Gaussian | cos | against reference | Laplace | cos | against reference | heavy | cos |\n");
+      "| compressor | bits | Gaussian | cos | against reference | Laplace | cos | against reference | heavy "
+      "| cos |\n");
   std::printf("|---|---|---|---|---|---|---|---|---|---|\n");
   row<f32>(d, 0, 0);
   row<f16>(d, 4.326e-8, 4.301e-8);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole outer steps over threads, K workers of 2^24 parameters each, in both exchange patterns: time of a round, and the
-// bytes that its sweeps must move (the ledger of concepts/traffic.hpp) against a two-thread triad of the same run.
+// Whole outer steps over threads, K workers of 2^24 parameters each, in both exchange patterns: time of a
+// round, and the bytes that its sweeps must move (the ledger of concepts/traffic.hpp) against a two-thread
+// triad of the same run.
 #include <diloco/diloco.hpp>
 #if defined(_OPENMP)
 #include <diloco/executor/omp.hpp>
@@ -73,7 +74,8 @@ template <compressor C, class Exchange>
 void round_over_threads(benchmark::State& state) {
   int const workers = static_cast<int>(state.range(0));
   bool const gathers = Exchange{}.pick(workers) == pattern::gather;
-  double const bytes = encode_bytes<C, error_feedback> + apply_outer_bytes<C, nesterov>(gathers ? workers : 1) +
+  double const bytes = encode_bytes<C, error_feedback> +
+                       apply_outer_bytes<C, nesterov>(gathers ? workers : 1) +
                        (gathers ? 0.0 : combine_bytes<C, error_feedback>(workers));
   crew<C, Exchange> all(workers);
   all.round();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three sweeps over one flat tensor of 2^24 parameters, each against the triad of the same run: bytes per parameter
-// from the traffic constants, and the share of the memory limit that they reach.
+// The three sweeps over one flat tensor of 2^24 parameters, each against the triad of the same run: bytes per
+// parameter from the traffic constants, and the share of the memory limit that they reach.
 #include <diloco/diloco.hpp>
 #if defined(_OPENMP)
 #include <diloco/executor/omp.hpp>
@@ -22,7 +22,8 @@ void inner_step(benchmark::State& state) {
   bench::against_triad<Executor>(state, n, inner_step_bytes<O>, step);
 }
 
-/// An optimizer over whole tensors on one of them, in turn with `Other` of float32 slots: %time is its time of the other's.
+/// An optimizer over whole tensors on one of them, in turn with `Other` of float32 slots: %time is its time
+/// of the other's.
 template <class Executor, tensor_optimizer O, element_optimizer Other>
 void whole_step(benchmark::State& state) {
   bench::stepping<Executor, Other> const other(n);
@@ -34,11 +35,13 @@ void whole_step(benchmark::State& state) {
   float* const scratch = p.zeros(O::scratch_elements(rows, columns));
   float const one = 1.0f;
   std::vector<double> ratios;
-  double const bytes = 12.0 + 8.0 * static_cast<double>(memory_elements_of<O>(rows, columns)) / static_cast<double>(n);
+  double const bytes =
+      12.0 + 8.0 * static_cast<double>(memory_elements_of<O>(rows, columns)) / static_cast<double>(n);
   bench::against_triad<Executor>(
       state, n, bytes,
       [&] {
-        O{}.step(p.executor, tensor_step<0>{rows, columns, p.theta, g, &one, {}, memory, scratch, {100, 1.0f}});
+        O{}.step(p.executor,
+                 tensor_step<0>{rows, columns, p.theta, g, &one, {}, memory, scratch, {100, 1.0f}});
       },
       [&](double seconds) { ratios.push_back(100.0 * seconds / bench::seconds_of(other)); });
   state.counters["%time"] = bench::median(ratios);
@@ -64,8 +67,8 @@ void sweep_b(benchmark::State& state) {
     double const seconds = bench::seconds_of([&] { apply.first(resident, times); });
     least = std::min(least, seconds / times / static_cast<double>(elements));
   }
-  state.counters["%compute"] =
-      benchmark::Counter(100.0 * least * static_cast<double>(n), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["%compute"] = benchmark::Counter(100.0 * least * static_cast<double>(n),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <class Executor>

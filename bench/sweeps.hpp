@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three sweeps by themselves, over one flat tensor laid out as the engine does it, on any executor: sweep.cpp times them
-// on the host, cuda/sweep.cu on a device. Called, each runs once.
+// The three sweeps by themselves, over one flat tensor laid out as the engine does it, on any executor:
+// sweep.cpp times them on the host, cuda/sweep.cu on a device. Called, each runs once.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -16,10 +16,13 @@ using namespace diloco;
 /// Copies from the host to where an executor keeps its columns; cuda/device.cuh has the one of a device.
 template <class Executor>
 struct columns_of {
-  static void put(Executor const&, void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  static void put(Executor const&, void* to, void const* from, std::size_t bytes) {
+    std::memcpy(to, from, bytes);
+  }
 };
 
-/// ½ + spread · (½ + a bell of deviation 209), without exact zeros, as a path of their own would be timed: shaped as pseudo-gradients are around 0, because what top_k must look at depends on it.
+/// ½ + spread · (½ + a bell of deviation 209), without exact zeros, as a path of their own would be timed:
+/// shaped as pseudo-gradients are around 0, because what top_k must look at depends on it.
 struct fill_kernel {
   static constexpr std::size_t run = 4096;
   float* to;
@@ -89,8 +92,8 @@ class plane {
   std::size_t n;
   table t{};
   float* theta = filled("theta", 0);
-  layout l = *layout::of(std::vector<tensor>{{.name = "flat", .shape = {4096, n / 4096}, .data = theta}}, C::block,
-                         states_stages<C>);
+  layout l = *layout::of(std::vector<tensor>{{.name = "flat", .shape = {4096, n / 4096}, .data = theta}},
+                         C::block, states_stages<C>);
   wire_plan plan = wire_plan::of<C>(l, 1);
 
  private:
@@ -168,8 +171,9 @@ class encoding {
                  keeper<feedback_step<F>, residual_bits<F>, padding>{step, 0, residual_}, bad_, C::largest);
     } else {
       p_.executor.for_each(
-          tiles, encode_kernel<C, F>{
-                     {}, step, p_.tiles, p_.rows, anchor_, residual_, wire_, p_.plan.slot_bytes(), bad_, {}, {}});
+          tiles,
+          encode_kernel<C, F>{
+              {}, step, p_.tiles, p_.rows, anchor_, residual_, wire_, p_.plan.slot_bytes(), bad_, {}, {}});
     }
   }
   plane<Executor, C>& p_;

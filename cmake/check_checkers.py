@@ -80,6 +80,7 @@ class layers(unittest.TestCase):
             ("transport/threads.hpp", header("<mpi.h>"), "MPI belongs in"),
             ("core/text.hpp", header("<nlohmann/json.hpp>"), "costs seconds"),
             ("core/text.hpp", header(lines=399), "401 lines"),
+            ("core/text.hpp", header() + "// " + 108 * "x" + "\n", "line 3 has 111 columns"),
             ("core/text.hpp", header() + "#ifdef __CUDA_ARCH__\n#endif\n", "compiler switches"),
             ("core/text.hpp", "#pragma once\n", "SPDX"),
             ("attic/old.hpp", header(), "belongs to no floor"),

@@ -10,7 +10,7 @@ import re
 import statistics
 import sys
 
-MAX_LINES, MAX_MEDIAN = 400, 120
+MAX_LINES, MAX_MEDIAN, MAX_COLUMNS = 400, 120, 110
 FLOOR_OF_FILE = {
     "version.hpp": 0, "diloco_fwd.hpp": 0, "core/config.hpp": 0, "core/units.hpp": 0, "core/error.hpp": 0,
     "recipe.hpp": 5, "diloco.hpp": 7,
@@ -78,6 +78,9 @@ def check_header(path, text, known):
     lines = text.count("\n")
     if lines > MAX_LINES:
         problems.append(f"{lines} lines, and {MAX_LINES} are the most: split it")
+    for number, line in enumerate(text.splitlines(), 1):
+        if len(line) > MAX_COLUMNS:
+            problems.append(f"line {number} has {len(line)} columns, and {MAX_COLUMNS} are the most")
     if not text.startswith("// SPDX-License-Identifier: Apache-2.0\n"):
         problems.append("the first line must be the SPDX licence line")
     if "#pragma once" not in text:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program on README's first screen. Four workers learn the same 16,384 numbers, and each worker's data tells it
-// about every fourth of them only; all must end with the whole truth.
+// The program on README's first screen. Four workers learn the same 16,384 numbers, and each worker's data
+// tells it about every fourth of them only; all must end with the whole truth.
 #include <diloco/state/layout.hpp>
 
 #include <algorithm>
@@ -51,8 +51,9 @@ using Trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<4
 int main() {
   diloco::run_threads(4, [](diloco::threads transport) {  // four workers in one process
     model m(transport.rank());                            // your model, its tensors, its part of the data
-    Trainer trainer({.inner = {.lr = 0.01f}, .transport = std::move(transport), .schedule = diloco::every(20)},
-                    m.parameters());
+    Trainer trainer(
+        {.inner = {.lr = 0.01f}, .transport = std::move(transport), .schedule = diloco::every(20)},
+        m.parameters());
     for (int step = 0; step < 1000; ++step) {
       m.backward();                 // your forward and backward pass
       trainer.step(m.gradients());  // AdamW; each 20th step is also a round, at 4 bits

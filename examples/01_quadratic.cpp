@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two workers, and each sees half of the truth: worker 0 minimizes ½‖x − 1‖², worker 1 minimizes ½‖x − 3‖². Each takes
-// ten steps alone, then both agree. The round's fixed point is the minimum of the sum, x = 2, which neither ever saw.
+// Two workers, and each sees half of the truth: worker 0 minimizes ½‖x − 1‖², worker 1 minimizes ½‖x − 3‖².
+// Each takes ten steps alone, then both agree. The round's fixed point is the minimum of the sum, x = 2,
+// which neither ever saw.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -21,8 +22,9 @@ float train(diloco::threads transport) {
   std::vector<float> x(5000), gradient(5000);
 
   // [tensors]
-  std::vector<diloco::tensor> const parameters{{"x", {50, 100}, x.data()}};  // name, shape, pointer: x stays ours
-  std::vector<std::span<float const>> const gradients{gradient};             // in the same order, of the same sizes
+  std::vector<diloco::tensor> const parameters{
+      {"x", {50, 100}, x.data()}};                                // name, shape, pointer: x stays ours
+  std::vector<std::span<float const>> const gradients{gradient};  // in the same order, of the same sizes
   // [/tensors]
 
   // [recipe]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An optimizer of your own, a dozen lines, in both roles: as inner optimizer it steps on gradients, as outer optimizer
-// on what all workers agreed upon. The outer one is repeated by every rank, so it promises to be replicated.
+// An optimizer of your own, a dozen lines, in both roles: as inner optimizer it steps on gradients, as outer
+// optimizer on what all workers agreed upon. The outer one is repeated by every rank, so it promises to be
+// replicated.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -63,7 +64,8 @@ int main() {
     for (float each : x) error[rank] = std::max(error[rank], std::abs(each));
     digest[rank] = trainer.digest();
     // [cell]
-    std::span<float const> const inner = trainer.cell("x", "inner.sum"), outer = trainer.cell("x", "outer.sum");
+    std::span<float const> const inner = trainer.cell("x", "inner.sum"),
+                                 outer = trainer.cell("x", "outer.sum");
     // [/cell]
     if (rank == 0) {
       std::printf("inner.sum of x[0] and x[6]: %.3g and %.3g; outer.sum: %.3g and %.3g\n",
@@ -72,7 +74,7 @@ int main() {
     }
   });
   bool const same = digest[0] == digest[1];
-  std::printf("largest |x| came from 1 to %.1e; the anchors of both ranks are %s\n", static_cast<double>(error[0]),
-              same ? "bitwise equal" : "different");
+  std::printf("largest |x| came from 1 to %.1e; the anchors of both ranks are %s\n",
+              static_cast<double>(error[0]), same ? "bitwise equal" : "different");
   return same && error[0] < 1e-3f ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A compressor of your own: three values, −amax, 0 and +amax, in two bits. What it cannot say in one round stays in the
-// residual and is said in a later one; without that memory the workers never hear about small elements at all.
+// A compressor of your own: three values, −amax, 0 and +amax, in two bits. What it cannot say in one round
+// stays in the residual and is said in a later one; without that memory the workers never hear about small
+// elements at all.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -17,7 +18,8 @@ struct ternary {
   static constexpr std::size_t side_bytes = sizeof(float);  // per block, beside the codes
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 3) / 4; }
 
-  // The lanes own the block together (one thread on the host, 32 on a GPU); each packs the elements that it holds.
+  // The lanes own the block together (one thread on the host, 32 on a GPU); each packs the elements that it
+  // holds.
   template <diloco::lanes L>
   DILOCO_HD void encode(L l, diloco::fragment<L, block> const& x, diloco::block_info info,
                         diloco::wire_block out) const {
@@ -34,11 +36,14 @@ struct ternary {
   }
 
  private:
-  DILOCO_HD static unsigned digit(float x, float threshold) { return 1u + (x > threshold) - (x < -threshold); }
+  DILOCO_HD static unsigned digit(float x, float threshold) {
+    return 1u + (x > threshold) - (x < -threshold);
+  }
 };
 // [/compressor]
 
-/// On even elements the workers pull hard in opposite directions; on odd ones all want the same. Returns what these reach.
+/// On even elements the workers pull hard in opposite directions; on odd ones all want the same. Returns what
+/// these reach.
 double train(auto feedback) {
   double reached[4] = {};
   diloco::run_threads(4, [&](diloco::threads transport) {
@@ -65,6 +70,7 @@ double train(auto feedback) {
 
 int main() {
   double const with = train(diloco::error_feedback{}), without = train(diloco::no_feedback{});
-  std::printf("on average the odd elements want 0.1 and reach %.4f with feedback, %.4f without\n", with, without);
+  std::printf("on average the odd elements want 0.1 and reach %.4f with feedback, %.4f without\n", with,
+              without);
   return std::abs(with - 0.1) < 0.005 && without == 0 ? 0 : 1;
 }

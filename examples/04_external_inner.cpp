@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A framework that keeps its own optimizer: it steps its parameters by itself and says `after_step`. diloco holds no
-// inner state then, and changes the parameters only when a round lands. The workers' batches differ in size, so each
-// step also says how many tokens it saw, and the round takes the mean weighted by them.
+// A framework that keeps its own optimizer: it steps its parameters by itself and says `after_step`. diloco
+// holds no inner state then, and changes the parameters only when a round lands. The workers' batches differ
+// in size, so each step also says how many tokens it saw, and the round takes the mean weighted by them.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -12,7 +12,8 @@ namespace framework {
 /// Stands for what you have: a heavy-ball optimizer that diloco knows nothing about.
 class optimizer {
  public:
-  explicit optimizer(std::vector<float>& parameters) : parameters_(parameters), velocity_(parameters.size()) {}
+  explicit optimizer(std::vector<float>& parameters)
+      : parameters_(parameters), velocity_(parameters.size()) {}
   void step(std::vector<float> const& gradient) {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       velocity_[i] = 0.5f * velocity_[i] + gradient[i];
@@ -57,7 +58,8 @@ int main() {
   float ended[2] = {};
   diloco::run_threads(2, [&](diloco::threads transport) {
     int const rank = transport.rank();
-    ended[rank] = rank == 0 ? train(std::move(transport), 1.0f, 3000) : train(std::move(transport), 5.0f, 1000);
+    ended[rank] =
+        rank == 0 ? train(std::move(transport), 1.0f, 3000) : train(std::move(transport), 5.0f, 1000);
   });
   // Three quarters of all tokens pulled toward 1, one quarter toward 5.
   float const mean = 0.75f * 1.0f + 0.25f * 5.0f;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The round by hand: launch, go on stepping while the wires travel, land. What is agreed on was measured at step t, so it
-// is applied to the anchor of step t, though it lands at t + τ. `mix` says how much of the steps in between survives:
-// θ ← mix·θ + (1 − mix)·θ̄. The anchor itself is never mixed; it stays the same on every worker.
+// The round by hand: launch, go on stepping while the wires travel, land. What is agreed on was measured at
+// step t, so it is applied to the anchor of step t, though it lands at t + τ. `mix` says how much of the
+// steps in between survives: θ ← mix·θ + (1 − mix)·θ̄. The anchor itself is never mixed; it stays the same on
+// every worker.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -27,7 +28,8 @@ void train(diloco::threads transport) {
                              .with_transport(std::move(transport))
                              .with_schedule(diloco::manual{}),
                          std::vector<diloco::tensor>{{"x", {1000}, x.data()}});
-  if (rank == 0) std::printf("%s\n           θ at t    θ at t+τ           θ̄   θ landed\n", trainer.describe().c_str());
+  if (rank == 0)
+    std::printf("%s\n           θ at t    θ at t+τ           θ̄   θ landed\n", trainer.describe().c_str());
   auto const inner_step = [&] {
     for (std::size_t i = 0; i < x.size(); ++i) gradient[i] = x[i] - target;
     trainer.step(std::vector<std::span<float const>>{gradient});
@@ -41,14 +43,16 @@ void train(diloco::threads transport) {
     auto flight = trainer.launch();  // step t: Δ = θ̄ − θ is measured and encoded, and the wires leave
     for (int step = 0; step < steps_in_flight; ++step) inner_step();  // θ goes its way meanwhile
     float const local = x[0];
-    trainer.land(std::move(flight), {.mix = mix});  // step t+τ: waits for what is still missing, then applies it
+    trainer.land(std::move(flight),
+                 {.mix = mix});  // step t+τ: waits for what is still missing, then applies it
     // [/overlap]
     float const anchor = trainer.cell("x", "anchor")[0];
     if (rank == 0) {
       std::printf("round %d %12.5f %11.5f %11.5f %10.5f\n", round, static_cast<double>(before),
                   static_cast<double>(local), static_cast<double>(anchor), static_cast<double>(x[0]));
     }
-    // With an outer step of 1 the new anchor is the mean of what was measured at t, whatever happened until t+τ.
+    // With an outer step of 1 the new anchor is the mean of what was measured at t, whatever happened until
+    // t+τ.
     right[rank] = right[rank] && close(anchor, 0.5f * (measured[round][0] + measured[round][1]));
     right[rank] = right[rank] && close(x[0], mix * local + (1 - mix) * anchor);
   }

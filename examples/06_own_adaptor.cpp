@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport of your own, by wrapping another: `distant` delivers every wire only `seconds` after it was sent, as if the
-// peers were far away. Around it the same rounds run twice, landed at once and with steps in between; the `counters`
-// probe says how long the workers stood and waited.
+// A transport of your own, by wrapping another: `distant` delivers every wire only `seconds` after it was
+// sent, as if the peers were far away. Around it the same rounds run twice, landed at once and with steps in
+// between; the `counters` probe says how long the workers stood and waited.
 #include <diloco/diloco.hpp>
 
 #include <cstdio>
@@ -32,7 +32,8 @@ class distant {
     int rank;
     diloco::result<diloco::arrival_of<T>> wait(diloco::deadline limit) {
       std::this_thread::sleep_until(std::min(arrival, limit));
-      if (limit < arrival) return diloco::error{diloco::cause::timeout, rank, 0, "distant: the deadline passed"};
+      if (limit < arrival)
+        return diloco::error{diloco::cause::timeout, rank, 0, "distant: the deadline passed"};
       return inner.wait(limit);
     }
   };
@@ -72,7 +73,9 @@ double waited(bool overlap) {
 
 int main() {
   double const at_once = waited(false), overlapped = waited(true);
-  std::printf("ten rounds over a link of 10 ms: %.3f s of waiting when landed at once, %.3f s with steps in between\n",
-              at_once, overlapped);
+  std::printf(
+      "ten rounds over a link of 10 ms: %.3f s of waiting when landed at once, %.3f s with steps in "
+      "between\n",
+      at_once, overlapped);
   return at_once >= 0.1 && overlapped < at_once ? 0 : 1;
 }

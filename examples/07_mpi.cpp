@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same round over MPI: the transport is the only line that changes. Run it with `mpirun -n 4`; by itself it is a
-// world of one. Each rank pulls toward its own number, and all must end at the mean of these.
+// The same round over MPI: the transport is the only line that changes. Run it with `mpirun -n 4`; by itself
+// it is a world of one. Each rank pulls toward its own number, and all must end at the mean of these.
 #include <diloco/diloco.hpp>
 #include <diloco/transport/mpi.hpp>
 
@@ -32,7 +32,8 @@ int train() {
     trainer.step(std::vector<std::span<float const>>{gradient});
   }
 
-  auto const counted = traffic->sent_bytes - before, declared = trainer.rounds() * trainer.wire_bytes_per_round();
+  auto const counted = traffic->sent_bytes - before,
+             declared = trainer.rounds() * trainer.wire_bytes_per_round();
   float const mean = 0.5f * static_cast<float>(ranks - 1);
   bool const right = std::abs(x[0] - mean) < 1e-3f && counted == declared;
   if (rank == 0) std::printf("%s\n", trainer.describe().c_str());

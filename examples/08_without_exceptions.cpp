@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors as values: `make` instead of the constructor and `try_…` instead of each call. Nothing here throws, so it also
-// compiles with -fno-exceptions. After an error nothing is half-applied, and after most of them one can go on.
+// Errors as values: `make` instead of the constructor and `try_…` instead of each call. Nothing here throws,
+// so it also compiles with -fno-exceptions. After an error nothing is half-applied, and after most of them
+// one can go on.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -34,13 +35,15 @@ int main() {
   auto const step = trainer.try_step(gradients);
   if (!step && step.error().what == diloco::cause::not_finite) {
     std::printf("%s\n", step.error().message.c_str());  // x and all state are as they were
-    if (!trainer.try_skip_step()) return 1;             // leaves the batch out, but counts it, as other workers do
+    if (!trainer.try_skip_step()) return 1;  // leaves the batch out, but counts it, as other workers do
   }
   // [/step]
-  bool const untouched = !step && trainer.steps() == 1 && x[0] == 1.0f && trainer.cell("x", "anchor")[0] == 1.0f;
+  bool const untouched =
+      !step && trainer.steps() == 1 && x[0] == 1.0f && trainer.cell("x", "anchor")[0] == 1.0f;
 
   gradient[3] = 0.5f;
   bool const went_on = trainer.try_step(gradients) && trainer.rounds() == 1;
-  std::printf("%s\n", untouched && went_on ? "nothing was half-applied, and training went on" : "something is wrong");
+  std::printf("%s\n",
+              untouched && went_on ? "nothing was half-applied, and training went on" : "something is wrong");
   return untouched && went_on ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A staged compressor of your own, one that needs to see a whole tensor: one bit per element, and for all of the tensor a
-// single scale, the mean magnitude. First each chunk writes its signs and its part of the sum; then, once for the tensor,
-// the parts are added up.
+// A staged compressor of your own, one that needs to see a whole tensor: one bit per element, and for all of
+// the tensor a single scale, the mean magnitude. First each chunk writes its signs and its part of the sum;
+// then, once for the tensor, the parts are added up.
 #include <diloco/diloco.hpp>
 
 #include <cmath>

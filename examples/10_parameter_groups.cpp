@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a training loop asks of its optimizer beside the step: groups of parameters with rules and numbers of their own, frozen
-// tensors, a learning-rate schedule, clipping by the global norm, bfloat16 parameters with a loss scale.
+// What a training loop asks of its optimizer beside the step: groups of parameters with rules and numbers of
+// their own, frozen tensors, a learning-rate schedule, clipping by the global norm, bfloat16 parameters with
+// a loss scale.
 #include <diloco/diloco.hpp>
 
 #include <cstdio>
@@ -15,10 +16,10 @@ int main() {
                                          {.name = "h.0.w", .shape = {rows, columns}, .bf16 = w.data()},
                                          {.name = "h.0.ln.b", .shape = {rows}, .bf16 = b.data()}};
   // [groups]
-  auto inner = diloco::groups(
-      diloco::group{diloco::named("wte"), diloco::frozen{}},
-      diloco::group{diloco::matrices && !diloco::named("*ln*"), diloco::lion{.lr = 0.02f, .weight_decay = 0.001f}},
-      diloco::group{diloco::the_rest, diloco::adamw{.lr = 0.02f, .weight_decay = 0}});
+  auto inner = diloco::groups(diloco::group{diloco::named("wte"), diloco::frozen{}},
+                              diloco::group{diloco::matrices && !diloco::named("*ln*"),
+                                            diloco::lion{.lr = 0.02f, .weight_decay = 0.001f}},
+                              diloco::group{diloco::the_rest, diloco::adamw{.lr = 0.02f, .weight_decay = 0}});
   // [/groups]
 
   // [helpers]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same round between GPUs, over NCCL: columns, gradients and wires stay in device memory. Start one process a rank,
-// with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment. Each rank pulls toward its own number, and all
-// must end at the mean of these.
+// The same round between GPUs, over NCCL: columns, gradients and wires stay in device memory. Start one
+// process a rank, with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment. Each rank pulls
+// toward its own number, and all must end at the mean of these.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/transport/nccl.hpp>
@@ -27,7 +27,8 @@ int train(int devices) {
   diloco::cuda_stream executor;
   cudaStreamCreateWithFlags(&executor.stream, cudaStreamNonBlocking);
   constexpr std::size_t n = 65536;
-  diloco::buffer const x = executor.allocate(n * sizeof(float)), gradient = executor.allocate(n * sizeof(float));
+  diloco::buffer const x = executor.allocate(n * sizeof(float)),
+                       gradient = executor.allocate(n * sizeof(float));
 
   // [trainer]
   diloco::DiLoCo trainer(diloco::recipe<>{}
@@ -41,7 +42,8 @@ int train(int devices) {
   // [/trainer]
   std::vector<std::span<float const>> const gradients{{gradient.as<float>(), n}};
   for (int step = 0; step < 600; ++step) {
-    pull<<<n / 256, 256, 0, executor.stream>>>(x.as<float>(), static_cast<float>(rank), gradient.as<float>(), n);
+    pull<<<n / 256, 256, 0, executor.stream>>>(x.as<float>(), static_cast<float>(rank), gradient.as<float>(),
+                                               n);
     trainer.step(gradients);
   }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// 01_quadratic on a GPU: x lies in device memory, which is ours. Each worker has a stream, on which its own kernel and
-// the trainer's sweeps follow one another; the host only enqueues.
+// 01_quadratic on a GPU: x lies in device memory, which is ours. Each worker has a stream, on which its own
+// kernel and the trainer's sweeps follow one another; the host only enqueues.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 
@@ -69,10 +69,12 @@ void train(diloco::threads transport, float* ended) {
 
 int main() {
   int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return std::puts("there is no CUDA device here"), 77;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0)
+    return std::puts("there is no CUDA device here"), 77;
   float ended[2] = {};
   diloco::run_threads(2, [&](auto transport) { train(std::move(transport), ended); });
   bool const fine = ended[0] == ended[1] && std::abs(ended[0] - 2.0f) < 1e-3f;
-  std::printf("both end at %.5f, %s\n", static_cast<double>(ended[0]), fine ? "the mean of 1 and 3" : "and should not");
+  std::printf("both end at %.5f, %s\n", static_cast<double>(ended[0]),
+              fine ? "the mean of 1 and 3" : "and should not");
   return fine ? 0 : 1;
 }

@@ -73,7 +73,8 @@ class stopwatch {
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
 
-/// The roof: a copy of 1 GiB from device memory to device memory, counted as 2 GiB, in turn with the sweep under test.
+/// The roof: a copy of 1 GiB from device memory to device memory, counted as 2 GiB, in turn with the sweep
+/// under test.
 class copy_roof {
  public:
   static constexpr std::size_t bytes = std::size_t{1} << 30;
@@ -83,7 +84,8 @@ class copy_roof {
   static inline double held = 0;  // on the device by now
   double bytes_per_second() const {
     return 2.0 * static_cast<double>(bytes) / watch_.seconds_of([&] {
-      check(cudaMemcpyAsync(to_.data(), from_.data(), bytes, cudaMemcpyDeviceToDevice, nullptr), "cudaMemcpyAsync");
+      check(cudaMemcpyAsync(to_.data(), from_.data(), bytes, cudaMemcpyDeviceToDevice, nullptr),
+            "cudaMemcpyAsync");
     });
   }
 
@@ -97,8 +99,8 @@ inline double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-/// Whether so many bytes are free on the device beside the roof's; if not, the benchmark is skipped with a sentence. What the
-/// one before had goes back to the device when that is waited for.
+/// Whether so many bytes are free on the device beside the roof's; if not, the benchmark is skipped with a
+/// sentence. What the one before had goes back to the device when that is waited for.
 inline bool fits(benchmark::State& state, double bytes) {
   std::size_t free = 0, total = 0;
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -107,7 +109,8 @@ inline bool fits(benchmark::State& state, double bytes) {
   if (needed <= static_cast<double>(free)) return true;
   auto const gibibytes = static_cast<long>(std::ceil(needed * 0x1p-30));
   state.SkipWithError(
-      ("needs " + std::to_string(gibibytes) + " GiB of device memory; free are " + std::to_string(free >> 30)).c_str());
+      ("needs " + std::to_string(gibibytes) + " GiB of device memory; free are " + std::to_string(free >> 30))
+          .c_str());
   return false;
 }
 
@@ -117,9 +120,10 @@ inline double wall_seconds_of(auto&& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Times `sweep` against the copy, alternating: parameters per second, bytes per parameter, and the share of the copy's
-/// bandwidth that the sweep's own bytes reach (medians of the run). What it moves is many times what L2 holds, so each call
-/// finds in it only what the end of the one before left there. `seconds_of(sweep)`: by events, unless told otherwise.
+/// Times `sweep` against the copy, alternating: parameters per second, bytes per parameter, and the share of
+/// the copy's bandwidth that the sweep's own bytes reach (medians of the run). What it moves is many times
+/// what L2 holds, so each call finds in it only what the end of the one before left there.
+/// `seconds_of(sweep)`: by events, unless told otherwise.
 template <class Sweep, class Clock>
 void against_copy(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep,
                   Clock&& seconds_of) {
@@ -143,9 +147,11 @@ void against_copy(benchmark::State& state, std::size_t parameters, double bytes_
   state.counters["%copy"] = median(share);
 }
 template <class Sweep>
-void against_copy(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep) {
+void against_copy(benchmark::State& state, std::size_t parameters, double bytes_per_parameter,
+                  Sweep&& sweep) {
   stopwatch const watch;
-  against_copy(state, parameters, bytes_per_parameter, sweep, [&](auto& work) { return watch.seconds_of(work); });
+  against_copy(state, parameters, bytes_per_parameter, sweep,
+               [&](auto& work) { return watch.seconds_of(work); });
 }
 
 /// The sizes that are measured, as they are called: 2^28 and 2^30, a billion.
@@ -158,7 +164,10 @@ inline constexpr size sizes[] = {{std::size_t{1} << 28, "2^28"}, {std::size_t{1}
 /// Ten samples each: what one costs is known, and all of them together should take minutes.
 template <class F>
 void add(std::string const& name, F function) {
-  benchmark::RegisterBenchmark(name.c_str(), function)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(10);
+  benchmark::RegisterBenchmark(name.c_str(), function)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(10);
 }
 
 /// main: without a device one sentence and 77, nothing measured.
@@ -175,7 +184,8 @@ int run_on_device(int argc, char** argv, Register&& register_all) {
   check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
   check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
   if (static_cast<std::size_t>(properties.l2CacheSize) > copy_roof::bytes / 4) {
-    std::fprintf(stderr, "%s: L2 holds a large part of what is timed; the sizes are too small for this device\n",
+    std::fprintf(stderr,
+                 "%s: L2 holds a large part of what is timed; the sizes are too small for this device\n",
                  argv[0]);
     return 1;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer does on a device, by the wall clock, because it waits for the device itself: inner steps with their checks, and
-// a whole local round. And an inner step while something is being sent.
+// What a trainer does on a device, by the wall clock, because it waits for the device itself: inner steps
+// with their checks, and a whole local round. And an inner step while something is being sent.
 #include "device.cuh"
 
 #include <span>
@@ -72,7 +72,8 @@ void local_round(benchmark::State& state, size s) {
                      .with_executor(cuda_stream{}),
                  model.list);
   bench::against_copy(
-      state, s.n, encode_bytes<C, error_feedback> + apply_outer_bytes<C, nesterov>(1), [&] { trainer.sync(); },
+      state, s.n, encode_bytes<C, error_feedback> + apply_outer_bytes<C, nesterov>(1),
+      [&] { trainer.sync(); },
       [&](auto& round) {
         cuda_stream{}.for_each((s.n + 4095) / 4096, drift_kernel{model.memory.theta, s.n});
         cuda_stream{}.wait();
@@ -81,8 +82,9 @@ void local_round(benchmark::State& state, size s) {
       });
 }
 
-/// An AdamW step while a copy to the host runs on a second stream, and alone: `%slower`. The copy stands in for an exchange
-/// between devices until there is one to measure; it must outlast the step, and began before it.
+/// An AdamW step while a copy to the host runs on a second stream, and alone: `%slower`. The copy stands in
+/// for an exchange between devices until there is one to measure; it must outlast the step, and began before
+/// it.
 void overlap(benchmark::State& state, size s) {
   std::size_t const sent = std::size_t{1} << 30;
   if (!bench::fits(state, static_cast<double>(s.n) * 16 + static_cast<double>(sent))) return;
@@ -98,7 +100,8 @@ void overlap(benchmark::State& state, size s) {
   for (auto _ : state) {
     double const alone = watch.seconds_of(step);
     bench::check(cudaEventRecord(began, network), "cudaEventRecord");
-    bench::check(cudaMemcpyAsync(to.data(), from.data(), sent, cudaMemcpyDeviceToHost, network), "cudaMemcpyAsync");
+    bench::check(cudaMemcpyAsync(to.data(), from.data(), sent, cudaMemcpyDeviceToHost, network),
+                 "cudaMemcpyAsync");
     bench::check(cudaEventSynchronize(began), "cudaEventSynchronize");
     double const beside = watch.seconds_of(step);
     if (cudaStreamQuery(network) != cudaErrorNotReady) {
@@ -137,7 +140,8 @@ void register_all() {
   add_rounds<absmax<8>>();
   add_rounds<absmax<4>>();
   for (size s : bench::sizes)
-    bench::add(std::string("overlap/adamw/copy_to_host/N:") + s.name, [s](benchmark::State& b) { overlap(b, s); });
+    bench::add(std::string("overlap/adamw/copy_to_host/N:") + s.name,
+               [s](benchmark::State& b) { overlap(b, s); });
 }
 
 }  // namespace

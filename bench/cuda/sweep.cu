@@ -44,8 +44,9 @@ void copy(benchmark::State& state) {
   bench::buffer const to = cuda_stream{}.allocate(bench::copy_roof::bytes),
                       from = cuda_stream{}.allocate(bench::copy_roof::bytes);
   bench::against_copy(state, bench::copy_roof::bytes / 4, 8, [&] {
-    bench::check(cudaMemcpyAsync(to.data(), from.data(), bench::copy_roof::bytes, cudaMemcpyDeviceToDevice, nullptr),
-                 "copy");
+    bench::check(
+        cudaMemcpyAsync(to.data(), from.data(), bench::copy_roof::bytes, cudaMemcpyDeviceToDevice, nullptr),
+        "copy");
   });
 }
 
@@ -65,7 +66,8 @@ void register_all() {
     }
   };
   bench::for_common_compressors([&](auto c) { both(c, bench::sizes); });
-  bench::for_other_compressors([&](auto c) { both(c, std::array{bench::sizes[0]}); });  // all of it takes minutes
+  bench::for_other_compressors(
+      [&](auto c) { both(c, std::array{bench::sizes[0]}); });  // all of it takes minutes
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same AdamW step and the same local outer step (8 bits, error feedback, Nesterov) as one writes them with Thrust: each
-// formula a transform over whole columns, nothing fused, nothing synchronized in between. Counted at the bytes that the fused
-// sweeps move, so that %copy compares with theirs; `parts_B` is what the parts move.
+// The same AdamW step and the same local outer step (8 bits, error feedback, Nesterov) as one writes them
+// with Thrust: each formula a transform over whole columns, nothing fused, nothing synchronized in between.
+// Counted at the bytes that the fused sweeps move, so that %copy compares with theirs; `parts_B` is what the
+// parts move.
 #include "device.cuh"
 
 #include <thrust/copy.h>
@@ -61,7 +62,8 @@ struct dequantize {
   }
 };
 
-/// What reductions want beside their columns, from one piece that is there already: cudaMalloc would synchronize.
+/// What reductions want beside their columns, from one piece that is there already: cudaMalloc would
+/// synchronize.
 class workspace {
  public:
   using value_type = char;
@@ -90,7 +92,8 @@ void adamw_by_parts(benchmark::State& state, size s) {
   float *p = memory.theta, *m = memory.column("m"), *v = memory.column("v");
   float const* const g = memory.column("gradient");
   adamw const o{};
-  float const m_correction = 1 / (1 - std::pow(o.beta1, 100.0f)), v_correction = 1 / (1 - std::pow(o.beta2, 100.0f));
+  float const m_correction = 1 / (1 - std::pow(o.beta1, 100.0f)),
+              v_correction = 1 / (1 - std::pow(o.beta2, 100.0f));
   auto const on = thrust::cuda::par_nosync;
   bench::against_copy(state, n, inner_step_bytes<adamw>, [&] {
     thrust::transform(on, p, p + n, p, times{1 - o.lr * o.weight_decay});  //  8 B
@@ -103,13 +106,14 @@ void adamw_by_parts(benchmark::State& state, size s) {
   state.counters["parts_B"] = 48;
 }
 
-/// A round of one worker: x = θ̄ − θ + e; absmax by blocks of 256; e = x − y; m = μ·m + y; θ̄ −= η·(y + μ·m); θ = θ̄.
+/// A round of one worker: x = θ̄ − θ + e; absmax by blocks of 256; e = x − y; m = μ·m + y; θ̄ −= η·(y + μ·m);
+/// θ = θ̄.
 void outer_by_parts(benchmark::State& state, size s) {
   std::size_t const n = s.n, blocks = n / 256;
   if (!bench::fits(state, static_cast<double>(n) * 30)) return;
   bench::plane<cuda_stream, f32> memory(n);
-  float *theta = memory.theta, *anchor = memory.column("anchor"), *m = memory.column("momentum"), *e = memory.zeros(n),
-        *x = memory.zeros(n), *y = memory.zeros(n), *amax = memory.zeros(blocks);
+  float *theta = memory.theta, *anchor = memory.column("anchor"), *m = memory.column("momentum"),
+        *e = memory.zeros(n), *x = memory.zeros(n), *y = memory.zeros(n), *amax = memory.zeros(blocks);
   buffer const codes = cuda_stream{}.allocate(n);
   auto* const q = codes.as<signed char>();
   workspace temporary(std::size_t{1} << 28);
@@ -121,24 +125,25 @@ void outer_by_parts(benchmark::State& state, size s) {
     thrust::transform(on, anchor, anchor + n, theta, x, sum_of{1, -1});  // 12 B
     thrust::transform(on, x, x + n, e, x, sum_of{1, 1});                 // 12 B
     thrust::reduce_by_key(on, keys, keys + static_cast<std::ptrdiff_t>(n),
-                          thrust::make_transform_iterator(x, magnitude{}), thrust::make_discard_iterator(), amax,
-                          thrust::equal_to<unsigned>{}, thrust::maximum<float>{});  //  4 B
-    thrust::transform(on, x, x + n, index, q, quantize{amax});                      //  5 B
-    thrust::transform(on, q, q + n, index, y, dequantize{amax});                    //  5 B
-    thrust::transform(on, x, x + n, y, e, sum_of{1, -1});                           // 12 B
-    thrust::transform(on, y, y + n, m, m, sum_of{1, mu});                           // 12 B
-    thrust::transform(on, anchor, anchor + n, y, anchor, sum_of{1, -eta});          // 12 B
-    thrust::transform(on, anchor, anchor + n, m, anchor, sum_of{1, -eta * mu});     // 12 B
-    thrust::copy(on, anchor, anchor + n, theta);                                    //  8 B
+                          thrust::make_transform_iterator(x, magnitude{}), thrust::make_discard_iterator(),
+                          amax, thrust::equal_to<unsigned>{}, thrust::maximum<float>{});  //  4 B
+    thrust::transform(on, x, x + n, index, q, quantize{amax});                            //  5 B
+    thrust::transform(on, q, q + n, index, y, dequantize{amax});                          //  5 B
+    thrust::transform(on, x, x + n, y, e, sum_of{1, -1});                                 // 12 B
+    thrust::transform(on, y, y + n, m, m, sum_of{1, mu});                                 // 12 B
+    thrust::transform(on, anchor, anchor + n, y, anchor, sum_of{1, -eta});                // 12 B
+    thrust::transform(on, anchor, anchor + n, m, anchor, sum_of{1, -eta * mu});           // 12 B
+    thrust::copy(on, anchor, anchor + n, theta);                                          //  8 B
   };
-  bench::against_copy(state, n, encode_bytes<absmax<8>, error_feedback> + apply_outer_bytes<absmax<8>, nesterov>(1),
-                      round);
+  bench::against_copy(
+      state, n, encode_bytes<absmax<8>, error_feedback> + apply_outer_bytes<absmax<8>, nesterov>(1), round);
   state.counters["parts_B"] = 94;
 }
 
 void register_all() {
   for (size s : bench::sizes) {
-    bench::add(std::string("thrust_by_parts/adamw/N:") + s.name, [s](benchmark::State& b) { adamw_by_parts(b, s); });
+    bench::add(std::string("thrust_by_parts/adamw/N:") + s.name,
+               [s](benchmark::State& b) { adamw_by_parts(b, s); });
     bench::add(std::string("thrust_by_parts/local_outer/absmax8/N:") + s.name,
                [s](benchmark::State& b) { outer_by_parts(b, s); });
   }

@@ -2,7 +2,8 @@
 // The diloco side of run.py: the work of pytorch_peer.py, request for request.
 //   diloco_peer [--threads 1|2] [--repeat 7]   every work once, one JSON line each
 //   diloco_peer --serve                        reads "WORK REPEAT" lines from standard input
-// Between timed steps θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a round.
+// Between timed steps θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a
+// round.
 
 #include <diloco/diloco.hpp>
 
@@ -54,7 +55,8 @@ milliseconds measure(int repeat, Step&& step, Before&& before) {
     before();
     auto const begin = clock::now();
     step();
-    if (i >= warm_up) samples.push_back(std::chrono::duration<double, std::milli>(clock::now() - begin).count());
+    if (i >= warm_up)
+      samples.push_back(std::chrono::duration<double, std::milli>(clock::now() - begin).count());
   }
   return samples;
 }
@@ -76,7 +78,8 @@ milliseconds inner(Optimizer const& optimizer, std::string const& layout, Execut
 
 /// `meet` is what happens between the drift of θ and the timed round.
 template <class Compressor, class Transport, class Executor, class Meet>
-milliseconds outer(std::string const& layout, Transport transport, Executor executor, int repeat, Meet&& meet) {
+milliseconds outer(std::string const& layout, Transport transport, Executor executor, int repeat,
+                   Meet&& meet) {
   tensors theta(layout, 1.0f);
   tensors const drift(layout, 1e-3f);
   auto trainer = diloco::DiLoCo(diloco::recipe<>{}
@@ -103,8 +106,8 @@ milliseconds whole_outer(int repeat) {
   std::barrier meeting(workers);
   diloco::run_threads(workers, [&](diloco::threads transport) {
     auto const rank = static_cast<std::size_t>(transport.rank());
-    times[rank] =
-        outer<Compressor>("flat", std::move(transport), diloco::cpp{}, repeat, [&] { meeting.arrive_and_wait(); });
+    times[rank] = outer<Compressor>("flat", std::move(transport), diloco::cpp{}, repeat,
+                                    [&] { meeting.arrive_and_wait(); });
   });
   for (std::size_t i = 0; i < times[0].size(); ++i) {
     for (auto const& other : times) times[0][i] = std::max(times[0][i], other[i]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The diloco side of run.py --device cuda: the local work of pytorch_peer.py --device cuda, request for request, timed with
-// CUDA events. Arguments as diloco_peer's, and --parameters, 2^28 unless told otherwise. Without a device: one sentence, and 77.
+// The diloco side of run.py --device cuda: the local work of pytorch_peer.py --device cuda, request for
+// request, timed with CUDA events. Arguments as diloco_peer's, and --parameters, 2^28 unless told otherwise.
+// Without a device: one sentence, and 77.
 
 #include "peer.hpp"
 
@@ -14,7 +15,8 @@ using namespace peer;
 using diloco::cuda_stream;
 
 void check(cudaError_t code, char const* call) {
-  if (code != cudaSuccess) throw std::runtime_error(std::string(call) + " failed: " + cudaGetErrorString(code));
+  if (code != cudaSuccess)
+    throw std::runtime_error(std::string(call) + " failed: " + cudaGetErrorString(code));
 }
 
 /// to[i] ← scale · noise, or to[i] += scale · noise: uniform, of unit variance.
@@ -40,7 +42,8 @@ class tensors {
   tensors(std::string const& layout, std::size_t total, float scale) {
     for (shape const& s : shapes_of(layout, total)) {
       memory_.push_back(cuda_stream{}.allocate(size_of(s) * sizeof(float)));
-      list_.push_back({.name = "t" + std::to_string(list_.size()), .shape = s, .data = memory_.back().as<float>()});
+      list_.push_back(
+          {.name = "t" + std::to_string(list_.size()), .shape = s, .data = memory_.back().as<float>()});
     }
     add_noise(scale, 0.0f);
   }
@@ -99,7 +102,8 @@ milliseconds inner(Optimizer const& optimizer, std::string const& layout, std::s
       repeat, [&] { trainer.step(spans); }, [] {});
 }
 
-/// Between timed rounds θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a round.
+/// Between timed rounds θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of
+/// a round.
 template <class Compressor>
 milliseconds outer(std::string const& layout, std::size_t total, int repeat) {
   tensors theta(layout, total, 1.0f);
@@ -133,7 +137,9 @@ works all_works(std::size_t total) {
     all["local_outer_" + layout + "_absmax8"] = [=](int repeat) {
       return outer<diloco::absmax<8>>(layout, total, repeat);
     };
-    all["local_outer_" + layout + "_f32"] = [=](int repeat) { return outer<diloco::f32>(layout, total, repeat); };
+    all["local_outer_" + layout + "_f32"] = [=](int repeat) {
+      return outer<diloco::f32>(layout, total, repeat);
+    };
   }
   return all;
 }

@@ -29,7 +29,8 @@ inline std::vector<shape> shapes_of_a_gpt(std::size_t total, std::size_t width =
   std::vector<shape> shapes;
   for (int layer = 0; layer < 8; ++layer) {
     shapes.insert(shapes.end(), {{width}, {width}, {3 * width, width}, {3 * width}, {width, width}, {width}});
-    shapes.insert(shapes.end(), {{width}, {width}, {4 * width, width}, {4 * width}, {width, 4 * width}, {width}});
+    shapes.insert(shapes.end(),
+                  {{width}, {width}, {4 * width, width}, {4 * width}, {width, 4 * width}, {width}});
   }
   shapes.insert(shapes.end(), {{width}, {width}, {256, width}});
   std::size_t left = total;
@@ -63,7 +64,8 @@ inline void answer(works const& all, std::string const& work, int repeat) {
   std::cout << line.str() << "]}" << std::endl;
 }
 
-inline std::string after(std::vector<std::string> const& arguments, std::string const& flag, char const* otherwise) {
+inline std::string after(std::vector<std::string> const& arguments, std::string const& flag,
+                         char const* otherwise) {
   auto const at = std::find(arguments.begin(), arguments.end(), flag);
   return at == arguments.end() || at + 1 == arguments.end() ? otherwise : *(at + 1);
 }
@@ -74,7 +76,8 @@ inline void run(works const& all, std::vector<std::string> const& arguments) {
     std::string work;
     for (int repeat = 0; std::cin >> work >> repeat;) answer(all, work, repeat);
   } else {
-    for (auto const& entry : all) answer(all, entry.first, std::atoi(after(arguments, "--repeat", "7").c_str()));
+    for (auto const& entry : all)
+      answer(all, entry.first, std::atoi(after(arguments, "--repeat", "7").c_str()));
   }
 }
 

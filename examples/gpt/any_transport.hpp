@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport picked at run time, so that nvcc, which takes its time, compiles each recipe once and not once more per
-// transport. A transport of one's own is as good as the library's.
+// A transport picked at run time, so that nvcc, which takes its time, compiles each recipe once and not once
+// more per transport. A transport of one's own is as good as the library's.
 #pragma once
 
 #include <diloco/concepts/transport.hpp>
@@ -55,8 +55,12 @@ class any_transport {
       : held_(std::make_unique<transport_of<T>>(std::move(inner))) {}
   int rank() const { return held_->rank(); }
   int size() const { return held_->size(); }
-  pending all_gather(diloco::wires w, diloco::exchange_tag tag) { return held_->post(std::move(w), tag, false); }
-  pending all_to_all(diloco::wires w, diloco::exchange_tag tag) { return held_->post(std::move(w), tag, true); }
+  pending all_gather(diloco::wires w, diloco::exchange_tag tag) {
+    return held_->post(std::move(w), tag, false);
+  }
+  pending all_to_all(diloco::wires w, diloco::exchange_tag tag) {
+    return held_->post(std::move(w), tag, true);
+  }
 
  private:
   struct concrete {

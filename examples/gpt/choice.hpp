@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Policies picked at run time, where one type for all choices costs nothing: the program compiles in a third of the
-// time. A policy of one's own is as good as the library's.
+// Policies picked at run time, where one type for all choices costs nothing: the program compiles in a third
+// of the time. A policy of one's own is as good as the library's.
 #pragma once
 
 #include "bad_input.hpp"
@@ -30,7 +30,9 @@ struct chosen_exchange {
 
 inline chosen_exchange exchange_named(std::string const& name) {
   using kind = chosen_exchange::kind;
-  return {name == "gather" ? kind::gather : name == "scatter_gather" ? kind::scatter_gather : kind::automatic};
+  return {name == "gather"           ? kind::gather
+          : name == "scatter_gather" ? kind::scatter_gather
+                                     : kind::automatic};
 }
 
 struct chosen_executor : diloco::cpp {
@@ -58,7 +60,8 @@ inline chosen_executor executor_named(std::string const& name) {
   if (name == "tbb") e.choice = chosen_executor::kind::tbb;
 #endif
   if (name != "cpp" && e.choice == chosen_executor::kind::cpp)
-    throw bad_input("--executor " + name + ": not in this build; configure with -DDILOCO_GPT_EXECUTORS=" + name);
+    throw bad_input("--executor " + name +
+                    ": not in this build; configure with -DDILOCO_GPT_EXECUTORS=" + name);
   return e;
 }
 

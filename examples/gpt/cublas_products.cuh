@@ -25,9 +25,10 @@ struct cublas_products {
     float const one = 1.0f, beta = p.add ? 1.0f : 0.0f;
     auto const turned = [](factor const& f) { return f.transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
     // Column by column, as cuBLAS reads, a row-major matrix is its transpose: C' = B' A'.
-    need(cublasSgemmStridedBatched(handle, turned(p.b), turned(p.a), p.columns, p.rows, p.depth, &one, p.b.data,
-                                   static_cast<int>(p.b.line), p.b.apart, p.a.data, static_cast<int>(p.a.line),
-                                   p.a.apart, &beta, p.c.data, static_cast<int>(p.c.line), p.c.apart, p.batch),
+    need(cublasSgemmStridedBatched(handle, turned(p.b), turned(p.a), p.columns, p.rows, p.depth, &one,
+                                   p.b.data, static_cast<int>(p.b.line), p.b.apart, p.a.data,
+                                   static_cast<int>(p.a.line), p.a.apart, &beta, p.c.data,
+                                   static_cast<int>(p.c.line), p.c.apart, p.batch),
          "cublasSgemmStridedBatched");
   }
 };

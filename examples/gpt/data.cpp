@@ -51,8 +51,8 @@ corpus load_directory(fs::path const& directory, std::size_t most_bytes) {
   if (all.files == 0) throw bad_input("--data " + directory.string() + ": holds no text file");
   if (binary != 0) all.remark += ", " + std::to_string(binary) + " binary files left out";
   if (too_many != 0) {
-    all.remark +=
-        ", " + std::to_string(too_many) + " files left out beyond " + std::to_string(most_bytes >> 20) + " MiB";
+    all.remark += ", " + std::to_string(too_many) + " files left out beyond " +
+                  std::to_string(most_bytes >> 20) + " MiB";
   }
   return all;
 }
@@ -110,11 +110,13 @@ void draw(batch& into, std::vector<chunk> const& from, int context, random_strea
   }
 }
 
-std::vector<chunk> validation_windows(std::vector<chunk> const& validation, int context, std::size_t sequences) {
+std::vector<chunk> validation_windows(std::vector<chunk> const& validation, int context,
+                                      std::size_t sequences) {
   std::size_t const t = static_cast<std::size_t>(context);
   std::vector<chunk> all, some;
   for (chunk const& piece : validation)
-    for (std::size_t begin = 0; begin + t < piece.size(); begin += t) all.push_back(piece.subspan(begin, t + 1));
+    for (std::size_t begin = 0; begin + t < piece.size(); begin += t)
+      all.push_back(piece.subspan(begin, t + 1));
   std::size_t const wanted = std::min(sequences, all.size());
   for (std::size_t i = 0; i < wanted; ++i) some.push_back(all[i * all.size() / wanted]);
   return some;

@@ -22,12 +22,13 @@ struct corpus {
   std::string remark;  // what was left out, or empty
 };
 
-// A file as it is, or all text files below a directory, one after another in the order of their names. Of a directory
-// at most `most_bytes` are read, whole files only. Throws bad_input if there is nothing to read.
+// A file as it is, or all text files below a directory, one after another in the order of their names. Of a
+// directory at most `most_bytes` are read, whole files only. Throws bad_input if there is nothing to read.
 corpus load_corpus(std::filesystem::path const& path, std::size_t most_bytes = std::size_t(64) << 20);
 
-// The text is cut into contiguous chunks of at most 16 KiB. Every tenth is held out for validation; the others are
-// dealt to the workers in turn. No window of text crosses a chunk's border, so nothing is in two hands.
+// The text is cut into contiguous chunks of at most 16 KiB. Every tenth is held out for validation; the
+// others are dealt to the workers in turn. No window of text crosses a chunk's border, so nothing is in two
+// hands.
 struct split {
   std::vector<chunk> validation;
   std::vector<std::vector<chunk>> shards;  // [worker]
@@ -37,7 +38,8 @@ struct split {
 split split_text(bytes const& text, std::string const& name, int workers, int context);
 
 struct batch {
-  batch(int sequences, int context) : tokens(std::size_t(sequences) * std::size_t(context)), targets(tokens.size()) {}
+  batch(int sequences, int context)
+      : tokens(std::size_t(sequences) * std::size_t(context)), targets(tokens.size()) {}
   bytes tokens;   // (B, T)
   bytes targets;  // (B, T): the byte after each token
 };
@@ -47,6 +49,7 @@ void draw(batch& into, std::vector<chunk> const& from, int context, random_strea
 
 // The same `sequences` windows every time, spread evenly over the held-out text: window i of the list is
 // (validation_window(...)[i], context + 1 bytes). Fewer where the text holds fewer.
-std::vector<chunk> validation_windows(std::vector<chunk> const& validation, int context, std::size_t sequences);
+std::vector<chunk> validation_windows(std::vector<chunk> const& validation, int context,
+                                      std::size_t sequences);
 
 }  // namespace gpt

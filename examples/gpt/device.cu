@@ -10,7 +10,8 @@ namespace gpt {
 namespace {
 
 void need_cuda(cudaError_t code, char const* call) {
-  if (code != cudaSuccess) throw std::runtime_error(std::string(call) + " failed: " + cudaGetErrorString(code));
+  if (code != cudaSuccess)
+    throw std::runtime_error(std::string(call) + " failed: " + cudaGetErrorString(code));
 }
 
 int device_count() {
@@ -46,11 +47,12 @@ class cuda_learner final : private queue, public kernel_learner<diloco::cuda_str
 }  // namespace
 
 void need_device() {
-  if (device_count() == 0) throw bad_input("--device cuda: there is no CUDA device here; train on the host without it");
+  if (device_count() == 0)
+    throw bad_input("--device cuda: there is no CUDA device here; train on the host without it");
 }
 
-std::unique_ptr<learner> device_learner(model_shape const& shape, int batch, std::vector<diloco::tensor> const& start,
-                                        int worker) {
+std::unique_ptr<learner> device_learner(model_shape const& shape, int batch,
+                                        std::vector<diloco::tensor> const& start, int worker) {
   return std::make_unique<cuda_learner>(shape, batch, start, worker);
 }
 

@@ -15,7 +15,8 @@ struct eigen_products {
 
  private:
   static const_strided_view<float> view_of(factor const& f, int i, int rows, int columns) {
-    return {f.data + i * f.apart, f.transposed ? columns : rows, f.transposed ? rows : columns, stride(f.line)};
+    return {f.data + i * f.apart, f.transposed ? columns : rows, f.transposed ? rows : columns,
+            stride(f.line)};
   }
   static void one(product const& p, int i) {
     auto const a = view_of(p.a, i, p.rows, p.depth), b = view_of(p.b, i, p.depth, p.columns);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One worker's place among the others. The training loop is compiled once against these two small interfaces; behind
-// them is one type per combination of policies, which trainers.hpp makes.
+// One worker's place among the others. The training loop is compiled once against these two small interfaces;
+// behind them is one type per combination of policies, which trainers.hpp makes.
 #pragma once
 
 #include "learner.hpp"
@@ -34,13 +34,15 @@ class endpoint {
   virtual int size() const = 0;
   // Collective, once per endpoint.
   virtual std::unique_ptr<trainer> make_trainer(options const& o, method how, learner& learner) = 0;
-  // Collective: row r holds what rank r handed in. For the report only; not counted, nothing is trained with it.
+  // Collective: row r holds what rank r handed in. For the report only; not counted, nothing is trained with
+  // it.
   virtual std::vector<std::vector<double>> gather(std::vector<double> const& mine) = 0;
 };
 
 using worker = std::function<void(endpoint&)>;
 
-// Calls `worker` for every rank this process holds, and returns when all are done; throws what the first one threw.
+// Calls `worker` for every rank this process holds, and returns when all are done; throws what the first one
+// threw.
 void run_alone(worker const& work);
 void run_on_threads(int workers, worker const& work);
 

@@ -29,7 +29,8 @@ class host_learner final : public learner {
 
   void clear_gradients() override { model_.clear_gradients(); }
   void learn(chunk tokens, chunk targets, double weight) override {
-    double const loss = model_.forward(tokens, targets, shape().context), count = static_cast<double>(tokens.size());
+    double const loss = model_.forward(tokens, targets, shape().context),
+                 count = static_cast<double>(tokens.size());
     model_.backward(tokens, targets, shape().context, static_cast<float>(weight / count));
     training_loss_ += weight * loss / count;
   }

@@ -68,8 +68,8 @@ class kernel_learner : public learner {
   double work_seconds() override { return wall_seconds(); }
 
  private:
-  // Batches on their way: a wire that all of them shared could be written while the one before is still read. With
-  // this many, one wait in 64 batches is enough.
+  // Batches on their way: a wire that all of them shared could be written while the one before is still read.
+  // With this many, one wait in 64 batches is enough.
   static constexpr std::size_t slots = 64;
 
   template <class T>
@@ -91,8 +91,8 @@ class kernel_learner : public learner {
     upload(tokens, targets);
     model_.logits(device_tokens(), n / shape().context, shape().context);
     model_.measure(device_tokens() + n, n);
-    where_.for_each(
-        1, kernel::add_losses{totals_.as<double>() + which, model_.losses(), static_cast<std::size_t>(n), factor});
+    where_.for_each(1, kernel::add_losses{totals_.as<double>() + which, model_.losses(),
+                                          static_cast<std::size_t>(n), factor});
   }
   double take(int which) {
     auto* const answer = answers_.as<double>();

@@ -13,7 +13,8 @@
 
 namespace gpt {
 
-// Of a linear layer its weight (out, in) and bias, of a norm its gain and bias (C), of the embeddings both tables.
+// Of a linear layer its weight (out, in) and bias, of a norm its gain and bias (C), of the embeddings both
+// tables.
 struct layer_memory {
   float *weight, *bias, *weight_gradient, *bias_gradient;
 };
@@ -42,7 +43,8 @@ class layers_memory {
     gradients_ = where.allocate(elements_ * sizeof(float));
     embedding = layer(0);
     for (std::size_t b = 0, at = 2; b < static_cast<std::size_t>(depth); ++b, at += 12)
-      blocks.push_back({layer(at), layer(at + 2), layer(at + 4), layer(at + 6), layer(at + 8), layer(at + 10)});
+      blocks.push_back(
+          {layer(at), layer(at + 2), layer(at + 4), layer(at + 6), layer(at + 8), layer(at + 10)});
     last_norm = layer(start.size() - 2);
   }
 
@@ -58,12 +60,14 @@ class layers_memory {
   }
   std::vector<std::span<float const>> gradient_spans() const {
     std::vector<std::span<float const>> all;
-    for (std::size_t r = 0; r < shapes_.size(); ++r) all.emplace_back(gradients() + offsets_[r], shapes_[r].size());
+    for (std::size_t r = 0; r < shapes_.size(); ++r)
+      all.emplace_back(gradients() + offsets_[r], shapes_[r].size());
     return all;
   }
   // Between the host's tensors and a copy of all weights in one piece.
   void gather(float* piece, std::vector<diloco::tensor> const& from) const {
-    for (std::size_t r = 0; r < from.size(); ++r) std::copy_n(from[r].data, from[r].size(), piece + offsets_[r]);
+    for (std::size_t r = 0; r < from.size(); ++r)
+      std::copy_n(from[r].data, from[r].size(), piece + offsets_[r]);
   }
   void scatter(std::vector<diloco::tensor> const& to, float const* piece) const {
     for (std::size_t r = 0; r < to.size(); ++r) std::copy_n(piece + offsets_[r], to[r].size(), to[r].data);
@@ -93,7 +97,8 @@ class activations_memory {
       return memory_.back().as<float>();
     };
     std::size_t const t = static_cast<std::size_t>(s.context), n = static_cast<std::size_t>(batch) * t;
-    std::size_t const c = static_cast<std::size_t>(s.width), pairs = n * t * static_cast<std::size_t>(s.heads);
+    std::size_t const c = static_cast<std::size_t>(s.width),
+                      pairs = n * t * static_cast<std::size_t>(s.heads);
     auto const norm = [&] { return norm_activations{take(n * c), take(n)}; };
     for (int b = 0; b < s.layers; ++b) {
       blocks.push_back({norm(), norm(), take(n * c), take(n * 3 * c), take(pairs), take(n * c), take(n * c),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// model.cpp once more, as kernels on an executor and products by a library: it enqueues and never waits. The host's
-// layers are faster on the host, where Eigen fuses and vectorizes what is one kernel after another here; the tests hold
-// the two together.
+// model.cpp once more, as kernels on an executor and products by a library: it enqueues and never waits. The
+// host's layers are faster on the host, where Eigen fuses and vectorizes what is one kernel after another
+// here; the tests hold the two together.
 #pragma once
 
 #include "kernel/attention.hpp"
@@ -39,7 +39,8 @@ class kernel_model {
     each(n, kernel::cross_entropy{memory_.probabilities, memory_.losses, targets, model_shape::vocabulary});
   }
   // Adds the gradient of weight * (sum of the losses); use it once after each measure().
-  void backward(std::uint8_t const* tokens, std::uint8_t const* targets, int batch, int context, float weight);
+  void backward(std::uint8_t const* tokens, std::uint8_t const* targets, int batch, int context,
+                float weight);
   void clear_gradients() { fill(layers_.gradients(), 0.0f, layers_.elements()); }
 
  private:
@@ -58,7 +59,8 @@ class kernel_model {
     add_columns(p.weight_gradient, a.unit, n, shape_.width);
     add_columns(p.bias_gradient, dy, n, shape_.width);
   }
-  // to (columns) += the sum of the rows of x (n, columns): a product with a row of ones, which a library does well.
+  // to (columns) += the sum of the rows of x (n, columns): a product with a row of ones, which a library does
+  // well.
   void add_columns(float* to, float const* x, int n, int columns) {
     products_.multiply(where_, {1, columns, n, {memory_.ones, n}, {x, columns}, {to, columns}, true});
   }
@@ -67,13 +69,15 @@ class kernel_model {
     each(n, kernel::begin_with_bias{y, p.bias, out, add});
     products_.multiply(where_, {n, out, in, {x, in}, {p.weight, in, true}, {y, out}, true});
   }
-  void linear_backward(float* dx, float const* dy, float const* x, layer_memory const& p, int n, int in, int out) {
+  void linear_backward(float* dx, float const* dy, float const* x, layer_memory const& p, int n, int in,
+                       int out) {
     products_.multiply(where_, {n, in, out, {dy, out}, {p.weight, in}, {dx, in}});
     products_.multiply(where_, {out, in, n, {dy, out, true}, {x, in}, {p.weight_gradient, in}, true});
     add_columns(p.bias_gradient, dy, n, out);
   }
   void attention(block_activations_memory const& a, int batch, int context);
-  void attention_backward(float* dqkv, float const* dout, block_activations_memory const& a, int batch, int context);
+  void attention_backward(float* dqkv, float const* dout, block_activations_memory const& a, int batch,
+                          int context);
   void forward_block(block_layers const& p, block_activations_memory const& a, int batch, int context);
   void backward_block(block_layers const& p, block_activations_memory const& a, int batch, int context);
 
@@ -84,7 +88,8 @@ class kernel_model {
   activations_memory<Executor> memory_;
 };
 
-// Head after head, each a batch of the sequences: the heads of one sequence lie C / NH apart, the sequences T rows.
+// Head after head, each a batch of the sequences: the heads of one sequence lie C / NH apart, the sequences T
+// rows.
 template <diloco::executor Executor, class Products>
 void kernel_model<Executor, Products>::attention(block_activations_memory const& a, int batch, int context) {
   int const t = context, c = shape_.width, d = c / shape_.heads, nh = shape_.heads;
@@ -115,7 +120,8 @@ void kernel_model<Executor, Products>::attention(block_activations_memory const&
 
 template <diloco::executor Executor, class Products>
 void kernel_model<Executor, Products>::attention_backward(float* dqkv, float const* dout,
-                                                          block_activations_memory const& a, int batch, int context) {
+                                                          block_activations_memory const& a, int batch,
+                                                          int context) {
   int const t = context, c = shape_.width, d = c / shape_.heads, nh = shape_.heads;
   std::ptrdiff_t const line = 3 * c, apart = line * t, square = std::ptrdiff_t(t) * t,
                        out_apart = std::ptrdiff_t(t) * c;
@@ -129,16 +135,18 @@ void kernel_model<Executor, Products>::attention_backward(float* dqkv, float con
   };
   for (int h = 0; h < nh; ++h) {
     products_.multiply(
-        where_, {t, t, d, output(h), input(2, h, true), {memory_.scores + h * square, t, nh * square}, false, batch});
-    products_.multiply(where_, {t, d, t, scores(a.probabilities, h, true), output(h), gradient(2, h), false, batch});
+        where_,
+        {t, t, d, output(h), input(2, h, true), {memory_.scores + h * square, t, nh * square}, false, batch});
+    products_.multiply(where_,
+                       {t, d, t, scores(a.probabilities, h, true), output(h), gradient(2, h), false, batch});
   }
-  each(batch * nh * t,
-       kernel::causal_softmax_backward{memory_.scores, a.probabilities, t, 1.0f / std::sqrt(static_cast<float>(d))});
+  each(batch * nh * t, kernel::causal_softmax_backward{memory_.scores, a.probabilities, t,
+                                                       1.0f / std::sqrt(static_cast<float>(d))});
   for (int h = 0; h < nh; ++h) {
-    products_.multiply(where_,
-                       {t, d, t, scores(memory_.scores, h, false), input(1, h, false), gradient(0, h), false, batch});
-    products_.multiply(where_,
-                       {t, d, t, scores(memory_.scores, h, true), input(0, h, false), gradient(1, h), false, batch});
+    products_.multiply(where_, {t, d, t, scores(memory_.scores, h, false), input(1, h, false), gradient(0, h),
+                                false, batch});
+    products_.multiply(
+        where_, {t, d, t, scores(memory_.scores, h, true), input(0, h, false), gradient(1, h), false, batch});
   }
 }
 
@@ -159,8 +167,9 @@ void kernel_model<Executor, Products>::forward_block(block_layers const& p, bloc
 }
 
 template <diloco::executor Executor, class Products>
-void kernel_model<Executor, Products>::backward_block(block_layers const& p, block_activations_memory const& a,
-                                                      int batch, int context) {
+void kernel_model<Executor, Products>::backward_block(block_layers const& p,
+                                                      block_activations_memory const& a, int batch,
+                                                      int context) {
   int const n = batch * context, c = shape_.width;
   float *const residual = memory_.residual, *const narrow = memory_.narrow, *const wide = memory_.wide;
   std::size_t const elements = static_cast<std::size_t>(n) * 4 * static_cast<std::size_t>(c);
@@ -182,19 +191,21 @@ float* kernel_model<Executor, Products>::logits(std::uint8_t const* tokens, int 
   for (std::size_t b = 0; b < layers_.blocks.size(); ++b)
     forward_block(layers_.blocks[b], memory_.blocks[b], batch, context);
   norm(memory_.norm_out, memory_.residual, layers_.last_norm, memory_.last_norm, n);
-  products_.multiply(where_, {n, v, c, {memory_.norm_out, c}, {e.weight, c, true}, {memory_.probabilities, v}});
+  products_.multiply(where_,
+                     {n, v, c, {memory_.norm_out, c}, {e.weight, c, true}, {memory_.probabilities, v}});
   return memory_.probabilities;
 }
 
 template <diloco::executor Executor, class Products>
-void kernel_model<Executor, Products>::backward(std::uint8_t const* tokens, std::uint8_t const* targets, int batch,
-                                                int context, float weight) {
+void kernel_model<Executor, Products>::backward(std::uint8_t const* tokens, std::uint8_t const* targets,
+                                                int batch, int context, float weight) {
   int const n = batch * context, c = shape_.width, v = model_shape::vocabulary;
   layer_memory const& e = layers_.embedding;
   float* const logits = memory_.probabilities;
   each(n, kernel::cross_entropy_backward{logits, targets, v, weight});
   products_.multiply(where_, {n, c, v, {logits, v}, {e.weight, c}, {memory_.narrow, c}});
-  products_.multiply(where_, {v, c, n, {logits, v, true}, {memory_.norm_out, c}, {e.weight_gradient, c}, true});
+  products_.multiply(where_,
+                     {v, c, n, {logits, v, true}, {memory_.norm_out, c}, {e.weight_gradient, c}, true});
   fill(memory_.residual, 0.0f, static_cast<std::size_t>(n) * static_cast<std::size_t>(c));
   norm_backward(memory_.residual, memory_.narrow, layers_.last_norm, memory_.last_norm, n);
   for (std::size_t b = layers_.blocks.size(); b-- > 0;)

@@ -22,7 +22,9 @@ struct world {
   int workers = 1, rank = 0;
   std::optional<mpi_world> mpi;
   bool speaks() const { return rank == 0; }
-  display display_of(int worker) const { return worker == 0 ? suitable_display(mpi.has_value()) : display::nothing; }
+  display display_of(int worker) const {
+    return worker == 0 ? suitable_display(mpi.has_value()) : display::nothing;
+  }
   void run(worker const& work) {
     if (mpi) return mpi->run(work);
     run_on_threads(workers, work);
@@ -33,8 +35,8 @@ void join_mpi(world& w, options& o, int& argc, char**& argv) {
   w.mpi.emplace(argc, argv);
   w.rank = w.mpi->rank();
   if (o.workers_given && o.workers != w.mpi->size()) {
-    throw bad_input("--workers " + std::to_string(o.workers) + ": mpirun started " + std::to_string(w.mpi->size()) +
-                    " processes, and each is one worker");
+    throw bad_input("--workers " + std::to_string(o.workers) + ": mpirun started " +
+                    std::to_string(w.mpi->size()) + " processes, and each is one worker");
   }
   o.workers = w.mpi->size();
 }
@@ -50,12 +52,13 @@ void introduce(options const& o, corpus const& text, split const& parts, std::si
   std::size_t held_out = 0;
   for (chunk const& piece : parts.validation) held_out += piece.size();
   std::printf("text     %s: %s bytes in %zu file%s%s; %s of them held out\n", o.data.c_str(),
-              grouped(double(text.text.size())).c_str(), text.files, text.files == 1 ? "" : "s", text.remark.c_str(),
-              grouped(double(held_out)).c_str());
+              grouped(double(text.text.size())).c_str(), text.files, text.files == 1 ? "" : "s",
+              text.remark.c_str(), grouped(double(held_out)).c_str());
   std::printf("model    %s parameters: %d layers, width %d, %d heads, context %d\n",
-              grouped(double(parameters)).c_str(), o.shape.layers, o.shape.width, o.shape.heads, o.shape.context);
-  std::printf("workers  %d over %s, %d x %d bytes each: %zu tokens per step\n", o.workers, o.transport.c_str(), o.batch,
-              o.shape.context, o.tokens_per_step());
+              grouped(double(parameters)).c_str(), o.shape.layers, o.shape.width, o.shape.heads,
+              o.shape.context);
+  std::printf("workers  %d over %s, %d x %d bytes each: %zu tokens per step\n", o.workers,
+              o.transport.c_str(), o.batch, o.shape.context, o.tokens_per_step());
   std::printf(
       "\n%d steps of warm-up by one worker (no bytes sent), then %d steps of each method from the same\n"
       "parameters, batches and learning rates; AdamW's moments start at zero in both. Gradients are clipped\n"
@@ -108,8 +111,8 @@ void conclude(options const& o, fs::path const& out, run const& warm, run const&
   write_summary(out / "summary.json", o, warm, parallel, low, seconds);
   std::string const missing = draw_picture(out, warm, parallel, low);
   if (!missing.empty()) std::printf("%s\n", missing.c_str());
-  std::printf("%.0f s in all; %s holds metrics.jsonl, summary.json, loss.gnuplot%s\n", seconds, out.string().c_str(),
-              missing.empty() ? ", loss.png" : "");
+  std::printf("%.0f s in all; %s holds metrics.jsonl, summary.json, loss.gnuplot%s\n", seconds,
+              out.string().c_str(), missing.empty() ? ", loss.png" : "");
 }
 
 void compare(options const& o, world& w) {

@@ -77,7 +77,8 @@ struct activations {
   activations(model_shape const& shape, int batch) {
     std::size_t const n = extent(batch) * extent(shape.context), c = extent(shape.width);
     blocks.reserve(extent(shape.layers));
-    for (int i = 0; i < shape.layers; ++i) blocks.emplace_back(n, c, n * extent(shape.heads) * extent(shape.context));
+    for (int i = 0; i < shape.layers; ++i)
+      blocks.emplace_back(n, c, n * extent(shape.heads) * extent(shape.context));
     residual.resize(n * c);
     norm_out.resize(n * c);
     probabilities.resize(n * extent(model_shape::vocabulary));
@@ -117,7 +118,8 @@ void model<Real>::forward_block(int layer, int batch, int context) {
   int const n = batch * context;
   norm(a.norm1_out.data(), residual, p.norm1_gain, p.norm1_bias, a.norm1, n);
   linear(a.qkv.data(), a.norm1_out.data(), p.qkv_weight, p.qkv_bias, n);
-  attention(a.attention_out.data(), a.probabilities.data(), a.qkv.data(), {batch, context, shape_.heads, shape_.width});
+  attention(a.attention_out.data(), a.probabilities.data(), a.qkv.data(),
+            {batch, context, shape_.heads, shape_.width});
   linear_add(residual, a.attention_out.data(), p.mix_weight, p.mix_bias, n);
   norm(a.norm2_out.data(), residual, p.norm2_gain, p.norm2_bias, a.norm2, n);
   linear(a.up_slope.data(), a.norm2_out.data(), p.up_weight, p.up_bias, n);
@@ -146,34 +148,38 @@ void model<Real>::backward_block(int layer, int batch, int context) {
 template <class Real>
 void model<Real>::forward_logits(std::span<std::uint8_t const> tokens, int context) {
   int const n = static_cast<int>(tokens.size());
-  embed(memory_->residual.data(), tokens, parameters_.token_embedding, parameters_.position_embedding, context);
+  embed(memory_->residual.data(), tokens, parameters_.token_embedding, parameters_.position_embedding,
+        context);
   for (int layer = 0; layer < shape_.layers; ++layer) forward_block(layer, n / context, context);
-  norm(memory_->norm_out.data(), memory_->residual.data(), parameters_.norm_gain, parameters_.norm_bias, memory_->norm,
-       n);
-  const_view<Real> const embedding(parameters_.token_embedding.value.data(), model_shape::vocabulary, shape_.width);
+  norm(memory_->norm_out.data(), memory_->residual.data(), parameters_.norm_gain, parameters_.norm_bias,
+       memory_->norm, n);
+  const_view<Real> const embedding(parameters_.token_embedding.value.data(), model_shape::vocabulary,
+                                   shape_.width);
   view<Real>(memory_->probabilities.data(), n, model_shape::vocabulary).noalias() =
       const_view<Real>(memory_->norm_out.data(), n, shape_.width) * embedding.transpose();
 }
 
 template <class Real>
-double model<Real>::forward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context) {
+double model<Real>::forward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets,
+                            int context) {
   forward_logits(tokens, context);
   return cross_entropy(memory_->probabilities.data(), targets, model_shape::vocabulary);
 }
 
 template <class Real>
-void model<Real>::backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context,
-                           Real weight) {
+void model<Real>::backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets,
+                           int context, Real weight) {
   int const n = static_cast<int>(tokens.size()), c = shape_.width, v = model_shape::vocabulary;
   auto& embedding = parameters_.token_embedding;
   cross_entropy_backward(memory_->probabilities.data(), targets, v, weight);
   const_view<Real> const logits_gradient(memory_->probabilities.data(), n, v);
-  view<Real>(memory_->narrow.data(), n, c).noalias() = logits_gradient * view<Real>(embedding.value.data(), v, c);
+  view<Real>(memory_->narrow.data(), n, c).noalias() =
+      logits_gradient * view<Real>(embedding.value.data(), v, c);
   view<Real>(embedding.gradient.data(), v, c).noalias() +=
       logits_gradient.transpose() * view<Real>(memory_->norm_out.data(), n, c);
   std::fill_n(memory_->residual.begin(), std::ptrdiff_t(n) * c, Real(0));
-  norm_backward(memory_->residual.data(), memory_->narrow.data(), parameters_.norm_gain, parameters_.norm_bias,
-                memory_->norm, n);
+  norm_backward(memory_->residual.data(), memory_->narrow.data(), parameters_.norm_gain,
+                parameters_.norm_bias, memory_->norm, n);
   for (int layer = shape_.layers; layer-- > 0;) backward_block(layer, n / context, context);
   embed_backward(memory_->residual.data(), tokens, embedding, parameters_.position_embedding, context);
 }

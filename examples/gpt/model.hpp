@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A byte-level GPT: embeddings, L blocks of (norm, attention, norm, two-layer perceptron) around a residual stream,
-// a last norm, and the token embedding again as output layer. With the default shape: 834,304 parameters.
+// A byte-level GPT: embeddings, L blocks of (norm, attention, norm, two-layer perceptron) around a residual
+// stream, a last norm, and the token embedding again as output layer. With the default shape: 834,304
+// parameters.
 #pragma once
 
 #include "parameters.hpp"
@@ -27,7 +28,8 @@ class model {
   double forward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context);
 
   // Adds the gradient of weight * forward(...) to gradients(); use it once after each forward.
-  void backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context, Real weight);
+  void backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context,
+                Real weight);
   void clear_gradients();
 
   // tokens: (T); the V probabilities of the byte that comes next, valid until the next call.

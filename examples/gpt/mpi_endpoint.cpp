@@ -35,7 +35,9 @@ void mpi_world::run(worker const& work) {
 
 namespace gpt {
 
-mpi_world::mpi_world(int&, char**&) { throw bad_input("--transport mpi: this program was built without MPI"); }
+mpi_world::mpi_world(int&, char**&) {
+  throw bad_input("--transport mpi: this program was built without MPI");
+}
 mpi_world::~mpi_world() = default;
 int mpi_world::rank() const { return 0; }
 int mpi_world::size() const { return 1; }

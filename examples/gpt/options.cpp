@@ -35,7 +35,8 @@ void declare_training(CLI::App& app, options& o) {
   add("--final-lr", o.final_lr, "share of the learning rate left at the end");
   add("--clip", o.clip, "largest norm of a worker's gradient");
   add("--seed", o.seed, "of weights, batches and sample");
-  add("--device", o.device, "cpu, or cuda: model, sweeps and sampling on a GPU, products of matrices by cuBLAS");
+  add("--device", o.device,
+      "cpu, or cuda: model, sweeps and sampling on a GPU, products of matrices by cuBLAS");
 }
 
 void declare_round(CLI::App& app, options& o) {
@@ -43,7 +44,8 @@ void declare_round(CLI::App& app, options& o) {
     app.add_option(flag, value, meaning)->group("DiLoCo round");
   };
   add("--compressor", o.compressor, "f32, f16, bf16, absmax8, absmax4 or sign");
-  add("--feedback-decay", o.feedback.decay, "share of what the compressor lost that the next round sends; 0: none");
+  add("--feedback-decay", o.feedback.decay,
+      "share of what the compressor lost that the next round sends; 0: none");
   add("--outer-lr", o.outer.lr, "learning rate of outer Nesterov");
   add("--outer-momentum", o.outer.momentum, "momentum of outer Nesterov");
   add("--exchange", o.exchange, "automatic, gather or scatter_gather, in both runs");
@@ -96,7 +98,8 @@ void require_in(char const* flag, Number value, double low, double high) {
 }
 
 void require_above_zero(char const* flag, double value) {
-  require(value > 0 && std::isfinite(value), std::string(flag) + " " + plain(value) + ": must be a number above 0");
+  require(value > 0 && std::isfinite(value),
+          std::string(flag) + " " + plain(value) + ": must be a number above 0");
 }
 
 template <class Policy>
@@ -120,7 +123,8 @@ void check_model(options const& o) {
   require_in("--width", o.shape.width, 1, 4096);
   require_in("--heads", o.shape.heads, 1, 64);
   require(o.shape.width % o.shape.heads == 0, "--width " + std::to_string(o.shape.width) +
-                                                  ": is not a multiple of --heads " + std::to_string(o.shape.heads));
+                                                  ": is not a multiple of --heads " +
+                                                  std::to_string(o.shape.heads));
 }
 
 }  // namespace
@@ -145,7 +149,8 @@ void check(options const& o) {
   require_in("--ramp-steps", o.ramp_steps, 1, 1e7);
   require_above_zero("--warm-up-lr", static_cast<double>(o.warm_up_lr));
   require_in("--final-lr", o.final_lr, 0, 1);
-  require_in("--seed", o.seed, 0, 9007199254740991);  // what a double counts exactly; -1 would be a number beyond
+  require_in("--seed", o.seed, 0,
+             9007199254740991);  // what a double counts exactly; -1 would be a number beyond
   require_above_zero("--clip", static_cast<double>(o.clip));
   require_in("--deadline", o.deadline_seconds, 0.001, 86400);
   require_in("--evaluate-every", o.evaluate_every, 1, 1e7);
@@ -154,7 +159,8 @@ void check(options const& o) {
   require_in("--sample-bytes", o.sample_bytes, 0, 1e6);
   require_above_zero("--temperature", o.temperature);
   require(!o.prompt.empty(), "--prompt: must hold at least one byte");
-  require(!o.data.empty(), "--data: no text to learn was named, and the compiler's own headers are not known here");
+  require(!o.data.empty(),
+          "--data: no text to learn was named, and the compiler's own headers are not known here");
   require_valid("inner", o.inner);
   require_valid("outer", o.outer);
   require_valid("feedback", o.feedback);
@@ -169,7 +175,8 @@ void check(options const& o) {
 
 bool parse(int argc, char** argv, options& into) {
   CLI::App app(
-      "Trains a byte-level GPT twice from the same start, data-parallel and with DiLoCo, and compares loss, speed\n"
+      "Trains a byte-level GPT twice from the same start, data-parallel and with DiLoCo, and compares loss, "
+      "speed\n"
       "and bytes sent.",
       "diloco_gpt");
   app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -18,8 +18,8 @@
 
 namespace gpt {
 
-using any_compressor =
-    std::variant<diloco::f32, diloco::f16, diloco::bf16, diloco::absmax<8>, diloco::absmax<4>, diloco::sign<>>;
+using any_compressor = std::variant<diloco::f32, diloco::f16, diloco::bf16, diloco::absmax<8>,
+                                    diloco::absmax<4>, diloco::sign<>>;
 
 struct options {
   std::string data;  // a file or a directory

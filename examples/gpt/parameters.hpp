@@ -49,16 +49,16 @@ struct block_parameters {
 
   template <class Visit>
   void for_each(Visit&& visit) {
-    for (auto* p : {&norm1_gain, &norm1_bias, &qkv_weight, &qkv_bias, &mix_weight, &mix_bias, &norm2_gain, &norm2_bias,
-                    &up_weight, &up_bias, &down_weight, &down_bias})
+    for (auto* p : {&norm1_gain, &norm1_bias, &qkv_weight, &qkv_bias, &mix_weight, &mix_bias, &norm2_gain,
+                    &norm2_bias, &up_weight, &up_bias, &down_weight, &down_bias})
       visit(*p);
   }
 };
 
 template <class Real>
 struct parameter_set {
-  // Weights ~ N(0, 0.02), as GPT-2; the two that feed the residual stream are divided by sqrt(2 L), so that its
-  // variance does not grow with depth. Gains are one, biases zero.
+  // Weights ~ N(0, 0.02), as GPT-2; the two that feed the residual stream are divided by sqrt(2 L), so that
+  // its variance does not grow with depth. Gains are one, biases zero.
   parameter_set(model_shape const& shape, std::uint64_t seed);
 
   parameter<Real> token_embedding;     // (V, C), also the output layer

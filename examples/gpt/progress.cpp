@@ -47,7 +47,9 @@ std::string progress::line(int step, double loss, int columns) const {
   int const room = columns - static_cast<int>(text.size() + std::string(numbers).size()) - 3;
   if (room >= 8) {
     int const width = std::min(room, 32), done = width * step / std::max(steps_, 1);
-    text.append("[").append(static_cast<std::size_t>(done), '#').append(static_cast<std::size_t>(width - done), '.');
+    text.append("[")
+        .append(static_cast<std::size_t>(done), '#')
+        .append(static_cast<std::size_t>(width - done), '.');
     text.append("]");
   }
   return text + numbers;

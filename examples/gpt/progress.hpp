@@ -9,8 +9,8 @@ namespace gpt {
 
 enum class display { nothing, lines, bar };
 
-// A bar where stdout is a terminal. A launcher like mpirun puts one of its own between, of unknown width, whatever
-// its output goes to: then lines.
+// A bar where stdout is a terminal. A launcher like mpirun puts one of its own between, of unknown width,
+// whatever its output goes to: then lines.
 display suitable_display(bool launched);
 
 class progress {

@@ -26,9 +26,10 @@ using json = nlohmann::ordered_json;
   return buffer;
 }
 
-std::string row(std::string const& what, std::string const& left, std::string const& right, std::string const& remark) {
-  return text(remark.empty() ? "%-34s %15s %15s%s" : "%-34s %15s %15s  %s", what.c_str(), left.c_str(), right.c_str(),
-              remark.c_str()) +
+std::string row(std::string const& what, std::string const& left, std::string const& right,
+                std::string const& remark) {
+  return text(remark.empty() ? "%-34s %15s %15s%s" : "%-34s %15s %15s  %s", what.c_str(), left.c_str(),
+              right.c_str(), remark.c_str()) +
          "\n";
 }
 
@@ -99,12 +100,14 @@ std::string table(run const& a, run const& b, double link) {
   double const sent = b.spent.bytes_per_worker;
   std::string const fewer = sent > 0 ? text("%.1fx", a.spent.bytes_per_worker / sent) : "nothing sent";
   auto const speed = [](run const& r) { return grouped(r.tokens / r.spent.seconds); };
-  auto const compute = [](run const& r) { return text("%.1f", 1e3 * r.spent.compute_seconds / r.points.back().step); };
+  auto const compute = [](run const& r) {
+    return text("%.1f", 1e3 * r.spent.compute_seconds / r.points.back().step);
+  };
   auto const round = [](run const& r) { return text("%.1f", 1e3 * r.spent.round_seconds / r.spent.rounds); };
   auto const used = [&](run const& r) { return text("%.1f %%", 100 * utilization(r.spent, link)); };
   std::string all = row("", "data-parallel", "DiLoCo", "");
-  all += row("validation loss, nats per byte", text("%.4f", a.validation_loss()), text("%.4f", b.validation_loss()),
-             text("%+.2f %%", worse));
+  all += row("validation loss, nats per byte", text("%.4f", a.validation_loss()),
+             text("%.4f", b.validation_loss()), text("%+.2f %%", worse));
   all += row("tokens trained after the warm-up", grouped(a.tokens), grouped(b.tokens), "");
   all += row("tokens/s on this machine", speed(a), speed(b), "");
   all += row("rounds", grouped(a.spent.rounds), grouped(b.spent.rounds), "");
@@ -150,16 +153,18 @@ std::string draw_picture(fs::path const& directory, run const& warm_up, run cons
   double const start = warm_up.validation_loss(), end = std::min(a.validation_loss(), b.validation_loss());
   std::string const highest =
       text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are far above
-  write(directory / "loss.gnuplot",
-        highest + data_block("warm", warm_up, 0) + data_block("parallel", a, warm_up.tokens) +
-            data_block("diloco", b, warm_up.tokens) + script + (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
+  write(directory / "loss.gnuplot", highest + data_block("warm", warm_up, 0) +
+                                        data_block("parallel", a, warm_up.tokens) +
+                                        data_block("diloco", b, warm_up.tokens) + script +
+                                        (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
   fs::path const here = fs::current_path();
   fs::current_path(directory);  // the script's file names are relative, so that it can be run again anywhere
   bool const there = std::system("command -v gnuplot > /dev/null 2>&1") == 0;
   bool const drawn = there && std::system("gnuplot loss.gnuplot") == 0;
   fs::current_path(here);
   std::string const script_path = (directory / "loss.gnuplot").string();
-  if (!there) return "no picture was drawn, because gnuplot is not installed; the script for it is " + script_path;
+  if (!there)
+    return "no picture was drawn, because gnuplot is not installed; the script for it is " + script_path;
   if (!drawn) return "no picture was drawn, because gnuplot failed on " + script_path;
   return {};
 }

@@ -19,8 +19,8 @@ double utilization(cost const& c, double link_mbit_per_second);
 std::string table(run const& data_parallel, run const& diloco, double link_mbit_per_second);
 
 void write_metrics(std::filesystem::path const& file, std::vector<run const*> const& runs);
-void write_summary(std::filesystem::path const& file, options const& o, run const& warm_up, run const& data_parallel,
-                   run const& diloco, double seconds);
+void write_summary(std::filesystem::path const& file, options const& o, run const& warm_up,
+                   run const& data_parallel, run const& diloco, double seconds);
 
 // loss.gnuplot and, by it, loss.png. Returns a sentence that says why there is no picture, or an empty one.
 std::string draw_picture(std::filesystem::path const& directory, run const& warm_up, run const& data_parallel,

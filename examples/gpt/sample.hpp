@@ -11,7 +11,8 @@
 namespace gpt {
 
 // p^(1/temperature), renormalized: below 1 the likely bytes become likelier.
-inline std::uint8_t draw_byte(std::span<float const> probabilities, double temperature, random_stream& random) {
+inline std::uint8_t draw_byte(std::span<float const> probabilities, double temperature,
+                              random_stream& random) {
   double sum = 0;
   for (float p : probabilities) sum += std::pow(double(p), 1 / temperature);
   double left = random.uniform() * sum;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A learning-rate schedule as a policy of one's own: it wraps any optimizer and is one, so the same schedule runs in
-// the inner role (DiLoCo) and in the outer one (data-parallel, where a round is a step).
+// A learning-rate schedule as a policy of one's own: it wraps any optimizer and is one, so the same schedule
+// runs in the inner role (DiLoCo) and in the outer one (data-parallel, where a round is a step).
 #pragma once
 
 #include <diloco/concepts/optimizer.hpp>
@@ -42,4 +42,5 @@ struct scheduled {
 }  // namespace gpt
 
 template <class Optimizer>
-inline constexpr bool diloco::enable_replicated<gpt::scheduled<Optimizer>> = diloco::enable_replicated<Optimizer>;
+inline constexpr bool diloco::enable_replicated<gpt::scheduled<Optimizer>> =
+    diloco::enable_replicated<Optimizer>;

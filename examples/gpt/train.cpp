@@ -13,10 +13,12 @@ namespace {
 // Between two readings of the loss, each of which waits for a device.
 constexpr int steps_per_reading = 20;
 
-// Every worker takes every K-th of the windows; the sums meet in rank order, so the result has the same bits on all.
+// Every worker takes every K-th of the windows; the sums meet in rank order, so the result has the same bits
+// on all.
 double validation_loss(std::vector<chunk> const& windows, endpoint& here, learner& learner, int batch_size) {
   std::size_t const t = static_cast<std::size_t>(learner.shape().context);
-  std::size_t const stride = static_cast<std::size_t>(here.size()), rows = static_cast<std::size_t>(batch_size);
+  std::size_t const stride = static_cast<std::size_t>(here.size()),
+                    rows = static_cast<std::size_t>(batch_size);
   bytes tokens, targets;
   double count = 0;
   auto const flush = [&] {
@@ -28,7 +30,8 @@ double validation_loss(std::vector<chunk> const& windows, endpoint& here, learne
   };
   for (std::size_t i = static_cast<std::size_t>(here.rank()); i < windows.size(); i += stride) {
     tokens.insert(tokens.end(), windows[i].begin(), windows[i].begin() + static_cast<std::ptrdiff_t>(t));
-    targets.insert(targets.end(), windows[i].begin() + 1, windows[i].begin() + static_cast<std::ptrdiff_t>(t) + 1);
+    targets.insert(targets.end(), windows[i].begin() + 1,
+                   windows[i].begin() + static_cast<std::ptrdiff_t>(t) + 1);
     if (tokens.size() == rows * t) flush();
   }
   flush();

@@ -17,13 +17,13 @@ struct point {
   double validation_loss = 0;  // nats per byte, of the anchor: all workers hold it right after a round
 };
 
-// What a run cost. On the host, compute is processor time of each worker's thread: workers that share a core do not
-// count the time they wait for it. On a device it is time on the clock, waits for others included.
+// What a run cost. On the host, compute is processor time of each worker's thread: workers that share a core
+// do not count the time they wait for it. On a device it is time on the clock, waits for others included.
 struct cost {
   double seconds = 0;           // on the clock, without validation
   double bytes_per_worker = 0;  // sent, counted at the transport; the largest of all workers
   double compute_seconds = 0;   // of a worker, all steps: gradients and inner updates
-  double round_seconds = 0;     // of a worker, all rounds: encode, combine, outer update; waiting is not in it
+  double round_seconds = 0;  // of a worker, all rounds: encode, combine, outer update; waiting is not in it
   double rounds = 0;
 };
 
@@ -35,7 +35,8 @@ struct run {
   double validation_loss() const { return points.back().validation_loss; }
 };
 
-// Trains the learner's model where it stands, as one worker of a run; collective. All workers return the same numbers.
+// Trains the learner's model where it stands, as one worker of a run; collective. All workers return the same
+// numbers.
 run train(options const& o, method how, split const& data, endpoint& here, learner& learner, progress& bar);
 
 }  // namespace gpt

@@ -17,8 +17,8 @@ namespace gpt {
 template <class DiLoCo>
 class trainer_of final : public trainer {
  public:
-  using traffic =
-      std::shared_ptr<typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
+  using traffic = std::shared_ptr<
+      typename std::remove_cvref_t<decltype(std::declval<DiLoCo&>().transport())>::traffic const>;
 
   trainer_of(typename DiLoCo::recipe_type recipe, learner& learner)
       : traffic_(recipe.transport.counts()), diloco_(std::move(recipe), learner.tensors()) {}
@@ -64,14 +64,15 @@ inline scheduled<diloco::adamw> warm_up_adamw(options const& o) {
 // One worker, no rounds. What it leaves behind is its parameters; the runs after it start with fresh moments.
 template <class Transport>
 std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, learner& learner) {
-  return build(diloco::recipe<>{}.with_inner(warm_up_adamw(o)).with_schedule(diloco::manual{}), std::move(transport),
-               learner);
+  return build(diloco::recipe<>{}.with_inner(warm_up_adamw(o)).with_schedule(diloco::manual{}),
+               std::move(transport), learner);
 }
 
-// With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the workers.
+// With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the
+// workers.
 template <class Executor, class Transport>
-std::unique_ptr<trainer> data_parallel_trainer(options const& o, placement<Executor> const& where, Transport transport,
-                                               learner& learner) {
+std::unique_ptr<trainer> data_parallel_trainer(options const& o, placement<Executor> const& where,
+                                               Transport transport, learner& learner) {
   return build(diloco::recipe<>{}
                    .with_inner(diloco::plain_sgd{.lr = 1.0f})
                    .with_outer(adamw_of(o, o.steps))
@@ -97,8 +98,8 @@ auto diloco_recipe(options const& o, placement<Executor> const& where) {
 }
 
 template <class Executor, class Transport>
-std::unique_ptr<trainer> diloco_trainer(options const& o, placement<Executor> const& where, Transport transport,
-                                        learner& learner) {
+std::unique_ptr<trainer> diloco_trainer(options const& o, placement<Executor> const& where,
+                                        Transport transport, learner& learner) {
   return std::visit(
       [&](auto compressor) {
         return build(diloco_recipe(o, where).with_compressor(compressor), std::move(transport), learner);
@@ -108,8 +109,10 @@ std::unique_ptr<trainer> diloco_trainer(options const& o, placement<Executor> co
 
 // All ranks' rows, through an exchange of the transport's own.
 template <class Transport>
-std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<double> const& mine, double seconds) {
-  std::size_t const row_bytes = mine.size() * sizeof(double), ranks = static_cast<std::size_t>(transport.size());
+std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<double> const& mine,
+                                             double seconds) {
+  std::size_t const row_bytes = mine.size() * sizeof(double),
+                    ranks = static_cast<std::size_t>(transport.size());
   diloco::cpp const memory;
   diloco::wires wires{memory.allocate(row_bytes),
                       Transport::receives_in_place ? diloco::buffer{} : memory.allocate(row_bytes * ranks)};

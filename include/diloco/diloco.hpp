@@ -2,8 +2,8 @@
 #pragma once
 
 // Everything that needs no optional dependency. MPI, OpenMP, oneTBB and CUDA have headers of their own:
-// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh; so has Eigen, linear_algebra/eigen.hpp, and what
-// reads and writes files, state/safetensors.hpp: a second of compile time.
+// transport/mpi.hpp, executor/omp.hpp, executor/tbb.hpp, executor/cuda.cuh; so has Eigen,
+// linear_algebra/eigen.hpp, and what reads and writes files, state/safetensors.hpp: a second of compile time.
 
 #include <diloco/combine/precision_weighted.hpp>
 #include <diloco/combine/weighted_mean.hpp>

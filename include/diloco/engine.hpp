@@ -30,20 +30,21 @@ inline namespace DILOCO_NAMESPACE {
 
 /// One worker's end of a DiLoCo run over the caller's own tensors.
 ///
-/// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an `external`
-/// inner optimizer). Every call is collective where it communicates, so all ranks make the same calls in the same order.
-/// Functions named `try_…` return `result`; the others throw `exception` with the same error. After an error nothing is
-/// half-applied: a refused step changed nothing, and a round that fell through left θ̄, the residual and the outer slots as
-/// they were (the inner step before it stands, and is counted). Steps and rounds allocate nothing.
-/// An exception of a transport or executor ends the run: the trainer refuses later calls with its text, and θ may be stepped
-/// in part. An exception of a probe is thrown again once step and round are complete; the trainer can go on.
-template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
-          class Schedule, class Executor, class Probe, class Rate>
-class DiLoCo
-    : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Rate> {
+/// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an
+/// `external` inner optimizer). Every call is collective where it communicates, so all ranks make the same
+/// calls in the same order. Functions named `try_…` return `result`; the others throw `exception` with the
+/// same error. After an error nothing is half-applied: a refused step changed nothing, and a round that fell
+/// through left θ̄, the residual and the outer slots as they were (the inner step before it stands, and is
+/// counted). Steps and rounds allocate nothing. An exception of a transport or executor ends the run: the
+/// trainer refuses later calls with its text, and θ may be stepped in part. An exception of a probe is thrown
+/// again once step and round are complete; the trainer can go on.
+template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine,
+          class Exchange, class Schedule, class Executor, class Probe, class Rate>
+class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule,
+                                 Executor, Rate> {
  public:
-  using recipe_type =
-      recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule, Executor, Probe, Rate>;
+  using recipe_type = recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule,
+                             Executor, Probe, Rate>;
 
   static constexpr bool has_residual = carries_residual<Compressor, Feedback>;
   static constexpr bool is_staged = staged_compressor<Compressor>;
@@ -61,8 +62,9 @@ class DiLoCo
   /// Waits for what was enqueued: memory of the host, which a device may still read, is given back.
   ~DiLoCo() { end_.now(); }
 
-  /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial parameters with
-  /// the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the trainer.
+  /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial
+  /// parameters with the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the
+  /// trainer.
   template <class Parameters>
   DiLoCo(recipe_type r, Parameters const& parameters) : DiLoCo(make(std::move(r), parameters).value()) {}
 
@@ -76,18 +78,15 @@ class DiLoCo
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order and of the
-  /// sizes of the parameters; those of frozen tensors are not looked at.
-  /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite gradient before
-  /// anything is written; one sweep does both.
-  /// The tensors are the caller's at every step: a value that the caller wrote since the last call is stepped from, also
-  /// where they are bfloat16 and the trainer keeps a float32 copy.
+  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order
+  /// and of the sizes of the parameters; those of frozen tensors are not looked at.
+  /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite
+  /// gradient before anything is written; one sweep does both.
+  /// The tensors are the caller's at every step: a value that the caller wrote since the last call is stepped
+  /// from, also where they are bfloat16 and the trainer keeps a float32 copy.
   template <class Gradients>
   result<> try_step(Gradients const& gradients, step_options o = {}) {
-    static_assert(
-        steps_inside,
-        "diloco: step: the inner optimizer is external, so the framework takes the step itself; call after_step()");
-    if constexpr (detail::explain_gradients<Gradients>()) {
+    if constexpr (detail::explain_inside<steps_inside>() && detail::explain_gradients<Gradients>()) {
       return told(take_step(gradients, o));
     } else {
       return {};  // the sentence is an error of its own; what follows would hide it
@@ -101,21 +100,19 @@ class DiLoCo
   /// Counts a step that the framework took on θ itself, and runs a round where the schedule says so.
   template <class Self = DiLoCo>
   result<> try_after_step(step_options o = {}) {
-    static_assert(!Self::steps_inside,
-                  "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say .inner = "
-                  "diloco::external{}");
+    static_assert(detail::explain_outside<Self::steps_inside>());
     return told(count_outside_step(o));
   }
   template <class Self = DiLoCo>
   void after_step(step_options o = {}) {
     try_after_step<Self>(o).value();
   }
-  /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer knows it.
-  /// Cost: one comparison a tensor.
+  /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer
+  /// knows it. Cost: one comparison a tensor.
   template <class Parameters, class Self = DiLoCo>
   requires no_options<Parameters> result<> try_after_step(Parameters const& parameters, step_options o = {}) {
-    if (auto where = layout_.moved(parameters); !where.empty()) return fail(cause::bad_layout, "after_step: " + where);
-    return try_after_step<Self>(o);
+    auto where = layout_.moved(parameters);
+    return where.empty() ? try_after_step<Self>(o) : fail(cause::bad_layout, "after_step: " + where);
   }
   template <class Parameters, class Self = DiLoCo>
   requires no_options<Parameters>
@@ -123,13 +120,10 @@ class DiLoCo
     try_after_step<Parameters, Self>(parameters, o).value();
   }
 
-  /// Counts a step that was left out (a loss scale that overflowed, a gradient that is not finite): θ and the slots stay, and
-  /// the schedule goes on as on the other ranks, who must come to the round together. More than `max_skipped_steps` of them in
-  /// a row are an error, and the one too many is not counted.
-  result<> try_skip_step(double tokens = 0) {
-    if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
-    return told(skip(tokens, "skip_step was called"));
-  }
+  /// Counts a step that was left out (a loss scale that overflowed, a gradient that is not finite): θ and the
+  /// slots stay, and the schedule goes on as on the other ranks, who must come to the round together. More
+  /// than `max_skipped_steps` of them in a row are an error, and the one too many is not counted.
+  result<> try_skip_step(double tokens = 0);
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
   /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw,
@@ -145,14 +139,13 @@ class DiLoCo
     static_cast<void>(detail::explain_show<Self::has_other_view>()), show(true);
   }
 
-  /// Collective. Takes what the caller's tensors hold now (a checkpoint, a merge) for the start: float32 copies and θ̄ become
-  /// that. Inner state, outer state and residuals stay; see reset_feedback. Refused where the ranks' tensors differ, or
-  /// where a round is under way.
+  /// Collective. Takes what the caller's tensors hold now (a checkpoint, a merge) for θ̄ and float32 copies.
+  /// Other state stays; see reset_feedback. Refused where ranks' tensors differ, or a round is under way.
   result<> try_adopt();
   void adopt() { try_adopt().value(); }
 
-  /// The caller's tensors lie elsewhere now (after `torch::load`, `.to()`): `parameters` is the list of the constructor with
-  /// the new addresses. Names, shapes and types must be the same. Not collective; waits for the executor.
+  /// The caller's tensors lie elsewhere now (after `torch::load`, `.to()`): `parameters` has the names,
+  /// shapes and types of the constructor's list, and new addresses. Not collective; waits for the executor.
   template <class Parameters>
   result<> try_rebind(Parameters const& parameters);
   template <class Parameters>
@@ -164,8 +157,8 @@ class DiLoCo
   result<flight> try_launch() { return launch_round(false); }
   [[nodiscard]] flight launch() { return try_launch().value(); }
 
-  /// Waits for the messages, reads every rank's verdict in them, and applies sweep B where all are good. A rank that cannot
-  /// read the last messages of a round is alone with that: no vote follows them yet.
+  /// Waits for the messages, reads every rank's verdict in them, and applies sweep B where all are good. A
+  /// rank that cannot read the last messages of a round is alone with that: no vote follows them yet.
   /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
   result<> try_land(flight&& f, land_options o = {}) { return told(settle(std::move(f), o)); }
   void land(flight&& f, land_options o = {}) { try_land(std::move(f), o).value(); }
@@ -179,16 +172,17 @@ class DiLoCo
   [[nodiscard]] bool skipped() const { return skipped_in_a_row_ != 0; }
   /// What the recipe's `rate` makes of the learning rate in the next inner step.
   [[nodiscard]] float rate_factor() const { return recipe_.rate.factor(steps_ + 1); }
-  /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip. Waits for the
-  /// executor.
+  /// ‖grad_scale · g‖ over all tensors of the last step, before clipping; 0 where the recipe does not clip.
+  /// Waits for the executor.
   [[nodiscard]] float gradient_norm() const;
   [[nodiscard]] std::uint64_t rounds() const { return rounds_; }
   [[nodiscard]] Transport& transport() { return recipe_.transport; }
   [[nodiscard]] Probe& probe() { return recipe_.probe; }
   [[nodiscard]] pattern exchange_pattern() const { return pattern_; }
 
-  /// Forgets what was not said: zeros every residual and the feedback's common column. For a worker that joins, a new unit of
-  /// the parameters, or a new data set; where there is a common column, all ranks must do it between the same two rounds.
+  /// Forgets what was not said: zeros every residual and the feedback's common column. For a worker that
+  /// joins, a new unit of the parameters, or a new data set; where there is a common column, all ranks must
+  /// do it between the same two rounds.
   result<> try_reset_feedback();
   void reset_feedback() { try_reset_feedback().value(); }
 
@@ -196,17 +190,15 @@ class DiLoCo
   [[nodiscard]] std::string describe() const;
 
   /// Exactly what was asked for.
-  [[nodiscard]] struct footprint footprint() const {
-    return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.bytes(),
-            table_.placed_bytes()};
-  }
+  [[nodiscard]] struct footprint footprint() const;
 
-  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd number of ranks
-  /// that pair, one sends nothing.
+  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd
+  /// number of ranks that pair, one sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
-  /// One row of a column: `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`, `inner.<slot>`.
-  /// An error lists the names that there are. Lies where the executor keeps its columns; valid until state changes.
+  /// One row of a column: `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`,
+  /// `inner.<slot>`. An error lists the names that there are. Lies where the executor keeps its columns;
+  /// valid until state changes.
   [[nodiscard]] result<std::span<float const>> try_cell(std::string_view row, std::string_view column) const;
   [[nodiscard]] std::span<float const> cell(std::string_view row, std::string_view column) const {
     return try_cell(row, column).value();
@@ -222,9 +214,11 @@ class DiLoCo
   static constexpr bool owner_has_residual = carries_residual<Compressor, owner_type>;
   /// A residual in 8 bits has a scale per block, and finds it by the column.
   static constexpr int residual_padding =
-      (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8) ? padding
-                                                                                                               : 0;
-  /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is replaced.
+      (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8)
+          ? padding
+          : 0;
+  /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is
+  /// replaced.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
   static constexpr bool agrees = agrees_on_memory<Compressor>;
@@ -259,7 +253,9 @@ class DiLoCo
   void show(bool samples);
   [[nodiscard]] result<> shows_training_point(std::string_view call) const;
   void show_new_sample();
-  [[nodiscard]] draw sample() const { return {samples_, static_cast<std::uint32_t>(recipe_.transport.rank()), 4}; }
+  [[nodiscard]] draw sample() const {
+    return {samples_, static_cast<std::uint32_t>(recipe_.transport.rank()), 4};
+  }
   [[nodiscard]] shown_rows shown(draw const& by) const;
   template <class Rows>
   [[nodiscard]] result<> find_non_finite(Rows const& rows, std::string_view what, float scale = 1.0f,
@@ -291,14 +287,16 @@ class DiLoCo
   [[nodiscard]] static std::size_t carried_by(recipe_type const& r);
   void list_carried();
   [[nodiscard]] element_weights weights() const;
-  [[nodiscard]] float const* constants() const { return reinterpret_cast<float const*>(constants_.seen_by_kernels()); }
+  [[nodiscard]] float const* constants() const {
+    return reinterpret_cast<float const*>(constants_.seen_by_kernels());
+  }
   [[nodiscard]] carried_planes carried(std::size_t first_tile) const;
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
   void average_carried(arrival_type const& a, bool sharded, std::byte* to_slot, float mix);
   template <class C = Compressor>
-  [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
-                                      std::uint32_t phase) const;
+  [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots,
+                                      memory_pair const& memory, std::uint32_t phase) const;
   [[nodiscard]] magnitude_limits limits() const;
   [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const;
   [[nodiscard]] draw who(std::uint32_t phase) const;
@@ -320,7 +318,9 @@ class DiLoCo
                                                        flight const& f);
   [[nodiscard]] result<> settle(flight&& f, land_options const& o);
   [[nodiscard]] result<> land_wires(flight& f, land_options const& o);
-  [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f, land_options const& o);
+  [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f,
+                                     land_options const& o);
+  [[nodiscard]] result<> end_of_round(result<> verdict, result<> done, flight const& f);
   [[nodiscard]] result<> aborted(error e, flight const& f);
   void apply(arrival_type const& a, bool sharded, float mix, flight const& f);
   void commit(flight const& f);

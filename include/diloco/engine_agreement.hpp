@@ -3,13 +3,14 @@
 
 #include <diloco/engine.hpp>
 
-// Members of DiLoCo that decide whether a round stands: what may be sent, what each rank said of itself, and the weights.
+// Members of DiLoCo that decide whether a round stands: what may be sent, what each rank said of itself, and
+// the weights.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The outer optimizer's bound is on what it steps by. A decoded block may exceed its own maximum by half, a common column by
-/// as much again, and an element of weight below 1 is divided by it.
+/// The outer optimizer's bound is on what it steps by. A decoded block may exceed its own maximum by half, a
+/// common column by as much again, and an element of weight below 1 is divided by it.
 DILOCO_ENGINE
 magnitude_limits DILOCO_CLASS::limits() const {
   magnitude_limits m;
@@ -32,12 +33,14 @@ error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) 
   bool const anchor = (got.bad_row & frame::anchor_flag) != 0;
   std::uint32_t const index = got.bad_row & ~frame::anchor_flag;
   std::string const row = index < layout_.rows().size() ? layout_.rows()[index].name : "?";
-  std::string const dropped = say({"; the round is dropped on ", pairs_ranks ? "both ranks of the pair" : "every rank",
-                                   " and nothing was changed"});
+  std::string const dropped =
+      say({"; the round is dropped on ", pairs_ranks ? "both ranks of the pair" : "every rank",
+           " and nothing was changed"});
   if (anchor) {
     return fail(cause::not_finite,
-                say({"round ", rounds_, ": rank ", from, ": the anchor of '", row, "' is beyond ", limits().anchor,
-                     "; the run has diverged: load an earlier state and lower ", "the outer learning rate", dropped}));
+                say({"round ", rounds_, ": rank ", from, ": the anchor of '", row, "' is beyond ",
+                     limits().anchor, "; the run has diverged: load an earlier state and lower ",
+                     "the outer learning rate", dropped}));
   }
   return fail(cause::not_finite,
               say({"round ", rounds_, ": rank ", from, ": ",
@@ -47,7 +50,8 @@ error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) 
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard, flight const& f) {
+result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
+                                   flight const& f) {
   auto const roster = a.roster();
   collect_frames(a);
   if (phase == 0) agreed_steps_ = 0;
@@ -60,7 +64,8 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
     if ((got.flags & frame::stood_still) != 0) {
       return fail(
           cause::wrong_state,
-          say({"round ", rounds_, ": rank ", roster[k], " counted steps, and no element of its tensors differs ",
+          say({"round ", rounds_, ": rank ", roster[k],
+               " counted steps, and no element of its tensors differs ",
                "from the anchor; if its framework steps other memory than the trainer was given, call ",
                "rebind(parameters); a step that changes nothing is skip_step(); the round is dropped"}));
     }
@@ -81,7 +86,8 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
   float* const coefficients = index_.host().coefficients();
   total_weight_ = 0;
   for (std::size_t k = 0; k < n; ++k) total_weight_ += index_.weights()[k];
-  if (!non_negative.holds(total_weight_) || !recipe_.combine.coefficients({index_.weights(), n}, {coefficients, n})) {
+  if (!non_negative.holds(total_weight_) ||
+      !recipe_.combine.coefficients({index_.weights(), n}, {coefficients, n})) {
     return fail(cause::bad_setting,
                 say({"round ", rounds_, ": the workers' weights (tokens) add up to ", total_weight_,
                      "; there is nothing to take the mean of (count steps with step or after_step)"}));
@@ -90,13 +96,15 @@ result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
   double share = 0;
   for (std::size_t k = 0; k < n; ++k) share += std::fabs(static_cast<double>(coefficients[k]));
   if (!(share <= 1.001)) {
-    return fail(cause::bad_setting,
-                say({"round ", rounds_, ": the coefficients of ", Combine::name, " add up to ", share,
-                     " in magnitude, and 1 is the most; put a larger factor into the outer ", "learning rate"}));
+    return fail(
+        cause::bad_setting,
+        say({"round ", rounds_, ": the coefficients of ", Combine::name, " add up to ", share,
+             " in magnitude, and 1 is the most; put a larger factor into the outer ", "learning rate"}));
   }
   for (std::size_t k = 0; k < n; ++k) {
-    // The common column is the plain mean of all estimates, so each increment counts by 1/K in every round. A share that
-    // depended on who is idle would leave the column off by the difference for ever (EF21-PP, Fatkhullin et al. 2021).
+    // The common column is the plain mean of all estimates, so each increment counts by 1/K in every round. A
+    // share that depended on who is idle would leave the column off by the difference for ever (EF21-PP,
+    // Fatkhullin et al. 2021).
     if constexpr (keeps_common<Feedback> && has_residual)
       coefficients[k] = coefficients[k] > 0 ? 1.0f / static_cast<float>(recipe_.transport.size()) : 0.0f;
     if (roster[k] == recipe_.transport.rank()) f.heard_ = coefficients[k] != 0;
@@ -124,17 +132,19 @@ result<> DILOCO_CLASS::try_reset_feedback() {
 DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
-  for (layout::row const& r : layout_.rows()) digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
+  for (layout::row const& r : layout_.rows())
+    digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
   auto found = ask("an exchange", [&] {
-    return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests), {rounds_, 2},
-                            deadline_after(recipe_.deadline_seconds));
+    return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
+                            {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
   });
   if (!found) return broken_by(std::move(found).error());
   if (!found->has_value()) return {};
   difference const d = **found;
-  return broken_by(fail(cause::disagreement,
-                        say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '",
-                             layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
+  return broken_by(
+      fail(cause::disagreement,
+           say({"after round ", rounds_ - 1, " rank ", d.rank, " and rank 0 hold different anchors of '",
+                layout_.rows()[d.index].name, "'; an outer optimizer or compressor is not replicated"})));
 }
 
 }  // namespace DILOCO_NAMESPACE

@@ -4,13 +4,15 @@
 #include <diloco/engine.hpp>
 #include <diloco/sweep/copy.hpp>
 
-// Members of DiLoCo about the caller's tensors: where they lie, what was written to them from outside, what can be read.
+// Members of DiLoCo about the caller's tensors: where they lie, what was written to them from outside, what
+// can be read.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// θ ← what the caller's tensors show, where θ is a float32 copy and they were written to since. Enqueues. 6 B/param of
-/// bfloat16 tensors; nothing where there is no copy. `samples`: also of tensors that show samples of θ and not θ.
+/// θ ← what the caller's tensors show, where θ is a float32 copy and they were written to since. Enqueues. 6
+/// B/param of bfloat16 tensors; nothing where there is no copy. `samples`: also of tensors that show samples
+/// of θ and not θ.
 DILOCO_ENGINE
 void DILOCO_CLASS::adopt_shown(bool samples) {
   if (!has_copies_) return;
@@ -32,11 +34,13 @@ result<> DILOCO_CLASS::try_adopt() {
   if (auto fine = usable({}); !fine) return fine;
   if constexpr (inner_state<Inner>::has_samples) {
     if (!shows_mean_)
-      return fail(cause::wrong_state, "adopt: the tensors show samples; call show_mean() before they are loaded");
+      return fail(cause::wrong_state,
+                  "adopt: the tensors show samples; call show_mean() before they are loaded");
   } else {
     if (auto fine = shows_training_point("adopt"); !fine) return fine;
   }
-  if (in_flight_) return fail(cause::wrong_state, say({"adopt: round ", rounds_, " is under way; land it first"}));
+  if (in_flight_)
+    return fail(cause::wrong_state, say({"adopt: round ", rounds_, " is under way; land it first"}));
   return guard("adopt", [&]() -> result<> {
     adopt_shown(true);
     auto const finite = find_non_finite(theta_rows{index_.theta()}, "adopt: the parameter");
@@ -54,7 +58,8 @@ result<> DILOCO_CLASS::try_adopt() {
       return broken_by(std::move(fine).error());
     }
     if (!finite) return finite;
-    recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
+    recipe_.executor.for_each(index_.tile_count(),
+                              copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
     show_new_sample();
     recipe_.executor.wait();
     unskipped_ = must_move_ = false;
@@ -93,7 +98,8 @@ result<std::span<float const>> DILOCO_CLASS::try_cell(std::string_view row, std:
     }
     for (std::string_view name : table_.names()) {
       std::span<float> const whole = table_[name];
-      if (whole.size() != layout_.column_elements() || name.starts_with("inner.") || name == "theta") continue;
+      if (whole.size() != layout_.column_elements() || name.starts_with("inner.") || name == "theta")
+        continue;
       if (name == column) return cell{whole.subspan(r->column, r->size)};
       names += say({names.empty() ? "" : ", ", name});
     }

@@ -16,8 +16,8 @@ DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
       end_(recipe_.executor),
       layout_(std::move(l)),
       pattern_(recipe_.exchange.pick(recipe_.transport.size())),
-      plan_(wire_plan::of<Compressor>(layout_, pattern_ == pattern::scatter_gather ? recipe_.transport.size() : 1,
-                                      carried_by(recipe_))),
+      plan_(wire_plan::of<Compressor>(
+          layout_, pattern_ == pattern::scatter_gather ? recipe_.transport.size() : 1, carried_by(recipe_))),
       index_(recipe_.executor, layout_, plan_, voices()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, pairs_ranks ? voices() - 1 : voices(),
                                               pattern_ == pattern::scatter_gather)),
@@ -43,13 +43,14 @@ DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
     if (owns) residual(owner_residual_, "owner_residual", own);
   }
   if constexpr (is_staged) allocate_stages(own);
-  for (std::size_t s = 0; s != outer_slots; ++s) outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
+  for (std::size_t s = 0; s != outer_slots; ++s)
+    outer_state_[s] = column("outer." + std::string(Outer::slots[s]), n);
   inner_.allocate(recipe_.executor, table_, layout_, recipe_.inner);
   if constexpr (weighs_elements) {
-    static_assert(
-        inner_state<Inner>::has_slot(Combine::weighs_by),
-        "diloco: combine: weighs elements by a slot that the inner optimizer has not; precision_weighted wants "
-        "ivon's h");
+    static_assert(inner_state<Inner>::has_slot(Combine::weighs_by),
+                  "diloco: combine: weighs elements by a slot that the inner optimizer has not; "
+                  "precision_weighted wants "
+                  "ivon's h");
     mean_weight_ = column("mean_weight", n);
   }
   if constexpr (carries_anchor) mean_anchor_ = column("mean_anchor", n);
@@ -58,7 +59,8 @@ DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
   allocate_factor();
 }
 
-/// Workbench, scratch, constants and memory of a staged compressor; `own` elements are those of the own shard.
+/// Workbench, scratch, constants and memory of a staged compressor; `own` elements are those of the own
+/// shard.
 DILOCO_ENGINE
 void DILOCO_CLASS::allocate_stages(std::size_t own) {
   if (!residual_is_workbench || !owner_is_workbench)
@@ -73,8 +75,8 @@ void DILOCO_CLASS::allocate_stages(std::size_t own) {
   memory_ = {column("memory", m), column("memory.next", m)};
   if (pattern_ == pattern::scatter_gather && !agrees) {
     auto const& shard = plan_[recipe_.transport.rank()];
-    owner_memory_ = {column("owner_memory", shard.memory_elements), column("owner_memory.next", shard.memory_elements),
-                     shard.first_memory};
+    owner_memory_ = {column("owner_memory", shard.memory_elements),
+                     column("owner_memory.next", shard.memory_elements), shard.first_memory};
   }
 }
 
@@ -82,10 +84,12 @@ void DILOCO_CLASS::allocate_stages(std::size_t own) {
 DILOCO_ENGINE
 void DILOCO_CLASS::allocate_factor() {
   if (inner_state<Inner>::has_tensor_steps || clips())
-    factor_ = reinterpret_cast<gradient_factor*>(column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
+    factor_ = reinterpret_cast<gradient_factor*>(
+        column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
   if (clips()) {
     std::size_t const doubles = index_.tile_count() + sum_partials_kernel::groups(index_.tile_count());
-    norm_partials_ = reinterpret_cast<double*>(column("norm_partials", doubles * sizeof(double) / sizeof(float)));
+    norm_partials_ =
+        reinterpret_cast<double*>(column("norm_partials", doubles * sizeof(double) / sizeof(float)));
   }
 }
 
@@ -95,7 +99,8 @@ result<> DILOCO_CLASS::start() {
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
     if (auto fine = find_non_finite(theta_rows{index_.theta()}, "the parameter"); !fine) return fine;
   }
-  recipe_.executor.for_each(index_.tile_count(), copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
+  recipe_.executor.for_each(index_.tile_count(),
+                            copy_to_anchor_kernel{index_.tiles(), index_.theta(), anchor_});
   if constexpr (agrees)
     recipe_.executor.for_each(plan_.slices().size(),
                               agree_kernel<Compressor>{received(0, false, nullptr), memory_.now});
@@ -123,8 +128,8 @@ carried_planes DILOCO_CLASS::carried(std::size_t first_tile) const {
           plan_.carried_stride()};
 }
 
-/// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all what a rule weighs
-/// elements by.
+/// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all
+/// what a rule weighs elements by.
 DILOCO_ENGINE
 void DILOCO_CLASS::list_carried() {
   std::size_t const planes = plan_.carried();
@@ -147,7 +152,8 @@ void DILOCO_CLASS::list_carried() {
     inner_.list(layout_, Combine::weighs_by, index.carried_from() + last, planes);
     for (std::size_t r = 0; r < layout_.rows().size(); ++r) {
       float* const* const from = index.carried_from() + r * planes + last;
-      index.carried_to()[r * planes + last] = *from == nullptr ? nullptr : mean_weight_ + layout_.rows()[r].column;
+      index.carried_to()[r * planes + last] =
+          *from == nullptr ? nullptr : mean_weight_ + layout_.rows()[r].column;
     }
   }
 }
@@ -161,29 +167,36 @@ element_weights DILOCO_CLASS::weights() const {
 }
 
 DILOCO_ENGINE
+footprint DILOCO_CLASS::footprint() const {
+  return {layout_.parameters(), table_.bytes(), wire_bytes_, index_.bytes() + constants_.bytes(),
+          table_.placed_bytes()};
+}
+
+DILOCO_ENGINE
 std::string DILOCO_CLASS::describe() const {
   int const k = recipe_.transport.size();
   double const wires = pattern_ == pattern::scatter_gather ? 1 : voices();
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
-  // What is shown of a copy, and under an external optimizer read back.
-  round += (steps_inside ? 2.0 : 8.0) * static_cast<double>(layout_.copied_elements()) /
+  // What is shown of a copy, and, where it shows θ and no samples, read back with it.
+  round += (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(layout_.copied_elements()) /
            static_cast<double>(layout_.parameters());
   // Slots that travel: written and read at either end, and once more by their owner.
   round += 4.0 * static_cast<double>(plan_.carried()) *
            (3 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0));
   if constexpr (is_staged) {  // what is sent once for a tensor is in no constant of the type
-    double const more = static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
-                        wire_bytes_per_parameter<Compressor>;
+    double const more =
+        static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
+        wire_bytes_per_parameter<Compressor>;
     double const heard = agrees ? 2 * wires : wires;  // once for the sum, once for the next memory
     round += more * (1 + heard + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0.0));
   }
-  double const bits = is_staged
-                          ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
-                          : wire_bits<Compressor>;
+  double const bits =
+      is_staged ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
+                : wire_bits<Compressor>;
   std::string const small = Compressor::smallest > 1e-20f
-                                ? say({" · below ", three_digits(double{Compressor::smallest}), " lost in part",
-                                       has_residual ? " and kept in the residual" : ""})
+                                ? say({" · below ", three_digits(double{Compressor::smallest}),
+                                       " lost in part", has_residual ? " and kept in the residual" : ""})
                                 : std::string{};
   std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
   return say({Inner::name,

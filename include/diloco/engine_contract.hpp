@@ -105,8 +105,10 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
     return say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
   if (!steps_inside && r.clip_norm < no_clipping)
     return "diloco: clip_norm: the framework steps by itself and must clip by itself; say no_clipping";
-  if (r.inner_at_sync != at_sync::keep && r.inner_at_sync != at_sync::reset && r.inner_at_sync != at_sync::average)
-    return say({"diloco: inner_at_sync = ", static_cast<int>(r.inner_at_sync), " is none of keep, reset and average"});
+  if (r.inner_at_sync != at_sync::keep && r.inner_at_sync != at_sync::reset &&
+      r.inner_at_sync != at_sync::average)
+    return say({"diloco: inner_at_sync = ", static_cast<int>(r.inner_at_sync),
+                " is none of keep, reset and average"});
   if (r.inner_at_sync != at_sync::keep && state::planes == 0 && !state::has_memory)
     return say({"diloco: inner_at_sync: ", Inner::name, " keeps no state here; say at_sync::keep"});
   if (r.inner_at_sync == at_sync::average && state::has_memory)
@@ -117,8 +119,8 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
     for_each_group(r.inner, [&](auto const& o, auto) {
       if constexpr (requires { o.prior(); }) {
         if (found.empty() && !(std::fabs(o.prior() - r.combine.prior) <= 1e-5f * o.prior()))
-          found = say({"diloco: combine: ", Combine::name, ": prior = ", r.combine.prior, " must be the ", o.prior(),
-                       " that ", o.name, " adds to ", Combine::weighs_by});
+          found = say({"diloco: combine: ", Combine::name, ": prior = ", r.combine.prior, " must be the ",
+                       o.prior(), " that ", o.name, " adds to ", Combine::weighs_by});
       }
     });
     if (!found.empty()) return found;
@@ -150,9 +152,9 @@ std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
                     {"seed", say({recipe_.seed})},
                     {"max_skipped_steps", say({recipe_.max_skipped_steps})},
                     {"number of steps before the first round", say({steps_})}}});
-  terms.push_back(
-      {"tensors",
-       {{"tensors", say({layout_.rows().size(), " tensors of ", layout_.parameters(), " elements in all"})}}});
+  terms.push_back({"tensors",
+                   {{"tensors", say({layout_.rows().size(), " tensors of ", layout_.parameters(),
+                                     " elements in all"})}}});
   return terms;
 }
 
@@ -168,7 +170,8 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::compare_with_peers() {
   auto const limit = deadline_after(recipe_.deadline_seconds);
   auto terms = contract_terms();
-  if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::terms_phase, limit); !fine) return fine;
+  if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::terms_phase, limit); !fine)
+    return fine;
 
   // As many tensors everywhere: now each can be named.
   terms.clear();
@@ -190,7 +193,8 @@ std::uint64_t DILOCO_CLASS::digest_of_column(float const* from, std::size_t n) c
     return digest_of(from, n);
   } else {
     std::size_t const parts = digest_kernel::parts(n);
-    buffer const chains = recipe_.executor.allocate_wire(parts * digest_kernel::chains * sizeof(std::uint64_t));
+    buffer const chains =
+        recipe_.executor.allocate_wire(parts * digest_kernel::chains * sizeof(std::uint64_t));
     recipe_.executor.for_each(parts, digest_kernel{from, n, chains.template as<std::uint64_t>()});
     recipe_.executor.wait();
     hash64 h;

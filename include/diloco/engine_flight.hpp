@@ -11,14 +11,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 struct step_options {
-  float lr_scale = 1.0f;         ///< scales the inner learning rate in this step, on top of the recipe's `rate`
-  float grad_scale = 1.0f;       ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
-  double tokens = 1.0;           ///< what this step adds to the worker's weight in the next mean
+  float lr_scale = 1.0f;    ///< scales the inner learning rate in this step, on top of the recipe's `rate`
+  float grad_scale = 1.0f;  ///< multiplies every gradient, before it is clipped: loss scaling, accumulation
+  double tokens = 1.0;      ///< what this step adds to the worker's weight in the next mean
   bool skip_not_finite = false;  ///< a gradient that is not finite makes this a skipped step, and no error
 };
 
 struct land_options {
-  float mix = 0.0f;  ///< share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way
+  /// Share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way.
+  float mix = 0.0f;
 };
 
 /// A list of parameters, and no step_options.
@@ -81,8 +82,8 @@ class last_wait {
 
 }  // namespace detail
 
-/// A round under way: `DiLoCo<…>::flight`. Move-only; hand it to `land`. One that is destroyed instead ends its trainer's run, and
-/// the round of every rank that still waits for its part.
+/// A round under way: `DiLoCo<…>::flight`. Move-only; hand it to `land`. One that is destroyed instead ends
+/// its trainer's run, and the round of every rank that still waits for its part.
 template <class Transport>
 class round_flight {
  public:
@@ -103,8 +104,8 @@ class round_flight {
  private:
   template <class, class, class, class, class, class, class, class, class, class, class>
   friend class DiLoCo;
-  round_flight(pending_of<Transport> p, std::shared_ptr<detail::flight_watch> w, std::uint64_t round, double weight,
-               bool scheduled)
+  round_flight(pending_of<Transport> p, std::shared_ptr<detail::flight_watch> w, std::uint64_t round,
+               double weight, bool scheduled)
       : pending_(std::move(p)), watch_(std::move(w)), round_(round), weight_(weight), scheduled_(scheduled) {}
   void drop() {
     if (watch_ != nullptr) watch_->dropped = true;

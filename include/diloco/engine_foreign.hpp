@@ -34,8 +34,8 @@ auto DILOCO_CLASS::ask(std::string_view call, F&& f) {
       [&](cause what, std::string_view text) {
         if (what != cause::foreign)
           return error{what, recipe_.transport.rank(), static_cast<long>(rounds_), std::string(text)};
-        return fail(cause::transport,
-                    say({"round ", rounds_, ": the transport ", Transport::name, " threw in ", call, ": ", text}));
+        return fail(cause::transport, say({"round ", rounds_, ": the transport ", Transport::name,
+                                           " threw in ", call, ": ", text}));
       },
       f);
 }
@@ -55,7 +55,8 @@ void DILOCO_CLASS::tell(Event const& event) {
 #endif
 }
 
-/// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it says both.
+/// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it
+/// says both.
 DILOCO_ENGINE
 result<> DILOCO_CLASS::told(result<> r) {
 #if DILOCO_EXCEPTIONS

@@ -44,17 +44,17 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
   if constexpr (is_staged) {
     wire_plan::shard const everything{0, index_.tile_count(), 0, 0, 0, 0, plan_.slices().size(), 0, 0};
     float* const x = residual_is_workbench ? residual_.to : workbench_;
-    run_stages(
-        recipe_.executor, work_on(x, everything, slots, memory_, 0),
-        stage_extent{everything.tiles, 0, everything.slices},
-        local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_, limits(), weights()},
-        keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_}, index_.bad_row(),
-        limits().sent);
+    run_stages(recipe_.executor, work_on(x, everything, slots, memory_, 0),
+               stage_extent{everything.tiles, 0, everything.slices},
+               local_delta<Feedback, padding, weighs_elements>{step, index_.theta(), anchor_, residual_,
+                                                               limits(), weights()},
+               keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual_},
+               index_.bad_row(), limits().sent);
   } else {
-    recipe_.executor.for_each(index_.tile_count(),
-                              encode_kernel<Compressor, Feedback, weighs_elements>{
-                                  recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_, residual_, slots,
-                                  plan_.slot_bytes(), index_.bad_row(), who(0), limits(), weights()});
+    recipe_.executor.for_each(
+        index_.tile_count(), encode_kernel<Compressor, Feedback, weighs_elements>{
+                                 recipe_.compressor, step, index_.tiles(), index_.theta(), anchor_, residual_,
+                                 slots, plan_.slot_bytes(), index_.bad_row(), who(0), limits(), weights()});
   }
   if (plan_.carried() != 0) {
     recipe_.executor.for_each(index_.tile_count(),
@@ -64,8 +64,8 @@ void DILOCO_CLASS::encode_contribution(std::byte* slots) {
 
 DILOCO_ENGINE
 template <class C>
-stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::byte* slots, memory_pair const& memory,
-                                    std::uint32_t phase) const {
+stage_work<C> DILOCO_CLASS::work_on(float* x, wire_plan::shard const& s, std::byte* slots,
+                                    memory_pair const& memory, std::uint32_t phase) const {
   return {recipe_.compressor, index_.tiles() + s.first_tile,
           index_.slices(),    x,
           s.column,           slots,
@@ -111,7 +111,8 @@ pending_of<Transport> DILOCO_CLASS::send([[maybe_unused]] int partner) {
     return recipe_.transport.all_to_all(std::move(wires_.contribution), tag);
 }
 
-/// Before the payloads, and hands over what was encoded. Where θ must have moved, every rank hears if it did not.
+/// Before the payloads, and hands over what was encoded. Where θ must have moved, every rank hears if it did
+/// not.
 DILOCO_ENGINE
 void DILOCO_CLASS::write_frames(std::byte* slots, int shards, bool must_move) {
   index_.upload_round(recipe_.executor);
@@ -119,8 +120,9 @@ void DILOCO_CLASS::write_frames(std::byte* slots, int shards, bool must_move) {
     recipe_.executor.for_each(index_.tile_count(),
                               find_motion_kernel{index_.tiles(), index_.theta(), anchor_, index_.moved()});
   }
-  recipe_.executor.for_each(1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move,
-                                                   slots, plan_.slot_bytes(), static_cast<std::size_t>(shards)});
+  recipe_.executor.for_each(
+      1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move, slots,
+                             plan_.slot_bytes(), static_cast<std::size_t>(shards)});
   hand_over(recipe_.transport, recipe_.executor);
 }
 
@@ -196,7 +198,8 @@ result<> DILOCO_CLASS::aborted(error e, flight const& f) {
   must_move_ = false;  // the way out of an aborted round may be to copy θ̄ to θ
   weight_ += f.weight_;
   if constexpr (hears<Probe, round_aborted>) tell(round_aborted{rounds_, static_cast<int>(e.what)});
-  bool const goes_on = e.what == cause::not_finite || e.what == cause::bad_setting || e.what == cause::wrong_state;
+  bool const goes_on =
+      e.what == cause::not_finite || e.what == cause::bad_setting || e.what == cause::wrong_state;
   if (!goes_on) return broken_by(std::move(e));
   if (pairs_ranks) rounds_ += 1;  // the other pairs have gone on, and who meets whom goes by this number
   return e;
@@ -208,21 +211,30 @@ result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
   if (!contributions) return aborted(std::move(contributions).error(), f);
   int const own = pattern_ == pattern::scatter_gather ? recipe_.transport.rank() : 0;
   auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own), f);
-  if (verdict) static_cast<void>(verdict = weigh(*contributions, f));  // nvcc takes the assignment for a dropped result
-  if (pattern_ == pattern::scatter_gather) return land_shares(std::move(*contributions), std::move(verdict), f, o);
+  if (verdict)
+    static_cast<void>(verdict = weigh(*contributions, f));  // nvcc takes the assignment for a dropped result
+  if (pattern_ == pattern::scatter_gather)
+    return land_shares(std::move(*contributions), std::move(verdict), f, o);
   if (verdict) apply(*contributions, false, o.mix, f);
   auto done = ask("done", [&] { contributions->done(); });
   last_contribution_.emplace(std::move(*contributions));
+  return end_of_round(std::move(verdict), std::move(done), f);
+}
+
+/// Commits, or not. An error of `done` comes after what was read, so the round stands and the run ends.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::end_of_round(result<> verdict, result<> done, flight const& f) {
   if (!verdict) return aborted(std::move(verdict).error(), f);
   commit(f);
-  if (!done) return broken_by(std::move(done).error());  // the round stands
+  if (!done) return broken_by(std::move(done).error());
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE && !pairs_ranks) return compare_anchors();
   return {};
 }
 
 /// The second half of a round under scatter–gather.
 DILOCO_ENGINE
-result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdict, flight& f, land_options const& o) {
+result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdict, flight& f,
+                                   land_options const& o) {
   auto shares = combine_own_shard(contributions, !verdict, f);
   auto done = ask("done", [&] { contributions.done(); });
   last_contribution_.emplace(std::move(contributions));
@@ -232,11 +244,7 @@ result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdic
   if (verdict) apply(*shares, true, o.mix, f);
   if (done) static_cast<void>(done = ask("done", [&] { shares->done(); }));
   last_share_.emplace(std::move(*shares));
-  if (!verdict) return aborted(std::move(verdict).error(), f);
-  commit(f);
-  if (!done) return broken_by(std::move(done).error());  // the round stands
-  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE && !pairs_ranks) return compare_anchors();
-  return {};
+  return end_of_round(std::move(verdict), std::move(done), f);
 }
 
 DILOCO_ENGINE
@@ -248,7 +256,8 @@ auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
 }
 
 DILOCO_ENGINE
-received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded, [[maybe_unused]] float* sums) const {
+received_wires<Compressor> DILOCO_CLASS::received(int voices, bool sharded,
+                                                  [[maybe_unused]] float* sums) const {
   received_wires<Compressor> r{recipe_.compressor, index_.wires(), index_.coefficients(), voices, sharded};
   if constexpr (is_staged) {
     r.slices = index_.slices();
@@ -284,19 +293,21 @@ void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
   auto const step = owner_of(recipe_.feedback).at(rounds_);
   int const voices = static_cast<int>(contributions.roster().size());
   if constexpr (is_staged) {
-    float* const x = owner_is_workbench ? owner_residual_.to : workbench_ + (residual_is_workbench ? 0 : own.column);
+    float* const x =
+        owner_is_workbench ? owner_residual_.to : workbench_ + (residual_is_workbench ? 0 : own.column);
     auto work = work_on(x, own, slot, agrees ? memory_ : owner_memory_, 1);
     work.slot_bytes = 0;  // one slot, whatever the shard
     run_stages(recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
-               combined_delta<Compressor, owner_type, padding>{received(voices, false, nullptr), step, own.column,
-                                                               owner_residual_},
-               keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column, owner_residual_},
+               combined_delta<Compressor, owner_type, padding>{received(voices, false, nullptr), step,
+                                                               own.column, owner_residual_},
+               keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column,
+                                                                                     owner_residual_},
                index_.bad_row(), limits().sent);
   } else {
-    recipe_.executor.for_each(own.tiles,
-                              combine_shard_kernel<Compressor, owner_type>{
-                                  received(voices, false, nullptr), step, index_.tiles() + own.first_tile, own.column,
-                                  owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
+    recipe_.executor.for_each(
+        own.tiles, combine_shard_kernel<Compressor, owner_type>{
+                       received(voices, false, nullptr), step, index_.tiles() + own.first_tile, own.column,
+                       owner_residual_, slot, index_.bad_row(), who(1), limits().sent});
   }
   average_carried(contributions, false, slot, 0);
 }
@@ -313,14 +324,15 @@ void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byt
   int const voices = static_cast<int>(a.roster().size());
   std::size_t const first = to_slot == nullptr ? 0 : plan_[recipe_.transport.rank()].first_tile;
   std::size_t const tiles = to_slot == nullptr ? index_.tile_count() : plan_[recipe_.transport.rank()].tiles;
-  recipe_.executor.for_each(
-      tiles, carry_mean_kernel{carried(first), index_.wires(), index_.coefficients(), voices, sharded, to_slot, mix});
+  recipe_.executor.for_each(tiles, carry_mean_kernel{carried(first), index_.wires(), index_.coefficients(),
+                                                     voices, sharded, to_slot, mix});
 }
 
 DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix, flight const& f) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
-  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
+  apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements,
+                     carries_anchor>
       kernel{received(static_cast<int>(a.roster().size()), sharded, free_column(f.heard_)),
              step,
              mix,
@@ -352,8 +364,8 @@ void DILOCO_CLASS::commit(flight const& f) {
     std::swap(now, next);
     table_.swap(name, other);
   };
-  // A contribution that counted nothing was not said: what this rank owes and remembers stays. What all ranks computed
-  // alike, and what an owner sent to all, was said whatever this rank's weight.
+  // A contribution that counted nothing was not said: what this rank owes and remembers stays. What all ranks
+  // computed alike, and what an owner sent to all, was said whatever this rank's weight.
   if (f.heard_) swap(residual_.from, residual_.to, "residual", "residual.next");
   swap(owner_residual_.from, owner_residual_.to, "owner_residual", "owner_residual.next");
   if (agrees || f.heard_) swap(memory_.now, memory_.next, "memory", "memory.next");

@@ -3,17 +3,19 @@
 
 #include <diloco/engine.hpp>
 
-// Members of DiLoCo that make one inner step: is it allowed, are the gradients what they should be, the sweep.
+// Members of DiLoCo that make one inner step: is it allowed, are the gradients what they should be, the
+// sweep.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
-  if (broken_ != nullptr) return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
+  if (broken_ != nullptr)
+    return fail(cause::wrong_state, say({"this trainer cannot go on since: ", broken_->message}));
   if (watch_->dropped) {
-    return fail(cause::wrong_state,
-                say({"this trainer cannot go on: the flight of round ", rounds_, " was dropped before it landed"}));
+    return fail(cause::wrong_state, say({"this trainer cannot go on: the flight of round ", rounds_,
+                                         " was dropped before it landed"}));
   }
   auto const check = [](std::string_view name, double x) {
     return non_negative.holds(x) ? std::string{} : say({name, " = ", x, " ", range_text(non_negative)});
@@ -30,13 +32,13 @@ result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
   if (auto fine = usable(o); !fine) return fine;
   if (float const factor = recipe_.rate.factor(steps_ + 1);
       steps_inside && !non_negative.holds(static_cast<double>(factor))) {
-    return fail(cause::bad_setting, say({"step: the factor of ", Rate::name, " in step ", steps_ + 1, " is ", factor,
-                                         "; it ", range_text(non_negative)}));
+    return fail(cause::bad_setting, say({"step: the factor of ", Rate::name, " in step ", steps_ + 1, " is ",
+                                         factor, "; it ", range_text(non_negative)}));
   }
   if (auto fine = shows_training_point("step"); !fine) return fine;
   if (!in_flight_ || !recipe_.schedule.due(steps_ + 1)) return {};
-  return fail(cause::wrong_state,
-              say({"step: a round is due after this step, and round ", rounds_, " is under way; land it first"}));
+  return fail(cause::wrong_state, say({"step: a round is due after this step, and round ", rounds_,
+                                       " is under way; land it first"}));
 }
 
 /// Counts a step, and makes the round that is due after it.
@@ -50,7 +52,8 @@ result<> DILOCO_CLASS::count_step(double tokens) {
   if (!*due) return {};
   total_weight_ = -1;  // until all frames are read
   auto done = one_round(true);
-  // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this one.
+  // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this
+  // one.
   bool const nothing_said = !done && broken_ == nullptr && total_weight_ == 0 && !unskipped_;
   return nothing_said ? result<>{} : std::move(done);
 }
@@ -59,7 +62,8 @@ DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::take_step(Gradients const& gradients, step_options const& o) {
   auto fine = accept(gradients, o);
-  if (!fine && o.skip_not_finite && fine.error().what == cause::not_finite) return skip(0, fine.error().message);
+  if (!fine && o.skip_not_finite && fine.error().what == cause::not_finite)
+    return skip(0, fine.error().message);
   if (!fine) return fine;
   skipped_in_a_row_ = 0;
   unskipped_ = true;
@@ -71,10 +75,10 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::count_outside_step(step_options const& o) {
   if (auto fine = room_for_a_step(o); !fine) return fine;
   if (o.lr_scale != 1.0f || o.grad_scale != 1.0f || o.skip_not_finite) {
-    return fail(
-        cause::bad_setting,
-        "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
-        "count here");
+    return fail(cause::bad_setting,
+                "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; "
+                "only tokens "
+                "count here");
   }
   skipped_in_a_row_ = 0;
   unskipped_ = must_move_ = true;
@@ -82,13 +86,20 @@ result<> DILOCO_CLASS::count_outside_step(step_options const& o) {
 }
 
 DILOCO_ENGINE
+result<> DILOCO_CLASS::try_skip_step(double tokens) {
+  if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
+  return told(skip(tokens, "skip_step was called"));
+}
+
+DILOCO_ENGINE
 result<> DILOCO_CLASS::skip(double tokens, std::string_view why) {
   if (skipped_in_a_row_ >= recipe_.max_skipped_steps) {
-    return fail(
-        cause::wrong_state,
-        say({"step: ", skipped_in_a_row_, " steps in a row were skipped, as many as max_skipped_steps allows, ",
-             "and this one would be skipped, too (", why, "); load an earlier state, lower the learning rate or ",
-             "the loss scale, or raise max_skipped_steps"}));
+    return fail(cause::wrong_state,
+                say({"step: ", skipped_in_a_row_,
+                     " steps in a row were skipped, as many as max_skipped_steps allows, ",
+                     "and this one would be skipped, too (", why,
+                     "); load an earlier state, lower the learning rate or ",
+                     "the loss scale, or raise max_skipped_steps"}));
   }
   ++skipped_in_a_row_;
   return count_step(tokens);
@@ -107,7 +118,8 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
   }
   auto const& rows = layout_.rows();
   if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
-    return fail(cause::bad_layout, say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
+    return fail(cause::bad_layout,
+                say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
   }
   std::size_t r = 0;
   for (auto const& each : gradients) {
@@ -118,8 +130,8 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
       continue;
     }
     if (narrow && rows[r].bf16 == nullptr)
-      return fail(cause::bad_layout,
-                  say({"step: the gradient of '", rows[r].name, "' is bfloat16 and the parameter float32; widen it"}));
+      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name,
+                                          "' is bfloat16 and the parameter float32; widen it"}));
     if (g.size() != rows[r].size) {
       return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
                                           " elements, the parameter ", rows[r].size}));
@@ -145,7 +157,8 @@ void DILOCO_CLASS::take(Gradients const& gradients) {
     constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
     std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
     std::uint64_t const kind = narrow ? 1 : 0;
-    if (!layout_.rows()[r].frozen && (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind)) {
+    if (!layout_.rows()[r].frozen &&
+        (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind)) {
       // An asynchronous executor may still read the pointers of the step before.
       if (!std::exchange(changed, true)) recipe_.executor.wait();
       table.gradients()[r] = g.data();
@@ -162,17 +175,19 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   char const* const what = "step: the gradient of";
   if (!clips()) return checks ? find_too_large(what, o.grad_scale) : result<>{};
   if (checks && recipe_.clip_norm > inner_state<Inner>::largest(recipe_.inner)) {
-    if (auto fine = find_too_large(what, o.grad_scale); !fine) return fine;  // what is clipped may still be too large
+    if (auto fine = find_too_large(what, o.grad_scale); !fine)
+      return fine;  // what is clipped may still be too large
   }
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
   if (checks) *index_.not_finite() = frame::no_row;
-  where.for_each(tiles,
-                 norm_partials_kernel{index_.tiles(), gradient_rows{index_.gradients(), index_.gradient_is_bf16()},
-                                      norm_partials_, checks ? index_.not_finite() : nullptr});
+  where.for_each(tiles, norm_partials_kernel{index_.tiles(),
+                                             gradient_rows{index_.gradients(), index_.gradient_is_bf16()},
+                                             norm_partials_, checks ? index_.not_finite() : nullptr});
   std::size_t const groups = sum_partials_kernel::groups(tiles);
   where.for_each(groups, sum_partials_kernel{norm_partials_, tiles, norm_partials_ + tiles});
-  where.for_each(1, clip_factor_kernel{norm_partials_ + tiles, groups, o.grad_scale, recipe_.clip_norm, factor_});
+  where.for_each(
+      1, clip_factor_kernel{norm_partials_ + tiles, groups, o.grad_scale, recipe_.clip_norm, factor_});
   return checks ? complaint_about_bad_row(what) : result<>{};
 }
 
@@ -198,8 +213,9 @@ result<> DILOCO_CLASS::find_too_large(std::string_view what, float scale) {
   if (find_non_finite(gradients, what, scale, most)) return {};
   std::uint32_t const row = *index_.not_finite();
   if (auto fine = find_non_finite(gradients, what, scale); !fine) return fine;
-  return fail(cause::not_finite, say({what, " '", layout_.rows()[row].name, "' holds a value beyond ", most / scale,
-                                      ", the largest that ", Inner::name, " bears; clip it, or lower grad_scale"}));
+  return fail(cause::not_finite,
+              say({what, " '", layout_.rows()[row].name, "' holds a value beyond ", most / scale,
+                   ", the largest that ", Inner::name, " bears; clip it, or lower grad_scale"}));
 }
 
 DILOCO_ENGINE
@@ -217,8 +233,8 @@ DILOCO_ENGINE
 result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
   recipe_.executor.wait();
   if (*index_.not_finite() == frame::no_row) return {};
-  return fail(cause::not_finite,
-              say({what, " '", layout_.rows()[*index_.not_finite()].name, "' holds a value that is not finite"}));
+  return fail(cause::not_finite, say({what, " '", layout_.rows()[*index_.not_finite()].name,
+                                      "' holds a value that is not finite"}));
 }
 
 DILOCO_ENGINE
@@ -252,12 +268,14 @@ void DILOCO_CLASS::show_new_sample() {
 
 DILOCO_ENGINE
 void DILOCO_CLASS::inner_sweep(step_options const& o) {
-  if (factor_ != nullptr && !clips()) recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
+  if (factor_ != nullptr && !clips())
+    recipe_.executor.for_each(1, plain_factor_kernel{o.grad_scale, factor_});
   step_context const context{++steps_taken_, product(o.lr_scale, recipe_.rate.factor(steps_ + 1))};
   ++samples_;
   rounded_by_ = {steps_, static_cast<std::uint32_t>(recipe_.transport.rank()), 2};
-  inner_.step(recipe_.executor, recipe_.inner, layout_, index_,
-              {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown(rounded_by_), sample()});
+  inner_.step(
+      recipe_.executor, recipe_.inner, layout_, index_,
+      {context, o.grad_scale, factor_ == nullptr ? nullptr : &factor_->factor, shown(rounded_by_), sample()});
 }
 
 }  // namespace DILOCO_NAMESPACE

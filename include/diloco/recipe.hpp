@@ -21,9 +21,10 @@ inline namespace DILOCO_NAMESPACE {
 /// Stands where no transport was named: there is no default world.
 struct unnamed_transport {};
 
-/// What becomes of the inner optimizer's state when a round lands. `reset` zeros it and lets bias corrections start again:
-/// AdamW pays for it (a toy's loss went from 1.22 to 2.06). `average` sends the slots as float32 beside the pseudo-gradient and
-/// takes their mean with the same weights: 4 B/param more on the wire for each slot of the group that has most (FedOpt and SlowMo have it; DiLoCo found no gain).
+/// What becomes of the inner optimizer's state when a round lands. `reset` zeros it and lets bias corrections
+/// start again: AdamW pays for it (a toy's loss went from 1.22 to 2.06). `average` sends the slots as float32
+/// beside the pseudo-gradient and takes their mean with the same weights: 4 B/param more on the wire for each
+/// slot of the group that has most (FedOpt and SlowMo have it; DiLoCo found no gain).
 enum class at_sync { keep, reset, average };
 
 /// How float32 θ becomes the caller's bfloat16: to nearest even, or up or down by chance with θ as the mean.
@@ -32,12 +33,14 @@ enum class rounding { nearest, stochastic };
 /// As clip_norm: gradients are left as long as they are.
 inline constexpr float no_clipping = static_cast<float>(unbounded);
 
-/// What the user fills in: one policy per line of the round, each with a default but the transport. Name the members that
-/// matter: `recipe{.compressor = absmax<4>{}, .transport = alone{}}`. clang below 17 cannot deduce the type from a subset of
-/// them; there, and anywhere, `recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{})` says the same.
-template <class Inner = adamw, class Outer = nesterov, class Compressor = f32, class Transport = unnamed_transport,
-          class Feedback = error_feedback, class Combine = weighted_mean, class Exchange = automatic,
-          class Schedule = every, class Executor = cpp, class Probe = silent, class Rate = constant_rate>
+/// What the user fills in: one policy per line of the round, each with a default but the transport. Name the
+/// members that matter: `recipe{.compressor = absmax<4>{}, .transport = alone{}}`. clang below 17 cannot
+/// deduce the type from a subset of them; there, and anywhere,
+/// `recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{})` says the same.
+template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
+          class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
+          class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,
+          class Rate = constant_rate>
 struct recipe {
   Inner inner{};
   Outer outer{};
@@ -51,11 +54,13 @@ struct recipe {
   Probe probe{};
   Rate rate{};
   double deadline_seconds = 300;  ///< of every wait for peers
-  float clip_norm = no_clipping;  ///< gradients longer than this, over all tensors, are shortened to it before the step
+  float clip_norm =
+      no_clipping;  ///< gradients longer than this, over all tensors, are shortened to it before the step
   at_sync inner_at_sync = at_sync::keep;
   rounding bf16_rounding = rounding::nearest;
-  std::uint32_t seed = 0;                  ///< of stochastic rounding
-  std::uint64_t max_skipped_steps = 1000;  ///< in a row; one more is an error, so that a run which learns nothing ends
+  std::uint32_t seed = 0;  ///< of stochastic rounding
+  std::uint64_t max_skipped_steps =
+      1000;  ///< in a row; one more is an error, so that a run which learns nothing ends
 
   template <class P>
   [[nodiscard]] auto with_inner(P p) && {
@@ -124,7 +129,8 @@ struct recipe {
   }
 
  private:
-  template <class In, class O, class C, class F, class M, class X, class T, class S, class E, class R, class L>
+  template <class In, class O, class C, class F, class M, class X, class T, class S, class E, class R,
+            class L>
   auto assemble(In i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
     return recipe<In, O, C, T, F, M, X, S, E, R, L>{
         std::move(i), std::move(o),  std::move(c),  std::move(f), std::move(m),     std::move(x),
@@ -133,8 +139,8 @@ struct recipe {
   }
   template <std::size_t Which, class P>
   auto replace(P p) {
-    auto all =
-        std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor, probe, rate);
+    auto all = std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor,
+                        probe, rate);
     auto pick = [&]<std::size_t Index>(std::integral_constant<std::size_t, Index>) -> auto&& {
       if constexpr (Index == Which)
         return std::move(p);
@@ -149,9 +155,10 @@ struct recipe {
 };
 
 /// The engine (engine.hpp). The four policies that everybody names come first.
-template <class Inner = adamw, class Outer = nesterov, class Compressor = f32, class Transport = unnamed_transport,
-          class Feedback = error_feedback, class Combine = weighted_mean, class Exchange = automatic,
-          class Schedule = every, class Executor = cpp, class Probe = silent, class Rate = constant_rate>
+template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
+          class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
+          class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,
+          class Rate = constant_rate>
 class DiLoCo;
 
 }  // namespace DILOCO_NAMESPACE

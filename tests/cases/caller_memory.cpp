@@ -28,8 +28,9 @@ template <class Inner>
 void check_loaded(Inner inner, rounding how) {
   CAPTURE(std::string(Inner::name));
   narrow_model m;
-  DiLoCo t(recipe<>{}.with_inner(inner).with_transport(alone{}).with_schedule(manual{}).with_bf16_rounding(how),
-           m.parameters());
+  DiLoCo t(
+      recipe<>{}.with_inner(inner).with_transport(alone{}).with_schedule(manual{}).with_bf16_rounding(how),
+      m.parameters());
   t.step(m.gradients());
   m.w[17] = nearest_bf16(5.0f);  // one element
   for (auto& x : m.b) x = nearest_bf16(-3.0f);
@@ -173,9 +174,11 @@ TEST_CASE("caller's memory: an external run whose tensors never change is heard,
   });
   for (auto const& all : heard) {
     CHECK(all[0] ==
-          "diloco: round 0: rank 1 counted steps, and no element of its tensors differs from the anchor; if its "
+          "diloco: round 0: rank 1 counted steps, and no element of its tensors differs from the anchor; if "
+          "its "
           "framework "
-          "steps other memory than the trainer was given, call rebind(parameters); a step that changes nothing is "
+          "steps other memory than the trainer was given, call rebind(parameters); a step that changes "
+          "nothing is "
           "skip_step(); the round is dropped");
     CHECK(all[1] == "no error");
     CHECK(all[2] == "no error");
@@ -184,9 +187,11 @@ TEST_CASE("caller's memory: an external run whose tensors never change is heard,
 
 TEST_CASE("caller's memory: a cell that is not there is an error with the names that are") {
   toy::model m({5});
-  DiLoCo t(recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{}).with_schedule(manual{}), m.parameters());
+  DiLoCo t(recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{}).with_schedule(manual{}),
+           m.parameters());
   CHECK(said(t.try_cell("t0", "inner.exp_avg")) ==
-        "diloco: cell: 't0' has no column 'inner.exp_avg' of floats; it has theta, anchor, residual, residual.next, "
+        "diloco: cell: 't0' has no column 'inner.exp_avg' of floats; it has theta, anchor, residual, "
+        "residual.next, "
         "outer.momentum, inner.m, inner.v");
   CHECK(said(t.try_cell("w", "theta")) == "diloco: cell: there is no tensor 'w'");
   CHECK_THROWS_AS(static_cast<void>(t.cell("t0", "anchr")), exception);
@@ -205,9 +210,12 @@ std::vector<std::vector<std::uint32_t>> train(std::vector<std::size_t> const& si
   }
   for (std::size_t t = 0; t < sizes.size(); ++t)
     parameters.push_back({std::string("t") + std::to_string(first + t), {sizes[t]}, values[t].data()});
-  DiLoCo trainer(
-      recipe<>{}.with_inner(Inner{}).with_compressor(Compressor{}).with_transport(alone{}).with_schedule(every(3)),
-      parameters);
+  DiLoCo trainer(recipe<>{}
+                     .with_inner(Inner{})
+                     .with_compressor(Compressor{})
+                     .with_transport(alone{})
+                     .with_schedule(every(3)),
+                 parameters);
   std::vector<std::vector<float>> gradients(values);
   for (int step = 0; step < 6; ++step) {
     for (std::size_t t = 0; t < sizes.size(); ++t) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probes and transports that throw, at every call of each: the trainer can go on or says why, and rounds stay equal. And
-// skipping ends.
+// Probes and transports that throw, at every call of each: the trainer can go on or says why, and rounds stay
+// equal. And skipping ends.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -130,7 +130,8 @@ struct flaky {
   }
 };
 
-/// Rank 1's transport throws in its n-th such call after construction. Steps go on until an error comes twice.
+/// Rank 1's transport throws in its n-th such call after construction. Steps go on until an error comes
+/// twice.
 void check_transport(place where, int call, pattern exchange) {
   CAPTURE(static_cast<int>(where));
   CAPTURE(call);
@@ -184,7 +185,8 @@ TEST_CASE("foreign code: a probe that throws interrupts nothing") {
 
 TEST_CASE("foreign code: an error and a probe that throws at it are told together") {
   toy::model m({300});
-  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}).with_probe(failing_probe<round_aborted>{0, true}),
+  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}).with_probe(
+               failing_probe<round_aborted>{0, true}),
            m.parameters());
   t.step(m.gradients(0, 0));
   m[0][7] = NAN;
@@ -205,8 +207,8 @@ TEST_CASE("foreign code: every probe of a chain hears, also behind one that thro
 
 TEST_CASE("foreign code: a transport that throws ends its trainer with its sentence, at every call") {
   for (pattern exchange : toy::patterns) {
-    for (place where :
-         {place::all_gather, place::all_to_all, place::wait, place::roster, place::wire, place::done, place::reclaim}) {
+    for (place where : {place::all_gather, place::all_to_all, place::wait, place::roster, place::wire,
+                        place::done, place::reclaim}) {
       for (int call : {0, 1, 3}) check_transport(where, call, exchange);
     }
   }
@@ -214,13 +216,16 @@ TEST_CASE("foreign code: a transport that throws ends its trainer with its sente
 
 TEST_CASE("skipping ends: so many in a row and no more") {
   toy::model m({300});
-  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}).with_max_skipped_steps(3), m.parameters());
+  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}).with_max_skipped_steps(3),
+           m.parameters());
   auto& bad = m.gradients(0, 0);
   bad[0][5] = NAN;
   std::string const sentence =
-      "diloco: step: 3 steps in a row were skipped, as many as max_skipped_steps allows, and this one would be "
+      "diloco: step: 3 steps in a row were skipped, as many as max_skipped_steps allows, and this one would "
+      "be "
       "skipped, too "
-      "(diloco: step: the gradient of 't0' holds a value that is not finite); load an earlier state, lower the "
+      "(diloco: step: the gradient of 't0' holds a value that is not finite); load an earlier state, lower "
+      "the "
       "learning rate "
       "or the loss scale, or raise max_skipped_steps";
   for (int again = 0; again < 2; ++again) {

@@ -125,7 +125,8 @@ TEST_CASE("idle worker: an estimate that two sides keep is still one after a ski
     CHECK(seen.residuals_touched == 0);
     double worst = 0;  // each round moves by the mean of both workers again
     for (std::size_t i = 0; i < elements; ++i)
-      worst = std::fmax(worst, std::fabs(static_cast<double>(seen.last_move[i]) - 0.5 * static_cast<double>(slope(i))));
+      worst = std::fmax(
+          worst, std::fabs(static_cast<double>(seen.last_move[i]) - 0.5 * static_cast<double>(slope(i))));
     CHECK(worst < 1e-3);
   };
   auto const once = [](int round) { return round == 3; };

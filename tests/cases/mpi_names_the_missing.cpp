@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A missed deadline over MPI names who is missing, and a rank in another exchange is named before the deadline. Each case makes
-// transports of its own, because the communicator is lost with the exchange.
+// A missed deadline over MPI names who is missing, and a rank in another exchange is named before the
+// deadline. Each case makes transports of its own, because the communicator is lost with the exchange.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -53,7 +53,8 @@ TEST_CASE("mpi: who is missing is named, with operation, round, elapsed time and
   int const rank = world_rank(), size = world_size();
   if (size == 1) return;
   for (int const operation : {0, 1, 2}) {
-    for (std::size_t const bytes : {std::size_t{48}, std::size_t{1} << 20}) {  // sent at once, and by appointment
+    for (std::size_t const bytes :
+         {std::size_t{48}, std::size_t{1} << 20}) {  // sent at once, and by appointment
       CAPTURE(operation);
       CAPTURE(bytes);
       if (operation == 1 && bytes > 48) continue;
@@ -73,8 +74,8 @@ TEST_CASE("mpi: who is missing is named, with operation, round, elapsed time and
           REQUIRE(seen.failed);
           std::string const missing = operation < 2 && size == 4 ? "ranks 1 and 3" : say({"rank ", size - 1});
           CHECK(seen.failed->message.starts_with(
-              say({"diloco: mpi: round 7 phase 1: ", missing, " did not arrive before the deadline; ", names[operation],
-                   " waited 0."})));
+              say({"diloco: mpi: round 7 phase 1: ", missing, " did not arrive before the deadline; ",
+                   names[operation], " waited 0."})));
           CHECK(seen.failed->message.ends_with(" s of 0.25 s"));
           CHECK(seen.failed->what == cause::timeout);
           CHECK(seen.failed->rank == rank);
@@ -97,10 +98,11 @@ TEST_CASE("mpi: a rank in another round, phase, operation or size is named befor
     std::size_t bytes;
   };
   change const usual{{7, 1}, 0, 48};
-  for (change const& other : {change{{8, 1}, 0, 48}, change{{6, 1}, 0, 48}, change{{0, 1}, 0, 48},
-                              change{{7, 0}, 0, 48}, change{{7, 11}, 0, 48}, change{{7, 1}, 1, 48},
-                              change{{7, 1}, 2, 48}, change{{std::uint64_t{1} << 20, 1}, 0, 48}, change{{9, 1}, 0, 96},
-                              change{{7, 1}, 0, 32}, change{{7, 1}, 0, 64}, change{{7, 1}, 0, 1 << 20}}) {
+  for (change const& other :
+       {change{{8, 1}, 0, 48}, change{{6, 1}, 0, 48}, change{{0, 1}, 0, 48}, change{{7, 0}, 0, 48},
+        change{{7, 11}, 0, 48}, change{{7, 1}, 1, 48}, change{{7, 1}, 2, 48},
+        change{{std::uint64_t{1} << 20, 1}, 0, 48}, change{{9, 1}, 0, 96}, change{{7, 1}, 0, 32},
+        change{{7, 1}, 0, 64}, change{{7, 1}, 0, 1 << 20}}) {
     CAPTURE(other.tag.round);
     CAPTURE(other.tag.phase);
     CAPTURE(other.operation);
@@ -126,11 +128,14 @@ TEST_CASE("mpi: a rank in another round, phase, operation or size is named befor
       REQUIRE(seen.failed);
       CHECK(seen.failed->message.starts_with(
           say({"diloco: mpi: round ", mine.tag.round, " phase ", mine.tag.phase, ": rank "})));
-      if (rank != odd) CHECK(seen.failed->message.find(say({": rank ", odd, " is in "})) != std::string::npos);
-      CHECK(seen.failed->message.ends_with(say({" is in ", text(theirs), " and rank ", rank, " in ", text(mine),
-                                                "; every rank must make the same calls in the same order"})));
+      if (rank != odd)
+        CHECK(seen.failed->message.find(say({": rank ", odd, " is in "})) != std::string::npos);
+      CHECK(
+          seen.failed->message.ends_with(say({" is in ", text(theirs), " and rank ", rank, " in ", text(mine),
+                                              "; every rank must make the same calls in the same order"})));
     }
-    CHECK(seen.failed->what == (other.operation == 2 && !partner_of_odd ? cause::timeout : cause::disagreement));
+    CHECK(seen.failed->what ==
+          (other.operation == 2 && !partner_of_odd ? cause::timeout : cause::disagreement));
     CHECK(seen.failed->rank == rank);
     MPI_Barrier(MPI_COMM_WORLD);
   }
@@ -147,17 +152,19 @@ TEST_CASE("mpi: exchanges may be waited for in any order, dropped, moved, and ar
     CHECK(b.wait(deadline_after(20)));
     a = t.all_gather(slot(), {0, 3});  // the first is dropped on the way
     CHECK(a.wait(deadline_after(20)));
-    CHECK_THROWS_WITH_AS((void)t.exchange(slot(), size, {3, 0}),
-                         say({"diloco: mpi: round 3: there is no rank ", size, " in a world of ", size}).c_str(),
-                         exception);
+    CHECK_THROWS_WITH_AS(
+        (void)t.exchange(slot(), size, {3, 0}),
+        say({"diloco: mpi: round 3: there is no rank ", size, " in a world of ", size}).c_str(), exception);
     CHECK_THROWS_WITH_AS((void)t.exchange(slot(), -1, {3, 0}),
-                         say({"diloco: mpi: round 3: there is no rank -1 in a world of ", size}).c_str(), exception);
+                         say({"diloco: mpi: round 3: there is no rank -1 in a world of ", size}).c_str(),
+                         exception);
     counted watched(std::move(t));
     CHECK_THROWS_AS((void)watched.exchange(slot(), size, {3, 0}), exception);
     CHECK_THROWS_AS((void)watched.all_gather({cpp{}.allocate_wire(20), {}}, {3, 0}), exception);
     CHECK_THROWS_WITH_AS(
         (void)watched.all_gather({cpp{}.allocate_wire(48), cpp{}.allocate_wire(32)}, {3, 1}),
-        say({"diloco: mpi: round 3 phase 1: the buffer to receive in has 32 bytes and needs ", 48 * size}).c_str(),
+        say({"diloco: mpi: round 3 phase 1: the buffer to receive in has 32 bytes and needs ", 48 * size})
+            .c_str(),
         exception);
     CHECK(watched.operations() == 0);  // what was refused is not counted
     CHECK(watched.sent_bytes() == 0);
@@ -169,8 +176,8 @@ TEST_CASE("mpi: exchanges may be waited for in any order, dropped, moved, and ar
 
 TEST_CASE("mpi: rounds far beyond the bits of a tag") {
   mpi t(MPI_COMM_WORLD);
-  for (std::uint64_t const round : {std::uint64_t{1} << 24, (std::uint64_t{1} << 25) - 1, std::uint64_t{1} << 25,
-                                    std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
+  for (std::uint64_t const round : {std::uint64_t{1} << 24, (std::uint64_t{1} << 25) - 1,
+                                    std::uint64_t{1} << 25, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
     CHECK(t.all_gather(slot(), {round, 0}).wait(deadline_after(20)));
   }
   detail::mpi_tags tags(MPI_COMM_WORLD);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making the transport over MPI has a deadline and names who does not come; a world of one is one that was asked for, whatever
-// the launcher's variables say.
+// Making the transport over MPI has a deadline and names who does not come; a world of one is one that was
+// asked for, whatever the launcher's variables say.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -65,10 +65,11 @@ std::string made(Arguments... arguments) {
   return t ? say({"made ", t->size()}) : t.error().message;
 }
 std::string refusal(char const* variable, int value, bool is_rank = false) {
-  return say(
-      {"diloco: mpi: ", variable, " = ", value, " promises ", is_rank ? "at least " : "", is_rank ? value + 1 : value,
-       " ranks and MPI_COMM_WORLD has 1; start the program with the launcher of the MPI that it is linked with, or "
-       "ask for a world of one by mpi(world, 1)"});
+  return say({"diloco: mpi: ", variable, " = ", value, " promises ", is_rank ? "at least " : "",
+              is_rank ? value + 1 : value,
+              " ranks and MPI_COMM_WORLD has 1; start the program with the launcher of the MPI that it is "
+              "linked with, or "
+              "ask for a world of one by mpi(world, 1)"});
 }
 
 }  // namespace
@@ -109,7 +110,8 @@ TEST_CASE("mpi: destroying a transport waits for nobody") {
   auto const start = std::chrono::steady_clock::now();
   if (rank == size - 1 && size > 1) std::this_thread::sleep_for(std::chrono::milliseconds(600));
   t.reset();
-  if (rank != size - 1) CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 0.5);
+  if (rank != size - 1)
+    CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 0.5);
   MPI_Barrier(MPI_COMM_WORLD);
 }
 
@@ -122,8 +124,10 @@ TEST_CASE("mpi: the expected size, and settings that make no sense") {
   CHECK(made(MPI_COMM_SELF) == "made 1");
   CHECK(made(MPI_COMM_SELF, 1) == "made 1");
   CHECK(made(MPI_COMM_WORLD, size + 1) ==
-        start + say({"expected_size = ", size + 1, " and the communicator has ", size, size == 1 ? " rank" : " ranks",
-                     "; start as many processes, with the launcher of the MPI that the program is linked with"}));
+        start +
+            say({"expected_size = ", size + 1, " and the communicator has ", size,
+                 size == 1 ? " rank" : " ranks",
+                 "; start as many processes, with the launcher of the MPI that the program is linked with"}));
   CHECK_THROWS_AS(mpi(MPI_COMM_WORLD, size + 3), exception);
   for (int const none : {0, -2}) {
     CHECK(made(MPI_COMM_WORLD, none) ==
@@ -139,10 +143,12 @@ TEST_CASE("mpi: the expected size, and settings that make no sense") {
   MPI_Comm_split(MPI_COMM_WORLD, world_rank() % 2, 0, &part);
   CHECK(made(part) == say({"made ", size / 2}));
   MPI_Intercomm_create(part, 0, MPI_COMM_WORLD, 1 - world_rank() % 2, 0, &between);
-  CHECK(made(between) == start + "the communicator is an inter-communicator; merge it by MPI_Intercomm_merge");
+  CHECK(made(between) ==
+        start + "the communicator is an inter-communicator; merge it by MPI_Intercomm_merge");
   MPI_Comm_free(&between);
   MPI_Comm_free(&part);
-  static_assert(!std::is_constructible_v<mpi, MPI_Comm, double>, "a deadline in the place of a number of ranks");
+  static_assert(!std::is_constructible_v<mpi, MPI_Comm, double>,
+                "a deadline in the place of a number of ranks");
 }
 
 TEST_CASE("mpi: a launcher that promised more than a world of one is named") {
@@ -176,12 +182,15 @@ TEST_CASE("mpi: a launcher that promised more than a world of one is named") {
   CHECK(under({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "1"}}) == refusal("SLURM_NTASKS", 4));
   CHECK(under({{"SLURM_PROCID", "1"}}) == refusal("SLURM_PROCID", 1, true));
   CHECK(under({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"ENVIRONMENT", "BATCH"}}) == "made 1");
-  CHECK(under({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"ENVIRONMENT", "BATCH"}, {"SLURM_STEP_ID", "0"}}) ==
-        refusal("SLURM_NTASKS", 4));
+  CHECK(
+      under(
+          {{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"ENVIRONMENT", "BATCH"}, {"SLURM_STEP_ID", "0"}}) ==
+      refusal("SLURM_NTASKS", 4));
   CHECK(under({{"SLURM_NTASKS", "4"}}) == "made 1");
   CHECK(under({{"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}) == "made 1");
   // The inner launcher counts.
-  CHECK(under({{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "2"}}) == "made 1");
+  CHECK(under({{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "2"}}) ==
+        "made 1");
   // A world of one by every launcher, and what is no number
   for (char const* const one : {"1", "", "four", "-4", "0", "99999999999999999999"}) {
     CHECK(under({{"PMI_SIZE", one}}) == "made 1");

@@ -20,7 +20,8 @@ namespace {
 
 using namespace diloco;
 
-constexpr float bad_numbers[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+constexpr float bad_numbers[] = {std::numeric_limits<float>::quiet_NaN(),
+                                 std::numeric_limits<float>::infinity(),
                                  -std::numeric_limits<float>::infinity()};
 
 /// Whether p is finite after a bad gradient in step `at` of `at` + 2.
@@ -69,11 +70,12 @@ std::ptrdiff_t survivors(O const& o, std::size_t rows, std::size_t columns, floa
 
 }  // namespace
 
-TEST_CASE("case: a gradient that is not finite makes the parameter not finite under every element optimizer") {
-  no_element_survives(adamw{}, adam{}, schedule_free_adamw{}, lion{}, signum{}, plain_sgd{}, sgd{.momentum = 0.9f},
-                      sgd{.momentum = 0.9f, .nesterov = true}, nesterov{}, heavy_ball{}, delayed_nesterov{}, slowmo{},
-                      bmuf{}, bmuf{.nesterov = true}, lookahead{}, sign_sgd{}, fedadam{}, fedyogi{}, fedadagrad{},
-                      ivon{}, ivon{.clip_radius = 0.1f});
+TEST_CASE(
+    "case: a gradient that is not finite makes the parameter not finite under every element optimizer") {
+  no_element_survives(adamw{}, adam{}, schedule_free_adamw{}, lion{}, signum{}, plain_sgd{},
+                      sgd{.momentum = 0.9f}, sgd{.momentum = 0.9f, .nesterov = true}, nesterov{},
+                      heavy_ball{}, delayed_nesterov{}, slowmo{}, bmuf{}, bmuf{.nesterov = true}, lookahead{},
+                      sign_sgd{}, fedadam{}, fedyogi{}, fedadagrad{}, ivon{}, ivon{.clip_radius = 0.1f});
 }
 
 TEST_CASE("case: and under those over whole tensors") {
@@ -127,11 +129,13 @@ TEST_CASE("case: the round after it is refused on all workers, clipped or not") 
           g[5] = rank == 0 && step == 7 ? bad_numbers[0] : 1.0f;
           trainer.step(gradients);
         }
-        if (rank == 0 && clip != no_clipping) CHECK(std::isnan(x[200]));  // a NaN is as long as the whole gradient
+        if (rank == 0 && clip != no_clipping)
+          CHECK(std::isnan(x[200]));  // a NaN is as long as the whole gradient
         auto const done = trainer.try_step(gradients);
         REQUIRE_FALSE(done);
         CHECK(done.error().what == cause::not_finite);
-        CHECK(done.error().message.find("rank 0: the pseudo-gradient of 'x' is not finite") != std::string::npos);
+        CHECK(done.error().message.find("rank 0: the pseudo-gradient of 'x' is not finite") !=
+              std::string::npos);
       });
     }
   }

@@ -23,11 +23,13 @@ namespace {
 class foreign {
  public:
   foreign() : before_(std::locale::global(std::locale(std::locale::classic(), new punctuation))) {
-    for (char const* name : {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"}) there_ = there_ || take(name);
+    for (char const* name : {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"})
+      there_ = there_ || take(name);
     if (there_) return;
     auto const folder = std::filesystem::temp_directory_path() / "diloco_locale";
     std::filesystem::create_directories(folder);
-    std::string const build = "localedef -i de_DE -f UTF-8 " + (folder / "de_DE.UTF-8").string() + " >/dev/null 2>&1";
+    std::string const build =
+        "localedef -i de_DE -f UTF-8 " + (folder / "de_DE.UTF-8").string() + " >/dev/null 2>&1";
     static_cast<void>(std::system(build.c_str()));
     setenv("LOCPATH", folder.c_str(), 1);
     there_ = take("de_DE.UTF-8");
@@ -70,17 +72,19 @@ std::string jsonl_lines() {
 std::string description() {
   toy::model m({300, 12345});
   using trainer = DiLoCo<adamw, nesterov, absmax<4>, alone>;
-  return trainer({.transport = alone{}, .schedule = every(1234567), .clip_norm = 0.5f}, m.parameters()).describe();
+  return trainer({.transport = alone{}, .schedule = every(1234567), .clip_norm = 0.5f}, m.parameters())
+      .describe();
 }
 
 }  // namespace
 
 TEST_CASE("numbers in sentences, records and descriptions follow no locale") {
   std::string const description_before = description(), record = jsonl_lines();
-  CHECK(record ==
-        "{\"event\":\"round_landed\",\"rank\":3,\"round\":4000000001,\"step\":12345678,\"sent_bytes\":9876543,"
-        "\"wait_seconds\":0.30000000000000004,\"total_weight\":1234.5}\n"
-        "{\"event\":\"round_aborted\",\"rank\":3,\"round\":7,\"cause\":2}\n");
+  CHECK(
+      record ==
+      "{\"event\":\"round_landed\",\"rank\":3,\"round\":4000000001,\"step\":12345678,\"sent_bytes\":9876543,"
+      "\"wait_seconds\":0.30000000000000004,\"total_weight\":1234.5}\n"
+      "{\"event\":\"round_aborted\",\"rank\":3,\"round\":7,\"cause\":2}\n");
   CHECK(description_before.find("clipped at 0.5") != std::string::npos);
   CHECK(description_before.find("every 1234567 ") != std::string::npos);
   foreign const locale;
@@ -100,9 +104,11 @@ TEST_CASE("numbers in sentences, records and descriptions follow no locale") {
 }
 
 TEST_CASE("two numbers that differ print differently, and as short as they can") {
-  auto const differ = [](auto a, auto b) { return std::string(piece(a).view()) != std::string(piece(b).view()); };
-  for (float x :
-       {0.7f, 1.0f, 3.4028234e38f, 1e-45f, 1.1754944e-38f, 16777215.0f, 1e7f, 0.1f, 65504.0f, 1e-4f, 9.999e-5f}) {
+  auto const differ = [](auto a, auto b) {
+    return std::string(piece(a).view()) != std::string(piece(b).view());
+  };
+  for (float x : {0.7f, 1.0f, 3.4028234e38f, 1e-45f, 1.1754944e-38f, 16777215.0f, 1e7f, 0.1f, 65504.0f, 1e-4f,
+                  9.999e-5f}) {
     CAPTURE(x);
     CHECK(differ(x, std::nextafter(x, 0.0f)));
     CHECK(std::strtof(std::string(piece(x).view()).c_str(), nullptr) == x);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that makes a round more, or a step less, is named in that round; finite contributions never make an infinite state.
+// A rank that makes a round more, or a step less, is named in that round; finite contributions never make an
+// infinite state.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -20,8 +21,9 @@ std::vector<std::string> hear(Odd&& odd) {
   return toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({40});
-    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(5), .deadline_seconds = 20},
-                m.parameters());
+    scheduled t(
+        {.exchange = {}, .transport = std::move(transport), .schedule = every(5), .deadline_seconds = 20},
+        m.parameters());
     std::string heard;
     for (long step = 0; step < 10 && heard.empty(); ++step) {
       if (rank == 0 && step == 3) heard = toy::sentence(toy::outcome_of(odd(t)));
@@ -38,14 +40,14 @@ std::vector<std::string> hear(Odd&& odd) {
 
 TEST_CASE("out of step: a sync that the others do not make is named in its own round") {
   auto const heard = hear([](scheduled& t) { return t.try_sync(); });
-  CHECK(
-      heard[0] ==
-      "diloco: round 0: rank 1 came to this round by its schedule after 5 steps, this rank by a call of sync or launch "
-      "after 3; all ranks must make the same calls");
-  CHECK(
-      heard[1] ==
-      "diloco: round 0: rank 0 came to this round by a call of sync or launch after 3 steps, this rank by its schedule "
-      "after 5; all ranks must make the same calls");
+  CHECK(heard[0] ==
+        "diloco: round 0: rank 1 came to this round by its schedule after 5 steps, this rank by a call of "
+        "sync or launch "
+        "after 3; all ranks must make the same calls");
+  CHECK(heard[1] ==
+        "diloco: round 0: rank 0 came to this round by a call of sync or launch after 3 steps, this rank by "
+        "its schedule "
+        "after 5; all ranks must make the same calls");
 }
 
 TEST_CASE("out of step: a sync by all ranks is none, also in the middle of an interval") {
@@ -66,8 +68,9 @@ TEST_CASE("out of step: a floating-point mode that changes after construction is
   auto const heard = toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({40});
-    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(2), .deadline_seconds = 20},
-                m.parameters());
+    scheduled t(
+        {.exchange = {}, .transport = std::move(transport), .schedule = every(2), .deadline_seconds = 20},
+        m.parameters());
     std::string all;
     for (long step = 0; step < 4; ++step) {
       if (step == 2 && rank == 1) std::fesetround(FE_UPWARD);
@@ -77,7 +80,8 @@ TEST_CASE("out of step: a floating-point mode that changes after construction is
     return all;
   });
   CHECK(heard[0] ==
-        "diloco: round 1: rank 1 rounds upward, this rank rounds to nearest; something changed the floating-point mode "
+        "diloco: round 1: rank 1 rounds upward, this rank rounds to nearest; something changed the "
+        "floating-point mode "
         "after construction, so set the same on all ranks");
   CHECK(heard[1].starts_with("diloco: round 1: rank 0 rounds to nearest, this rank rounds upward;"));
 }
@@ -112,16 +116,18 @@ struct throwing_schedule {
 }  // namespace
 
 TEST_CASE(
-    "out of step: coefficients that are no mean are refused, and a schedule that throws ends the run by its text") {
+    "out of step: coefficients that are no mean are refused, and a schedule that throws ends the run by its "
+    "text") {
   toy::model m({40});
-  DiLoCo t(recipe<>{}.with_combine(all_times{2.0f}).with_transport(alone{}).with_schedule(manual{}), m.parameters());
+  DiLoCo t(recipe<>{}.with_combine(all_times{2.0f}).with_transport(alone{}).with_schedule(manual{}),
+           m.parameters());
   t.step(m.gradients(0, 0));
   auto const r = t.try_sync();
   REQUIRE_FALSE(r);
-  CHECK(
-      r.error().message ==
-      "diloco: round 0: the coefficients of all_times add up to 2 in magnitude, and 1 is the most; put a larger factor "
-      "into the outer learning rate");
+  CHECK(r.error().message ==
+        "diloco: round 0: the coefficients of all_times add up to 2 in magnitude, and 1 is the most; put a "
+        "larger factor "
+        "into the outer learning rate");
   CHECK(t.rounds() == 0);
 
   DiLoCo u(recipe<>{}.with_transport(alone{}).with_schedule(throwing_schedule{}), m.parameters());
@@ -163,7 +169,9 @@ void check_finite(Outer outer, float big) {
       auto const r = t.try_sync();
       if (!r) {
         ++dropped;
-        wrong += r.error().what == cause::not_finite && r.error().message.find("rank ") != std::string::npos ? 0 : 1;
+        wrong += r.error().what == cause::not_finite && r.error().message.find("rank ") != std::string::npos
+                     ? 0
+                     : 1;
         auto const anchor = t.cell("w", "anchor");
         for (std::size_t i = 0; i < 300; ++i) theta[i] = anchor[i];  // the documented way out
       }

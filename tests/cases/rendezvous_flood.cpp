@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rule 58: every wait of a meeting ends at its deadline, whoever connects and whatever stands where a file should be. Who came
-// hears who was missing.
-#include <diloco/transport/rendezvous.hpp>
+// Rule 58: every wait of a meeting ends at its deadline, whoever connects and whatever stands where a file
+// should be. Who came hears who was missing.
+#include "support/sockets.hpp"
 
 #include <doctest/doctest.h>
 
@@ -17,35 +17,8 @@ using namespace diloco;
 
 namespace {
 
-constexpr char const* host = "127.0.0.1";
+using namespace sockets;
 auto now() { return std::chrono::steady_clock::now(); }
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(now() - start).count();
-}
-void nap(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
-
-sockaddr_in at(int port) {
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_port = htons(static_cast<std::uint16_t>(port));
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return a;
-}
-detail::descriptor listener(int& port) {
-  detail::descriptor s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in a = at(0);
-  socklen_t length = sizeof a;
-  REQUIRE(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), length) == 0);
-  REQUIRE(::listen(s.get(), 8) == 0);
-  REQUIRE(::getsockname(s.get(), reinterpret_cast<sockaddr*>(&a), &length) == 0);
-  port = ntohs(a.sin_port);
-  return s;
-}
-int free_port() {
-  int port = 0;
-  (void)listener(port);
-  return port;
-}
 
 /// A rank that meets on a thread of its own.
 template <class Store>
@@ -86,7 +59,8 @@ class flood {
       threads_.emplace_back([this, port, speaks] {
         sockaddr_in const a = at(port);
         while (!over_) {
-          detail::descriptor const s(::socket(AF_INET, SOCK_STREAM | (speaks ? 0 : SOCK_NONBLOCK) | SOCK_CLOEXEC, 0));
+          detail::descriptor const s(
+              ::socket(AF_INET, SOCK_STREAM | (speaks ? 0 : SOCK_NONBLOCK) | SOCK_CLOEXEC, 0));
           (void)::connect(s.get(), reinterpret_cast<sockaddr const*>(&a), sizeof a);
           if (speaks) (void)::send(s.get(), "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
         }
@@ -117,8 +91,8 @@ TEST_CASE("tcp: a flood of connections does not move the deadline, and does not 
       tcp zero({0, 2, host, port}, 0.5);
       nap(100);
       flood const strangers(port, speaks);
-      CHECK(zero.text() == say({"diloco: rendezvous: rank 1 of a world of 2 did not come to ", host, ":", port,
-                                " before the deadline"}));
+      CHECK(zero.text() == say({"diloco: rendezvous: rank 1 of a world of 2 did not come to ", host, ":",
+                                port, " before the deadline"}));
       CHECK(zero.took() < 2);
     }
     tcp zero({0, 3, host, port}, 20);
@@ -138,8 +112,8 @@ TEST_CASE("tcp: ranks that came hear who was missing, whoever's deadline is firs
     tcp zero({0, 5, host, port}, 0.6);
     nap(50);
     tcp one({1, 5, host, port}, 20), three({3, 5, host, port}, 20);
-    CHECK(zero.text() ==
-          say({"diloco: rendezvous: ranks 2 and 4 of a world of 5 did not come to ", where, " before the deadline"}));
+    CHECK(zero.text() == say({"diloco: rendezvous: ranks 2 and 4 of a world of 5 did not come to ", where,
+                              " before the deadline"}));
     for (tcp* const rank : {&one, &three}) {
       CHECK(rank->text() == say({"diloco: rendezvous: rank 0 at ", where,
                                  " gave up at its deadline: ranks 2 and 4 of a world of 5 did not come"}));
@@ -149,8 +123,9 @@ TEST_CASE("tcp: ranks that came hear who was missing, whoever's deadline is firs
   }
   {
     tcp zero({0, 3, host, port}, 1.0), one({1, 3, host, port}, 0.6);
-    CHECK(one.text() == say({"diloco: rendezvous: rank 0 at ", where,
-                             ": it was reached, and rank 2 of a world of 3 did not come before the deadline"}));
+    CHECK(one.text() ==
+          say({"diloco: rendezvous: rank 0 at ", where,
+               ": it was reached, and rank 2 of a world of 3 did not come before the deadline"}));
     CHECK(zero.text() == say({"diloco: rendezvous: rank 2 of a world of 3 did not come to ", where,
                               " before the deadline; rank 1 came and left"}));
   }
@@ -162,8 +137,8 @@ TEST_CASE("tcp: ranks that came hear who was missing, whoever's deadline is firs
   }
   tcp two({2, 3, host, port}, 0.2);
   (void)two.text();
-  CHECK(zero.text() == say({"diloco: rendezvous: ranks 1 and 2 of a world of 3 came and left again at ", where,
-                            " before the deadline"}));
+  CHECK(zero.text() == say({"diloco: rendezvous: ranks 1 and 2 of a world of 3 came and left again at ",
+                            where, " before the deadline"}));
 }
 
 TEST_CASE("tcp: somebody who sends byte by byte does not hold a rank beyond its deadline") {
@@ -177,7 +152,8 @@ TEST_CASE("tcp: somebody who sends byte by byte does not hold a rank beyond its 
       (void)::send(guest.get(), &answer[i], 1, MSG_NOSIGNAL);
   });
   tcp one({1, 2, host, port}, 0.4);
-  CHECK(one.text().starts_with(say({"diloco: rendezvous: rank 0 at ", host, ":", port, ": it was reached, and "})));
+  CHECK(one.text().starts_with(
+      say({"diloco: rendezvous: rank 0 at ", host, ":", port, ": it was reached, and "})));
   CHECK(one.took() < 1.2);
   over = true;
 }
@@ -192,7 +168,9 @@ TEST_CASE("tcp: a name that nobody resolves, within the deadline") {
   CHECK(one.took() < 2);
 }
 
-TEST_CASE("tcp: a world larger than the limit of open files is refused at once; one that fits has fewer strangers") {
+TEST_CASE(
+    "tcp: a world larger than the limit of open files is refused at once; one that fits has fewer "
+    "strangers") {
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
   auto const with = [&](rlim_t most) {
@@ -256,8 +234,9 @@ TEST_CASE("files: what is no file is named at once, and stays") {
         CAPTURE(rank);
         t.make(place.file(name));
         files one({rank, 2, place.file("meet"), "run"}, 5);
-        CHECK(one.text() == say({"diloco: rendezvous: '", place.file("meet"), "': '", place.file(name), "' is ", t.text,
-                                 " and no file of a meeting; remove it, or choose another path"}));
+        CHECK(one.text() ==
+              say({"diloco: rendezvous: '", place.file("meet"), "': '", place.file(name), "' is ", t.text,
+                   " and no file of a meeting; remove it, or choose another path"}));
         CHECK(one.what() == cause::bad_file);
         CHECK(one.took() < 2);
         CHECK(std::filesystem::exists(std::filesystem::symlink_status(place.file(name))));
@@ -286,12 +265,14 @@ TEST_CASE("files: ranks that came hear who was missing, whoever's deadline is fi
   std::string const path = place.file("meet"), start = say({"diloco: rendezvous: '", path, "': "});
   for (bool const rank_0_first : {true, false}) {
     files zero({0, 5, path, "run"}, rank_0_first ? 0.8 : 1.5);
-    files one({1, 5, path, "run"}, rank_0_first ? 1.5 : 0.8), three({3, 5, path, "run"}, rank_0_first ? 1.5 : 0.8);
+    files one({1, 5, path, "run"}, rank_0_first ? 1.5 : 0.8),
+        three({3, 5, path, "run"}, rank_0_first ? 1.5 : 0.8);
     for (files* const rank : {&one, &three}) {
-      CHECK(rank->text() == start + (rank_0_first
-                                         ? "rank 0 was there and is gone; ranks 2 and 4 of a world of 5 had not come"
-                                         : "rank 0 is there, and ranks 2 and 4 of a world of 5 did not come before the "
-                                           "deadline"));
+      CHECK(rank->text() ==
+            start + (rank_0_first
+                         ? "rank 0 was there and is gone; ranks 2 and 4 of a world of 5 had not come"
+                         : "rank 0 is there, and ranks 2 and 4 of a world of 5 did not come before the "
+                           "deadline"));
       CHECK(rank->what() == cause::timeout);
     }
     CHECK(zero.text() == start + "ranks 2 and 4 of a world of 5 did not come before the deadline" +

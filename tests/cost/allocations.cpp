@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// No allocation after construction: every operator new of this program counts, per thread, and a worker that steps,
-// launches and lands counts none, from the first step on.
+// No allocation after construction: every operator new of this program counts, per thread, and a worker that
+// steps, launches and lands counts none, from the first step on.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -22,8 +22,12 @@ void* counted_allocation(std::size_t bytes, std::size_t alignment) {
 }  // namespace
 
 // Not inlined: g++ would see `free` meet a `new` that it did not see through, and warn.
-[[gnu::noinline]] void* operator new(std::size_t n) { return counted_allocation(n, alignof(std::max_align_t)); }
-[[gnu::noinline]] void* operator new[](std::size_t n) { return counted_allocation(n, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(std::size_t n) {
+  return counted_allocation(n, alignof(std::max_align_t));
+}
+[[gnu::noinline]] void* operator new[](std::size_t n) {
+  return counted_allocation(n, alignof(std::max_align_t));
+}
 [[gnu::noinline]] void* operator new(std::size_t n, std::align_val_t a) {
   return counted_allocation(n, static_cast<std::size_t>(a));
 }
@@ -48,7 +52,8 @@ std::vector<std::size_t> const sizes{5, 700, 4097, 256};
 constexpr long due = 9;  // the schedule: one round of its own, the others by hand
 constexpr std::uint64_t rounds_of_a_run = 4;
 
-/// Steps up to a round of the schedule, rounds by hand with a step in between, mixed landings; what this thread allocated.
+/// Steps up to a round of the schedule, rounds by hand with a step in between, mixed landings; what this
+/// thread allocated.
 template <class Trainer>
 std::size_t allocated_by_a_run(Trainer& t, toy::model& m, int rank) {
   std::size_t const before = allocations;
@@ -82,7 +87,8 @@ void check_threads(int workers, pattern exchange) {
     int const rank = transport.rank();
     toy::model m(sizes);
     toy::trainer_of<adamw, nesterov, C, counted<threads>> t(
-        {.exchange = {exchange}, .transport = counted(std::move(transport)), .schedule = every(due)}, m.parameters());
+        {.exchange = {exchange}, .transport = counted(std::move(transport)), .schedule = every(due)},
+        m.parameters());
     return std::pair{allocated_by_a_run(t, m, rank), t.rounds()};
   });
   for (auto const& [allocated, rounds] : seen) {
@@ -124,7 +130,8 @@ TEST_CASE("threads in pairs: nothing is allocated after construction, whoever me
       int const rank = transport.rank();
       toy::model m(sizes);
       DiLoCo<adamw, noloco, absmax<4>, counted<threads>, error_feedback, weighted_mean, gossip, every> t(
-          {.exchange = {}, .transport = counted(std::move(transport)), .schedule = every(due)}, m.parameters());
+          {.exchange = {}, .transport = counted(std::move(transport)), .schedule = every(due)},
+          m.parameters());
       std::size_t const sum = allocated_by_a_run(t, m, rank), before = allocations;
       for (long round = 0; round < 20; ++round) {
         t.step(m.gradients(rank, round));

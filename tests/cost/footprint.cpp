@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory: the trainer's own account against an executor that keeps books of every byte it hands out, and against sums
-// done by hand.
+// Memory: the trainer's own account against an executor that keeps books of every byte it hands out, and
+// against sums done by hand.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -51,7 +51,8 @@ struct bookkeeping {
 };
 static_assert(executor<bookkeeping>);
 
-/// The contract before round 0: one message of nine terms, then one with two for each tensor; each is given back.
+/// The contract before round 0: one message of nine terms, then one with two for each tensor; each is given
+/// back.
 std::size_t contract_bytes(std::size_t tensors) { return 8 * std::max<std::size_t>(11, 2 * tensors); }
 
 /// Elements of a column: each tensor begins where its length wants it to.
@@ -70,8 +71,8 @@ std::string told(std::string const& text, std::string const& before, std::string
   return text.substr(start, text.find(after, start) - start);
 }
 
-/// One run with books; `columns`, `shard_columns` and `more` bytes of all ranks together are what the policies are known
-/// to keep. A tensor of 10000 is a matrix of 125 rows.
+/// One run with books; `columns`, `shard_columns` and `more` bytes of all ranks together are what the
+/// policies are known to keep. A tensor of 10000 is a matrix of 125 rows.
 template <class Inner, class Outer, class C, class Exchange>
 void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int workers, std::size_t columns,
                 std::size_t shard_columns, std::size_t more = 0) {
@@ -81,7 +82,8 @@ void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int wo
   std::vector<ledger> books(static_cast<std::size_t>(workers));
   struct view {
     footprint told;
-    std::size_t after_construction, peak_of_construction, allocations, peak_of_run, live_at_end, later_allocations;
+    std::size_t after_construction, peak_of_construction, allocations, peak_of_run, live_at_end,
+        later_allocations;
     std::string description;
   };
   auto const seen = toy::on_each_rank(workers, [&](threads transport) {
@@ -115,9 +117,11 @@ void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int wo
           three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
     state += v.told.state_bytes;
   }
-  // A shard begins and ends with the alignment of its rows: at most a cache line more or less at each of its ends.
+  // A shard begins and ends with the alignment of its rows: at most a cache line more or less at each of its
+  // ends.
   std::size_t const column = column_of(sizes) * sizeof(float), ranks = static_cast<std::size_t>(workers);
-  std::size_t const exact = ranks * columns * column + shard_columns * column + more, lines = shard_columns * ranks * 64;
+  std::size_t const exact = ranks * columns * column + shard_columns * column + more,
+                    lines = shard_columns * ranks * 64;
   CHECK(state + lines >= exact);
   CHECK(state <= exact + lines);
   for (ledger const& book : books) {
@@ -135,8 +139,8 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
 
 TEST_CASE("footprint: every byte that is allocated is told, and no byte comes later") {
   std::vector<std::size_t> const sizes{1, 255, 256, 257, 4097, 10000};
-  // θ̄, two residuals where something is lost, outer momentum, AdamW's m and v; under scatter–gather the ranks together
-  // keep two more residuals, each its own shard.
+  // θ̄, two residuals where something is lost, outer momentum, AdamW's m and v; under scatter–gather the
+  // ranks together keep two more residuals, each its own shard.
   check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::gather, 6, 0);
   check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::scatter_gather, 6, 2);
   check<adamw, nesterov, absmax<4>>(sizes, 3, pattern::gather, 6, 0);
@@ -162,7 +166,8 @@ TEST_CASE("footprint: staged compressors, and what they remember") {
   std::vector<std::size_t> const sizes{255, 10000, 257, 10000, 10000};
   check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::gather, 4, 0);
   check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::scatter_gather, 4, 2);
-  // Three matrices: the own form remembers Q, 4 × 80 floats, twice on each rank, and each owner for its own once more.
+  // Three matrices: the own form remembers Q, 4 × 80 floats, twice on each rank, and each owner for its own
+  // once more.
   std::size_t const q = 2 * 4 * 80 * sizeof(float), longer = 2 * 4 * 125 * sizeof(float);
   check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::gather, 4, 0, 3 * 3 * q);
   check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::scatter_gather, 4, 2, 3 * 3 * q + 3 * q);
@@ -176,8 +181,8 @@ TEST_CASE("footprint: staged compressors, and what they remember") {
 TEST_CASE("footprint: what describe() says of well-known recipes") {
   toy::model m({4096, 8192});  // whole blocks: nothing is padded
   auto const state_of = [&]<class Inner, class C>(Inner, C) {
-    toy::trainer_of<Inner, nesterov, C, alone> t({.exchange = {}, .transport = alone{}, .schedule = every(500)},
-                                                 m.parameters());
+    toy::trainer_of<Inner, nesterov, C, alone> t(
+        {.exchange = {}, .transport = alone{}, .schedule = every(500)}, m.parameters());
     return t.describe();
   };
   CHECK(state_of(adamw{}, absmax<4>{}) ==

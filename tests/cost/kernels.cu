@@ -58,8 +58,8 @@ void staged_kernels() {
   stage_work<Compressor> const work{};
   run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, local_delta<Feedback, padding>{}, keep{}, nullptr,
              Compressor::largest);
-  run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, combined_delta<Compressor, Feedback, padding>{}, keep{},
-             nullptr, Compressor::largest);
+  run_stages(cuda_stream{}, work, stage_extent{1, 0, 1}, combined_delta<Compressor, Feedback, padding>{},
+             keep{}, nullptr, Compressor::largest);
   outer_kernel<Compressor, nesterov>();
   if constexpr (agrees_on_memory<Compressor>) cuda_stream{}.for_each(1, agree_kernel<Compressor>{});
 }

@@ -13,7 +13,8 @@ static_assert(tile_wire_bytes<f32>(0) == 0 && tile_wire_bytes<f32>(1) == 16 && t
 static_assert(tile_wire_bytes<f32>(255) == 1024 && tile_wire_bytes<f32>(256) == 1024 &&
               tile_wire_bytes<f32>(257) == 1040);
 static_assert(tile_wire_bytes<f32>(4095) == 16384 && tile_wire_bytes<f32>(4096) == 16384);
-static_assert(tile_wire_bytes<f16>(1) == 16 && tile_wire_bytes<f16>(255) == 512 && tile_wire_bytes<f16>(256) == 512);
+static_assert(tile_wire_bytes<f16>(1) == 16 && tile_wire_bytes<f16>(255) == 512 &&
+              tile_wire_bytes<f16>(256) == 512);
 static_assert(tile_wire_bytes<f16>(257) == 528 && tile_wire_bytes<bf16>(257) == 528 &&
               tile_wire_bytes<bf16>(4096) == 8192);
 static_assert(tile_wire_bytes<absmax<8>>(0) == 0 && tile_wire_bytes<absmax<8>>(1) == 16 + 16);
@@ -25,7 +26,8 @@ static_assert(tile_wire_bytes<absmax<4>>(255) == 128 + 16 && tile_wire_bytes<abs
 static_assert(tile_wire_bytes<absmax<4>>(257) == 144 + 16 && tile_wire_bytes<absmax<4>>(4095) == 2048 + 64);
 static_assert(tile_wire_bytes<absmax<4>>(4096) == 2048 + 64);
 static_assert(tile_wire_bytes<absmax<4, 64>>(31) == 16 + 16 && tile_wire_bytes<absmax<4, 64>>(64) == 32 + 16);
-static_assert(tile_wire_bytes<absmax<4, 64>>(65) == 48 + 16 && tile_wire_bytes<absmax<4, 64>>(320) == 160 + 32);
+static_assert(tile_wire_bytes<absmax<4, 64>>(65) == 48 + 16 &&
+              tile_wire_bytes<absmax<4, 64>>(320) == 160 + 32);
 static_assert(tile_wire_bytes<sign<>>(1) == 16 + 16 && tile_wire_bytes<sign<>>(255) == 32 + 16);
 static_assert(tile_wire_bytes<sign<>>(256) == 32 + 16 && tile_wire_bytes<sign<>>(257) == 48 + 16);
 static_assert(tile_wire_bytes<sign<>>(4096) == 512 + 64);
@@ -91,7 +93,8 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
     CHECK(t.probed == t.counted);
     CHECK(t.same_counts);
     CHECK(t.operations == 2 * rounds);
-    // Two phases of K − 1 slots; a slot holds the largest shard: at least 1/K of the payload, at most all of it.
+    // Two phases of K − 1 slots; a slot holds the largest shard: at least 1/K of the payload, at most all of
+    // it.
     CHECK(t.told >= 2 * (k - 1) * (frame_bytes + (payload_of<C>(sizes) + k - 1) / k));
     CHECK(t.told <= 2 * (k - 1) * (frame_bytes + payload_of<C>(sizes)));
   }
@@ -113,8 +116,8 @@ TEST_CASE("counted bytes are the told bytes: absmax4") { check_all<absmax<4>>();
 TEST_CASE("counted bytes are the told bytes: sign") { check_all<sign<>>(); }
 
 TEST_CASE("scatter-gather by hand: four ranks, five tiles of one tensor") {
-  // 20000 elements: tiles of 4096, 4096, 4096, 4096 and 3616; the padded column has 20224, a share is 5056. Tiles go to
-  // the shard in which they begin: 0 and 4096 to the first, then one each.
+  // 20000 elements: tiles of 4096, 4096, 4096, 4096 and 3616; the padded column has 20224, a share is 5056.
+  // Tiles go to the shard in which they begin: 0 and 4096 to the first, then one each.
   std::size_t const slot = frame_bytes + 2 * tile_wire_bytes<absmax<8>>(4096);
   for (traffic const& t : traffic_of<absmax<8>>({20000}, 4, pattern::scatter_gather)) {
     CHECK(t.told == 2 * 3 * slot);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA executor's own promises: where memory comes from and goes back to, in the order of the stream; marks between streams;
-// Thrust on the stream; a trainer whose state lies on the host; too much memory asked for.
+// The CUDA executor's own promises: where memory comes from and goes back to, in the order of the stream;
+// marks between streams; Thrust on the stream; a trainer whose state lies on the host; too much memory asked
+// for.
 #include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
 
@@ -40,8 +41,9 @@ struct resource {
 template <class Executor>
 std::vector<std::uint64_t> digests(Executor where, footprint* told = nullptr) {
   placed<Executor> p(where, sizes, true);
-  DiLoCo<adamw, nesterov, absmax<4>, alone, error_feedback, weighted_mean, scatter_gather, every, Executor, silent> t(
-      {.transport = alone{}, .schedule = every(2), .executor = where}, p.parameters);
+  DiLoCo<adamw, nesterov, absmax<4>, alone, error_feedback, weighted_mean, scatter_gather, every, Executor,
+         silent>
+      t({.transport = alone{}, .schedule = every(2), .executor = where}, p.parameters);
   std::vector<std::uint64_t> seen;
   for (long step = 0; step < 8; ++step) {
     t.step(p.at(0, step));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// examples/gpt on a device against its host layers. unit.gpt_kernels shows the same of these kernels on the host, so
-// what can go wrong here is cuBLAS, and who runs ahead of whom.
+// examples/gpt on a device against its host layers. unit.gpt_kernels shows the same of these kernels on the
+// host, so what can go wrong here is cuBLAS, and who runs ahead of whom.
 #include "device.hpp"
 
 #include "support/gpt_problem.hpp"
@@ -17,7 +17,9 @@ void copy_from_device(float* to, float const* from, std::size_t n) {
   REQUIRE(cudaMemcpy(to, from, n * sizeof(float), cudaMemcpyDeviceToHost) == cudaSuccess);
 }
 
-std::unique_ptr<learner> on_device(problem& p) { return device_learner(shape, sequences, tensors_of(p.start), 0); }
+std::unique_ptr<learner> on_device(problem& p) {
+  return device_learner(shape, sequences, tensors_of(p.start), 0);
+}
 
 }  // namespace
 
@@ -39,7 +41,8 @@ TEST_CASE("workers share a device, each on a stream of its own") {
     for (outcome& each : all) {
       workers.emplace_back([&] {
         auto const mine = on_device(p);
-        for (int i = 0; i < 200; ++i) each = of(*mine, p, copy_from_device);  // batches run ahead of the device
+        for (int i = 0; i < 200; ++i)
+          each = of(*mine, p, copy_from_device);  // batches run ahead of the device
       });
     }
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An inner step and both sweeps, captured in a CUDA graph and replayed, give the bits of the same calls without one; and what
-// cannot be captured says so. Checks at light: at the default level a step waits for the verdict on its gradients.
+// An inner step and both sweeps, captured in a CUDA graph and replayed, give the bits of the same calls
+// without one; and what cannot be captured says so. Checks at light: at the default level a step waits for
+// the verdict on its gradients.
 #define DILOCO_CHECKS 1
 #include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
@@ -14,7 +15,8 @@ using namespace diloco;
 
 namespace {
 
-/// One graph, captured anew for each call and updated in place: numbers that change with the step are the kernels' arguments.
+/// One graph, captured anew for each call and updated in place: numbers that change with the step are the
+/// kernels' arguments.
 class replayed {
  public:
   explicit replayed(cudaStream_t on) : on_(on) {}
@@ -102,17 +104,18 @@ std::vector<float> swept(Executor where, Run&& run) {
           plain_sgd{.lr = 0.5f}.at(step_context{}),      1.0f, nullptr, index.tiles(), index.theta(),
           {index.gradients(), index.gradient_is_bf16()}, {},   {}};
       where.for_each(index.tile_count(), inner);
-      where.for_each(index.tile_count(), encode_kernel<C, error_feedback>{C{},
-                                                                          error_feedback{}.at(0),
-                                                                          index.tiles(),
-                                                                          index.theta(),
-                                                                          anchor.as<float>(),
-                                                                          {e.as<float>(), next.as<float>(), column},
-                                                                          wire.data(),
-                                                                          plan.slot_bytes(),
-                                                                          index.bad_row(),
-                                                                          {static_cast<std::uint64_t>(round), 0, 0},
-                                                                          {}});
+      where.for_each(index.tile_count(),
+                     encode_kernel<C, error_feedback>{C{},
+                                                      error_feedback{}.at(0),
+                                                      index.tiles(),
+                                                      index.theta(),
+                                                      anchor.as<float>(),
+                                                      {e.as<float>(), next.as<float>(), column},
+                                                      wire.data(),
+                                                      plan.slot_bytes(),
+                                                      index.bad_row(),
+                                                      {static_cast<std::uint64_t>(round), 0, 0},
+                                                      {}});
       auto const step = nesterov{.lr = 0.7f + 0.1f * static_cast<float>(round)}.at(step_context{});
       apply_outer_kernel<C, std::remove_const_t<decltype(step)>, 1> b{
           {C{}, index.wires(), index.coefficients(), 1, false},
@@ -143,7 +146,8 @@ std::vector<float> swept(Executor where, Run&& run) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("graph: steps that are captured are steps", Inner, adamw, lion, sgd) {
-  for (float const clip : {no_clipping, 0.5f}) CHECK(stepped<Inner>(true, clip) == stepped<Inner>(false, clip));
+  for (float const clip : {no_clipping, 0.5f})
+    CHECK(stepped<Inner>(true, clip) == stepped<Inner>(false, clip));
 }
 
 TEST_CASE_TEMPLATE("graph: sweeps that are captured are sweeps", C, f32, absmax<8>, absmax<4>, sign<>) {
@@ -172,5 +176,6 @@ TEST_CASE("graph: a call that waits says that it cannot be captured") {
   cudaGraph_t graph = nullptr;
   cudaStreamEndCapture(s.handle, &graph);
   if (graph != nullptr) cudaGraphDestroy(graph);
-  CHECK(message.starts_with("diloco: cuda: this call waits for the stream, which is being captured in a graph; "));
+  CHECK(message.starts_with(
+      "diloco: cuda: this call waits for the stream, which is being captured in a graph; "));
 }

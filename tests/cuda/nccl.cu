@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// transport/nccl.hpp over NCCL itself. The test starts two and four processes of its own program, over sockets and over
-// files, on one GPU and, where there are as many, on one each; each gathers, exchanges and pairs bytes in device and
-// in pinned memory and checks them; then one is late, and the others must hear of it in time and end.
+// transport/nccl.hpp over NCCL itself. The test starts two and four processes of its own program, over
+// sockets and over files, on one GPU and, where there are as many, on one each; each gathers, exchanges and
+// pairs bytes in device and in pinned memory and checks them; then one is late, and the others must hear of
+// it in time and end.
 #include "support/placed.hpp"
 
 #include <diloco/diloco.hpp>
@@ -27,7 +28,8 @@ std::uint32_t word(int from, int to, std::uint64_t round, std::size_t i) {
   return static_cast<std::uint32_t>(mix64(static_cast<std::uint64_t>(from * 64 + to), round * 1000003 + i));
 }
 
-/// Stores what it was given, a while after it was launched: an exchange that does not wait for it sends something else.
+/// Stores what it was given, a while after it was launched: an exchange that does not wait for it sends
+/// something else.
 __global__ void late_copy(std::uint32_t* to, std::uint32_t const* from, std::size_t n) {
   for (long long const start = clock64(); clock64() - start < 10000000;) {
   }
@@ -48,7 +50,8 @@ struct end_of_rank {
   wires message(int slots, int receive, std::size_t n, std::uint64_t round) {
     std::vector<std::uint32_t> said;
     for (int r = 0; r < slots; ++r) {
-      for (std::size_t i = 0; i < n; ++i) said.push_back(word(transport.rank(), slots == 1 ? 0 : r, round, i));
+      for (std::size_t i = 0; i < n; ++i)
+        said.push_back(word(transport.rank(), slots == 1 ? 0 : r, round, i));
     }
     wires w{get(4 * said.size()), get(4 * n * static_cast<std::size_t>(receive))};
     staged.push_back(executor.allocate(4 * said.size()));
@@ -81,7 +84,8 @@ struct end_of_rank {
       auto paired = transport.exchange(message(1, 1, n, round), partner, {round, 2}).wait(soon());
       REQUIRE_MESSAGE(paired, paired.error().message);
       auto const pair = paired->roster();
-      for (std::size_t k = 0; k < pair.size(); ++k) check(paired->wire(static_cast<int>(k)), pair[k], 0, n, round);
+      for (std::size_t k = 0; k < pair.size(); ++k)
+        check(paired->wire(static_cast<int>(k)), pair[k], 0, n, round);
       staged.clear();
     }
     auto first = transport.all_gather(message(1, ranks, 1000, 50), {50, 0});  // two on their way
@@ -103,9 +107,10 @@ struct end_of_rank {
     auto const missed = transport.all_gather(message(1, transport.size(), 1000, 99), {99, 0}).wait(soon(1));
     double const took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     REQUIRE_FALSE(missed);
-    CHECK(missed.error().message.starts_with(
-        "diloco: nccl: round 99 phase 0: not every rank arrived before the deadline (NCCL does not tell which); "
-        "all_gather waited 1"));
+    CHECK(
+        missed.error().message.starts_with("diloco: nccl: round 99 phase 0: not every rank arrived before "
+                                           "the deadline (NCCL does not tell which); "
+                                           "all_gather waited 1"));
     CHECK(missed.error().what == cause::timeout);
     CHECK(took >= 1);
     CHECK(took < 1 + nccl::give_up_seconds + 1);
@@ -119,8 +124,9 @@ template <class Outer, class Exchange, class Transport, class Executor>
 std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange exchange) {
   int const rank = transport.rank();
   placed<Executor> p(where, {1, 255, 4097, 9000}, true);
-  DiLoCo<adamw, Outer, absmax<4>, Transport, error_feedback, weighted_mean, Exchange, every, Executor, silent> t(
-      {.exchange = exchange, .transport = std::move(transport), .schedule = every(2), .executor = where}, p.parameters);
+  DiLoCo<adamw, Outer, absmax<4>, Transport, error_feedback, weighted_mean, Exchange, every, Executor, silent>
+      t({.exchange = exchange, .transport = std::move(transport), .schedule = every(2), .executor = where},
+        p.parameters);
   std::vector<std::uint64_t> seen;
   for (long step = 0; step < 8; ++step) {
     t.step(p.at(rank, step), {.tokens = 1.0 + rank});
@@ -133,8 +139,8 @@ std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange
 template <class Outer, class Exchange>
 void check_rounds(nccl const& transport, cuda_stream const& executor, Exchange exchange) {
   CAPTURE(Exchange::name);
-  auto const host =
-      toy::on_each_rank(transport.size(), [&](threads t) { return digests<Outer>(std::move(t), cpp{}, exchange); });
+  auto const host = toy::on_each_rank(
+      transport.size(), [&](threads t) { return digests<Outer>(std::move(t), cpp{}, exchange); });
   CHECK(digests<Outer>(transport, executor, exchange) == host[static_cast<std::size_t>(transport.rank())]);
 }
 
@@ -181,15 +187,16 @@ void run_world(int ranks, bool by_files, bool on_one_gpu, int port) {
 
 }  // namespace
 
-// Not by itself: the next case starts it as the process of one rank.
-TEST_CASE("one rank of a world" * doctest::skip()) {
+TEST_CASE("one rank of a world" * doctest::skip() *
+          doctest::description("skipped by itself: the case below runs it in a process for each rank")) {
   auto const store = tcp_store::from_environment();
   REQUIRE(store);
   REQUIRE(cudaSetDevice(std::atoi(variable("TEST_DEVICE").c_str())) == cudaSuccess);
   cuda_stream executor;
   REQUIRE(cudaStreamCreateWithFlags(&executor.stream, cudaStreamNonBlocking) == cudaSuccess);
   std::string const file = variable("TEST_FILE");
-  auto made = file.empty() ? nccl::make(*store) : nccl::make(file_store{store->rank, store->size, file, file});
+  auto made =
+      file.empty() ? nccl::make(*store) : nccl::make(file_store{store->rank, store->size, file, file});
   REQUIRE_MESSAGE(made, made.error().message);
   end_of_rank end{std::move(*made), executor};
   end.rounds();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host bits = device bits: the same inner steps and rounds on a CUDA stream, in memory of the device, and on the host: the
-// anchor after each step, and every byte that goes out. round*.cu list the policies, in several files for nvcc's sake.
+// Host bits = device bits: the same inner steps and rounds on a CUDA stream, in memory of the device, and on
+// the host: the anchor after each step, and every byte that goes out. round*.cu list the policies, in several
+// files for nvcc's sake.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -44,7 +45,8 @@ struct model {
     if constexpr (Executor::columns_on_host)
       std::copy(host.begin(), host.end(), memory.back().as<float>());
     else
-      REQUIRE(cudaMemcpy(memory.back().data(), host.data(), n * sizeof(float), cudaMemcpyHostToDevice) == cudaSuccess);
+      REQUIRE(cudaMemcpy(memory.back().data(), host.data(), n * sizeof(float), cudaMemcpyHostToDevice) ==
+              cudaSuccess);
     return memory.back().as<float>();
   }
 };
@@ -57,8 +59,12 @@ class listened {
   explicit listened(std::vector<std::uint64_t>& heard) : heard_(&heard) {}
   [[nodiscard]] int rank() const { return 0; }
   [[nodiscard]] int size() const { return 1; }
-  [[nodiscard]] auto all_gather(wires w, exchange_tag tag) { return inner_.all_gather(hear(std::move(w)), tag); }
-  [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) { return inner_.all_to_all(hear(std::move(w)), tag); }
+  [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
+    return inner_.all_gather(hear(std::move(w)), tag);
+  }
+  [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) {
+    return inner_.all_to_all(hear(std::move(w)), tag);
+  }
 
  private:
   wires hear(wires w) {
@@ -81,7 +87,8 @@ std::vector<std::uint64_t> digests() {
   using trainer_type =
       DiLoCo<Inner, Outer, Compressor, listened, Feedback, Combine, scatter_gather, every, Executor, silent>;
   std::vector<std::uint64_t> all;
-  trainer_type trainer({.transport = listened(all), .schedule = every(2), .executor = m.executor}, m.parameters);
+  trainer_type trainer({.transport = listened(all), .schedule = every(2), .executor = m.executor},
+                       m.parameters);
   all.push_back(trainer.digest());
   for (int step = 0; step < 8; ++step) {
     trainer.step(m.gradients);

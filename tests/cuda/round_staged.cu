@@ -11,8 +11,8 @@ TEST_CASE_TEMPLATE_DEFINE("the device gives the host's bits and bytes: stages", 
 }
 using halves = top_k<64, kept_as::f16>;
 using symmetric = statistical<4, buckets::symmetric>;
-TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<halves, averaged_error>, with<dct_top_k<32>>, with<statistical<16>>,
-                          with<statistical<256>, ef21>, with<symmetric>,
+TEST_CASE_TEMPLATE_INVOKE(compressor_bits, with<halves, averaged_error>, with<dct_top_k<32>>,
+                          with<statistical<16>>, with<statistical<256>, ef21>, with<symmetric>,
                           with<low_rank<2, factors::common>, mean_error_feedback>);
 
 }  // namespace

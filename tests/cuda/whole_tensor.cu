@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Optimizers over whole tensors on a CUDA stream: Adafactor has the host's bits; Muon over cuBLAS is near its formula in
-// double, and so is each product.
+// Optimizers over whole tensors on a CUDA stream: Adafactor has the host's bits; Muon over cuBLAS is near its
+// formula in double, and so is each product.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/linear_algebra/cublas.cuh>
@@ -99,13 +99,15 @@ TEST_CASE("cuda: products by cuBLAS, all four ways to transpose") {
   library const with;
   cuda_stream const where;
   std::size_t const rows = 5, columns = 70, depth = 33;
-  auto const a = numbers(rows * depth, 1), b = numbers(depth * columns, 2), before = numbers(rows * columns, 3);
+  auto const a = numbers(rows * depth, 1), b = numbers(depth * columns, 2),
+             before = numbers(rows * columns, 3);
   column<cuda_stream> const on_a(where, a), on_b(where, b);
   for (int way = 0; way < 4; ++way) {
     CAPTURE(way);
     bool const ta = way % 2 == 1, tb = way / 2 == 1;
     column<cuda_stream> c(where, before);
-    with.algebra.multiply(where, {rows, columns, depth, {on_a.data(), ta}, {on_b.data(), tb}, c.data(), 0.5f, -2.0f});
+    with.algebra.multiply(
+        where, {rows, columns, depth, {on_a.data(), ta}, {on_b.data(), tb}, c.data(), 0.5f, -2.0f});
     auto const got = c.get();
     double worst = 0;
     for (std::size_t i = 0; i < rows; ++i) {
@@ -131,7 +133,8 @@ TEST_CASE("cuda: muon brings a gradient of known singular values to the polynomi
     for (std::size_t i = 0; i < side; ++i) start[i * n.columns + i] = 3.0f;
     cuda_stream const where;
     muon<cublas> const o{.lr = 1.0f, .algebra = with.algebra};
-    column<cuda_stream> p(where, size), g(where, start), m(where, size), scale(where, std::vector<float>{1.0f}),
+    column<cuda_stream> p(where, size), g(where, start), m(where, size),
+        scale(where, std::vector<float>{1.0f}),
         scratch(where, muon<cublas>::scratch_elements(n.rows, n.columns));
     tensor_step<1> t{n.rows, n.columns, p.data(), g.data(), scale.data(), {m.data()}};
     t.scratch = scratch.data();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What decoders promise for any bytes at all. A kind of decoder is a function of the input that ends the program, with one
-// sentence, where a promise is broken, and one that makes an input to begin with; decoders.cpp lists them.
+// What decoders promise for any bytes at all. A kind of decoder is a function of the input that ends the
+// program, with one sentence, where a promise is broken, and one that makes an input to begin with;
+// decoders.cpp lists them.
 #pragma once
 
 #define DOCTEST_CONFIG_DISABLE  // of the laws only the promises are wanted
@@ -30,8 +31,8 @@ struct decoder {
 
 inline bytes after(bytes input, std::size_t n) { return input.subspan(std::min(n, input.size())); }
 
-/// Bytes on the heap, aligned as on a wire and no better, and not one more than was asked for: AddressSanitizer sees the
-/// first that is touched beyond them.
+/// Bytes on the heap, aligned as on a wire and no better, and not one more than was asked for:
+/// AddressSanitizer sees the first that is touched beyond them.
 class exact {
  public:
   exact(std::size_t size, std::size_t alignment, std::byte fill)
@@ -80,7 +81,8 @@ std::vector<float> decode(wire<C> const& w, int count) {
   });
   for (int i = 0; i < count; ++i) {
     float const v = y[static_cast<std::size_t>(i)];
-    if (!std::isfinite(v)) broken(C::name, say({"element ", i, " of ", count, " decodes to ", v, " or not at all"}));
+    if (!std::isfinite(v))
+      broken(C::name, say({"element ", i, " of ", count, " decodes to ", v, " or not at all"}));
   }
   return y;
 }
@@ -94,12 +96,13 @@ wire<C> encode(std::vector<float> const& x) {
   for (wire<C>* w : {&zeros, &ones}) {
     C{}.encode(solo{}, f, block_info{count, magnitude(x)}, wire_block{w->code.data(), w->side.data()});
   }
-  if (zeros != ones) broken(C::name, say({"of the wire of ", count, " elements some bytes were never written"}));
+  if (zeros != ones)
+    broken(C::name, say({"of the wire of ", count, " elements some bytes were never written"}));
   return zeros;
 }
 
-/// The same bytes again. The law is about ordinary blocks; here come a range below the last place of its numbers, and a
-/// largest element that rounds up to the next power of two, which is another scale.
+/// The same bytes again. The law is about ordinary blocks; here come a range below the last place of its
+/// numbers, and a largest element that rounds up to the next power of two, which is another scale.
 template <class C>
 inline constexpr bool canonical = laws::promise<C>::canonical;
 template <int Bits, int Block>
@@ -107,9 +110,9 @@ inline constexpr bool canonical<min_max<Bits, Block>> = false;
 template <int Block>
 inline constexpr bool canonical<scaled_f16<Block>> = false;
 
-/// What came out of a decoder goes through once more, to finite numbers, and to the same bytes where that is promised: not
-/// of a block too small to be sent, where `sign` keeps signs beside a scale of 0, and not above 2¹²⁶, whose reciprocal is
-/// subnormal and costs a root mean square its last places.
+/// What came out of a decoder goes through once more, to finite numbers, and to the same bytes where that is
+/// promised: not of a block too small to be sent, where `sign` keeps signs beside a scale of 0, and not above
+/// 2¹²⁶, whose reciprocal is subnormal and costs a root mean square its last places.
 template <class C>
 void check_again(std::vector<float> const& x) {
   if (magnitude(x) > C::largest) return;
@@ -130,8 +133,8 @@ std::vector<float> numbers_of(bytes input, int count) {
   return x;
 }
 
-/// Any block compressor. Two bytes say how many elements; the rest is read twice, as side information and codes and as
-/// numbers.
+/// Any block compressor. Two bytes say how many elements; the rest is read twice, as side information and
+/// codes and as numbers.
 template <class C>
 struct any_block {
   static void check(bytes input) {
@@ -153,8 +156,8 @@ struct any_block {
   }
 };
 
-/// The head of every slot: a complaint is a sentence about the sender, and what is accepted differs from what was expected
-/// only in what a rank may say for itself.
+/// The head of every slot: a complaint is a sentence about the sender, and what is accepted differs from what
+/// was expected only in what a rank may say for itself.
 struct any_frame {
   static constexpr int from = 3;
   static frame expected() { return {.phase = 1, .round = 7, .payload_bytes = 4096, .rank = from}; }
@@ -171,7 +174,8 @@ struct any_frame {
     same.flags = got.flags & 0xfeu;  // but who launched, and how that thread rounds
     same.steps = got.steps;
     same.counted_steps = got.counted_steps;
-    bool const fits = std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
+    bool const fits =
+        std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
     std::string const complaint = frame_complaint(got, expected(), from);
     if (complaint.empty() != fits)
       broken("frame", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");

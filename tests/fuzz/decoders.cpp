@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every decoder of the wire against bytes that nobody wrote, by libFuzzer. The first byte of an input picks the decoder.
+// Every decoder of the wire against bytes that nobody wrote, by libFuzzer. The first byte of an input picks
+// the decoder.
 //
 //   fuzz.decoders [-max_total_time=SECONDS] NEW_FINDS tests/fuzz/corpus
 //   fuzz.decoders CRASH_FILE              once, to see what broke
@@ -18,12 +19,13 @@ constexpr decoder entry(std::string_view name) {
   return {name, &Kind::check, &Kind::seed};
 }
 
-/// A new kind of decoder goes to the end: its place here is the first byte of the files in the corpus. A new block
-/// compressor is listed in laws/codec.hpp, at the end too.
+/// A new kind of decoder goes to the end: its place here is the first byte of the files in the corpus. A new
+/// block compressor is listed in laws/codec.hpp, at the end too.
 template <class... C>
 constexpr auto list(std::tuple<C...>*) {
   using vote = sign<256, sign_scale::vote>;
-  return std::array{entry<any_frame>("frame"), entry<any_block<vote>>(vote::name), entry<any_block<C>>(C::name)...};
+  return std::array{entry<any_frame>("frame"), entry<any_block<vote>>(vote::name),
+                    entry<any_block<C>>(C::name)...};
 }
 constexpr auto decoders = list(static_cast<laws::block_compressors*>(nullptr));
 

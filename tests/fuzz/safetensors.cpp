@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors reader against bytes that nobody wrote, by libFuzzer. An input is read twice: as a whole file, and as a
-// header behind one byte that says how much data follow it, for few inputs begin with their own length.
+// The safetensors reader against bytes that nobody wrote, by libFuzzer. An input is read twice: as a whole
+// file, and as a header behind one byte that says how much data follow it, for few inputs begin with their
+// own length.
 //
-//   fuzz.safetensors -dict=tests/fuzz/safetensors.dict [-max_total_time=SECONDS] NEW_FINDS tests/fuzz/safetensors
+//   fuzz.safetensors -dict=tests/fuzz/safetensors.dict [-max_total_time=SECONDS] NEW_FINDS
+// tests/fuzz/safetensors
 //   fuzz.safetensors CRASH_FILE                       once, to see what broke
 //   fuzz.safetensors --seeds tests/fuzz/safetensors   writes the corpus
 #include <diloco/state/safetensors.hpp>
@@ -45,7 +47,8 @@ double expected_bytes(st::entry const& e) {
   return bytes;
 }
 
-/// What was accepted tiles the data, every name is there once, and it survives being written, in any order of listing.
+/// What was accepted tiles the data, every name is there once, and it survives being written, in any order of
+/// listing.
 void check_contents(st::contents c, std::span<std::byte const> file) {
   std::uint64_t header = 0;
   std::memcpy(&header, file.data(), sizeof header);
@@ -54,7 +57,8 @@ void check_contents(st::contents c, std::span<std::byte const> file) {
   for (st::unread_entry const& e : c.unread) unread_bytes += e.bytes.size();
   bool const whole = unread_bytes == 0;
   for (st::entry const& e : c.entries) {
-    if (whole ? e.bytes.data() != next : e.bytes.data() < next) broken("'" + e.name + "' does not begin where the one before ends");
+    if (whole ? e.bytes.data() != next : e.bytes.data() < next)
+      broken("'" + e.name + "' does not begin where the one before ends");
     if (expected_bytes(e) != static_cast<double>(e.bytes.size()))
       broken("'" + e.name + "' has other bytes than its shape");
     next = e.bytes.data() + e.bytes.size();
@@ -73,7 +77,8 @@ void check_contents(st::contents c, std::span<std::byte const> file) {
   auto const again = st::read(*written, "input");
   if (!again) broken("what was written cannot be read: " + again.error().message);
   for (st::entry const& e : again->entries) {
-    if (static_cast<std::size_t>(e.bytes.data() - written->data()) % st::bytes_of(e.type) != 0) broken("not aligned");
+    if (static_cast<std::size_t>(e.bytes.data() - written->data()) % st::bytes_of(e.type) != 0)
+      broken("not aligned");
   }
   std::ranges::reverse(c.entries);
   if (*st::write(c) != *written) broken("its bytes depend on the order of listing");
@@ -120,15 +125,16 @@ std::vector<near_miss> refused() {
     return "{" + tensor("a", "1", a) + "," + tensor(second, "1", b) + "}";
   };
   std::string const note = R"({"__metadata__":{"n":")", end = "\"}," + tensor("a", "2", "0,8") + "}";
-  return {{"overlap", two("0,4", "0,4"), 4},
-          {"hole_before", "{" + tensor("a", "1", "4,8") + "}", 8},
-          {"hole_after", "{" + tensor("a", "1", "0,4") + "}", 8},
-          {"beyond", two("0,4", "4,8"), 7},
-          {"twice", two("0,4", "4,8", "a"), 8},
-          {"overflow", "{" + tensor("a", "2", "0,8") + "," + tensor("b", "4611686018427387904", "8,8") + "}", 8},
-          {"low_surrogate", note + "\\udc0d" + end, 8},
-          {"not_utf8", note + "\xC3" + end, 8},
-          {"escape", note + "\\x" + end, 8}};
+  return {
+      {"overlap", two("0,4", "0,4"), 4},
+      {"hole_before", "{" + tensor("a", "1", "4,8") + "}", 8},
+      {"hole_after", "{" + tensor("a", "1", "0,4") + "}", 8},
+      {"beyond", two("0,4", "4,8"), 7},
+      {"twice", two("0,4", "4,8", "a"), 8},
+      {"overflow", "{" + tensor("a", "2", "0,8") + "," + tensor("b", "4611686018427387904", "8,8") + "}", 8},
+      {"low_surrogate", note + "\\udc0d" + end, 8},
+      {"not_utf8", note + "\xC3" + end, 8},
+      {"escape", note + "\\x" + end, 8}};
 }
 
 void write_seeds(std::string const& folder) {
@@ -137,9 +143,10 @@ void write_seeds(std::string const& folder) {
   std::vector<std::int64_t> const count{-1};
   auto flag = st::entry_of("a.flags", {2}, std::span(flags));
   flag.type = st::dtype::boolean;
-  st::contents const c{{st::entry_of("w\n\xC3\xA9\"", {2, 3}, std::span(w)), flag,
-                        st::entry_of("none", {0}, std::span(w).first(0)), st::entry_of("i", {}, std::span(count))},
-                       {{"about", "a\tseed"}}};
+  st::contents const c{
+      {st::entry_of("w\n\xC3\xA9\"", {2, 3}, std::span(w)), flag,
+       st::entry_of("none", {0}, std::span(w).first(0)), st::entry_of("i", {}, std::span(count))},
+      {{"about", "a\tseed"}}};
   bytes const file = *st::write(c);
   write_seed(folder + "/whole", file);
   write_seed(folder + "/empty", *st::write({}));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any staged compressor: the payload of one tensor from bytes that nobody wrote, and numbers that it must take.
+// Any staged compressor: the payload of one tensor from bytes that nobody wrote, and numbers that it must
+// take.
 #pragma once
 
 #include "decoder.hpp"
@@ -11,10 +12,13 @@ template <class C>
 struct any_staged {
   /// Three bytes say how many rows and columns, at most 16 × 512.
   static void check(bytes input) {
-    auto const byte = [&](std::size_t i) { return i < input.size() ? std::to_integer<std::size_t>(input[i]) : 0; };
+    auto const byte = [&](std::size_t i) {
+      return i < input.size() ? std::to_integer<std::size_t>(input[i]) : 0;
+    };
     laws::staged_wire<C> w{{{1 + byte(0) % 16, 1 + (byte(1) << 8 | byte(2)) % 512}}};
     bytes const rest = after(input, 3);
-    for (std::size_t i = 0; i < w.payload().size() && !rest.empty(); ++i) w.payload()[i] = rest[i % rest.size()];
+    for (std::size_t i = 0; i < w.payload().size() && !rest.empty(); ++i)
+      w.payload()[i] = rest[i % rest.size()];
     all_finite(w, "bytes that nobody wrote");
     if constexpr (agrees_on_memory<C>) {  // and what comes after a round of them
       w.commit(0);
@@ -29,7 +33,8 @@ struct any_staged {
     }
   }
   static std::vector<std::byte> seed(bool whole) {
-    laws::staged_wire<C> w{{{whole ? std::size_t{16} : std::size_t{3}, whole ? std::size_t{256} : std::size_t{33}}}};
+    laws::staged_wire<C> w{
+        {{whole ? std::size_t{16} : std::size_t{3}, whole ? std::size_t{256} : std::size_t{33}}}};
     w.values[0] = laws::numbers(29).many(w.values[0].size(), 0.01f);
     if (w.encode() != frame::no_row) broken(C::name, "refuses its seed");
     std::vector<std::byte> input{whole ? std::byte{15} : std::byte{2}, std::byte{0},
@@ -43,7 +48,8 @@ struct any_staged {
   static void all_finite(laws::staged_wire<C>& w, char const* what, std::uint64_t round = 0) {
     auto const decoded = w.decode(round);
     for (std::size_t i = 0; i < decoded[0].size(); ++i) {
-      if (!std::isfinite(decoded[0][i])) broken(C::name, say({what, ": element ", i, " decodes to ", decoded[0][i]}));
+      if (!std::isfinite(decoded[0][i]))
+        broken(C::name, say({what, ": element ", i, " decodes to ", decoded[0][i]}));
     }
   }
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a receiver gets for known inputs, against NumPy and PyTorch; the 16-bit formats over all their 65,536 patterns.
-// A world of one over an outer sgd(1) is the codec and nothing else: with θ̄ = 0 and θ = −x the round leaves
-// θ̄ = −decoded.
+// What a receiver gets for known inputs, against NumPy and PyTorch; the 16-bit formats over all their 65,536
+// patterns. A world of one over an outer sgd(1) is the codec and nothing else: with θ̄ = 0 and θ = −x the
+// round leaves θ̄ = −decoded.
 
 #include "fixture.hpp"
 #include "support/executors.hpp"
@@ -27,8 +27,9 @@ std::vector<std::vector<float>> through(std::vector<std::vector<float>> const& x
   std::vector<diloco::tensor> tensors;
   for (auto const& values : x) theta.emplace_back(values.size(), 0.0f);
   for (std::size_t i = 0; i < x.size(); ++i) {
-    tensors.push_back(
-        {.name = std::string("x").append(std::to_string(i)), .shape = {x[i].size()}, .data = theta[i].data()});
+    tensors.push_back({.name = std::string("x").append(std::to_string(i)),
+                       .shape = {x[i].size()},
+                       .data = theta[i].data()});
   }
   auto trainer = diloco::DiLoCo(diloco::recipe<>{}
                                     .with_inner(diloco::external{})
@@ -72,13 +73,14 @@ float through_one(float x) {
   return through<Compressor>({{x}})[0][0];
 }
 
-/// Every 16-bit pattern that is a finite number comes back as itself, and each number halfway to the next goes to the
-/// even pattern, a hair above it up and a hair below it down. `widen` is an independent decoder.
+/// Every 16-bit pattern that is a finite number comes back as itself, and each number halfway to the next
+/// goes to the even pattern, a hair above it up and a hair below it down. `widen` is an independent decoder.
 template <class Compressor, class Widen>
 void check_all_patterns(Widen widen) {
   std::vector<float> x, expected;
   auto const expect = [&](float value, std::uint32_t pattern) {
-    if (std::fabs(value) > 8e37f) return;  // a round holds contributions to what the outer optimizer can step from
+    if (std::fabs(value) > 8e37f)
+      return;  // a round holds contributions to what the outer optimizer can step from
     x.push_back(value);
     expected.push_back(widen(pattern));
   };

@@ -11,21 +11,25 @@
 
 namespace golden {
 
-using outer_optimizer =
-    support::one_of<diloco::sign_sgd, diloco::heavy_ball, diloco::fedadam, diloco::fedyogi, diloco::fedadagrad,
-                    diloco::slowmo, diloco::bmuf, diloco::lookahead, diloco::delayed_nesterov>;
+using outer_optimizer = support::one_of<diloco::sign_sgd, diloco::heavy_ball, diloco::fedadam,
+                                        diloco::fedyogi, diloco::fedadagrad, diloco::slowmo, diloco::bmuf,
+                                        diloco::lookahead, diloco::delayed_nesterov>;
 
 struct named_optimizer {
   std::string name;
   outer_optimizer optimizer;
 };
 
-/// The outer optimizers of by_hand.py. The hyper-parameter h of an optimizer N stands in the fixture as N.`where`h.
+/// The outer optimizers of by_hand.py. The hyper-parameter h of an optimizer N stands in the fixture as
+/// N.`where`h.
 inline std::vector<named_optimizer> outer_optimizers(fixture const& f, std::string const& where) {
   using namespace diloco;
-  auto const h = [&](char const* of, char const* name) { return f.number(std::string(of) + "." + where + name); };
+  auto const h = [&](char const* of, char const* name) {
+    return f.number(std::string(of) + "." + where + name);
+  };
   auto const bmuf_of = [&](char const* n) {
-    return bmuf{.block_lr = h(n, "block_lr"), .momentum = h(n, "momentum"), .nesterov = h(n, "nesterov") != 0};
+    return bmuf{
+        .block_lr = h(n, "block_lr"), .momentum = h(n, "momentum"), .nesterov = h(n, "nesterov") != 0};
   };
   constexpr auto a = "fedadam", y = "fedyogi", g = "fedadagrad", s = "slowmo", d = "delayed_nesterov";
   return {

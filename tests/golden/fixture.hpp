@@ -13,7 +13,8 @@
 
 namespace golden {
 
-/// What a file of fixtures/ holds, by name: float32, read by the library's own reader. make_goldens.py says what is in it.
+/// What a file of fixtures/ holds, by name: float32, read by the library's own reader. make_goldens.py says
+/// what is in it.
 class fixture {
  public:
   explicit fixture(std::string const& name) : path_(DILOCO_GOLDEN_DIR "/") {
@@ -62,7 +63,8 @@ class network {
 };
 
 /// The gradients recorded for inner step `step` (from 0): one row of `prefix`.T for each tensor.
-inline std::vector<std::span<float const>> gradients(fixture const& from, std::string const& prefix, std::size_t step) {
+inline std::vector<std::span<float const>> gradients(fixture const& from, std::string const& prefix,
+                                                     std::size_t step) {
   std::vector<std::span<float const>> rows;
   for (auto const& [name, shape] : network::tensors_of_the_network()) {
     std::size_t const size = from["start." + name].size();
@@ -71,8 +73,9 @@ inline std::vector<std::span<float const>> gradients(fixture const& from, std::s
   return rows;
 }
 
-/// Largest |got − want| as a share of the largest |want| of the same tensor. Not element by element: an element that
-/// happens to pass through zero has an absolute error of its neighbours' size and would fail any relative bound.
+/// Largest |got − want| as a share of the largest |want| of the same tensor. Not element by element: an
+/// element that happens to pass through zero has an absolute error of its neighbours' size and would fail any
+/// relative bound.
 inline double distance(std::span<float const> got, std::span<float const> want) {
   if (got.size() != want.size()) return HUGE_VAL;
   double gap = 0, largest = 1e-30;

@@ -54,7 +54,8 @@ struct network {
   }
 };
 
-/// Matrices by the optimizer, and the vector too if it takes one. Distances of `golden::distance`, after 1, 10 and 100 steps.
+/// Matrices by the optimizer, and the vector too if it takes one. Distances of `golden::distance`, after 1,
+/// 10 and 100 steps.
 template <class O>
 void check_trajectory(O const& optimizer, fixture const& f, std::vector<std::string> const& states) {
   constexpr double allowed[] = {2e-7, 2e-6, 1e-5};
@@ -89,13 +90,14 @@ void check_trajectory(O const& optimizer, fixture const& f, std::vector<std::str
 #if DILOCO_HAS_EIGEN
 void check_muon(std::string const& name) {
   fixture const f(name);
-  diloco::muon<diloco::eigen> const optimizer{.lr = f.number("lr"),
-                                              .momentum = f.number("momentum"),
-                                              .nesterov = f.number("nesterov") != 0,
-                                              .weight_decay = f.number("weight_decay"),
-                                              .scaling = diloco::muon_scaling(int(f.number("scaling"))),
-                                              .coefficients = diloco::muon_coefficients(int(f.number("coefficients"))),
-                                              .average = diloco::muon_average(int(f.number("average")))};
+  diloco::muon<diloco::eigen> const optimizer{
+      .lr = f.number("lr"),
+      .momentum = f.number("momentum"),
+      .nesterov = f.number("nesterov") != 0,
+      .weight_decay = f.number("weight_decay"),
+      .scaling = diloco::muon_scaling(int(f.number("scaling"))),
+      .coefficients = diloco::muon_coefficients(int(f.number("coefficients"))),
+      .average = diloco::muon_average(int(f.number("average")))};
   check_trajectory(optimizer, f, {"momentum"});
 }
 #endif
@@ -104,8 +106,12 @@ void check_muon(std::string const& name) {
 
 #if DILOCO_HAS_EIGEN
 TEST_CASE("golden: muon with lerp, Nesterov, decay and one polynomial follows NumPy") { check_muon("muon"); }
-TEST_CASE("golden: muon with a sum, Nesterov and the spectral scale follows NumPy") { check_muon("muon_spectral"); }
-TEST_CASE("golden: muon with a sum, five polynomials and matched RMS follows NumPy") { check_muon("muon_dion"); }
+TEST_CASE("golden: muon with a sum, Nesterov and the spectral scale follows NumPy") {
+  check_muon("muon_spectral");
+}
+TEST_CASE("golden: muon with a sum, five polynomials and matched RMS follows NumPy") {
+  check_muon("muon_dion");
+}
 #endif
 
 #if DILOCO_HAS_EIGEN

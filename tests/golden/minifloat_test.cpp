@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small floats, bit for bit, against ml_dtypes: the number of every code, and the code of every number, middle and
-// neighbour of a middle. make_float_goldens.py says which inputs the fixture holds.
+// Small floats, bit for bit, against ml_dtypes: the number of every code, and the code of every number,
+// middle and neighbour of a middle. make_float_goldens.py says which inputs the fixture holds.
 #include "fixture.hpp"
 
 #include <doctest/doctest.h>
@@ -29,7 +29,8 @@ void check_values(golden::fixture const& f, std::string const& format) {
 
 /// `minus_zero` is the code that the library never writes.
 template <class Narrow>
-void check_codes(golden::fixture const& f, std::string const& format, std::uint32_t minus_zero, Narrow narrow) {
+void check_codes(golden::fixture const& f, std::string const& format, std::uint32_t minus_zero,
+                 Narrow narrow) {
   auto const &inputs = f[format + ".inputs"], &codes = f[format + ".codes"];
   REQUIRE(inputs.size() == codes.size());
   CHECK(inputs.size() >= 100);
@@ -54,7 +55,8 @@ std::vector<float> ones_scaled_by(std::vector<std::byte> const& bytes) {
     diloco::fragment<diloco::solo, Microscaled::block> x;
     for (float& v : x.v) v = 1.0f;
     std::vector<std::byte> code(Microscaled::code_bytes(Microscaled::block)), side(Microscaled::side_bytes);
-    Microscaled{}.encode(diloco::solo{}, x, diloco::block_info{Microscaled::block, 1.0f}, {code.data(), side.data()});
+    Microscaled{}.encode(diloco::solo{}, x, diloco::block_info{Microscaled::block, 1.0f},
+                         {code.data(), side.data()});
     return std::pair(code, side[0]);
   }();
   std::vector<float> decoded(Microscaled::side_bytes);
@@ -66,8 +68,8 @@ std::vector<float> ones_scaled_by(std::vector<std::byte> const& bytes) {
   return decoded;
 }
 
-/// E8M0 scales as they are read from a wire. 0 says that all is zero, which in OCP is 2⁻¹²⁷; what would carry an element
-/// beyond the largest float comes from no encoder and reads as 0 too.
+/// E8M0 scales as they are read from a wire. 0 says that all is zero, which in OCP is 2⁻¹²⁷; what would carry
+/// an element beyond the largest float comes from no encoder and reads as 0 too.
 template <class Microscaled>
 void check_scales(int largest) {
   golden::fixture const f("minifloats");

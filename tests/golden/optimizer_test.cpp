@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each optimizer on recorded gradients of a small tanh network, or on recorded displacements of it, against PyTorch 1.13 or,
-// where that has none, the papers' formulas in by_hand.py.
+// Each optimizer on recorded gradients of a small tanh network, or on recorded displacements of it, against
+// PyTorch 1.13 or, where that has none, the papers' formulas in by_hand.py.
 
 #include "family.hpp"
 #include "fixture.hpp"
@@ -137,10 +137,13 @@ TEST_CASE("golden: lion follows its authors' formula") {
 TEST_CASE("golden: signum follows its authors' formula") {
   fixture const f("signum");
   check_trajectory(
-      diloco::signum{.lr = f.number("lr"), .beta = f.number("beta"), .weight_decay = f.number("weight_decay")}, f);
+      diloco::signum{
+          .lr = f.number("lr"), .beta = f.number("beta"), .weight_decay = f.number("weight_decay")},
+      f);
 }
 
-TEST_CASE("golden: schedule_free_adamw follows the paper's three sequences, and finds the mean of the iterates") {
+TEST_CASE(
+    "golden: schedule_free_adamw follows the paper's three sequences, and finds the mean of the iterates") {
   fixture const f("schedule_free_adamw");
   diloco::schedule_free_adamw const optimizer{.lr = f.number("lr"),
                                               .beta1 = f.number("beta1"),
@@ -235,7 +238,9 @@ TEST_CASE("golden: ivon follows the formulas of its official implementation in N
     }
     if (t != 1 && t != 10 && t != 100) continue;
     CAPTURE(t);
-    CHECK(golden::distance(p, f["after." + std::to_string(t) + ".p"]) <= (t == 1 ? 2e-7 : t == 10 ? 2e-6 : 1e-5));
+    CHECK(golden::distance(p, f["after." + std::to_string(t) + ".p"]) <= (t == 1    ? 2e-7
+                                                                          : t == 10 ? 2e-6
+                                                                                    : 1e-5));
   }
   for (float& x : h) x += o.h0;
   CHECK(golden::distance(m, f["state.m"]) <= 1e-5);

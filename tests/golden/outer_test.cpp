@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole DiLoCo loop (K workers, H = 5, 20 rounds, uneven token weights) over an exact wire, against plain PyTorch:
-// AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the anchor, θ ← anchor. Then
-// the same loop with each other outer optimizer of by_hand.py in its place.
+// The whole DiLoCo loop (K workers, H = 5, 20 rounds, uneven token weights) over an exact wire, against plain
+// PyTorch: AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the
+// anchor, θ ← anchor. Then the same loop with each other outer optimizer of by_hand.py in its place.
 
 #include "family.hpp"
 #include "fixture.hpp"
@@ -68,7 +68,8 @@ std::vector<observations> play(fixture const& f, int workers, Outer const& outer
       auto const tokens = f["tokens." + worker].at(step);
       trainer.step(golden::gradients(f, "grad." + worker, step), {.tokens = static_cast<double>(tokens)});
       if ((step + 1) % inner_steps == 0) {
-        observe<Outer>(trainer, model, rank, (step + 1) / inner_steps, seen.at(static_cast<std::size_t>(rank)));
+        observe<Outer>(trainer, model, rank, (step + 1) / inner_steps,
+                       seen.at(static_cast<std::size_t>(rank)));
       }
     }
   });
@@ -83,7 +84,8 @@ double tolerance_for(std::string const& entry) {
   return entry.find(".2.") != std::string::npos ? tolerance.anchor_after_2 : tolerance.anchor_after_20;
 }
 
-/// What all workers saw against `answer(name)`, a fixture's entry; θ is the anchor, and both are the same bits everywhere.
+/// What all workers saw against `answer(name)`, a fixture's entry; θ is the anchor, and both are the same
+/// bits everywhere.
 template <class Answer>
 void check_seen(std::vector<observations> const& seen, Answer const& answer) {
   for (observations const& worker : seen) {
@@ -94,8 +96,9 @@ void check_seen(std::vector<observations> const& seen, Answer const& answer) {
       bool const is_theta = name.starts_with("theta.");
       auto const& expected = answer(is_theta ? "anchor" + name.substr(5) : name);
       CHECK(golden::distance(values, expected) <= tolerance_for(name));
-      if (is_theta) CHECK(values == worker.at("anchor" + name.substr(5)));        // θ ← θ̄
-      if (!name.starts_with("exp_avg.")) CHECK(values == seen.front().at(name));  // the same bits on every worker
+      if (is_theta) CHECK(values == worker.at("anchor" + name.substr(5)));  // θ ← θ̄
+      if (!name.starts_with("exp_avg."))
+        CHECK(values == seen.front().at(name));  // the same bits on every worker
     }
   }
 }
@@ -134,7 +137,8 @@ TEST_CASE("golden: the outer loop follows plain PyTorch, scatter-gather") {
 
 TEST_CASE("golden: sgd with the Nesterov flag as the outer optimizer is the same loop") {
   auto const outer = outer_of(2);
-  check_rounds(2, diloco::sgd{.lr = outer.lr, .momentum = outer.momentum, .nesterov = true}, diloco::gather{});
+  check_rounds(2, diloco::sgd{.lr = outer.lr, .momentum = outer.momentum, .nesterov = true},
+               diloco::gather{});
 }
 
 TEST_CASE("golden: every other outer optimizer in the same loop follows its paper's formula") {
@@ -157,7 +161,8 @@ TEST_CASE("golden: every other outer optimizer in the same loop follows its pape
           if (entry.starts_with("exp_avg.")) return f[entry];
           if (!entry.starts_with("slot.")) return expected[name + "." + entry];
           bool const first = entry.starts_with("slot.first.");
-          return expected[name + ".slot." + std::string(slots[first ? 0 : 1]) + entry.substr(entry.rfind('.'))];
+          return expected[name + ".slot." + std::string(slots[first ? 0 : 1]) +
+                          entry.substr(entry.rfind('.'))];
         });
   }
 }

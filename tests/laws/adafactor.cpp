@@ -32,7 +32,8 @@ struct reference {
       row[i] += weight * (row_sum[i] / double(columns) - row[i]);
       row_mean += row[i] / double(rows);
     }
-    for (std::size_t j = 0; j < columns; ++j) column[j] += weight * (column_sum[j] / double(rows) - column[j]);
+    for (std::size_t j = 0; j < columns; ++j)
+      column[j] += weight * (column_sum[j] / double(rows) - column[j]);
     for (std::size_t i = 0; i < n; ++i) {
       if (rows > 1 && columns > 1)
         v[i] = row[i / columns] * column[i % columns] / std::max(row_mean, eps1);
@@ -41,10 +42,11 @@ struct reference {
       g[i] /= std::sqrt(std::max(v[i], eps1 * eps1));
       u_sum += g[i] * g[i];
     }
-    double const alpha =
-        std::max(double(o.eps2), std::sqrt(p_sum / double(n))) * std::min(double(o.lr), 1 / std::sqrt(double(t)));
+    double const alpha = std::max(double(o.eps2), std::sqrt(p_sum / double(n))) *
+                         std::min(double(o.lr), 1 / std::sqrt(double(t)));
     double const clip = std::max(1.0, std::sqrt(u_sum / double(n)) / double(o.d));
-    for (std::size_t i = 0; i < n; ++i) p[i] = (1 - double(o.lr) * double(o.weight_decay)) * p[i] - alpha / clip * g[i];
+    for (std::size_t i = 0; i < n; ++i)
+      p[i] = (1 - double(o.lr) * double(o.weight_decay)) * p[i] - alpha / clip * g[i];
   }
 };
 
@@ -55,7 +57,8 @@ constexpr extents shapes[] = {{1, 1}, {1, 5000}, {5000, 1}, {2, 3}, {31, 1025}, 
 constexpr int steps = 6;
 constexpr float grad_scale = 0.5f;
 
-/// One row in five sees hardly any gradient, so that eps1 = 0.3 counts twice: for its √V, and for the mean of the rows, 0.2.
+/// One row in five sees hardly any gradient, so that eps1 = 0.3 counts twice: for its √V, and for the mean of
+/// the rows, 0.2.
 std::vector<float> gradient(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(20 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
@@ -78,7 +81,8 @@ std::vector<float> trajectory(adafactor const& optimizer, extents n, float lr_sc
 TEST_CASE("adafactor: equals its formula in double, with the same bits on every executor") {
   for (adafactor const& optimizer :
        {adafactor{},
-        adafactor{.lr = 0.6f, .beta2_decay = -0.5f, .eps1 = 0.3f, .eps2 = 0.7f, .d = 0.5f, .weight_decay = 0.1f}}) {
+        adafactor{
+            .lr = 0.6f, .beta2_decay = -0.5f, .eps1 = 0.3f, .eps2 = 0.7f, .d = 0.5f, .weight_decay = 0.1f}}) {
     for (extents const& n : shapes) {
       CAPTURE(n.rows);
       CAPTURE(n.columns);
@@ -87,9 +91,11 @@ TEST_CASE("adafactor: equals its formula in double, with the same bits on every 
       for (int t = 0; t < steps; ++t) exact.step(t + 1, gradient(n, t), double(grad_scale));
       std::vector<float> const p = trajectory<cpp>(optimizer, n);
       double worst = 0;
-      for (std::size_t i = 0; i < p.size(); ++i) worst = std::max(worst, std::fabs(double(p[i]) - exact.p[i]));
+      for (std::size_t i = 0; i < p.size(); ++i)
+        worst = std::max(worst, std::fabs(double(p[i]) - exact.p[i]));
       CHECK(worst < 4e-6);
-      laws::on_each_executor([&](auto executor) { CHECK(trajectory<decltype(executor)>(optimizer, n) == p); });
+      laws::on_each_executor(
+          [&](auto executor) { CHECK(trajectory<decltype(executor)>(optimizer, n) == p); });
     }
   }
 }
@@ -117,6 +123,7 @@ TEST_CASE("adafactor: lr_scale = 0 is the identity, and zero gradients move noth
 TEST_CASE("adafactor: numbers out of range are said") {
   CHECK(field_complaint("inner", adafactor{.beta2_decay = 0.8f}) ==
         "diloco: inner adafactor: beta2_decay = 0.8 must be in [-1, 0]");
-  CHECK(field_complaint("inner", adafactor{.eps1 = 0.0f}) == "diloco: inner adafactor: eps1 = 0 must be in [1e-18, 1]");
+  CHECK(field_complaint("inner", adafactor{.eps1 = 0.0f}) ==
+        "diloco: inner adafactor: eps1 = 0 must be in [1e-18, 1]");
   CHECK(field_complaint("inner", adafactor{}).empty());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW with moments in 8 bits: against a reference in double that quantizes likewise, against AdamW in float32, and what
-// must not depend on lanes, executors or neighbours.
+// AdamW with moments in 8 bits: against a reference in double that quantizes likewise, against AdamW in
+// float32, and what must not depend on lanes, executors or neighbours.
 #include "laws/support.hpp"
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
@@ -16,9 +16,11 @@ using laws::numbers;
 using optimizer_type = adamw8bit<>;
 using always = adamw8bit<0>;
 
-static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> && replicated<optimizer_type>);
+static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> &&
+              replicated<optimizer_type>);
 static_assert(optimizer_type::memory_elements(64, 1024) * sizeof(float) == 65536 / 256 * (512 + 8));
-static_assert(optimizer_type::memory_elements(4095, 1) == 2 * 4095 && optimizer_type::memory_elements(1, 4096) < 4096);
+static_assert(optimizer_type::memory_elements(4095, 1) == 2 * 4095 &&
+              optimizer_type::memory_elements(1, 4096) < 4096);
 
 /// The numbers of a dynamic map by their construction, rising.
 std::vector<double> map_of(bool with_sign) {
@@ -48,7 +50,9 @@ struct moment {
       for (std::size_t i = block * 256; i < end; ++i) most = std::max(most, std::fabs(x[i]));
       scales[block] = most;
       for (std::size_t i = block * 256; i < end && most > 0; ++i) {
-        auto const nearer = [&](double a, double b) { return std::fabs(a - x[i] / most) < std::fabs(b - x[i] / most); };
+        auto const nearer = [&](double a, double b) {
+          return std::fabs(a - x[i] / most) < std::fabs(b - x[i] / most);
+        };
         codes[i] = int(std::min_element(map.begin(), map.end(), nearer) - map.begin());
       }
     }
@@ -77,7 +81,8 @@ struct reference {
       double const least = t == 1 ? 0 : (1 - b2) / std::pow((1 - b1) * m_norm(b1, b2, t - 1), 2);
       new_v[i] = b2 * std::max(v.read(i), least * m.read(i) * m.read(i)) + (1 - b2) * grad * grad;
       p[i] *= 1 - lr * double(o.weight_decay);
-      p[i] -= lr * (new_m[i] / (1 - std::pow(b1, t))) / (std::sqrt(new_v[i] / (1 - std::pow(b2, t))) + double(o.eps));
+      p[i] -= lr * (new_m[i] / (1 - std::pow(b1, t))) /
+              (std::sqrt(new_v[i] / (1 - std::pow(b2, t))) + double(o.eps));
     }
     m.keep(new_m);
     v.keep(new_v);
@@ -111,7 +116,8 @@ bool same_bits(std::vector<float> const& a, std::vector<float> const& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// y = w1·tanh(w2·x) learns from another of its kind; the mean loss of the last 50 of 1,000 steps on fresh batches.
+/// y = w1·tanh(w2·x) learns from another of its kind; the mean loss of the last 50 of 1,000 steps on fresh
+/// batches.
 template <class O>
 double last_loss(O const& o) {
   constexpr std::size_t out = 8, hidden = 32, in = 16, batch = 32;
@@ -186,8 +192,9 @@ TEST_CASE("adamw8bit: follows a reference in double that quantizes likewise") {
       CHECK(worst <= 2e-7);
       CHECK(flips == 0);
     } else {
-      // Half way between two numbers float and double part, one code in thousands; until the codes meet again the element's
-      // steps differ, by a few per cent of the rate in the upper decades and by all of it in the lowest. Seen: 3e-3, 1, 0.
+      // Half way between two numbers float and double part, one code in thousands; until the codes meet again
+      // the element's steps differ, by a few per cent of the rate in the upper decades and by all of it in
+      // the lowest. Seen: 3e-3, 1, 0.
       CHECK(worst <= 0.01);
       CHECK(moved <= 10);
       CHECK(flips <= 10);
@@ -331,8 +338,8 @@ TEST_CASE("adamw8bit: no step is longer than the longest that AdamW can take in 
   struct betas {
     float first, second;
   };
-  for (betas b : {betas{0.9f, 0.999f}, betas{0.9f, 0.95f}, betas{0.95f, 0.99f}, betas{0.0f, 0.999f}, betas{0.9f, 0.81f},
-                  betas{0.9f, 0.5f}}) {
+  for (betas b : {betas{0.9f, 0.999f}, betas{0.9f, 0.95f}, betas{0.95f, 0.99f}, betas{0.0f, 0.999f},
+                  betas{0.9f, 0.81f}, betas{0.9f, 0.5f}}) {
     for (float scale : {1.0f, 0x1p-20f, 0x1p40f}) {
       CAPTURE(b.first);
       CAPTURE(b.second);
@@ -347,10 +354,11 @@ TEST_CASE("adamw8bit: no step is longer than the longest that AdamW can take in 
         auto const before = t.p;
         t.step(o, g);
         double const terms = 1 + b1 * b1 / b2 * std::pow(m_norm(b1, b2, s), 2);
-        double const longest = 1e-3 * (1 - b1) * std::sqrt(terms / (1 - b2)) * std::sqrt(1 - std::pow(b2, s + 1)) /
-                               (1 - std::pow(b1, s + 1));
+        double const longest = 1e-3 * (1 - b1) * std::sqrt(terms / (1 - b2)) *
+                               std::sqrt(1 - std::pow(b2, s + 1)) / (1 - std::pow(b1, s + 1));
         for (std::size_t i = 0; i < 600; ++i) {
-          double const moved = std::fabs(double(t.p[i]) - double(before[i])) - 1e-7 * std::fabs(double(before[i]));
+          double const moved =
+              std::fabs(double(t.p[i]) - double(before[i])) - 1e-7 * std::fabs(double(before[i]));
           worst = std::max(worst, moved / longest);
         }
       }
@@ -376,7 +384,8 @@ TEST_CASE("adamw8bit: a v too small for its block is forgotten, and m says what 
   g[1] = 0.0f;
   before = t.p[1];
   t.step(o, g);
-  CHECK(double(before - t.p[1]) / double(o.lr) == doctest::Approx(7.27 * 0.9 / std::sqrt(0.999)).epsilon(0.01));
+  CHECK(double(before - t.p[1]) / double(o.lr) ==
+        doctest::Approx(7.27 * 0.9 / std::sqrt(0.999)).epsilon(0.01));
 }
 
 TEST_CASE("adamw8bit: a v moves by itself only upwards, and then by much") {
@@ -406,13 +415,13 @@ TEST_CASE("adamw8bit: learns a small network as well as adamw does") {
 }
 
 TEST_CASE("adamw8bit: in a trainer, beside adamw for what is no matrix") {
-  std::vector<float> matrix = numbers(1).many(512 * 128), vector = numbers(2).many(1000), g1 = spread(512 * 128, 3),
-                     g2 = spread(1000, 4);
+  std::vector<float> matrix = numbers(1).many(512 * 128), vector = numbers(2).many(1000),
+                     g1 = spread(512 * 128, 3), g2 = spread(1000, 4);
   std::vector<tensor> const both{{"w", {512, 128}, matrix.data()}, {"b", {1000}, vector.data()}};
   support::whole_tensor<optimizer_type> expected(512, 128, matrix);
-  DiLoCo trainer(
-      recipe_of(groups(group{matrices, optimizer_type{}}, group{the_rest, adamw{}})).with_outer(plain_sgd{.lr = 1.0f}),
-      both);
+  DiLoCo trainer(recipe_of(groups(group{matrices, optimizer_type{}}, group{the_rest, adamw{}}))
+                     .with_outer(plain_sgd{.lr = 1.0f}),
+                 both);
   expected.grad_scale = 0.5f;
   trainer.step(std::vector<std::span<float const>>{g1, g2}, {.grad_scale = 0.5f});
   expected.step({}, g1);
@@ -427,16 +436,20 @@ TEST_CASE("adamw8bit: state is 2.03 B/param, and every byte of it is told") {
   DiLoCo with(recipe_of(optimizer_type{}), one);
   DiLoCo without(recipe_of(plain_sgd{}), one);
   DiLoCo in_float32(recipe_of(adamw{}), one);
-  std::size_t const factor = sizeof(gradient_factor);  // what whole tensors read in place of grad_scale, one for all
-  CHECK(with.footprint().state_bytes - without.footprint().state_bytes == p.size() * 2 + p.size() / 256 * 8 + factor);
+  std::size_t const factor =
+      sizeof(gradient_factor);  // what whole tensors read in place of grad_scale, one for all
+  CHECK(with.footprint().state_bytes - without.footprint().state_bytes ==
+        p.size() * 2 + p.size() / 256 * 8 + factor);
   CHECK(in_float32.footprint().state_bytes - without.footprint().state_bytes == p.size() * 8);
   CHECK(with.describe() ==
-        "adamw8bit → nesterov · f32 (32 bit) · gather over alone×1 · every 2 · state 10 B/param · round 36 B/param");
+        "adamw8bit → nesterov · f32 (32 bit) · gather over alone×1 · every 2 · state 10 B/param · round 36 "
+        "B/param");
 }
 
 TEST_CASE("adamw8bit: what it cannot step with, it says") {
   CHECK(field_complaint("inner", optimizer_type{}).empty());
-  CHECK(field_complaint("inner", optimizer_type{.beta2 = 1}) == "diloco: inner adamw8bit: beta2 = 1 must be in [0, 1)");
+  CHECK(field_complaint("inner", optimizer_type{.beta2 = 1}) ==
+        "diloco: inner adamw8bit: beta2 = 1 must be in [0, 1)");
   CHECK(field_complaint("inner", optimizer_type{.eps = 0}) ==
         "diloco: inner adamw8bit: eps = 0 must be a number above 0");
   CHECK(fingerprint(optimizer_type{}) != fingerprint(always{}));
@@ -447,7 +460,7 @@ TEST_CASE("adamw8bit: what it cannot step with, it says") {
         "diloco: inner adamw8bit: lr = -1 must be a number not below 0");
   DiLoCo t(recipe_of(optimizer_type{}), one);
   g[300] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(toy::sentence(toy::outcome_of(t.try_step(std::vector<std::span<float const>>{g}))).find("gradient of 'w'") !=
-        std::string::npos);
+  CHECK(toy::sentence(toy::outcome_of(t.try_step(std::vector<std::span<float const>>{g})))
+            .find("gradient of 'w'") != std::string::npos);
   CHECK(std::all_of(p.begin(), p.end(), [](float x) { return x == 1.0f; }));
 }

@@ -13,9 +13,9 @@ namespace laws {
 
 using namespace diloco;
 
-/// What a compressor promises: the largest |x − decode(encode(x))| for one element x of a block whose largest magnitude is
-/// amax; whether encoding what was decoded gives the same bytes; and the digest of the wire of a fixed input, which must
-/// never change by accident.
+/// What a compressor promises: the largest |x − decode(encode(x))| for one element x of a block whose largest
+/// magnitude is amax; whether encoding what was decoded gives the same bytes; and the digest of the wire of a
+/// fixed input, which must never change by accident.
 template <class C>
 struct promise;
 
@@ -81,13 +81,16 @@ struct promise<e5m2<>> : promises<12371793779583445427ull> {
 };
 template <>
 struct promise<e2m1<>> : promises<2350515424735694424ull> {
-  static double error(double x, double amax) { return std::max(std::fabs(x) * 0.25, amax / 6 * 0.25) * roundings; }
+  static double error(double x, double amax) {
+    return std::max(std::fabs(x) * 0.25, amax / 6 * 0.25) * roundings;
+  }
 };
 template <>
 struct promise<e3m0<>> : promises<12892487552336823456ull> {
   static double error(double x, double amax) { return std::max(std::fabs(x) / 3, amax * 0x1p-7) * roundings; }
 };
-// The shared power of two lies up to a factor 2 below the exact scale: the largest elements may also saturate.
+// The shared power of two lies up to a factor 2 below the exact scale: the largest elements may also
+// saturate.
 template <>
 struct promise<mxfp8> : promises<11999615998966713678ull> {
   static double error(double x, double amax) { return std::max(std::fabs(x) / 8, amax * 0x1p-18); }
@@ -121,7 +124,8 @@ struct promise<dynamic8<>> : promises<16791211395017884818ull, false> {
     double half = 0.45 * 1e-6, top = 1e-6;
     for (int d = 1; d <= 6 && t > top; ++d, top *= 10) half = 0.45 * top * 10 / (1 << d);
     // Between two decades the wider cell decides.
-    return std::max(half, 0.45 * top * 10 / (top < 0.5 ? 2 : 64) * (t > 0.5 * top ? 1 : 0)) * amax * roundings;
+    return std::max(half, 0.45 * top * 10 / (top < 0.5 ? 2 : 64) * (t > 0.5 * top ? 1 : 0)) * amax *
+           roundings;
   }
 };
 template <natural_rounding R>
@@ -147,13 +151,15 @@ struct promise<hadamard<N, Inner>> : promises<11405360697138044282ull, false> {
   static double error(double, double amax) { return N * promise<Inner>::error(amax, amax) * roundings; }
 };
 
-/// Every block compressor, for the laws and for tests/fuzz. A new one goes to the end, with its promise above.
+/// Every block compressor, for the laws and for tests/fuzz. A new one goes to the end, with its promise
+/// above.
 using block_compressors =
-    std::tuple<f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>, absmax<2, 128>,
-               min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, sign<>,
-               sign<512>, sign<256, sign_scale::rms>, sign<256, sign_scale::two_means>, lloyd_max<1>, lloyd_max<2>,
-               lloyd_max<3>, lloyd_max<4>, dynamic8<>, natural<>, natural<natural_rounding::stochastic>,
-               qsgd<8, 128, qsgd_norm::l2>, qsgd<4>, qsgd<2>, hadamard<32, absmax<4, 128>>>;
+    std::tuple<f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>,
+               absmax<2, 128>, min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8,
+               mxfp6, mxfp4, nvfp4, sign<>, sign<512>, sign<256, sign_scale::rms>,
+               sign<256, sign_scale::two_means>, lloyd_max<1>, lloyd_max<2>, lloyd_max<3>, lloyd_max<4>,
+               dynamic8<>, natural<>, natural<natural_rounding::stochastic>, qsgd<8, 128, qsgd_norm::l2>,
+               qsgd<4>, qsgd<2>, hadamard<32, absmax<4, 128>>>;
 
 template <class C>
 struct coded {

@@ -72,7 +72,8 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
 TEST_CASE_TEMPLATE_APPLY(compressor_laws, block_compressors);
 
 TEST_CASE_TEMPLATE_DEFINE("any bytes decode to finite numbers", C, hostile_laws) {
-  // From a hostile or damaged wire: nothing but numbers comes out, of a magnitude that the sum of all voices can bear.
+  // From a hostile or damaged wire: nothing but numbers comes out, of a magnitude that the sum of all voices
+  // can bear.
   std::uint64_t state = 1;
   for (int trial = 0; trial < 2000; ++trial) {
     int const count = trial % 3 == 0 ? C::block : 1 + trial % C::block;
@@ -145,8 +146,9 @@ double relative_squared_error(std::vector<float> const& x) {
   return lost / all;
 }
 
-/// Gaussian and Laplace numbers by inversion from a low-discrepancy sequence in random order would be too smooth for block
-/// maxima, so: Box and Muller's transform of the congruence, in double, to 3 % alike on every libm.
+/// Gaussian and Laplace numbers by inversion from a low-discrepancy sequence in random order would be too
+/// smooth for block maxima, so: Box and Muller's transform of the congruence, in double, to 3 % alike on
+/// every libm.
 std::vector<float> drawn(bool laplace) {
   numbers source(19);
   std::vector<float> v(std::size_t{1} << 18);
@@ -193,7 +195,8 @@ TEST_CASE("quality is that of the literature, within 3 %") {
   // Exact for Gaussian data: 1 − 2/π, 2 − 2·√(2/π), and Lloyd's and Max's optima.
   CHECK(relative_squared_error<sign<>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
   CHECK(relative_squared_error<sign<512, sign_scale::rms>>(gauss) == doctest::Approx(0.40423).epsilon(0.01));
-  CHECK(relative_squared_error<sign<512, sign_scale::two_means>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
+  CHECK(relative_squared_error<sign<512, sign_scale::two_means>>(gauss) ==
+        doctest::Approx(0.36338).epsilon(0.01));
   CHECK(relative_squared_error<lloyd_max<1>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
   CHECK(relative_squared_error<lloyd_max<2>>(gauss) == doctest::Approx(0.11748).epsilon(0.015));
   CHECK(relative_squared_error<lloyd_max<3>>(gauss) == doctest::Approx(0.03455).epsilon(0.02));

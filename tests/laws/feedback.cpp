@@ -31,9 +31,10 @@ struct world {
       int const rank = transport.rank();
       worker& w = all[static_cast<std::size_t>(rank)];
       std::vector<float> theta(n);
-      trainer_type trainer(
-          {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .feedback = feedback, .transport = std::move(transport)},
-          std::vector<tensor>{{"w", {50, 100}, theta.data()}});
+      trainer_type trainer({.outer = {.lr = 1.0f, .weight_decay = 0.0f},
+                            .feedback = feedback,
+                            .transport = std::move(transport)},
+                           std::vector<tensor>{{"w", {50, 100}, theta.data()}});
       w.description = trainer.describe();
       for (int round = 0; round < rounds; ++round) {
         std::vector<float> const before = theta;
@@ -44,7 +45,8 @@ struct world {
         for (std::size_t i = 0; i < n; ++i) w.sent.back()[i] = before[i] - theta[i];
         w.digests.push_back(trainer.digest());
       }
-      auto const e = toy::cell_or_none(trainer, "w", "residual"), h = toy::cell_or_none(trainer, "w", "common");
+      auto const e = toy::cell_or_none(trainer, "w", "residual"),
+                 h = toy::cell_or_none(trainer, "w", "common");
       w.residual.assign(e.begin(), e.end());
       w.common.assign(h.begin(), h.end());
     });
@@ -80,7 +82,8 @@ using scattered_rank = both<low_rank<2>, scatter_gather>;
 using gathered_common = both<low_rank<2, factors::common>, gather>;
 using scattered_common = both<low_rank<2, factors::common>, scatter_gather>;
 
-/// Everything the policies were given, everything that arrived, everything that is still owed, of one element.
+/// Everything the policies were given, everything that arrived, everything that is still owed, of one
+/// element.
 template <class Worker>
 double owed(std::vector<Worker> const& all, std::size_t i) {
   double e = 0;
@@ -88,12 +91,14 @@ double owed(std::vector<Worker> const& all, std::size_t i) {
   return e;
 }
 
-TEST_CASE_TEMPLATE_DEFINE("error feedback telescopes: what arrived and what is owed is what was given", B, telescopes) {
+TEST_CASE_TEMPLATE_DEFINE("error feedback telescopes: what arrived and what is owed is what was given", B,
+                          telescopes) {
   using C = typename B::compressor;
   constexpr bool gathers = std::is_same_v<typename B::exchange, gather>;
   int const workers = 3, rounds = 12;
   auto const check = [&](auto feedback, bool owner_owes_nothing) {
-    auto const all = world<C, decltype(feedback), typename B::exchange>::run(workers, rounds, feedback, delta_of);
+    auto const all =
+        world<C, decltype(feedback), typename B::exchange>::run(workers, rounds, feedback, delta_of);
     double worst = 0, given_at_most = 0;
     for (std::size_t i = 0; i < 5000; ++i) {
       double given = 0, arrived = 0;
@@ -111,12 +116,13 @@ TEST_CASE_TEMPLATE_DEFINE("error feedback telescopes: what arrived and what is o
   check(error_feedback{}, linear_wires<C>);  // what it has to say is what was said to it
   if constexpr (linear_wires<C>) check(mean_error_feedback{.decay = 1.0f}, true);
 }
-TEST_CASE_TEMPLATE_INVOKE(telescopes, gathered_blocks, scattered_blocks, gathered_signs, gathered_top, scattered_top,
-                          gathered_halves, gathered_random, scattered_random, gathered_table, scattered_table,
-                          gathered_rank, scattered_rank, gathered_common, scattered_common);
+TEST_CASE_TEMPLATE_INVOKE(telescopes, gathered_blocks, scattered_blocks, gathered_signs, gathered_top,
+                          scattered_top, gathered_halves, gathered_random, scattered_random, gathered_table,
+                          scattered_table, gathered_rank, scattered_rank, gathered_common, scattered_common);
 
 TEST_CASE_TEMPLATE_DEFINE(
-    "a residual against the mean stays bounded where wires add up, whatever the workers disagree on", B, bounded) {
+    "a residual against the mean stays bounded where wires add up, whatever the workers disagree on", B,
+    bounded) {
   using W = world<typename B::compressor, mean_error_feedback, typename B::exchange>;
   auto const constant = [](int rank, int, std::size_t i) { return delta_of(rank, 0, i); };
   int const workers = 3, rounds = 1000;
@@ -172,9 +178,11 @@ TEST_CASE_TEMPLATE_DEFINE("ef21 reaches a constant mean, and everybody keeps the
       REQUIRE(double(all[0].common[i]) == doctest::Approx(owed(all, i)).epsilon(1e-4).scale(1e-2));
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(reaches, gathered_blocks, scattered_blocks, gathered_top, scattered_top, gathered_table);
+TEST_CASE_TEMPLATE_INVOKE(reaches, gathered_blocks, scattered_blocks, gathered_top, scattered_top,
+                          gathered_table);
 
-TEST_CASE_TEMPLATE_DEFINE("error feedback: the mean of what arrived becomes the mean of what was given", B, arrives) {
+TEST_CASE_TEMPLATE_DEFINE("error feedback: the mean of what arrived becomes the mean of what was given", B,
+                          arrives) {
   using W = world<typename B::compressor, error_feedback, typename B::exchange>;
   auto const constant = [](int rank, int, std::size_t i) { return delta_of(rank, 0, i); };
   int const rounds = 250;
@@ -190,9 +198,9 @@ TEST_CASE_TEMPLATE_DEFINE("error feedback: the mean of what arrived becomes the 
   // What is owed after 250 rounds, by all workers and both times, over 250: no element is forgotten.
   CHECK(std::sqrt(lost / of) < 0.25);
 }
-TEST_CASE_TEMPLATE_INVOKE(arrives, gathered_blocks, scattered_blocks, gathered_signs, gathered_top, scattered_top,
-                          gathered_table, scattered_table, gathered_rank, scattered_rank, gathered_common,
-                          scattered_common);
+TEST_CASE_TEMPLATE_INVOKE(arrives, gathered_blocks, scattered_blocks, gathered_signs, gathered_top,
+                          scattered_top, gathered_table, scattered_table, gathered_rank, scattered_rank,
+                          gathered_common, scattered_common);
 
 TEST_CASE("averaged error: what is sent next follows its recursion, within the 8 bits that it is stored in") {
   averaged_error const feedback{.beta = 0.75f, .reset_every = 4};
@@ -206,13 +214,15 @@ TEST_CASE("averaged error: what is sent next follows its recursion, within the 8
     bool const reset = r % 4 == 0;
     double largest = 0, worst = 0, kept = 0;
     for (std::size_t i = 0; i < W::n; ++i) {
-      double const x = double(delta_of(0, r, i)) + (reset ? 0 : e[i]), sent = double(all[0].sent[std::size_t(r)][i]);
+      double const x = double(delta_of(0, r, i)) + (reset ? 0 : e[i]),
+                   sent = double(all[0].sent[std::size_t(r)][i]);
       largest = std::max(largest, std::fabs(x));
       worst = std::max(worst, std::fabs(x - sent));
       e[i] = (reset ? 0 : 0.75 * e[i]) + 0.25 * (x - sent);
       kept = std::max(kept, std::fabs(e[i]));
     }
-    // x is known to half a step of e's 8 bits, and sent to half a step of 4: were e another, x − sent would be larger.
+    // x is known to half a step of e's 8 bits, and sent to half a step of 4: were e another, x − sent would
+    // be larger.
     CHECK(worst <= largest / 14 * 1.001 + remembered / 127);
     remembered = kept;
   }

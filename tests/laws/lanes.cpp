@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One source for one thread and for 32 lanes: whole rounds with every compressor and feedback give the same bits on both,
-// and the same bytes go out. The lanes are threads here; tests/cuda/round.cu asks the same of a device.
+// One source for one thread and for 32 lanes: whole rounds with every compressor and feedback give the same
+// bits on both, and the same bytes go out. The lanes are threads here; tests/cuda/round.cu asks the same of a
+// device.
 #include "staged.hpp"
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
@@ -31,7 +32,8 @@ outcome rounds() {
     tensors.push_back({std::to_string(n), {rows, n / rows}, theta[t].data()});
   }
   // Scatter–gather in a world of one: both encoders and both decoders run.
-  DiLoCo<external, nesterov, C, alone, F, weighted_mean, scatter_gather, manual, Executor, silent> trainer({}, tensors);
+  DiLoCo<external, nesterov, C, alone, F, weighted_mean, scatter_gather, manual, Executor, silent> trainer(
+      {}, tensors);
   for (int round = 0; round < 2; ++round) {
     for (auto& values : theta) {
       auto const delta = numbers(values.size() + std::size_t(round) + 7).many(values.size(), 1e-3f);
@@ -61,8 +63,9 @@ TEST_CASE_TEMPLATE_DEFINE("32 lanes give one thread's bits", P, lanes_laws) {
 }
 using exact = error_feedback;
 TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<f32, exact>, pair<scaled_f16<>, exact>, pair<absmax<4>, exact>,
-                          pair<absmax<8, 96>, averaged_error>, pair<absmax<2>, no_feedback>, pair<min_max<4>, ef21>,
-                          pair<e4m3<>, exact>, pair<e2m1<>, exact>, pair<e3m0<>, exact>);
+                          pair<absmax<8, 96>, averaged_error>, pair<absmax<2>, no_feedback>,
+                          pair<min_max<4>, ef21>, pair<e4m3<>, exact>, pair<e2m1<>, exact>,
+                          pair<e3m0<>, exact>);
 TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<mxfp8, exact>, pair<mxfp6, exact>, pair<nvfp4, exact>,
                           pair<lloyd_max<3>, exact>, pair<dynamic8<>, exact>, pair<sign<>, exact>,
                           pair<sign<512, sign_scale::two_means>, exact>);
@@ -74,10 +77,10 @@ TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<stochastic, exact>, pair<qsgd<4>, exa
                           pair<few_a_lane, exact>, pair<rotated, exact>);
 using halves = top_k<64, kept_as::f16>;
 using symmetric = statistical<4, buckets::symmetric>;
-TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<top_k<64>, exact>, pair<halves, averaged_error>, pair<dct_top_k<32>, exact>,
-                          pair<random_k<64>, mean_error_feedback>, pair<statistical<16>, exact>,
-                          pair<statistical<256>, ef21>, pair<symmetric, exact>, pair<low_rank<2>, exact>,
-                          pair<low_rank<2, factors::common>, mean_error_feedback>);
+TEST_CASE_TEMPLATE_INVOKE(lanes_laws, pair<top_k<64>, exact>, pair<halves, averaged_error>,
+                          pair<dct_top_k<32>, exact>, pair<random_k<64>, mean_error_feedback>,
+                          pair<statistical<16>, exact>, pair<statistical<256>, ef21>, pair<symmetric, exact>,
+                          pair<low_rank<2>, exact>, pair<low_rank<2, factors::common>, mean_error_feedback>);
 
 TEST_CASE("32 lanes agree on one thread's memory, from what was said and from nothing") {
   staged_wire<low_rank<3, factors::common>> one{{{40, 33}, {7, 100}}}, many{one.shapes};
@@ -99,8 +102,8 @@ TEST_CASE("32 lanes find what is not finite wherever it lies, in blocks and in c
     int count = 0;
     for (std::size_t where : {0, 1, 31, 255, 2049, 4088, 4095}) {
       std::vector<float> theta(4096);
-      DiLoCo<external, nesterov, decltype(compressor), alone, exact, weighted_mean, gather, manual, lane_threads,
-             silent>
+      DiLoCo<external, nesterov, decltype(compressor), alone, exact, weighted_mean, gather, manual,
+             lane_threads, silent>
           trainer({}, one_tensor(theta));
       theta[where] = std::numeric_limits<float>::quiet_NaN();
       trainer.after_step();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Muon must do to the singular values of a gradient, on every host executor, and what it must not depend on.
+// What Muon must do to the singular values of a gradient, on every host executor, and what it must not depend
+// on.
 #include "laws/support.hpp"
 #include "support/whole_tensor.hpp"
 
@@ -15,7 +16,8 @@ using laws::numbers;
 using optimizer_type = muon<eigen>;
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> && !replicated<optimizer_type>);
+static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> &&
+              !replicated<optimizer_type>);
 static_assert(linear_algebra<eigen>);
 
 matrix random(std::size_t rows, std::size_t columns, std::uint64_t seed) {
@@ -47,7 +49,8 @@ spectrum of_spectrum(std::size_t rows, std::size_t columns, double ratio, muon_c
   auto const side = std::min(rows, columns);
   matrix const left = rotation(rows, 1), right = rotation(columns, 2);
   matrix s = matrix::Zero(Eigen::Index(rows), Eigen::Index(columns));
-  for (std::size_t i = 0; i < side; ++i) s(Eigen::Index(i), Eigen::Index(i)) = float(std::pow(ratio, double(i)));
+  for (std::size_t i = 0; i < side; ++i)
+    s(Eigen::Index(i), Eigen::Index(i)) = float(std::pow(ratio, double(i)));
   matrix const g = left * s * right.transpose();
   matrix const x = left.transpose() * orthogonalized(g, {.coefficients = coefficients}) * right;
   spectrum result;
@@ -112,7 +115,8 @@ TEST_CASE("muon: the transposed gradient gives the transposed step, a rotated on
 TEST_CASE("muon: the same bits on every executor, and for any number of threads") {
   for (auto [rows, columns] : {std::pair<std::size_t, std::size_t>{257, 193}, {193, 600}}) {
     matrix const g = random(rows, columns, 3), expected = orthogonalized(g);
-    laws::on_each_executor([&](auto executor) { CHECK(gap(orthogonalized<decltype(executor)>(g), expected) == 0.0); });
+    laws::on_each_executor(
+        [&](auto executor) { CHECK(gap(orthogonalized<decltype(executor)>(g), expected) == 0.0); });
   }
 }
 
@@ -127,7 +131,8 @@ TEST_CASE("muon: momentum, decay and both scales as printed") {
   for (std::size_t i = 0; i < 48; ++i) {
     CHECK(t.slots[0][i] == 0.125f * g[i]);
     double const scale = std::sqrt(8.0 / 6.0);
-    CHECK(double(t.p[i]) == doctest::Approx(0.75 * double(start[i]) - 0.5 * scale * double(x.data()[i])).epsilon(1e-5));
+    CHECK(double(t.p[i]) ==
+          doctest::Approx(0.75 * double(start[i]) - 0.5 * scale * double(x.data()[i])).epsilon(1e-5));
   }
   CHECK(optimizer_type{}.scale(8, 2) == 2.0);
   CHECK(optimizer_type{}.scale(2, 8) == 1.0);
@@ -155,10 +160,12 @@ TEST_CASE("muon: zero gradients move nothing, and lr_scale = 0 nothing at all") 
 
 TEST_CASE("muon: what it cannot step, and numbers out of range, it says") {
   std::size_t const vector[] = {8}, empty[] = {0, 8}, matrix_shape[] = {8, 6}, deep[] = {4, 3, 3};
-  CHECK(shape_complaint_of<optimizer_type>(vector) == "needs a matrix; give vectors another optimizer, such as adamw");
+  CHECK(shape_complaint_of<optimizer_type>(vector) ==
+        "needs a matrix; give vectors another optimizer, such as adamw");
   CHECK(shape_complaint_of<optimizer_type>(std::span<std::size_t const>{}) ==
         shape_complaint_of<optimizer_type>(vector));
-  CHECK(shape_complaint_of<optimizer_type>(empty) == "needs a matrix with elements; leave a tensor without any out");
+  CHECK(shape_complaint_of<optimizer_type>(empty) ==
+        "needs a matrix with elements; leave a tensor without any out");
   CHECK(shape_complaint_of<optimizer_type>(matrix_shape).empty());
   CHECK(shape_complaint_of<optimizer_type>(deep).empty());
   CHECK(field_complaint("inner", optimizer_type{.momentum = 1.0f}) ==

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every element optimizer × every law, in the sweep that runs it (house rule: a new optimizer adds one line at the end). Over
-// every host executor goes one optimizer with two moments and one without state, and through trainers a few: what differs
-// there is not the step.
+// Every element optimizer × every law, in the sweep that runs it (house rule: a new optimizer adds one line
+// at the end). Over every host executor goes one optimizer with two moments and one without state, and
+// through trainers a few: what differs there is not the step.
 #include "support.hpp"
 
 #include <algorithm>
@@ -100,8 +100,12 @@ struct reference {
   static void step(schedule_free_adamw const& o, long t, double& y, double g, double* s) {
     double &z = s[0], &v = s[1], &x = s[2];
     if (t == 1) z = x = y;
-    auto const warm = [&](long k) { return std::min(1.0, o.warmup == 0 ? 1.0 : double(k) / double(o.warmup)); };
-    auto const weight = [&](long k) { return std::pow(k, double(o.r)) * std::pow(warm(k), double(o.weight_power)); };
+    auto const warm = [&](long k) {
+      return std::min(1.0, o.warmup == 0 ? 1.0 : double(k) / double(o.warmup));
+    };
+    auto const weight = [&](long k) {
+      return std::pow(k, double(o.r)) * std::pow(warm(k), double(o.weight_power));
+    };
     double weights = 0;
     for (long k = 1; k <= t; ++k) weights += weight(k);
     double const b1 = double(o.beta1), b2 = double(o.beta2), c = weight(t) / weights;
@@ -113,12 +117,14 @@ struct reference {
   }
 };
 
-/// Settings that exercise every term, and the digest of 20 steps that every compiler, level and executor must reach.
+/// Settings that exercise every term, and the digest of 20 steps that every compiler, level and executor must
+/// reach.
 template <class O>
 struct sample;
 template <>
 struct sample<adamw> {
-  static constexpr adamw value{.lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f};
+  static constexpr adamw value{
+      .lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f};
   static constexpr std::uint64_t digest = 5003664627555881466ull;
 };
 template <>
@@ -218,7 +224,8 @@ std::vector<std::vector<float>> const gradients_of_steps = [] {
 std::vector<tensor> cut(std::vector<float>& flat, std::vector<std::size_t> const& cuts) {
   std::vector<tensor> parts;
   for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
-    parts.push_back({std::string("t").append(std::to_string(i)), {cuts[i + 1] - cuts[i]}, flat.data() + cuts[i]});
+    parts.push_back(
+        {std::string("t").append(std::to_string(i)), {cuts[i + 1] - cuts[i]}, flat.data() + cuts[i]});
   return parts;
 }
 std::vector<std::size_t> const whole{0, length}, parts{0, 1, 256, 513, 4609, 4610, length};
@@ -269,8 +276,9 @@ TEST_CASE_TEMPLATE_DEFINE("optimizer laws", O, optimizer_laws) {
   std::vector<float> const expected = trajectory(optimizer, cpp{}, whole);
 
   SUBCASE("lr_scale = 0 is the identity") {
-    on_its_executors<O>(
-        [&](auto executor) { CHECK(trajectory(optimizer, executor, whole, 0.0f) == numbers(3).many(length)); });
+    on_its_executors<O>([&](auto executor) {
+      CHECK(trajectory(optimizer, executor, whole, 0.0f) == numbers(3).many(length));
+    });
   }
   SUBCASE("splitting a range changes nothing, on any executor") {
     on_its_executors<O>([&](auto executor) {
@@ -283,12 +291,14 @@ TEST_CASE_TEMPLATE_DEFINE("optimizer laws", O, optimizer_laws) {
     for (float x : numbers(3).many(length)) p.push_back(double(x));
     for (int t = 1; t <= steps; ++t) {
       auto const& gradient = gradients_of_steps[static_cast<std::size_t>(t - 1)];
-      for (std::size_t i = 0; i < length; ++i) reference::step(optimizer, t, p[i], double(gradient[i]), &slots[3 * i]);
+      for (std::size_t i = 0; i < length; ++i)
+        reference::step(optimizer, t, p[i], double(gradient[i]), &slots[3 * i]);
     }
     double worst = 0;
     for (std::size_t i = 0; i < length; ++i) worst = std::max(worst, std::fabs(double(expected[i]) - p[i]));
-    // 20 steps of a few roundings each on |p| < 3: 4e-6 is 16 ulp, and a wrong coefficient shows at 1e-3. Lion and
-    // signum may pick the other sign where the momentum is within rounding of zero: two steps' worth of difference.
+    // 20 steps of a few roundings each on |p| < 3: 4e-6 is 16 ulp, and a wrong coefficient shows at 1e-3.
+    // Lion and signum may pick the other sign where the momentum is within rounding of zero: two steps' worth
+    // of difference.
     bool const by_sign = std::is_same_v<O, lion> || std::is_same_v<O, signum>;
     CHECK(worst < (by_sign ? 2.1 * 0.003 : 4e-6));
   }
@@ -297,8 +307,9 @@ TEST_CASE_TEMPLATE_DEFINE("optimizer laws", O, optimizer_laws) {
     CHECK(laws::digest(expected) == sample<O>::digest);
   }
 }
-TEST_CASE_TEMPLATE_INVOKE(optimizer_laws, adamw, plain_sgd, sgd, nesterov, lion, adam, sign_sgd, signum, heavy_ball,
-                          lookahead, slowmo, bmuf, delayed_nesterov, fedadam, fedyogi, fedadagrad, schedule_free_adamw);
+TEST_CASE_TEMPLATE_INVOKE(optimizer_laws, adamw, plain_sgd, sgd, nesterov, lion, adam, sign_sgd, signum,
+                          heavy_ball, lookahead, slowmo, bmuf, delayed_nesterov, fedadam, fedyogi, fedadagrad,
+                          schedule_free_adamw);
 
 TEST_CASE_TEMPLATE_DEFINE("optimizer laws: in a trainer", O, trainer_laws) {
   using trainer_type = laws::trainer_of<O, O, f32, alone>;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outer optimizers that are one another under other names: the identities by which a wrong sign, a rate in the wrong place or
-// a forgotten correction shows. All of them go through rounds of one trainer type, which steps by whichever is named at run
-// time. Powers of two as rates make both sides round alike, and then they must agree to the bit.
+// Outer optimizers that are one another under other names: the identities by which a wrong sign, a rate in
+// the wrong place or a forgotten correction shows. All of them go through rounds of one trainer type, which
+// steps by whichever is named at run time. Powers of two as rates make both sides round alike, and then they
+// must agree to the bit.
 #include "support.hpp"
 #include "support/one_of.hpp"
 
@@ -12,8 +13,8 @@ namespace {
 using namespace diloco;
 using laws::numbers;
 
-using outer =
-    support::one_of<nesterov, plain_sgd, heavy_ball, slowmo, bmuf, lookahead, delayed_nesterov, fedadam, sign_sgd>;
+using outer = support::one_of<nesterov, plain_sgd, heavy_ball, slowmo, bmuf, lookahead, delayed_nesterov,
+                              fedadam, sign_sgd>;
 
 using trainer_type = laws::trainer_of<external, outer, f32, threads>;
 using anchors = std::vector<std::vector<float>>;  // after each round
@@ -22,7 +23,8 @@ constexpr std::size_t length = 300;
 constexpr int workers = 2, rounds = 7;
 
 /// θ̄ after each round. Worker r moves its parameters by push(r, round, element).
-anchors anchors_of(outer const& by, std::function<float(int, int, std::size_t)> const& push, int how_many = rounds) {
+anchors anchors_of(outer const& by, std::function<float(int, int, std::size_t)> const& push,
+                   int how_many = rounds) {
   anchors seen;
   run_threads(workers, [&](threads transport) {
     int const rank = transport.rank();
@@ -66,12 +68,14 @@ TEST_CASE("a momentum that is not used, and a rate that is: these runs differ fr
 TEST_CASE("SlowMo at a constant inner rate is averaging with momentum, whatever the inner rate") {
   auto const fed_avg_m = anchors_of({heavy_ball{.lr = 1.0f, .momentum = 0.75f}}, noise);
   CHECK(anchors_of({slowmo{.lr = 1.0f, .momentum = 0.75f, .inner_lr = 0.03125f}}, noise) == fed_avg_m);
-  CHECK(distance(anchors_of({slowmo{.lr = 1.0f, .momentum = 0.75f, .inner_lr = 0.3f}}, noise), fed_avg_m) < 1e-6);
+  CHECK(distance(anchors_of({slowmo{.lr = 1.0f, .momentum = 0.75f, .inner_lr = 0.3f}}, noise), fed_avg_m) <
+        1e-6);
   CHECK(anchors_of({slowmo{.lr = 0.5f, .momentum = 0.75f, .inner_lr = 4.0f}}, noise) ==
         anchors_of({heavy_ball{.lr = 0.5f, .momentum = 0.75f}}, noise));
 }
 
-TEST_CASE("BMUF is averaging with momentum, its Nesterov variant Nesterov's, with the rate inside the buffer") {
+TEST_CASE(
+    "BMUF is averaging with momentum, its Nesterov variant Nesterov's, with the rate inside the buffer") {
   auto const heavy = anchors_of({heavy_ball{.lr = 0.5f, .momentum = 0.75f}}, noise);
   CHECK(anchors_of({bmuf{.block_lr = 0.5f, .momentum = 0.75f}}, noise) == heavy);
   CHECK(distance(anchors_of({bmuf{.block_lr = 0.7f, .momentum = 0.75f}}, noise),
@@ -116,7 +120,8 @@ TEST_CASE("one Δ displaces the anchor by η/(1−μ) in all; heavy ball is one 
   auto const start = numbers(31).many(length);
   auto const moved = [&](outer const& by) {
     std::vector<double> by_round;
-    for (auto const& anchor : anchors_of(by, once, many)) by_round.push_back(double(start[7]) - double(anchor[7]));
+    for (auto const& anchor : anchors_of(by, once, many))
+      by_round.push_back(double(start[7]) - double(anchor[7]));
     return by_round;
   };
   auto const ahead = moved({nesterov{.lr = 0.2f, .momentum = 0.9f}});
@@ -137,7 +142,8 @@ TEST_CASE("delayed Nesterov with a buffer of one is Nesterov, whatever the activ
   }
 }
 
-TEST_CASE("delayed Nesterov over N rounds of which the last alone says something, N times as loud, is Nesterov") {
+TEST_CASE(
+    "delayed Nesterov over N rounds of which the last alone says something, N times as loud, is Nesterov") {
   constexpr int period = 4;
   auto const rarely = [](int worker, int round, std::size_t i) {
     return round % period == period - 1 ? period * noise(worker, round / period, i) : 0.0f;
@@ -146,7 +152,8 @@ TEST_CASE("delayed Nesterov over N rounds of which the last alone says something
       anchors_of({delayed_nesterov{.lr = 0.7f, .momentum = 0.9f, .period = period}}, rarely, 3 * period);
   auto const reference = anchors_of({nesterov{.lr = 0.7f, .momentum = 0.9f}}, noise, 3);
   for (std::size_t k = 0; k < 3; ++k)
-    CHECK(distance({delayed[k * period + period - 1]}, {reference[k]}) < 2e-6);  // Δ is rounded at 4 times the size
+    CHECK(distance({delayed[k * period + period - 1]}, {reference[k]}) <
+          2e-6);  // Δ is rounded at 4 times the size
 }
 
 }  // namespace

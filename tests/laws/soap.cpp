@@ -15,7 +15,8 @@ using optimizer_type = soap<eigen>;
 using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using exact_matrix = Eigen::MatrixXd;
 
-static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> && !replicated<optimizer_type>);
+static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_type> &&
+              !replicated<optimizer_type>);
 static_assert(spectral_algebra<eigen>);
 
 /// The reference implementation's order, whole matrices at a time.
@@ -37,14 +38,17 @@ struct reference {
   }
   void average(exact_matrix const& g, double keep) {
     double const w = 1 - double(o.beta2);
-    if (sides[0]) s[0] = (keep == 0 ? w * g * g.transpose() : exact_matrix(keep * s[0] + w * g * g.transpose()));
-    if (sides[1]) s[1] = (keep == 0 ? w * g.transpose() * g : exact_matrix(keep * s[1] + w * g.transpose() * g));
+    if (sides[0])
+      s[0] = (keep == 0 ? w * g * g.transpose() : exact_matrix(keep * s[0] + w * g * g.transpose()));
+    if (sides[1])
+      s[1] = (keep == 0 ? w * g.transpose() * g : exact_matrix(keep * s[1] + w * g.transpose() * g));
   }
   void step(int t, exact_matrix const& g) {
     if (t == 1) {
       average(g, 0);
       for (int i = 0; i < 2; ++i) {
-        if (sides[i]) q[i] = Eigen::SelfAdjointEigenSolver<exact_matrix>(s[i]).eigenvectors().rowwise().reverse();
+        if (sides[i])
+          q[i] = Eigen::SelfAdjointEigenSolver<exact_matrix>(s[i]).eigenvectors().rowwise().reverse();
       }
     } else {
       double const b1 = double(o.beta1), b2 = double(o.beta2), lr = double(o.lr);
@@ -90,7 +94,8 @@ constexpr int steps = 10;
 std::vector<float> gradient(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(30 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
-    g[i] *= 1.0f + float((i / n.columns + std::size_t(t)) % 5) + 2.0f * float((i % n.columns + 2 * std::size_t(t)) % 3);
+    g[i] *= 1.0f + float((i / n.columns + std::size_t(t)) % 5) +
+            2.0f * float((i % n.columns + 2 * std::size_t(t)) % 3);
   }
   return g;
 }
@@ -108,18 +113,21 @@ support::whole_tensor<optimizer_type, Executor> after(optimizer_type const& o, e
   return t;
 }
 
-optimizer_type const settings{.lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.8f, .weight_decay = 0.1f, .frequency = 3};
+optimizer_type const settings{
+    .lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.8f, .weight_decay = 0.1f, .frequency = 3};
 
 }  // namespace
 
-// Not 7 × 5: its first gradient leaves two directions of the left side free, and each eigensolver chooses its own.
+// Not 7 × 5: its first gradient leaves two directions of the left side free, and each eigensolver chooses its
+// own.
 TEST_CASE("soap: equals its formulas in double; sides beyond 10,000 and vectors stay as they are") {
   for (extents const& n : {extents{6, 6}, {17, 17}, {1, 1}, {10001, 2}, {2, 10001}, {40, 1}, {12000, 1}}) {
     CAPTURE(n.rows);
     CAPTURE(n.columns);
     bool const turns = n.columns > 1;
-    reference want{
-        settings, exact(numbers(1).many(n.rows * n.columns), n), {turns && n.rows < 10001, turns && n.columns < 10001}};
+    reference want{settings,
+                   exact(numbers(1).many(n.rows * n.columns), n),
+                   {turns && n.rows < 10001, turns && n.columns < 10001}};
     for (int t = 0; t < steps; ++t) want.step(t + 1, 0.5 * exact(gradient(n, t), n));
     auto const got = after(settings, n);
     CHECK((exact(got.p, n) - want.p).cwiseAbs().maxCoeff() < 2e-5);
@@ -144,13 +152,15 @@ TEST_CASE("soap: the first step moves nothing and finds the axes") {
     CHECK((q.transpose() * q - exact_matrix::Identity(20, 20)).cwiseAbs().maxCoeff() < 1e-5);
     exact_matrix const turned = q.transpose() * s * q;
     for (int i = 0; i + 1 < 20; ++i) CHECK(turned(i, i) > turned(i + 1, i + 1));
-    CHECK((turned - exact_matrix(turned.diagonal().asDiagonal())).cwiseAbs().maxCoeff() < 1e-5 * turned(0, 0));
+    CHECK((turned - exact_matrix(turned.diagonal().asDiagonal())).cwiseAbs().maxCoeff() <
+          1e-5 * turned(0, 0));
   }
 }
 
 TEST_CASE("soap: rotated gradients give rotated steps") {
   extents const n{9, 9};
-  exact_matrix const rotation = Eigen::HouseholderQR<exact_matrix>(exact(numbers(5).many(81), n)).householderQ();
+  exact_matrix const rotation =
+      Eigen::HouseholderQR<exact_matrix>(exact(numbers(5).many(81), n)).householderQ();
   support::whole_tensor<optimizer_type> straight(9, 9, std::vector<float>(81)), turned = straight;
   optimizer_type o = settings;
   o.weight_decay = 0.0f;

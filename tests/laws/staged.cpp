@@ -18,8 +18,8 @@ using random64 = random_k<64>;
 using symmetric4 = statistical<4, buckets::symmetric>;
 using common4 = low_rank<4, factors::common>;
 
-std::vector<std::vector<std::size_t>> const shapes{{1},    {2},    {64},      {255},      {256},      {257},  {4095},
-                                                   {4096}, {4097}, {100, 90}, {64, 1, 5}, {3, 20000}, {20001}};
+std::vector<std::vector<std::size_t>> const shapes{
+    {1}, {2}, {64}, {255}, {256}, {257}, {4095}, {4096}, {4097}, {100, 90}, {64, 1, 5}, {3, 20000}, {20001}};
 
 /// The digest of the payload of a fixed input: the wire must never change by accident.
 template <class C>
@@ -187,10 +187,11 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
   }
 }
 TEST_CASE_TEMPLATE_INVOKE(staged_laws, top64, top128, top64_f16, cosine32, cosine_coded, top_small, random64,
-                          statistical<4>, symmetric4, statistical<16>, statistical<256>, low_rank<1>, low_rank<4>,
-                          common4);
+                          statistical<4>, symmetric4, statistical<16>, statistical<256>, low_rank<1>,
+                          low_rank<4>, common4);
 
-TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what each decodes to", C, adds_up) {
+TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what each decodes to", C,
+                          adds_up) {
   static_assert(linear_wires<C> && C::code_bytes(256) % sizeof(float) == 0, "floats and nothing else");
   staged_wire<C> a{shapes}, b{shapes}, mean{shapes};
   for (std::uint64_t round = 0; round < 4; ++round) {
@@ -216,7 +217,8 @@ TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what
     mean.commit(round);
     for (auto* w : {&a, &b}) w->commit(round, wires, shares);
     CHECK(a.memory == b.memory);
-    for (std::size_t i = 0; i < a.memory.size(); ++i) REQUIRE(std::fabs(a.memory[i] - mean.memory[i]) < 1e-4f);
+    for (std::size_t i = 0; i < a.memory.size(); ++i)
+      REQUIRE(std::fabs(a.memory[i] - mean.memory[i]) < 1e-4f);
     mean.memory = a.memory;
   }
 }
@@ -249,8 +251,9 @@ TEST_CASE("dct_top_k: orthonormal there and back, and a wave is one coefficient"
   staged_wire<dct_top_k<1>> wave{{{4096}}};
   for (int r = 0; r < 64; ++r) {
     for (int c = 0; c < 64; ++c) {
-      wave.values[0][std::size_t(r * 64 + c)] = float(0.3 * std::cos(3.14159265358979 * (2 * r + 1) * 5 / 128) *
-                                                      std::cos(3.14159265358979 * (2 * c + 1) * 9 / 128));
+      wave.values[0][std::size_t(r * 64 + c)] =
+          float(0.3 * std::cos(3.14159265358979 * (2 * r + 1) * 5 / 128) *
+                std::cos(3.14159265358979 * (2 * c + 1) * 9 / 128));
     }
   }
   CHECK(wave.encode() == frame::no_row);
@@ -350,7 +353,8 @@ TEST_CASE("the largest magnitudes that are accepted come out again") {
       for (float each : v) most = std::max(most, each);
     }
     CHECK(most > 0.9f * C::largest);
-    CHECK(most < 2.0f * C::largest);  // one number for all that is kept may stand for a short chunk's smaller ones
+    CHECK(most <
+          2.0f * C::largest);  // one number for all that is kept may stand for a short chunk's smaller ones
   };
   check(top64{});
   check(top64_f16{});
@@ -376,8 +380,8 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
   staged_wire<low_rank<2>> w{{{rows, columns}}};
   for (std::size_t i = 0; i < rows; ++i) {
     for (std::size_t j = 0; j < columns; ++j) {
-      w.values[0][i * columns + j] =
-          0.3f * std::sin(float(i)) * std::cos(2 * float(j)) + 0.1f * std::cos(3 * float(i)) * std::sin(float(j) + 1);
+      w.values[0][i * columns + j] = 0.3f * std::sin(float(i)) * std::cos(2 * float(j)) +
+                                     0.1f * std::cos(3 * float(i)) * std::sin(float(j) + 1);
     }
   }
   auto const error = [&](std::uint64_t round) {
@@ -405,7 +409,8 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
   for (float scale : {1.0f, 1e9f, 1e-14f, 1e-20f}) {
     for (std::size_t i = 0; i < rows; ++i) {
       for (std::size_t j = 0; j < columns; ++j) {
-        w.values[0][i * columns + j] = scale * (std::sin(float(i)) * std::cos(float(j)) + 1e-4f * source.bell());
+        w.values[0][i * columns + j] =
+            scale * (std::sin(float(i)) * std::cos(float(j)) + 1e-4f * source.bell());
       }
     }
     for (std::uint64_t round = 10; round < 16; ++round) {
@@ -425,7 +430,9 @@ void fill_of_rank(std::vector<float>& x, std::size_t columns, int rank, numbers&
   }
 }
 
-TEST_CASE("low_rank of a common factor: a matrix of its rank is known from the second round, whatever came before") {
+TEST_CASE(
+    "low_rank of a common factor: a matrix of its rank is known from the second round, whatever came "
+    "before") {
   for (std::vector<std::size_t> const& shape : {std::vector<std::size_t>{90, 70}, {40, 300}, {300, 10, 4}}) {
     CAPTURE(shape[0]);
     std::size_t const columns = shape[0] == 90 ? 70 : shape[0] == 40 ? 300 : 40;
@@ -441,7 +448,8 @@ TEST_CASE("low_rank of a common factor: a matrix of its rank is known from the s
       for (std::size_t a = 0; a < 4; ++a) {
         for (std::size_t b = 0; b <= a; ++b) {
           double along = 0;
-          for (std::size_t i = 0; i < n; ++i) along += double(w.memory[a * n + i]) * double(w.memory[b * n + i]);
+          for (std::size_t i = 0; i < n; ++i)
+            along += double(w.memory[a * n + i]) * double(w.memory[b * n + i]);
           CHECK(std::fabs(along - (a == b ? 1 : 0)) < 1e-5);
         }
       }
@@ -500,7 +508,8 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
     std::memset(w.payload().data(), 0xff, w.payload().size());
     CHECK(w.encode(round) == frame::no_row);
     auto const* const said = reinterpret_cast<float const*>(w.payload().data());
-    for (std::size_t i = 4 * (round % 2 == 0 ? rows : columns); i < 4 * rows; ++i) REQUIRE(bits_of(said[i]) == 0u);
+    for (std::size_t i = 4 * (round % 2 == 0 ? rows : columns); i < 4 * rows; ++i)
+      REQUIRE(bits_of(said[i]) == 0u);
     auto const y = w.decode(round);
     w.commit(round);
     lost = least = all = 0;
@@ -514,14 +523,16 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
   CHECK(lost == doctest::Approx(least).epsilon(1e-3));
 }
 
-TEST_CASE("low_rank of a common factor: what no encoder writes counts as 0, decoded and in what is agreed on") {
+TEST_CASE(
+    "low_rank of a common factor: what no encoder writes counts as 0, decoded and in what is agreed on") {
   staged_wire<common4> odd{{{90, 70}}}, zero{{{90, 70}}};
   for (auto* w : {&odd, &zero}) {
     fill(*w, 14, 1.0f);
     CHECK(w->encode() == frame::no_row);
   }
   auto const floats = [](staged_wire<common4>& w) { return reinterpret_cast<float*>(w.payload().data()); };
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(), 3e38f}) {
+  for (float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity(), 3e38f}) {
     floats(odd)[95] = bad;
     floats(zero)[95] = 0.0f;
     CHECK(odd.decode() == zero.decode());

@@ -45,7 +45,8 @@ struct staged_wire {
       for (std::size_t extent : shape) n *= extent;
       values.emplace_back(n);
     }
-    for (std::size_t t = 0; t < shapes.size(); ++t) tensors.push_back({std::to_string(t), shapes[t], values[t].data()});
+    for (std::size_t t = 0; t < shapes.size(); ++t)
+      tensors.push_back({std::to_string(t), shapes[t], values[t].data()});
     return *layout::of(tensors, C::block, true);
   }
   stage_work<C> work(std::uint64_t round) {
@@ -109,12 +110,16 @@ struct staged_wire {
     return out;
   }
   /// Σ over nothing but the own wire.
-  std::vector<std::vector<float>> decode(std::uint64_t round = 0) { return decode(round, {slot.data()}, {1.0f}); }
+  std::vector<std::vector<float>> decode(std::uint64_t round = 0) {
+    return decode(round, {slot.data()}, {1.0f});
+  }
   /// The round stands: its memory, or what all agree on from these wires, becomes current.
   template <class Executor = main_executor>
-  void commit(std::uint64_t round, std::vector<std::byte const*> const& wires, std::vector<float> const& shares) {
+  void commit(std::uint64_t round, std::vector<std::byte const*> const& wires,
+              std::vector<float> const& shares) {
     if constexpr (agrees_on_memory<C>) {
-      Executor{}.for_each(plan.slices().size(), agree_kernel<C>{received(wires, shares, round), next_memory.data()});
+      Executor{}.for_each(plan.slices().size(),
+                          agree_kernel<C>{received(wires, shares, round), next_memory.data()});
     }
     memory.swap(next_memory);
   }

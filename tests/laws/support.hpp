@@ -19,7 +19,8 @@
 
 namespace laws {
 
-/// Reproducible numbers that every compiler and libm computes alike: a linear congruence, mapped to (−1, 1) exactly.
+/// Reproducible numbers that every compiler and libm computes alike: a linear congruence, mapped to (−1, 1)
+/// exactly.
 class numbers {
  public:
   explicit numbers(std::uint64_t seed = 1) : state_(seed * 2862933555777941757ull + 3037000493ull) {}
@@ -50,8 +51,8 @@ void on_each_executor(F&& f) {
   f(main_executor{});
 }
 #else
-/// The host executors of this build behind one type: a law over all of them compiles one trainer, and each sweep once per
-/// executor. laws/system.cpp names the executors' own types.
+/// The host executors of this build behind one type: a law over all of them compiles one trainer, and each
+/// sweep once per executor. laws/system.cpp names the executors' own types.
 struct chosen_executor : diloco::cpp {
   enum class kind { cpp, omp, tbb };
   kind choice;
@@ -85,8 +86,8 @@ void on_each_executor(F&& f) {
 /// A trainer of exactly these policies, over any transport.
 template <class Inner, class Outer, class Compressor, class Transport, class Executor = main_executor,
           class Schedule = diloco::manual, class Exchange = diloco::automatic>
-using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
-                                  Exchange, Schedule, Executor, diloco::silent>;
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback,
+                                  diloco::weighted_mean, Exchange, Schedule, Executor, diloco::silent>;
 
 inline std::vector<diloco::tensor> one_tensor(std::vector<float>& v) { return {{"w", {v.size()}, v.data()}}; }
 

@@ -27,9 +27,11 @@ struct chosen {
 
 using push_function = std::function<std::vector<float>(int worker, int round)>;
 
-/// K workers, `rounds` rounds: worker r moves its parameters by pushes(r, round). Gives every worker's anchor.
+/// K workers, `rounds` rounds: worker r moves its parameters by pushes(r, round). Gives every worker's
+/// anchor.
 template <class C, class E>
-std::vector<std::vector<float>> anchors_of(int workers, int rounds, push_function const& push, pattern exchange) {
+std::vector<std::vector<float>> anchors_of(int workers, int rounds, push_function const& push,
+                                           pattern exchange) {
   std::vector<std::vector<float>> anchors(static_cast<std::size_t>(workers));
   run_threads(workers, [&](threads transport) {
     int const rank = transport.rank();
@@ -60,8 +62,8 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
   SUBCASE("K identical workers are one worker") {
     auto const same = [](int, int round) { return push_of(0, round); };
     auto const alone_anchor = anchors_of<C, E>(1, 3, same, pattern::gather)[0];
-    // With two or four voices the mean gives back the one contribution exactly. Gathering, so that nothing is quantized
-    // a second time.
+    // With two or four voices the mean gives back the one contribution exactly. Gathering, so that nothing is
+    // quantized a second time.
     CHECK(anchors_of<C, E>(2, 3, same, pattern::gather)[1] == alone_anchor);
     CHECK(anchors_of<C, E>(4, 3, same, pattern::gather)[3] == alone_anchor);
     if (C::lossless) CHECK(anchors_of<C, E>(4, 3, same, pattern::scatter_gather)[2] == alone_anchor);
@@ -123,7 +125,8 @@ TEST_CASE_TEMPLATE_INVOKE(round_laws, with<absmax<8>, diloco::tbb>, with<f32, di
 TEST_CASE("one worker, exact wire, outer sgd(1): the round is the identity") {
   std::vector<float> theta = numbers(23).many(length);
   auto const parameters = laws::one_tensor(theta);
-  laws::trainer_of<external, plain_sgd, f32, alone> trainer({.outer = {.lr = 1.0f, .weight_decay = 0.0f}}, parameters);
+  laws::trainer_of<external, plain_sgd, f32, alone> trainer({.outer = {.lr = 1.0f, .weight_decay = 0.0f}},
+                                                            parameters);
   // θ̄ − θ is exact while they are within a factor of two of each other (Sterbenz).
   for (float& x : theta) x *= 0.75f;
   auto const before = theta;
@@ -169,7 +172,8 @@ TEST_CASE("H = 1, inner sgd(1): the round is data-parallel SGD with any outer op
 TEST_CASE("one pseudo-gradient displaces the anchor by η/(1−μ) in all under Nesterov") {
   std::vector<float> theta(10, 1.0f);
   auto const parameters = laws::one_tensor(theta);
-  laws::trainer_of<external, nesterov, f32, alone> trainer({.outer = {.lr = 0.7f, .momentum = 0.9f}}, parameters);
+  laws::trainer_of<external, nesterov, f32, alone> trainer({.outer = {.lr = 0.7f, .momentum = 0.9f}},
+                                                           parameters);
   theta.assign(10, 1.0f - 0.01f);
   for (int round = 0; round < 400; ++round) {
     trainer.skip_step(1.0);  // it counts, also where nothing moves
@@ -192,7 +196,8 @@ TEST_CASE("the mean is weighted by tokens, in the same operation") {
     trainer.sync();
     if (rank == 0) result = theta;
   });
-  for (float x : result) CHECK(double(x) == doctest::Approx(1 - 0.125 * (0.1 * 1 + 0.3 * 2 + 0.6 * 3)).epsilon(1e-6));
+  for (float x : result)
+    CHECK(double(x) == doctest::Approx(1 - 0.125 * (0.1 * 1 + 0.3 * 2 + 0.6 * 3)).epsilon(1e-6));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every transport of one process × every law. (MPI meets the same laws under mpirun: system/mpi_*.cpp; NCCL, over a
-// stand-in, in nccl_transport.cpp.)
+// Every transport of one process × every law. (MPI meets the same laws under mpirun: system/mpi_*.cpp; NCCL,
+// over a stand-in, in nccl_transport.cpp.)
 #include "transport.hpp"
 
 #include <cmath>
@@ -12,7 +12,8 @@ using laws::message, laws::soon, laws::word;
 
 struct plain {
   static constexpr bool receives_in_place = true, knows_peers = true, takes_back = true;
-  static constexpr std::string_view late_of_all = "diloco: threads: round 4: rank 1 did not arrive before the deadline";
+  static constexpr std::string_view late_of_all =
+      "diloco: threads: round 4: rank 1 did not arrive before the deadline";
   static constexpr std::string_view late_of_pair = late_of_all;
   template <class F>
   static void run(int workers, F&& f) {
@@ -32,14 +33,18 @@ TEST_CASE("pairs: more exchanges than can be under way are an error, not a wait"
   run_threads(2, [&](threads transport) {
     if (transport.rank() == 1) return;
     std::vector<threads::pending> started;
-    for (std::uint64_t i = 0; i < 16; ++i) started.push_back(transport.exchange(message<plain>(1, 0), 1, {i, 0}));
+    for (std::uint64_t i = 0; i < 16; ++i)
+      started.push_back(transport.exchange(message<plain>(1, 0), 1, {i, 0}));
     auto const last = transport.exchange(message<plain>(1, 0), 1, {16, 0}).wait(soon());
     REQUIRE(!last);
-    CHECK(last.error().message.find("rank 0 started more exchanges than can be under way") != std::string::npos);
+    CHECK(last.error().message.find("rank 0 started more exchanges than can be under way") !=
+          std::string::npos);
   });
 }
 
-TEST_CASE("gossip: everybody's partner has it as partner, one is left of an odd number, and all pairs are as likely") {
+TEST_CASE(
+    "gossip: everybody's partner has it as partner, one is left of an odd number, and all pairs are as "
+    "likely") {
   for (int ranks : {1, 2, 3, 4, 5, 8, 17}) {
     CAPTURE(ranks);
     constexpr int rounds = 3000;
@@ -56,7 +61,8 @@ TEST_CASE("gossip: everybody's partner has it as partner, one is left of an odd 
       }
       REQUIRE(left == ranks % 2);
     }
-    // Each meets each of the others, or of an odd number itself, in 1 of so many rounds; five standard deviations.
+    // Each meets each of the others, or of an odd number itself, in 1 of so many rounds; five standard
+    // deviations.
     double const share = 1.0 / (ranks - 1 + ranks % 2), expected = rounds * share;
     double const tolerance = 5 * std::sqrt(expected * (1 - share)) + 1e-9;
     for (int a = 0; a < ranks; ++a) {

@@ -119,7 +119,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
   SUBCASE("exchanges of different rounds never meet") {
     std::atomic<int> refused{0};
     World::run(2, [&](auto transport) {
-      auto pending = transport.all_gather(message<World>(1, 0, 2), {static_cast<std::uint64_t>(transport.rank()), 0});
+      auto pending =
+          transport.all_gather(message<World>(1, 0, 2), {static_cast<std::uint64_t>(transport.rank()), 0});
       auto const arrived = pending.wait(soon());
       if (!arrived) ++refused;
     });
@@ -141,7 +142,9 @@ inline int neighbour(int rank, int ranks) { return (rank ^ 1) < ranks ? rank ^ 1
 
 TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
   for (int workers : {1, 2, 4, 5}) {
-    SUBCASE("the wires of the lower and of the higher rank, in this order on both; a rank left alone hears itself") {
+    SUBCASE(
+        "the wires of the lower and of the higher rank, in this order on both; a rank left alone hears "
+        "itself") {
       World::run(workers, [&](auto transport) {
         int const rank = transport.rank();
         for (std::uint64_t round = 0; round < 60; ++round) {
@@ -173,7 +176,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
     std::atomic<bool> reading{true};
     World::run(2, [&](auto transport) {
       int const rank = transport.rank();
-      auto pending = transport.exchange(message<World>(1, static_cast<std::uint32_t>(rank)), 1 - rank, {0, 0});
+      auto pending =
+          transport.exchange(message<World>(1, static_cast<std::uint32_t>(rank)), 1 - rank, {0, 0});
       auto arrived = pending.wait(soon());
       REQUIRE(arrived);
       if (rank == 0) {
@@ -218,8 +222,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
         return;
       }
       auto const start = std::chrono::steady_clock::now();
-      auto const arrived =
-          transport.exchange(message<World>(1, 0), neighbour(rank, 4), {4, 0}).wait(soon(rank == 0 ? 0.1 : 20));
+      auto const arrived = transport.exchange(message<World>(1, 0), neighbour(rank, 4), {4, 0})
+                               .wait(soon(rank == 0 ? 0.1 : 20));
       double const took = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       CHECK(arrived.has_value() == (rank != 0));
       if (rank == 0) {
@@ -240,7 +244,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       auto const mine = static_cast<std::uint32_t>(rank);
       auto all = transport.all_gather(message<World>(1, 10 + mine, 2), {3, 0});
       auto pair = transport.exchange(message<World>(1, 20 + mine), 1 - rank, {3, 0});
-      auto next = transport.exchange(message<World>(1, 30 + mine), 1 - rank, {4, 0});  // two under way, in order
+      auto next =
+          transport.exchange(message<World>(1, 30 + mine), 1 - rank, {4, 0});  // two under way, in order
       auto const later = next.wait(soon());
       auto const of_pair = pair.wait(soon());
       auto const of_all = all.wait(soon());
@@ -263,7 +268,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
         exchange_tag tag{5, 0};
         if (rank == 1 && difference == 0) tag.round = 6;
         if (rank == 1 && difference == 1) tag.phase = 1;
-        auto pending = transport.exchange(message<World>(rank == 1 && difference == 2 ? 2 : 1, 0), 1 - rank, tag);
+        auto pending =
+            transport.exchange(message<World>(rank == 1 && difference == 2 ? 2 : 1, 0), 1 - rank, tag);
         auto const arrived = pending.wait(soon());
         REQUIRE(!arrived);
         CHECK(arrived.error().message.find(" started another exchange (round ") != std::string::npos);
@@ -285,7 +291,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
           return;
         }
         while (!dropped) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        auto const arrived = transport.exchange(message<World>(1, 0), neighbour(rank, 4), {9, 0}).wait(soon());
+        auto const arrived =
+            transport.exchange(message<World>(1, 0), neighbour(rank, 4), {9, 0}).wait(soon());
         CHECK(arrived.has_value() == (rank != 2));
         if (rank != 2) return;
         REQUIRE(!arrived);

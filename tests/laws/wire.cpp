@@ -7,7 +7,8 @@ namespace {
 
 using namespace laws;
 
-/// Without and with a residual, and with scales of groups: these on each executor, whose loops are the same for the others.
+/// Without and with a residual, and with scales of groups: these on each executor, whose loops are the same
+/// for the others.
 template <class C>
 inline constexpr bool on_all_executors =
     std::is_same_v<C, f32> || std::is_same_v<C, absmax<4>> || std::is_same_v<C, nvfp4>;
@@ -20,8 +21,8 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
       f(laws::main_executor{});
   };
   auto const n = static_cast<std::size_t>(C::block);
-  for (std::size_t length :
-       {std::size_t{1}, n - 1, n, n + 1, 4096 - n, std::size_t{4096}, std::size_t{4097}, std::size_t{20000}}) {
+  for (std::size_t length : {std::size_t{1}, n - 1, n, n + 1, 4096 - n, std::size_t{4096}, std::size_t{4097},
+                             std::size_t{20000}}) {
     on_executors([&](auto executor) {
       using executor_type = decltype(executor);
       CAPTURE(length);
@@ -62,15 +63,16 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
 }
 // One of each kind of wire: with and without a scale, with two, with planes, with scales of groups, rotated.
 using rotated = hadamard<32, absmax<4, 128>>;
-TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, sign<>, lloyd_max<3>, mxfp6,
-                          nvfp4, min_max<4>, natural<>, rotated);
+TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, sign<>,
+                          lloyd_max<3>, mxfp6, nvfp4, min_max<4>, natural<>, rotated);
 
 TEST_CASE_TEMPLATE_DEFINE("what is not finite is reported, never sent", C, report_laws) {
   float const inf = std::numeric_limits<float>::infinity();
   for (float bad : {inf, -inf, std::numeric_limits<float>::quiet_NaN()}) {
     for (std::size_t where : {std::size_t{0}, std::size_t{300}, std::size_t{999}}) {
       std::vector<float> theta = numbers(17).many(1000), other = numbers(18).many(10);
-      std::vector<tensor> const parameters{{"good", {10}, other.data()}, {"spoiled", {10, 100}, theta.data()}};
+      std::vector<tensor> const parameters{{"good", {10}, other.data()},
+                                           {"spoiled", {10, 100}, theta.data()}};
       laws::trainer_of<external, nesterov, C, alone> trainer({}, parameters);
       auto const digest = trainer.digest();
       float const kept = std::exchange(theta[where], bad);

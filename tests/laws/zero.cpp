@@ -12,12 +12,13 @@ template <class Tuple>
 struct with_vote;
 template <class... C>
 struct with_vote<std::tuple<C...>> {
-  using type = std::tuple<C..., vote, sign<512, sign_scale::rms>, sign<512, sign_scale::two_means>, lloyd_max<2, 512>,
-                          lloyd_max<3, 512>, min_max<2, 256>, hadamard<32, sign<>>>;
+  using type = std::tuple<C..., vote, sign<512, sign_scale::rms>, sign<512, sign_scale::two_means>,
+                          lloyd_max<2, 512>, lloyd_max<3, 512>, min_max<2, 256>, hadamard<32, sign<>>>;
 };
 using blocks = with_vote<block_compressors>::type;
 
-/// Which elements are exactly 0: whole groups, one alone, all but one, every second, a tail, scattered ones of any density.
+/// Which elements are exactly 0: whole groups, one alone, all but one, every second, a tail, scattered ones
+/// of any density.
 constexpr int patterns = 12;
 bool is_zero(int pattern, std::size_t i, std::size_t n, numbers& source) {
   float const u = source.next();
@@ -153,7 +154,8 @@ double worst_share(float amax) {
   for (int b = 0; b < 8; ++b) {
     auto x = source.many(static_cast<std::size_t>(C::block), amax / 3);
     x[7] = amax;
-    auto const y = decode(C{}, encode(C{}, x.data(), C::block, 0, {static_cast<std::uint64_t>(b), 0, 0}), C::block);
+    auto const y =
+        decode(C{}, encode(C{}, x.data(), C::block, 0, {static_cast<std::uint64_t>(b), 0, 0}), C::block);
     for (std::size_t i = 0; i < y.size(); ++i)
       worst = std::max(worst, std::fabs(double(x[i]) - double(y[i])) / double(amax));
   }
@@ -198,7 +200,8 @@ void telescopes(float amax) {
     REQUIRE(std::fabs(sent[i] + double(left[i]) - 20 * double(x[i])) <= 1e-4 * double(amax) + 0x1p-140);
 }
 
-TEST_CASE_TEMPLATE_DEFINE("the usual error at the smallest magnitude, and nothing forgotten below it", C, small_laws) {
+TEST_CASE_TEMPLATE_DEFINE("the usual error at the smallest magnitude, and nothing forgotten below it", C,
+                          small_laws) {
   if (!std::is_same_v<C, vote>) {
     CHECK(worst_share<C>(C::smallest) <= 2.1 * worst_share<C>(1.0f));
     for (float part : {1.0f, 0x1p-3f, 0x1p-12f}) telescopes<C>(C::smallest * part);
@@ -213,7 +216,8 @@ TEST_CASE("staged: the usual error at the smallest magnitude") {
   });
 }
 
-TEST_CASE_TEMPLATE_DEFINE("the largest magnitude decodes to finite numbers of at most twice it", C, large_laws) {
+TEST_CASE_TEMPLATE_DEFINE("the largest magnitude decodes to finite numbers of at most twice it", C,
+                          large_laws) {
   numbers source(46);
   for (int n : lengths(C::block)) {
     for (int pattern = 0; pattern < patterns + 1; ++pattern) {
@@ -258,13 +262,15 @@ unsigned e2m1_code(double q) {
   return best;
 }
 
-TEST_CASE("nvfp4 rounds the exact quotient to the nearest, ties to even: 2^18 codes, on ties and beside them") {
+TEST_CASE(
+    "nvfp4 rounds the exact quotient to the nearest, ties to even: 2^18 codes, on ties and beside them") {
   constexpr double ties[7] = {0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5};
   numbers source(48);
   std::size_t wrong = 0, on_ties = 0;
   for (int b = 0; b < 512; ++b) {
     auto x = source.many(512);
-    for (float& v : x) v = b % 2 == 0 ? v : std::round(v * 40) / 8;  // round numbers, which meet ties by themselves
+    for (float& v : x)
+      v = b % 2 == 0 ? v : std::round(v * 40) / 8;  // round numbers, which meet ties by themselves
     auto w = encode(nvfp4{}, x.data(), 512);
     auto const scale = [&](std::size_t g) {
       return product(float_e4m3::widen(static_cast<unsigned>(w.side[4 + g])),

@@ -13,7 +13,8 @@ static_assert(!optimizer<archetype::optimizer<without::name>>);
 static_assert(!optimizer<archetype::optimizer<without::copy>>);
 static_assert(optimizer<archetype::optimizer<without::slots>> &&
               !element_optimizer<archetype::optimizer<without::slots>>);
-static_assert(optimizer<archetype::optimizer<without::at>> && !element_optimizer<archetype::optimizer<without::at>>);
+static_assert(optimizer<archetype::optimizer<without::at>> &&
+              !element_optimizer<archetype::optimizer<without::at>>);
 static_assert(!element_optimizer<archetype::optimizer<without::matching_step>>);
 static_assert(!element_optimizer<archetype::optimizer<without::trivial_step>>);
 static_assert(element_optimizer<archetype::optimizer<without::promise>> &&
@@ -45,12 +46,16 @@ static_assert(!block_compressor<archetype::compressor<without::encode>>);
 static_assert(!block_compressor<archetype::compressor<without::decode>>);
 
 static_assert(staged_compressor<archetype::staged<>> && !block_compressor<archetype::staged<>>);
-static_assert(!compressor<archetype::staged<without::name>> && !compressor<archetype::staged<without::block>>);
-static_assert(!compressor<archetype::staged<without::lossless>> && !compressor<archetype::staged<without::largest>>);
+static_assert(!compressor<archetype::staged<without::name>> &&
+              !compressor<archetype::staged<without::block>>);
+static_assert(!compressor<archetype::staged<without::lossless>> &&
+              !compressor<archetype::staged<without::largest>>);
 static_assert(!compressor<archetype::staged<without::code_bytes>> &&
               !compressor<archetype::staged<without::slice_bytes>>);
-static_assert(compressor<archetype::staged<without::encode>> && !staged_compressor<archetype::staged<without::encode>>);
-static_assert(compressor<archetype::staged<without::decode>> && !staged_compressor<archetype::staged<without::decode>>);
+static_assert(compressor<archetype::staged<without::encode>> &&
+              !staged_compressor<archetype::staged<without::encode>>);
+static_assert(compressor<archetype::staged<without::decode>> &&
+              !staged_compressor<archetype::staged<without::decode>>);
 
 static_assert(feedback<archetype::feedback<>>);
 static_assert(!feedback<archetype::feedback<without::name>>);
@@ -90,10 +95,12 @@ static_assert(!transport<archetype::transport<without::rank>>);
 static_assert(!transport<archetype::transport<without::size>>);
 static_assert(!transport<archetype::transport<without::all_gather>>);
 static_assert(!transport<archetype::transport<without::all_to_all>>);
-static_assert(!transport<archetype::transport<without::one_pending>>, "both exchanges give the same kind of handle");
+static_assert(!transport<archetype::transport<without::one_pending>>,
+              "both exchanges give the same kind of handle");
 static_assert(pending<archetype::pending<>>);
 static_assert(!pending<archetype::pending<without::wait>>);
-static_assert(!pending<archetype::pending<without::move_only_pending>>, "an exchange under way has one owner");
+static_assert(!pending<archetype::pending<without::move_only_pending>>,
+              "an exchange under way has one owner");
 static_assert(!transport<archetype::transport<without::move_only_pending>>);
 static_assert(arrival<archetype::arrival<>>);
 static_assert(!arrival<archetype::arrival<without::roster>>);
@@ -139,10 +146,11 @@ static_assert(!executor<empty> && !transport<empty> && !pending<empty> && !arriv
 static_assert(!transport<unnamed_transport>, "there is no default world");
 
 // A trainer of nothing but strangers' parts is a trainer.
-using all_own = DiLoCo<archetype::optimizer<>, archetype::optimizer<>, archetype::compressor<>, archetype::transport<>,
-                       archetype::feedback<>, archetype::combine<>, archetype::exchange<>, archetype::schedule<>,
-                       archetype::executor<>>;
-static_assert(!all_own::has_residual, "a lossless compressor carries no residual, whatever the feedback wants");
+using all_own = DiLoCo<archetype::optimizer<>, archetype::optimizer<>, archetype::compressor<>,
+                       archetype::transport<>, archetype::feedback<>, archetype::combine<>,
+                       archetype::exchange<>, archetype::schedule<>, archetype::executor<>>;
+static_assert(!all_own::has_residual,
+              "a lossless compressor carries no residual, whatever the feedback wants");
 static_assert(all_own::steps_inside);
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every policy that is shipped is what it claims to be, and is a value; every kernel can be handed to a device.
+// Every policy that is shipped is what it claims to be, and is a value; every kernel can be handed to a
+// device.
 #include <diloco/diloco.hpp>
 
 #if defined(DILOCO_HAS_MPI)
@@ -23,16 +24,18 @@ struct types {};
 template <class P>
 concept value = std::regular<P> && std::is_trivially_copyable_v<P> && detail::has_name<P>;
 
-using element_optimizers = types<adamw, lion, nesterov, plain_sgd, sgd, adam, signum, sign_sgd, heavy_ball, fedadam,
-                                 fedyogi, fedadagrad, slowmo, bmuf, lookahead, delayed_nesterov, schedule_free_adamw>;
-using compressors =
-    types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>, sign<256>, sign<512>,
-          absmax<2>, min_max<4>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8, mxfp6, mxfp4, nvfp4, lloyd_max<3>, dynamic8<>,
-          scaled_f16<>, natural<>, qsgd<4>, hadamard<32, absmax<4, 128>>, sign<256, sign_scale::two_means>>;
+using element_optimizers =
+    types<adamw, lion, nesterov, plain_sgd, sgd, adam, signum, sign_sgd, heavy_ball, fedadam, fedyogi,
+          fedadagrad, slowmo, bmuf, lookahead, delayed_nesterov, schedule_free_adamw>;
+using compressors = types<f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 32>, absmax<4, 64>, absmax<4, 4096>,
+                          sign<256>, sign<512>, absmax<2>, min_max<4>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8,
+                          mxfp6, mxfp4, nvfp4, lloyd_max<3>, dynamic8<>, scaled_f16<>, natural<>, qsgd<4>,
+                          hadamard<32, absmax<4, 128>>, sign<256, sign_scale::two_means>>;
 
 template <class... Os>
 constexpr bool all_optimizers(types<Os...>) {
-  return ((value<Os> && element_optimizer<Os> && replicated<Os> && has_fields<Os> && !external_optimizer<Os>)&&...);
+  return ((value<Os> && element_optimizer<Os> && replicated<Os> && has_fields<Os> &&
+           !external_optimizer<Os>)&&...);
 }
 template <class... Cs>
 constexpr bool all_compressors(types<Cs...>) {
@@ -44,14 +47,16 @@ using staged_compressors =
           statistical<256, buckets::symmetric>, low_rank<1>, low_rank<4>, low_rank<4, factors::common>>;
 template <class... Cs>
 constexpr bool all_staged(types<Cs...>) {
-  return ((value<Cs> && staged_compressor<Cs> && !block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) &&
+  return ((value<Cs> && staged_compressor<Cs> && !block_compressor<Cs> &&
+           (std::is_empty_v<Cs> || has_fields<Cs>)) &&
           ...);
 }
 static_assert(all_staged(staged_compressors{}));
 static_assert(all_optimizers(element_optimizers{}));
 static_assert(all_compressors(compressors{}));
 
-static_assert(value<external> && external_optimizer<external> && !element_optimizer<external> && !replicated<external>);
+static_assert(value<external> && external_optimizer<external> && !element_optimizer<external> &&
+              !replicated<external>);
 static_assert(value<error_feedback> && feedback<error_feedback> && has_fields<error_feedback>);
 static_assert(value<no_feedback> && feedback<no_feedback>);
 static_assert(value<averaged_error> && feedback<averaged_error> && has_fields<averaged_error>);
@@ -61,11 +66,13 @@ static_assert(std::is_same_v<owner_feedback<ef21>, error_feedback> &&
               std::is_same_v<owner_feedback<mean_error_feedback>, no_feedback> &&
               std::is_same_v<owner_feedback<averaged_error>, averaged_error>);
 static_assert(value<weighted_mean> && linear_combine<weighted_mean>);
-static_assert(value<gather> && value<scatter_gather> && value<automatic> && value<gossip> && has_fields<gossip>);
+static_assert(value<gather> && value<scatter_gather> && value<automatic> && value<gossip> &&
+              has_fields<gossip>);
 static_assert(pairing_exchange<gossip> && !pairing_exchange<gather> && !pairing_exchange<automatic>);
-static_assert(gossip{1} != gossip{} && gossip{}.pick(1) == pattern::pairs && gossip{}.pick(64) == pattern::pairs);
-static_assert(value<noloco> && anchored_optimizer<noloco> && !element_optimizer<noloco> && replicated<noloco> &&
-              has_fields<noloco> && has_complaint<noloco>);
+static_assert(gossip{1} != gossip{} && gossip{}.pick(1) == pattern::pairs &&
+              gossip{}.pick(64) == pattern::pairs);
+static_assert(value<noloco> && anchored_optimizer<noloco> && !element_optimizer<noloco> &&
+              replicated<noloco> && has_fields<noloco> && has_complaint<noloco>);
 static_assert(noloco{.consensus = 0} != noloco{} && noloco{.lr = 0.5f} != noloco{});
 static_assert(value<every> && schedule<every> && has_fields<every>);
 static_assert(value<manual> && schedule<manual>);
@@ -73,7 +80,8 @@ static_assert(value<manual> && schedule<manual>);
 // Equality looks at every number.
 static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} &&
               nesterov{} == nesterov{});
-static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} && lion{.beta2 = 0.5f} != lion{});
+static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} &&
+              lion{.beta2 = 0.5f} != lion{});
 static_assert(bmuf{.nesterov = true} != bmuf{} && delayed_nesterov{.period = 5} != delayed_nesterov{} &&
               schedule_free_adamw{.warmup = 1} != schedule_free_adamw{} && sgd{.dampening = 0.5f} != sgd{});
 static_assert(has_complaint<sgd> && has_complaint<delayed_nesterov> && !has_complaint<nesterov>);
@@ -85,7 +93,8 @@ static_assert(agrees_on_memory<low_rank<1, factors::common>> && !agrees_on_memor
               !agrees_on_memory<top_k<64>> && !agrees_on_memory<absmax<4>>);
 
 // Which policies drop what they could not say.
-static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless && !sign<>::lossless);
+static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless &&
+              !sign<>::lossless);
 static_assert(error_feedback::stateful && !no_feedback::stateful && averaged_error::stateful &&
               mean_error_feedback::stateful && ef21::stateful);
 
@@ -97,13 +106,16 @@ static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::strin
 
 // Automatic: gather where it sends no more than scatter–gather.
 static_assert(automatic{}.pick(1) == pattern::gather && automatic{}.pick(2) == pattern::gather);
-static_assert(automatic{}.pick(3) == pattern::scatter_gather && automatic{}.pick(64) == pattern::scatter_gather);
+static_assert(automatic{}.pick(3) == pattern::scatter_gather &&
+              automatic{}.pick(64) == pattern::scatter_gather);
 static_assert(gather{}.pick(64) == pattern::gather && scatter_gather{}.pick(2) == pattern::scatter_gather);
 
 // Mechanism.
 static_assert(executor<cpp> && transport<alone> && transport<threads>);
-static_assert(transport<counted<alone>> && transport<counted<threads>> && transport<counted<counted<threads>>>);
-static_assert(pairing_transport<alone> && pairing_transport<threads> && pairing_transport<counted<counted<threads>>>);
+static_assert(transport<counted<alone>> && transport<counted<threads>> &&
+              transport<counted<counted<threads>>>);
+static_assert(pairing_transport<alone> && pairing_transport<threads> &&
+              pairing_transport<counted<counted<threads>>>);
 static_assert(alone::receives_in_place && threads::receives_in_place);
 static_assert(!std::copyable<threads>, "a rank has one owner");
 #if defined(DILOCO_HAS_MPI)
@@ -117,8 +129,10 @@ static_assert(executor<diloco::tbb>);
 #endif
 
 // Probes: each hears what it says it hears.
-static_assert(hears<counters, inner_stepped> && hears<counters, round_landed> && hears<counters, round_aborted>);
-static_assert(!hears<silent, inner_stepped> && !hears<silent, round_launched> && !hears<silent, round_landed>);
+static_assert(hears<counters, inner_stepped> && hears<counters, round_landed> &&
+              hears<counters, round_aborted>);
+static_assert(!hears<silent, inner_stepped> && !hears<silent, round_launched> &&
+              !hears<silent, round_landed>);
 static_assert(!hears<jsonl, inner_stepped> && hears<jsonl, round_landed> &&
               !hears<chain<silent, jsonl>, inner_stepped>);
 static_assert(hears<chain<silent, counters>, inner_stepped>);
@@ -142,10 +156,13 @@ constexpr bool all_kernels(types<Cs...>, types<Os...>) {
 static_assert(all_kernels(compressors{}, element_optimizers{}));
 static_assert(std::is_trivially_copyable_v<apply_outer_kernel<f32, noloco::step, 1, false, true>>);
 static_assert(std::is_trivially_copyable_v<find_non_finite_kernel<gradient_rows>> &&
-              std::is_trivially_copyable_v<norm_partials_kernel> && std::is_trivially_copyable_v<clip_factor_kernel> &&
-              std::is_trivially_copyable_v<carry_out_kernel> && std::is_trivially_copyable_v<carry_mean_kernel> &&
+              std::is_trivially_copyable_v<norm_partials_kernel> &&
+              std::is_trivially_copyable_v<clip_factor_kernel> &&
+              std::is_trivially_copyable_v<carry_out_kernel> &&
+              std::is_trivially_copyable_v<carry_mean_kernel> &&
               std::is_trivially_copyable_v<copy_to_anchor_kernel>);
-static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<frame> && sizeof(frame) == 64);
+static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<frame> &&
+              sizeof(frame) == 64);
 
 // A round under way has one owner, and so has a trainer.
 using trainer = DiLoCo<adamw, nesterov, absmax<4>, threads>;

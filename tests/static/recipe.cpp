@@ -35,15 +35,15 @@ static_assert(std::is_same_v<trainer_of<decltype(fluent(std::declval<threads>())
       .with_inner(external{})
       .with_deadline_seconds(7);
 }
+static_assert(std::is_same_v<decltype(fluent_all()), recipe<external, sgd, sign<256>, alone, no_feedback,
+                                                            weighted_mean, gather, manual, cpp, counters>>);
 static_assert(
-    std::is_same_v<decltype(fluent_all()),
-                   recipe<external, sgd, sign<256>, alone, no_feedback, weighted_mean, gather, manual, cpp, counters>>);
-static_assert(std::is_same_v<decltype(recipe<>{}.with_transport(alone{})), recipe<adamw, nesterov, f32, alone>>);
+    std::is_same_v<decltype(recipe<>{}.with_transport(alone{})), recipe<adamw, nesterov, f32, alone>>);
 
 // Defaults, and the order of the four that everybody names.
-static_assert(
-    std::is_same_v<DiLoCo<adamw, nesterov, f32, alone>,
-                   DiLoCo<adamw, nesterov, f32, alone, error_feedback, weighted_mean, automatic, every, cpp, silent>>);
+static_assert(std::is_same_v<DiLoCo<adamw, nesterov, f32, alone>,
+                             DiLoCo<adamw, nesterov, f32, alone, error_feedback, weighted_mean, automatic,
+                                    every, cpp, silent>>);
 static_assert(std::is_same_v<absmax<4>, absmax<4, 256>> && std::is_same_v<sign<>, sign<256>>);
 
 // Other values are the same type; another policy is another type.
@@ -71,12 +71,10 @@ auto subset_most = recipe{.inner = adamw{.lr = 4e-4f},
                           .executor = cpp{}};
 static_assert(std::is_same_v<decltype(subset_one), recipe<adamw, nesterov, f32, alone>>);
 static_assert(std::is_same_v<decltype(subset_two), recipe<adamw, nesterov, absmax<8>, alone>>);
-static_assert(
-    std::is_same_v<decltype(subset_ends),
-                   recipe<lion, nesterov, f32, alone, error_feedback, weighted_mean, automatic, every, cpp, counters>>);
-static_assert(
-    std::is_same_v<decltype(subset_most),
-                   recipe<adamw, nesterov, absmax<4>, alone, no_feedback, weighted_mean, scatter_gather, manual, cpp>>);
+static_assert(std::is_same_v<decltype(subset_ends), recipe<lion, nesterov, f32, alone, error_feedback,
+                                                           weighted_mean, automatic, every, cpp, counters>>);
+static_assert(std::is_same_v<decltype(subset_most), recipe<adamw, nesterov, absmax<4>, alone, no_feedback,
+                                                           weighted_mean, scatter_gather, manual, cpp>>);
 static_assert(std::is_same_v<decltype(recipe{}), recipe<>>);
 
 [[maybe_unused]] auto designated(threads t) {

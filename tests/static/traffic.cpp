@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ledger: bits on the wire and bytes of memory per parameter are constants of the types, written down here by hand.
+// The ledger: bits on the wire and bytes of memory per parameter are constants of the types, written down
+// here by hand.
 #include <diloco/diloco.hpp>
 
 namespace {
@@ -9,26 +10,33 @@ using namespace diloco;
 // Bits per parameter: codes, and four bytes of scale per block.
 static_assert(wire_bits<f32> == 32 && wire_bits<f16> == 16 && wire_bits<bf16> == 16);
 static_assert(wire_bits<absmax<8>> == 8 + 32.0 / 256 && wire_bits<absmax<8>> == 8.125);
-static_assert(wire_bits<absmax<4, 256>> == 4.125 && wire_bits<absmax<4, 128>> == 4.25 && wire_bits<absmax<8, 32>> == 9);
+static_assert(wire_bits<absmax<4, 256>> == 4.125 && wire_bits<absmax<4, 128>> == 4.25 &&
+              wire_bits<absmax<8, 32>> == 9);
 static_assert(wire_bits<sign<256>> == 1.125 && wire_bits<sign<512>> == 1.0625);
-static_assert(wire_bits<absmax<2, 128>> == 2.25 && wire_bits<min_max<4>> == 4.5 && wire_bits<scaled_f16<>> == 16.125);
+static_assert(wire_bits<absmax<2, 128>> == 2.25 && wire_bits<min_max<4>> == 4.5 &&
+              wire_bits<scaled_f16<>> == 16.125);
 static_assert(wire_bits<e4m3<>> == 8.125 && wire_bits<e2m1<>> == 4.5 && wire_bits<e3m0<>> == 4.25);
 static_assert(wire_bits<mxfp8> == 8.25 && wire_bits<mxfp6> == 6.25 && wire_bits<mxfp4> == 4.25 &&
               wire_bits<nvfp4> == 4.5625);
-static_assert(wire_bits<lloyd_max<3>> == 3.125 && wire_bits<lloyd_max<2, 512>> == 2.0625 && wire_bits<natural<>> == 9);
-static_assert(wire_bits<sign<256, sign_scale::vote>> == 1.0625 && wire_bits<sign<256, sign_scale::two_means>> == 1.25);
+static_assert(wire_bits<lloyd_max<3>> == 3.125 && wire_bits<lloyd_max<2, 512>> == 2.0625 &&
+              wire_bits<natural<>> == 9);
+static_assert(wire_bits<sign<256, sign_scale::vote>> == 1.0625 &&
+              wire_bits<sign<256, sign_scale::two_means>> == 1.25);
 static_assert(wire_bits<hadamard<32, absmax<4, 128>>> == wire_bits<absmax<4, 128>>);
 static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 
 // Sparse: 12 bits of index and 2 or 16 of value for each that is kept.
 static_assert(wire_bits<top_k<64>> == 0.21875 && wire_bits<top_k<128>> == 0.4375);
 static_assert(wire_bits<top_k<64, kept_as::f16>> == 0.4375 && wire_bits<random_k<64>> == 0.5);
-static_assert(wire_bits<statistical<16>> == 4 && wire_bits<low_rank<4>> == 0, "tables and factors are the tensor's");
+static_assert(wire_bits<statistical<16>> == 4 && wire_bits<low_rank<4>> == 0,
+              "tables and factors are the tensor's");
 // Both factors, or the longer; as it is where that is not shorter.
 using pair4 = low_rank<4>;
 using common4 = low_rank<4, factors::common>;
-static_assert(pair4::slice_bytes(100 * 60, 60) == 4 * 4 * 160 && common4::slice_bytes(100 * 60, 60) == 4 * 4 * 100);
-static_assert(common4::slice_bytes(60 * 100, 100) == 4 * 4 * 100 && common4::slice_bytes(60 * 100, 1) == 4 * 6000);
+static_assert(pair4::slice_bytes(100 * 60, 60) == 4 * 4 * 160 &&
+              common4::slice_bytes(100 * 60, 60) == 4 * 4 * 100);
+static_assert(common4::slice_bytes(60 * 100, 100) == 4 * 4 * 100 &&
+              common4::slice_bytes(60 * 100, 1) == 4 * 6000);
 static_assert(common4::slice_bytes(4 * 100, 100) == 1600 && common4::slice_bytes(100 * 4, 4) == 1600 &&
               common4::slice_bytes(5 * 100, 100) == 1600 && pair4::slice_bytes(5 * 100, 100) == 4 * 420);
 static_assert(pair4::memory_elements(6000, 60) == 240 && common4::memory_elements(6000, 60) == 400 &&
@@ -39,7 +47,8 @@ static_assert(tile_wire_bytes<top_k<64>>(4096) == 112 && tile_wire_bytes<top_k<1
 
 // Inner step: g read, p and each slot read and written.
 static_assert(inner_step_bytes<adamw> == 28);
-static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 && inner_step_bytes<nesterov> == 20);
+static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 &&
+              inner_step_bytes<nesterov> == 20);
 static_assert(inner_step_bytes<plain_sgd> == 12 && inner_step_bytes<lookahead> == 12);
 static_assert(inner_step_bytes<schedule_free_adamw> == 28 && inner_step_bytes<delayed_nesterov> == 28);
 

@@ -6,8 +6,9 @@
 
 #include <string>
 
-/// The least that a stranger must write for each role, with one part left out on request. `archetype::compressor<>` works;
-/// `archetype::compressor<without::decode>` is the same type without `decode` and with nothing else changed.
+/// The least that a stranger must write for each role, with one part left out on request.
+/// `archetype::compressor<>` works; `archetype::compressor<without::decode>` is the same type without
+/// `decode` and with nothing else changed.
 namespace archetype {
 
 enum class without {
@@ -141,7 +142,9 @@ struct anchored_step {
 };
 /// An outer optimizer that wants the mean anchor.
 template <without Missing = without::nothing>
-struct anchored : has_name, part<Missing, without::slots, has_slots>, part<Missing, without::largest, says_largest> {
+struct anchored : has_name,
+                  part<Missing, without::slots, has_slots>,
+                  part<Missing, without::largest, says_largest> {
   static constexpr bool wants_mean_anchor = true;
   auto at(diloco::step_context) const requires(Missing != without::at) {
     if constexpr (Missing == without::matching_step)
@@ -160,8 +163,8 @@ struct compressor : part<Missing, without::name, has_name>,
                     part<Missing, without::side_bytes, has_side_bytes>,
                     part<Missing, without::code_bytes, has_code_bytes> {
   template <diloco::lanes L>
-  DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info, diloco::wire_block out) const
-      requires(Missing != without::encode) {
+  DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info,
+                        diloco::wire_block out) const requires(Missing != without::encode) {
     float* code = reinterpret_cast<float*>(out.code) + diloco::first_element<L, 64>(l);
     int const mine = diloco::owned_elements<L, 64>(l, info.count);
     for (int i = 0; i < mine; ++i) code[i] = x.v[i];
@@ -184,7 +187,8 @@ struct staged : part<Missing, without::name, has_name>,
                 part<Missing, without::smallest, has_smallest>,
                 part<Missing, without::code_bytes, has_code_bytes> {
   static constexpr std::array stages{diloco::stage::fused};
-  static constexpr std::size_t slice_bytes(std::size_t, std::size_t) requires(Missing != without::slice_bytes) {
+  static constexpr std::size_t slice_bytes(std::size_t,
+                                           std::size_t) requires(Missing != without::slice_bytes) {
     return 0;
   }
   template <int, diloco::lanes L>
@@ -232,7 +236,8 @@ struct exchange : part<Missing, without::name, has_name> {
 };
 
 template <without Missing = without::nothing>
-struct executor : part<Missing, without::name, has_name>, part<Missing, without::columns_on_host, has_columns_on_host> {
+struct executor : part<Missing, without::name, has_name>,
+                  part<Missing, without::columns_on_host, has_columns_on_host> {
   diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) {
     return diloco::cpp{}.allocate(n);
   }
@@ -251,7 +256,9 @@ struct arrival {
   diloco::wires memory;
   static constexpr int only_rank = 0;
   std::span<int const> roster() const requires(Missing != without::roster) { return {&only_rank, 1}; }
-  std::span<std::byte const> wire(int) const requires(Missing != without::wire) { return memory.send.bytes(); }
+  std::span<std::byte const> wire(int) const requires(Missing != without::wire) {
+    return memory.send.bytes();
+  }
   void done() requires(Missing != without::done) {}
   diloco::result<diloco::wires> reclaim(diloco::deadline) && requires(Missing != without::reclaim) {
     return std::move(memory);
@@ -260,8 +267,8 @@ struct arrival {
 
 template <without Missing = without::nothing>
 struct pending {
-  using memory_type =
-      std::conditional_t<Missing == without::move_only_pending, std::shared_ptr<diloco::wires>, diloco::wires>;
+  using memory_type = std::conditional_t<Missing == without::move_only_pending,
+                                         std::shared_ptr<diloco::wires>, diloco::wires>;
   memory_type memory;
   diloco::result<arrival<Missing>> wait(diloco::deadline) requires(Missing != without::wait) {
     if constexpr (Missing == without::move_only_pending)
@@ -275,7 +282,8 @@ template <without Missing = without::nothing>
 struct transport : part<Missing, without::name, has_name>, part<Missing, without::in_place, has_in_place> {
   int rank() const requires(Missing != without::rank) { return 0; }
   int size() const requires(Missing != without::size) { return 1; }
-  pending<Missing> all_gather(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_gather) {
+  pending<Missing> all_gather(diloco::wires w,
+                              diloco::exchange_tag) requires(Missing != without::all_gather) {
     return post(std::move(w));
   }
   auto all_to_all(diloco::wires w, diloco::exchange_tag) requires(Missing != without::all_to_all) {
@@ -284,7 +292,8 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
     else
       return post(std::move(w));
   }
-  pending<Missing> exchange(diloco::wires w, int, diloco::exchange_tag) requires(Missing != without::exchange) {
+  pending<Missing> exchange(diloco::wires w, int,
+                            diloco::exchange_tag) requires(Missing != without::exchange) {
     return post(std::move(w));
   }
 
@@ -302,4 +311,5 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
 template <archetype::without Missing>
 inline constexpr bool diloco::enable_replicated<archetype::anchored<Missing>> = true;
 template <archetype::without Missing>
-inline constexpr bool diloco::enable_replicated<archetype::optimizer<Missing>> = Missing != archetype::without::promise;
+inline constexpr bool diloco::enable_replicated<archetype::optimizer<Missing>> =
+    Missing != archetype::without::promise;

@@ -11,9 +11,10 @@
 
 namespace support {
 
-/// Cuts one piece of memory, which it does not own, into blocks: sizes are powers of two, a freed block waits for the next
-/// request of its size, and how large each is stands at the end, behind all of them. For the memory that a device reads
-/// and writes behind every `new` of a test (support/arena_new.hpp). Nothing is left to destroy: statics of a suite end after it.
+/// Cuts one piece of memory, which it does not own, into blocks: sizes are powers of two, a freed block waits
+/// for the next request of its size, and how large each is stands at the end, behind all of them. For the
+/// memory that a device reads and writes behind every `new` of a test (support/arena_new.hpp). Nothing is
+/// left to destroy: statics of a suite end after it.
 class arena {
  public:
   static constexpr std::size_t unit = 256;  // no smaller block; a warp's row of floats lies in one or two
@@ -43,7 +44,8 @@ class arena {
   }
   void give_back(void* block) noexcept {
     std::lock_guard const lock(mutex_);
-    std::uint8_t const kind = class_of_[static_cast<std::size_t>(static_cast<std::byte*>(block) - begin_) / unit];
+    std::uint8_t const kind =
+        class_of_[static_cast<std::size_t>(static_cast<std::byte*>(block) - begin_) / unit];
     free_[kind] = new (block) free_block{free_[kind]};
   }
   [[nodiscard]] bool holds(void const* p) const noexcept {

@@ -18,7 +18,8 @@ bool done(cudaError_t code, char const* call) {
   return code == cudaSuccess;
 }
 
-/// Memory of ours that is pinned, and not the driver's: statics are destroyed after the driver is gone. Never given back.
+/// Memory of ours that is pinned, and not the driver's: statics are destroyed after the driver is gone. Never
+/// given back.
 support::arena* pinned_arena() {
   int same_pointers = 0;
   void* const memory = std::aligned_alloc(support::arena::largest_alignment, arena_bytes);
@@ -37,7 +38,8 @@ support::arena* pinned_arena() {
 
 }  // namespace
 
-/// 77 is CTest's SKIP_RETURN_CODE: a machine without a GPU has compiled and linked all this, and cannot say more.
+/// 77 is CTest's SKIP_RETURN_CODE: a machine without a GPU has compiled and linked all this, and cannot say
+/// more.
 int main(int argc, char** argv) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// On what a suite runs its sweeps: compiled for the host on cpp (laws::on_each_executor: on every host executor), compiled by
-// nvcc on a device (forked_lanes.hpp: on what stands in for one). The seam between laws/, golden/, system/ and tests/cuda, which includes their sources.
+// On what a suite runs its sweeps: compiled for the host on cpp (laws::on_each_executor: on every host
+// executor), compiled by nvcc on a device (forked_lanes.hpp: on what stands in for one). The seam between
+// laws/, golden/, system/ and tests/cuda, which includes their sources.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -25,7 +26,8 @@ using main_executor = forked_lanes;
 using main_executor = diloco::cpp;
 #endif
 
-/// Calls a kernel once, with all lanes that own a block there: for what is asked of a policy and not of a sweep.
+/// Calls a kernel once, with all lanes that own a block there: for what is asked of a policy and not of a
+/// sweep.
 template <class Kernel>
 void call(Kernel const& kernel) {
 #if DILOCO_TEST_ON_DEVICE

@@ -40,7 +40,8 @@ struct everything {
   int ids = 0;
 };
 everything& all() {
-  static everything& e = *new everything;  // for ever: what is left behind is no leak, and threads may outlive main
+  static everything& e =
+      *new everything;  // for ever: what is left behind is no leak, and threads may outlive main
   return e;
 }
 using lock = std::lock_guard<std::recursive_mutex>;
@@ -105,7 +106,8 @@ group& mine() {
   return g;
 }
 
-/// The kernel: sends once, and is over when all it receives is there. Of another size than expected it never is.
+/// The kernel: sends once, and is over when all it receives is there. Of another size than expected it never
+/// is.
 std::function<bool()> kernel(group g) {
   return [g = std::move(g), sent = false]() mutable {
     if (g.comm->stopped) return true;
@@ -144,7 +146,8 @@ ncclResult_t launch(group g) {
   pump();
   return state_of(c);
 }
-ncclResult_t add(char const* name, ncclComm_t c, cudaStream_t stream, transfer const* send, transfer const* receive) {
+ncclResult_t add(char const* name, ncclComm_t c, cudaStream_t stream, transfer const* send,
+                 transfer const* receive) {
   called(name);
   if (all().settings.start != ncclSuccess) return all().settings.start;
   if (misused(c->dead || c->revoked || state_of(c) == ncclInProgress)) return ncclInvalidArgument;
@@ -219,7 +222,8 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   std::memcpy(id->internal, name.c_str(), name.size() + 1);
   return all().settings.unique_id;
 }
-ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, int rank, ncclConfig_t* config) {
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* out, int size, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
   lock const l(all().guard);
   misused(config == nullptr || config->blocking != 0);
   auto& communicators = all().communicators;
@@ -311,7 +315,8 @@ ncclResult_t ncclAllGather(void const* send, void* receive, std::size_t n, ncclD
   if (code != ncclSuccess && code != ncclInProgress) g = {};
   return code;
 }
-ncclResult_t ncclSend(void const* data, std::size_t n, ncclDataType_t, int peer, ncclComm_t c, cudaStream_t s) {
+ncclResult_t ncclSend(void const* data, std::size_t n, ncclDataType_t, int peer, ncclComm_t c,
+                      cudaStream_t s) {
   lock const l(all().guard);
   transfer const t{peer, const_cast<void*>(data), n, 'm'};
   return add("ncclSend", c, s, &t, nullptr);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A stand-in for NCCL and for what transport/nccl.hpp calls of the CUDA runtime: over threads of one process and host memory,
-// with faults on request. Linked in place of the real libraries. It proves the transport's control flow (what is called,
-// in which order, what becomes of buffers when something fails), and nothing about NCCL: that is tests/cuda/nccl.cu.
+// A stand-in for NCCL and for what transport/nccl.hpp calls of the CUDA runtime: over threads of one process
+// and host memory, with faults on request. Linked in place of the real libraries. It proves the transport's
+// control flow (what is called, in which order, what becomes of buffers when something fails), and nothing
+// about NCCL: that is tests/cuda/nccl.cu.
 //
-// A stream is a list of tasks that runs as far as it can whenever anybody calls anything. A collective is a task that hands
-// its bytes to its peers' mailboxes when it is reached, and is over when its own mailboxes have what it waits for.
+// A stream is a list of tasks that runs as far as it can whenever anybody calls anything. A collective is a
+// task that hands its bytes to its peers' mailboxes when it is reached, and is over when its own mailboxes
+// have what it waits for.
 #include <nccl.h>
 
 #include <string>

@@ -12,9 +12,10 @@
 
 namespace support {
 
-/// Stands in for a device where there is none, to see that a suite keeps what its kernels touch in the arena: a kernel runs in a
-/// process of its own, which shares the arena and nothing else. What it writes elsewhere is lost, and of its caller's stack it
-/// sees only garbage. -DDILOCO_TEST_FORKED with support/forked_main.cpp in place of doctest_main.cpp.
+/// Stands in for a device where there is none, to see that a suite keeps what its kernels touch in the arena:
+/// a kernel runs in a process of its own, which shares the arena and nothing else. What it writes elsewhere
+/// is lost, and of its caller's stack it sees only garbage. -DDILOCO_TEST_FORKED with support/forked_main.cpp
+/// in place of doctest_main.cpp.
 struct forked_lanes {
   static constexpr std::string_view name = "forked_lanes";
   static constexpr bool columns_on_host = true;
@@ -27,7 +28,8 @@ struct forked_lanes {
     pid_t const child = fork();
     if (child == 0) run(n, kernel, end);
     int status = -1;
-    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) throw std::runtime_error("the kernel crashed");
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+      throw std::runtime_error("the kernel crashed");
   }
   void wait() const {}
 

@@ -47,7 +47,8 @@ inline outcome of(learner& l, problem const& p, copy_function copy = copy_on_hos
   outcome o{};
   l.clear_gradients();
   l.validate(p.tokens, p.targets);
-  l.validate(chunk(p.tokens).first(shape.context), chunk(p.targets).first(shape.context));  // the last, shorter batch
+  l.validate(chunk(p.tokens).first(shape.context),
+             chunk(p.targets).first(shape.context));  // the last, shorter batch
   o.validation = l.take_validation_loss();
   for (double weight : {0.25, 0.75}) l.learn(p.tokens, p.targets, weight);  // gradients add up
   o.training = l.take_training_loss();

@@ -13,9 +13,10 @@
 #include <mutex>
 #include <vector>
 
-/// A device without a GPU, as unkind as one can be: its memory cannot be touched by the host (a fault ends the test), and what is
-/// enqueued happens only when somebody waits. It shows which side of the bus the engine reads and where it forgets to wait; that
-/// a kernel gives the same bits on 32 lanes is what thread_lanes show.
+/// A device without a GPU, as unkind as one can be: its memory cannot be touched by the host (a fault ends
+/// the test), and what is enqueued happens only when somebody waits. It shows which side of the bus the
+/// engine reads and where it forgets to wait; that a kernel gives the same bits on 32 lanes is what
+/// thread_lanes show.
 class device_memory {
  public:
   static std::byte* take(std::size_t bytes) {
@@ -69,7 +70,9 @@ class lazy_device {
     return {device_memory::take(bytes), bytes,
             [](std::byte*, std::size_t, void*) noexcept {}};  // zeros, and never given back
   }
-  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
+  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const {
+    return diloco::cpp{}.allocate(bytes);
+  }
   template <class Kernel>
   void for_each(std::size_t n, Kernel const& kernel) const {
     queue_->push_back([n, kernel] {
@@ -94,7 +97,8 @@ class lazy_device {
   void copy(void* to, void const* from, std::size_t bytes) const {
     queue_->push_back([=] { std::memcpy(to, from, bytes); });
   }
-  std::shared_ptr<std::vector<std::function<void()>>> queue_ = std::make_shared<std::vector<std::function<void()>>>();
+  std::shared_ptr<std::vector<std::function<void()>>> queue_ =
+      std::make_shared<std::vector<std::function<void()>>>();
   std::shared_ptr<std::atomic<int>> waits_ = std::make_shared<std::atomic<int>>(0);
 };
 static_assert(diloco::executor<lazy_device>);
@@ -125,7 +129,8 @@ class device_threads {
 
  private:
   static diloco::wires on_device(diloco::wires w) {
-    if (!device_memory::holds(w.send.data())) throw std::logic_error("a wire that should lie on the device does not");
+    if (!device_memory::holds(w.send.data()))
+      throw std::logic_error("a wire that should lie on the device does not");
     return w;
   }
   diloco::threads inner_;

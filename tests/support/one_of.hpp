@@ -42,8 +42,8 @@ struct steps<First, Rest...> {
 };
 }  // namespace detail
 
-/// One of several optimizers, picked at run time: a trainer for each of them costs seconds of compile time. The
-/// arithmetic is the picked one's own.
+/// One of several optimizers, picked at run time: a trainer for each of them costs seconds of compile time.
+/// The arithmetic is the picked one's own.
 template <class... O>
 struct one_of {
   std::variant<O...> is;
@@ -68,7 +68,8 @@ struct one_of {
   }
   /// The picked one's slots: the first lies in the column "first".
   [[nodiscard]] std::vector<std::string_view> picked_slots() const {
-    return std::visit([](auto const& o) { return std::vector<std::string_view>(o.slots.begin(), o.slots.end()); }, is);
+    return std::visit(
+        [](auto const& o) { return std::vector<std::string_view>(o.slots.begin(), o.slots.end()); }, is);
   }
 
   [[nodiscard]] constexpr float largest() const {

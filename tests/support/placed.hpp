@@ -5,7 +5,8 @@
 
 #include <cstring>
 
-/// The toy model with its tensors and gradients where an executor's columns lie. `narrow`: the one of 4097 elements is bfloat16.
+/// The toy model with its tensors and gradients where an executor's columns lie. `narrow`: the one of 4097
+/// elements is bfloat16.
 template <class Executor>
 struct placed {
   Executor where;

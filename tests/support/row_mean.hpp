@@ -5,7 +5,8 @@
 
 namespace toy {
 
-/// Needs the whole tensor: p ← p − lr · (row mean of all gradients so far). Keeps the sums of rows in its memory.
+/// Needs the whole tensor: p ← p − lr · (row mean of all gradients so far). Keeps the sums of rows in its
+/// memory.
 struct row_mean {
   float lr = 0.1f;
   static constexpr std::string_view name = "row_mean";

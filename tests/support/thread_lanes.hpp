@@ -12,8 +12,9 @@
 using lane_threads = support::main_executor;  // which has 32 lanes, and no use for threads in their place
 #else
 
-/// 32 threads that own one block together as a warp does on a device: the same collective calls, so that kernels written
-/// against lanes can be shown to give one thread's bits without a GPU. One group at a time in a process.
+/// 32 threads that own one block together as a warp does on a device: the same collective calls, so that
+/// kernels written against lanes can be shown to give one thread's bits without a GPU. One group at a time in
+/// a process.
 struct thread_lanes {
   static constexpr int width = 32;
   static int rank() { return own; }
@@ -36,17 +37,20 @@ struct thread_lanes {
   static std::uint32_t max_of(std::uint32_t x) {
     return exchange(x, [](std::uint32_t const* all) {
       std::uint32_t most = 0;
-      for (int r = own / Lanes * Lanes; r < own / Lanes * Lanes + Lanes; ++r) most = diloco::larger(most, all[r]);
+      for (int r = own / Lanes * Lanes; r < own / Lanes * Lanes + Lanes; ++r)
+        most = diloco::larger(most, all[r]);
       return most;
     });
   }
   static float partner(float x, int mask) {
-    return diloco::float_of(exchange(diloco::bits_of(x), [mask](std::uint32_t const* all) { return all[own ^ mask]; }));
+    return diloco::float_of(
+        exchange(diloco::bits_of(x), [mask](std::uint32_t const* all) { return all[own ^ mask]; }));
   }
   static double partner(double x, int mask) {
     auto const bits = std::bit_cast<std::uint64_t>(x);
     auto const exchanged = [mask](std::uint64_t word) -> std::uint64_t {
-      return exchange(static_cast<std::uint32_t>(word), [mask](std::uint32_t const* all) { return all[own ^ mask]; });
+      return exchange(static_cast<std::uint32_t>(word),
+                      [mask](std::uint32_t const* all) { return all[own ^ mask]; });
     };
     return std::bit_cast<double>(exchanged(bits) | exchanged(bits >> 32) << 32);
   }
@@ -75,7 +79,9 @@ struct lane_threads {
   static constexpr std::string_view name = "lane_threads";
   static constexpr bool columns_on_host = true;
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
-  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
+  [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const {
+    return diloco::cpp{}.allocate(bytes);
+  }
   template <class Kernel>
   void for_each(std::size_t n, Kernel const& kernel) const {
     std::vector<std::jthread> threads;

@@ -85,7 +85,8 @@ outcome outcome_of(Result const& r) {
 inline std::string sentence(outcome const& o) { return o ? o->message : "no error"; }
 
 #if DILOCO_EXCEPTIONS
-/// Runs worker(transport) on K threads and collects what each of them returns. A thread that throws fails the test.
+/// Runs worker(transport) on K threads and collects what each of them returns. A thread that throws fails the
+/// test.
 template <class Worker>
 auto on_each_rank(int ranks, Worker&& worker) {
   using returned = std::invoke_result_t<Worker&, diloco::threads>;
@@ -98,7 +99,8 @@ auto on_each_rank(int ranks, Worker&& worker) {
 }
 #endif
 
-/// A trainer of these four over these mechanics; the exchange is picked at run time, so both patterns share one type.
+/// A trainer of these four over these mechanics; the exchange is picked at run time, so both patterns share
+/// one type.
 struct chosen {
   diloco::pattern which = diloco::pattern::gather;
   static constexpr std::string_view name = "chosen";
@@ -107,9 +109,9 @@ struct chosen {
 };
 inline constexpr diloco::pattern patterns[] = {diloco::pattern::gather, diloco::pattern::scatter_gather};
 
-template <class Inner, class Outer, class Compressor, class Transport, class Executor = support::main_executor,
-          class Probe = diloco::silent>
-using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback, diloco::weighted_mean,
-                                  chosen, diloco::every, Executor, Probe>;
+template <class Inner, class Outer, class Compressor, class Transport,
+          class Executor = support::main_executor, class Probe = diloco::silent>
+using trainer_of = diloco::DiLoCo<Inner, Outer, Compressor, Transport, diloco::error_feedback,
+                                  diloco::weighted_mean, chosen, diloco::every, Executor, Probe>;
 
 }  // namespace toy

@@ -8,8 +8,8 @@
 
 namespace support {
 
-/// One tensor with all that a tensor optimizer keeps of it, to drive `step` without an engine. Memory holds exactly what was
-/// declared, and the scratch begins as NaN: what is read before it is written shows.
+/// One tensor with all that a tensor optimizer keeps of it, to drive `step` without an engine. Memory holds
+/// exactly what was declared, and the scratch begins as NaN: what is read before it is written shows.
 template <class O, class Executor = main_executor>
 class whole_tensor {
  public:
@@ -20,7 +20,8 @@ class whole_tensor {
   std::vector<float> memory;
   std::uint64_t steps = 0;
 
-  whole_tensor(std::size_t r, std::size_t c, std::vector<float> start) : rows(r), columns(c), p(std::move(start)) {
+  whole_tensor(std::size_t r, std::size_t c, std::vector<float> start)
+      : rows(r), columns(c), p(std::move(start)) {
     for (auto& slot : slots) slot.assign(r * c, 0.0f);
     memory.assign(diloco::memory_elements_of<O>(r, c), 0.0f);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DILOCO_CHECKS=3: digests of the anchor are compared after every round, so an outer optimizer that promises to be
-// replicated and is not is found in the round in which it goes astray, with the first row that differs.
+// DILOCO_CHECKS=3: digests of the anchor are compared after every round, so an outer optimizer that promises
+// to be replicated and is not is found in the round in which it goes astray, with the first row that differs.
 #define DILOCO_CHECKS 3
 #include "support/toy.hpp"
 
@@ -10,7 +10,8 @@ namespace {
 
 thread_local int this_worker = 0;
 
-/// Plain SGD whose learning rate depends on the worker from some round on: hidden state, and a broken promise.
+/// Plain SGD whose learning rate depends on the worker from some round on: hidden state, and a broken
+/// promise.
 struct astray {
   float lr = 0.5f;
   int worker = -1;
@@ -23,7 +24,8 @@ struct astray {
     DILOCO_HD void operator()(float& p, float g) const { p = diloco::fma(-lr, g, p); }
   };
   [[nodiscard]] step at(diloco::step_context c) const {
-    bool const now = this_worker == worker && static_cast<long>(c.step) > from_round;  // rounds count from 1 here
+    bool const now =
+        this_worker == worker && static_cast<long>(c.step) > from_round;  // rounds count from 1 here
     return {now ? lr * 1.0000001f : lr};
   }
   [[nodiscard]] constexpr float largest() const { return 0x1p126f; }  // half of it is what a step moves p by
@@ -60,7 +62,8 @@ std::vector<report> run(pattern exchange, astray outer) {
         m.parameters());
     report r;
     for (int round = 0; round < 4; ++round) {
-      for (std::size_t i = 0; i < 700; ++i) m[1][i] -= 0.25f * toy::number(9, i);  // t1 only: the other rows stay equal
+      for (std::size_t i = 0; i < 700; ++i)
+        m[1][i] -= 0.25f * toy::number(9, i);  // t1 only: the other rows stay equal
       auto counted_step = t.try_after_step();
       auto const done = counted_step ? t.try_sync() : std::move(counted_step);
       r.rounds.push_back(toy::sentence(toy::outcome_of(done)));

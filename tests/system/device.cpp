@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a device whose memory the host cannot touch and which does nothing until somebody waits: the bits of a run on the host,
-// for all patterns, with wires on either side of the bus, with state on the host, and beside workers of the host.
+// Runs on a device whose memory the host cannot touch and which does nothing until somebody waits: the bits
+// of a run on the host, for all patterns, with wires on either side of the bus, with state on the host, and
+// beside workers of the host.
 #include "support/lazy_device.hpp"
 #include "support/placed.hpp"
 #include "support/thread_lanes.hpp"
@@ -18,7 +19,8 @@ constexpr long steps = 8;
 
 /// Digests of the anchor, and the norm of the gradient, after each step.
 template <class C, class F, class Transport, class Executor, class X>
-std::vector<std::uint64_t> run(Transport transport, Executor where, X exchange, bool narrow, bool clip, bool late) {
+std::vector<std::uint64_t> run(Transport transport, Executor where, X exchange, bool narrow, bool clip,
+                               bool late) {
   int const rank = transport.rank();
   placed<Executor> p(where, sizes, narrow);
   using trainer = DiLoCo<adamw, nesterov, C, Transport, F, weighted_mean, X, every, Executor, silent>;
@@ -58,8 +60,9 @@ TEST_CASE_TEMPLATE_DEFINE("device: the bits of the host, whatever lies where", W
   auto const check = [](auto exchange, bool narrow, bool clip, bool late) {
     CAPTURE(late);
     auto const each = [&](auto where, auto over) {
-      return toy::on_each_rank(
-          3, [&](threads t) { return run<C, F>(over(std::move(t)), where(t.rank()), exchange, narrow, clip, late); });
+      return toy::on_each_rank(3, [&](threads t) {
+        return run<C, F>(over(std::move(t)), where(t.rank()), exchange, narrow, clip, late);
+      });
     };
     auto const plain = [](threads t) { return t; };
     auto const on_device = [](threads t) { return device_threads(std::move(t)); };
@@ -75,7 +78,8 @@ TEST_CASE_TEMPLATE_DEFINE("device: the bits of the host, whatever lies where", W
 TEST_CASE_TEMPLATE_INVOKE(bits, with<f32>, with<absmax<4>>, with<absmax<8>, averaged_error>, with<top_k<64>>,
                           with<dct_top_k<32>>, with<low_rank<2, factors::common>, mean_error_feedback>);
 
-TEST_CASE_TEMPLATE_DEFINE("device: a worker of the host, one on a device and one of 32 lanes in one run", W, mixed) {
+TEST_CASE_TEMPLATE_DEFINE("device: a worker of the host, one on a device and one of 32 lanes in one run", W,
+                          mixed) {
   using C = typename W::compressor;
   using F = typename W::feedback;
   auto const host = toy::on_each_rank(
@@ -101,8 +105,8 @@ TEST_CASE("device: a launch waits for nobody where wires lie on the device, and 
       lazy_device const where;
       placed<lazy_device> p(where, sizes);
       auto transport = over(std::move(t));
-      DiLoCo<external, nesterov, absmax<4>, decltype(transport), error_feedback, weighted_mean, gather, manual,
-             lazy_device, silent>
+      DiLoCo<external, nesterov, absmax<4>, decltype(transport), error_feedback, weighted_mean, gather,
+             manual, lazy_device, silent>
           trainer({.transport = std::move(transport), .executor = where}, p.parameters);
       trainer.skip_step(1.0);
       int const before = where.waits();
@@ -122,8 +126,8 @@ TEST_CASE("device: state_on_host keeps what only rounds touch on the host, and s
   auto const [placed_bytes, state_bytes, on_device] = toy::on_each_rank(1, [](threads t) {
     of_host const where;
     placed<of_host> p(where, sizes);
-    DiLoCo<adamw, nesterov, absmax<4>, threads, error_feedback, weighted_mean, gather, every, of_host, silent> trainer(
-        {.transport = std::move(t), .schedule = every(2), .executor = where}, p.parameters);
+    DiLoCo<adamw, nesterov, absmax<4>, threads, error_feedback, weighted_mean, gather, every, of_host, silent>
+        trainer({.transport = std::move(t), .schedule = every(2), .executor = where}, p.parameters);
     bool fine = true;
     for (char const* column : {"anchor", "residual", "outer.momentum"})
       fine = fine && !device_memory::holds(trainer.cell("t2", column).data());

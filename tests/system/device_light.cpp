@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// On the device of device.cpp, with checks at light, where a step waits for nobody and all of a round may still be queued when the
-// next call comes: gradients that lie elsewhere in each step, steps that are refused, rounds that fall through, a flight that is
-// under way meanwhile, a trainer that ends. Everything that the trainer says and computes is what it is on the host.
+// On the device of device.cpp, with checks at light, where a step waits for nobody and all of a round may
+// still be queued when the next call comes: gradients that lie elsewhere in each step, steps that are
+// refused, rounds that fall through, a flight that is under way meanwhile, a trainer that ends. Everything
+// that the trainer says and computes is what it is on the host.
 #define DILOCO_CHECKS 1
 #include "support/lazy_device.hpp"
 #include "support/placed.hpp"
@@ -25,7 +26,10 @@ class run {
  public:
   using recipe_type = typename Trainer::recipe_type;
   run(recipe_type r, bool narrow)
-      : rank_(r.transport.rank()), where_(r.executor), p_(where_, sizes, narrow), t_(std::move(r), p_.parameters) {
+      : rank_(r.transport.rank()),
+        where_(r.executor),
+        p_(where_, sizes, narrow),
+        t_(std::move(r), p_.parameters) {
     for (long step = 0; step < 6; ++step) {
       elsewhere_.push_back(std::make_unique<placed<Executor>>(where_, sizes));
       elsewhere_.back()->at(rank_, step);
@@ -60,7 +64,8 @@ class run {
         step(0, 1);
         step(1, 1);
       }
-      hear(t_.try_land(std::move(*flight), {.mix = k == 4 ? 0.25f : 0.0f}));  // after step 2 no token was counted
+      hear(t_.try_land(std::move(*flight),
+                       {.mix = k == 4 ? 0.25f : 0.0f}));  // after step 2 no token was counted
     }
   }
   /// A number that cannot be sent, on one rank.
@@ -93,7 +98,8 @@ class run {
 template <class Outer, class C, class F, class X>
 struct with {
   template <class Transport, class Executor>
-  static std::vector<std::string> over(Transport transport, Executor where, X exchange, at_sync at, float clip) {
+  static std::vector<std::string> over(Transport transport, Executor where, X exchange, at_sync at,
+                                       float clip) {
     using trainer = DiLoCo<adamw, Outer, C, Transport, F, weighted_mean, X, manual, Executor, silent>;
     return run<trainer, Executor>({.exchange = exchange,
                                    .transport = std::move(transport),
@@ -107,7 +113,8 @@ struct with {
     CAPTURE(X::name);
     CAPTURE(C::name);
     auto const each = [&](auto where, auto around) {
-      return toy::on_each_rank(3, [&](threads t) { return over(around(std::move(t)), where(), exchange, at, clip); });
+      return toy::on_each_rank(
+          3, [&](threads t) { return over(around(std::move(t)), where(), exchange, at, clip); });
     };
     auto const plain = [](threads t) { return t; };
     auto const on_device = [](threads t) { return device_threads(std::move(t)); };
@@ -135,8 +142,8 @@ TEST_CASE("device, light: a trainer that ends waits for what was enqueued") {
   placed<lazy_device> p(where, sizes);
   int waits = 0;
   {
-    DiLoCo<adamw, nesterov, f32, alone, no_feedback, weighted_mean, gather, manual, lazy_device, silent> first(
-        {.transport = alone{}, .executor = where}, p.parameters);
+    DiLoCo<adamw, nesterov, f32, alone, no_feedback, weighted_mean, gather, manual, lazy_device, silent>
+        first({.transport = alone{}, .executor = where}, p.parameters);
     first.step(p.at(0, 0));
     auto second = std::move(first);
     second.step(p.gradients);

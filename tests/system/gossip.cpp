@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounds of pairs: NoLoCo over threads against its formula in double, with the same partners; what becomes of a round that
-// falls through for one pair; and noloco where all ranks meet.
+// Rounds of pairs: NoLoCo over threads against its formula in double, with the same partners; what becomes of
+// a round that falls through for one pair; and noloco where all ranks meet.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,8 @@ using namespace diloco;
 
 namespace {
 
-template <class Outer, class Compressor, class Exchange, class Transport = threads, class Feedback = error_feedback>
+template <class Outer, class Compressor, class Exchange, class Transport = threads,
+          class Feedback = error_feedback>
 using trainer_of = DiLoCo<external, Outer, Compressor, Transport, Feedback, weighted_mean, Exchange, every,
                           support::main_executor, counters>;
 
@@ -24,7 +25,9 @@ constexpr int never = 1 << 20;
 float delta(int rank, long round, std::size_t i) {
   return 0.05f * toy::number(static_cast<std::uint64_t>(100 + 40 * round + rank), i);
 }
-double tokens(int rank, long round, bool equal) { return equal ? 1.0 : 1.0 + static_cast<double>((rank + round) % 3); }
+double tokens(int rank, long round, bool equal) {
+  return equal ? 1.0 : 1.0 + static_cast<double>((rank + round) % 3);
+}
 
 using row = std::vector<double>;
 using history = std::vector<row>;  // (rounds) anchors of one rank
@@ -51,14 +54,16 @@ std::vector<history> by_formula(int ranks, int rounds, gossip who, noloco const&
       return all;
     }();
     for (std::size_t k = 0; k < all.size(); ++k) {
-      int const rank = static_cast<int>(k), partner = who.partner(static_cast<std::uint64_t>(round), rank, ranks);
+      int const rank = static_cast<int>(k),
+                partner = who.partner(static_cast<std::uint64_t>(round), rank, ranks);
       bool const spoiled = round == spoiled_round && (rank == spoiled_rank || partner == spoiled_rank);
       worker const &mine = before[k], &other = before[static_cast<std::size_t>(partner)];
       double const c = mine.weight / (mine.weight + (partner == rank ? 0 : other.weight)), d = 1 - c;
       for (std::size_t i = 0; i < n && !spoiled; ++i) {
         double const g = c * (mine.anchor[i] - mine.theta[i]) + d * (other.anchor[i] - other.theta[i]);
         double const mean = c * mine.anchor[i] + d * other.anchor[i];
-        all[k].momentum[i] = static_cast<double>(o.momentum) * mine.momentum[i] - static_cast<double>(o.lr) * g +
+        all[k].momentum[i] = static_cast<double>(o.momentum) * mine.momentum[i] -
+                             static_cast<double>(o.lr) * g +
                              static_cast<double>(o.consensus) * (mean - mine.anchor[i]);
         all[k].anchor[i] += all[k].momentum[i];
         all[k].theta[i] = all[k].anchor[i];
@@ -84,7 +89,8 @@ std::vector<trace> by_trainers(int ranks, int rounds, gossip who, noloco const& 
     int const rank = transport.rank();
     toy::model m({n});
     trainer_of<noloco, Compressor, gossip> t(
-        {.outer = o, .exchange = who, .transport = std::move(transport), .schedule = every(1000)}, m.parameters());
+        {.outer = o, .exchange = who, .transport = std::move(transport), .schedule = every(1000)},
+        m.parameters());
     trace seen;
     for (int round = 0; round < rounds; ++round) {
       for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, round, i);
@@ -126,7 +132,8 @@ double distance(std::vector<trace> const& got, std::vector<history> const& expec
 
 TEST_CASE("gossip with noloco: the whole trajectory of every rank is the formula's") {
   constexpr int rounds = 24;
-  // |θ| < 3, so an anchor is rounded by 1.2e-7 in each of a few operations a round; 5e-6 is 40 such roundings.
+  // |θ| < 3, so an anchor is rounded by 1.2e-7 in each of a few operations a round; 5e-6 is 40 such
+  // roundings.
   for (int const ranks : {1, 2, 4, 5}) {
     for (bool const equal : {true, false}) {
       CAPTURE(ranks);
@@ -148,7 +155,8 @@ TEST_CASE("gossip with noloco: the whole trajectory of every rank is the formula
   }
 }
 
-TEST_CASE("gossip with noloco: fewer bits on the wire stay near the formula, by feedback of each rank's own") {
+TEST_CASE(
+    "gossip with noloco: fewer bits on the wire stay near the formula, by feedback of each rank's own") {
   auto const expected = by_formula(4, 24, {11}, {}, true);
   double const eight = distance(by_trainers<absmax<8>>(4, 24, {11}, {}, true), expected);
   double const four = distance(by_trainers<absmax<4>>(4, 24, {11}, {}, true), expected);
@@ -157,7 +165,9 @@ TEST_CASE("gossip with noloco: fewer bits on the wire stay near the formula, by 
   CHECK(four < 3e-2);
 }
 
-TEST_CASE("gossip: what one rank cannot send is dropped by its pair alone, and the round number goes on everywhere") {
+TEST_CASE(
+    "gossip: what one rank cannot send is dropped by its pair alone, and the round number goes on "
+    "everywhere") {
   constexpr int rounds = 20, spoiled_round = 7, spoiled_rank = 2, ranks = 4;
   int const other = gossip{11}.partner(spoiled_round, spoiled_rank, ranks);
   for (bool const equal : {true, false}) {
@@ -168,13 +178,13 @@ TEST_CASE("gossip: what one rank cannot send is dropped by its pair alone, and t
       trace const& t = got[static_cast<std::size_t>(rank)];
       bool const in_pair = rank == spoiled_rank || rank == other;
       for (int round = 0; round < rounds; ++round) {
-        CHECK(
-            t.said[static_cast<std::size_t>(round)] ==
-            (in_pair && round == spoiled_round
-                 ? "diloco: round 7: rank 2: the pseudo-gradient or the anchor of 't0' is not finite or beyond "
-                   "2.0254883e+37, the largest magnitude of noloco; the round is dropped on both ranks of the pair and "
-                   "nothing was changed"
-                 : "no error"));
+        CHECK(t.said[static_cast<std::size_t>(round)] ==
+              (in_pair && round == spoiled_round ? "diloco: round 7: rank 2: the pseudo-gradient or the "
+                                                   "anchor of 't0' is not finite or beyond "
+                                                   "2.0254883e+37, the largest magnitude of noloco; the "
+                                                   "round is dropped on both ranks of the pair and "
+                                                   "nothing was changed"
+                                                 : "no error"));
       }
       CHECK(t.rounds == rounds);
       CHECK(t.aborted == (in_pair ? 1 : 0));
@@ -189,8 +199,8 @@ TEST_CASE("gossip: what one rank cannot send is dropped by its pair alone, and t
 TEST_CASE("gossip: a pair without a token in all says so, and goes on") {
   auto const seen = toy::on_each_rank(2, [](threads transport) {
     toy::model m({n});
-    trainer_of<noloco, f32, gossip> t({.exchange = {}, .transport = std::move(transport), .schedule = every(1000)},
-                                      m.parameters());
+    trainer_of<noloco, f32, gossip> t(
+        {.exchange = {}, .transport = std::move(transport), .schedule = every(1000)}, m.parameters());
     t.skip_step();
     auto const said = toy::sentence(toy::outcome_of(t.try_sync()));
     auto const rounds = t.rounds();
@@ -199,10 +209,10 @@ TEST_CASE("gossip: a pair without a token in all says so, and goes on") {
     return std::tuple{said, rounds, t.rounds()};
   });
   for (auto const& [said, rounds, after] : seen) {
-    CHECK(
-        said ==
-        "diloco: round 0: the workers' weights (tokens) add up to 0; there is nothing to take the mean of (count steps "
-        "with step or after_step)");
+    CHECK(said ==
+          "diloco: round 0: the workers' weights (tokens) add up to 0; there is nothing to take the mean of "
+          "(count steps "
+          "with step or after_step)");
     CHECK(rounds == 1);
     CHECK(after == 2);
   }
@@ -210,13 +220,15 @@ TEST_CASE("gossip: a pair without a token in all says so, and goes on") {
 
 namespace {
 
-/// Largest distance between any two ranks' anchors after each round, on ½(θ − target_k)² with noise: an SGD step of 0.2, five a round.
+/// Largest distance between any two ranks' anchors after each round, on ½(θ − target_k)² with noise: an SGD
+/// step of 0.2, five a round.
 std::vector<double> spreads(int ranks, int rounds, noloco const& o) {
   auto const anchors = toy::on_each_rank(ranks, [&](threads transport) {
     auto const rank = static_cast<std::uint64_t>(transport.rank());
     toy::model m({n});
     trainer_of<noloco, f32, gossip> t(
-        {.outer = o, .exchange = {}, .transport = std::move(transport), .schedule = every(5)}, m.parameters());
+        {.outer = o, .exchange = {}, .transport = std::move(transport), .schedule = every(5)},
+        m.parameters());
     history seen;
     for (long step = 0; step < 5 * rounds; ++step) {
       for (std::size_t i = 0; i < n; ++i) {
@@ -253,7 +265,8 @@ TEST_CASE("gossip with noloco: the consensus term holds the replicas together") 
   for (int const ranks : {4, 5}) {
     auto const held = spreads(ranks, 120, {}), loose = spreads(ranks, 120, {.consensus = 0});
     CHECK(mean_of(held, 60, 120) < 0.8 * mean_of(loose, 60, 120));
-    // Bounded: it does not grow once the run has settled, and stays on the scale of what the targets differ by.
+    // Bounded: it does not grow once the run has settled, and stays on the scale of what the targets differ
+    // by.
     CHECK(mean_of(held, 90, 120) < 1.1 * mean_of(held, 30, 60));
     CHECK(*std::max_element(held.begin(), held.end()) < 3);
   }
@@ -305,7 +318,8 @@ TEST_CASE("pairs by another rule: plain averaging along the axes of a cube is ex
 
 TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
   constexpr int rounds = 15;
-  // Rows of 300 and 700 elements in blocks of 256: anchors travel as one column: 304 and 700, in whole cache lines.
+  // Rows of 300 and 700 elements in blocks of 256: anchors travel as one column: 304 and 700, in whole cache
+  // lines.
   for (int const ranks : {1, 2, 4, 5}) {
     CAPTURE(ranks);
     auto const check = [&]<class C, class Outer>(C, Outer, std::size_t anchors) {
@@ -340,11 +354,12 @@ TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
 TEST_CASE("gossip: describe() tells what is exchanged, and what it costs") {
   toy::on_each_rank(4, [](threads transport) {
     toy::model m({4096, 8192});  // whole blocks
-    trainer_of<noloco, f32, gossip> t({.exchange = {}, .transport = std::move(transport), .schedule = every(50)},
-                                      m.parameters());
+    trainer_of<noloco, f32, gossip> t(
+        {.exchange = {}, .transport = std::move(transport), .schedule = every(50)}, m.parameters());
     // θ̄, m and the mean anchor; A 12, B 12 + 8 + 4 + 2·4, the anchor's way 4·(3 + 2).
     CHECK(t.describe() ==
-          "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · state 12 B/param · "
+          "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · state 12 "
+          "B/param · "
           "round 64 B/param");
     CHECK(t.exchange_pattern() == pattern::pairs);
     CHECK(t.cell("t1", "mean_anchor").size() == 8192);
@@ -436,8 +451,8 @@ TEST_CASE("gossip: what does not fit is told") {
   auto const made = [&](auto exchange, pattern p) {
     using X = decltype(exchange);
     if constexpr (std::is_same_v<X, toy::chosen>) exchange.which = p;
-    return trainer_of<nesterov, f32, X, alone>::make({.exchange = exchange, .transport = alone{}, .schedule = every(1)},
-                                                     ours.parameters());
+    return trainer_of<nesterov, f32, X, alone>::make(
+        {.exchange = exchange, .transport = alone{}, .schedule = every(1)}, ours.parameters());
   };
   auto const no_partner = made(toy::chosen{}, pattern::pairs);
   REQUIRE(!no_partner);
@@ -462,10 +477,10 @@ TEST_CASE("gossip: what does not fit is told") {
   for (auto const &said : refused([](toy::model&m, gossip&) { m[0][5] += 1; }))
     CHECK(said.find("diloco: contract: rank 1 and rank 0 disagree on the initial values of 't0'") == 0);
   for (auto const& said : refused([](toy::model&, gossip& g) { g.seed = 1; }))
-    CHECK(
-        said ==
-        "diloco: contract: rank 1 and rank 0 disagree on the exchange's seed; rank 1 has 1 and rank 0 has 0; give all "
-        "ranks the same");
+    CHECK(said ==
+          "diloco: contract: rank 1 and rank 0 disagree on the exchange's seed; rank 1 has 1 and rank 0 has "
+          "0; give all "
+          "ranks the same");
 }
 
 TEST_CASE("gossip: a worker that leaves is named to whom it should have met, and to nobody else") {
@@ -473,8 +488,8 @@ TEST_CASE("gossip: a worker that leaves is named to whom it should have met, and
   auto const seen = toy::on_each_rank(ranks, [](threads transport) {
     int const rank = transport.rank();
     toy::model m({n});
-    trainer_of<noloco, f32, gossip> t({.exchange = {11}, .transport = std::move(transport), .schedule = every(1)},
-                                      m.parameters());
+    trainer_of<noloco, f32, gossip> t(
+        {.exchange = {11}, .transport = std::move(transport), .schedule = every(1)}, m.parameters());
     t.skip_step(1.0);
     if (rank == 3) return std::tuple{std::string{}, std::string{}, t.rounds()};
     auto const second = toy::sentence(toy::outcome_of(t.try_skip_step(1.0)));

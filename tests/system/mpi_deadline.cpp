@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that sleeps past the deadline: the others get an error in time, nobody hangs, and the program still ends by
-// MPI_Finalize. A program of its own, because the communicator is lost with the round.
+// A rank that sleeps past the deadline: the others get an error in time, nobody hangs, and the program still
+// ends by MPI_Finalize. A program of its own, because the communicator is lost with the round.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -31,8 +31,8 @@ TEST_CASE("mpi: a rank that is late costs the others one deadline") {
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank == late) {
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * limit));
-    // MPI cannot take a collective back: this rank may still find its peers' parts and land what they gave up (they cannot
-    // go on, so its next round ends here too). It must not hang.
+    // MPI cannot take a collective back: this rank may still find its peers' parts and land what they gave up
+    // (they cannot go on, so its next round ends here too). It must not hang.
     auto const start = std::chrono::steady_clock::now();
     (void)t.try_sync().has_value();
     CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < limit + margin);
@@ -42,8 +42,9 @@ TEST_CASE("mpi: a rank that is late costs the others one deadline") {
   auto const landed = t.try_sync();
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   REQUIRE_FALSE(landed);
-  CHECK(landed.error().message.starts_with(
-      say({"diloco: mpi: round 0 phase 0: rank ", late, " did not arrive before the deadline; all_gather waited 1"})));
+  CHECK(
+      landed.error().message.starts_with(say({"diloco: mpi: round 0 phase 0: rank ", late,
+                                              " did not arrive before the deadline; all_gather waited 1"})));
   CHECK(landed.error().message.ends_with(" s of 1 s"));
   CHECK(landed.error().what == cause::timeout);
   CHECK(landed.error().rank == rank);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounds of pairs over MPI: the same bits as over threads, the wires of the two and nobody else's, counted bytes, and a
-// round that falls through for one pair.
+// Rounds of pairs over MPI: the same bits as over threads, the wires of the two and nobody else's, counted
+// bytes, and a round that falls through for one pair.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -46,7 +46,8 @@ template <class C>
 void check_same_bits() {
   CAPTURE(C::name);
   auto const here = digests_over<C>(mpi(MPI_COMM_WORLD));
-  auto const threaded = toy::on_each_rank(world_size(), [&](threads t) { return digests_over<C>(std::move(t)); });
+  auto const threaded =
+      toy::on_each_rank(world_size(), [&](threads t) { return digests_over<C>(std::move(t)); });
   CHECK(here == threaded[static_cast<std::size_t>(world_rank())]);
   if (world_size() > 2) CHECK(threaded[0] != threaded[1]);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that sleeps past the deadline costs the one that it should have met, and nobody else. A program of its own, because
-// the communicator is lost with the round.
+// A rank that sleeps past the deadline costs the one that it should have met, and nobody else. A program of
+// its own, because the communicator is lost with the round.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -28,7 +28,9 @@ TEST_CASE("mpi pairs: a rank that is late costs its partner one deadline, and th
   auto const anchor = t.digest();
   MPI_Barrier(MPI_COMM_WORLD);
   auto const start = std::chrono::steady_clock::now();
-  auto const seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  auto const seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
   if (rank == late && size > 1) {
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * limit));
     (void)t.try_sync().has_value();  // its partner's part may still be there; it must not hang
@@ -44,8 +46,8 @@ TEST_CASE("mpi pairs: a rank that is late costs its partner one deadline, and th
   CHECK(seconds() >= limit);
   CHECK(seconds() < limit + margin);
   REQUIRE_FALSE(landed);
-  CHECK(landed.error().message.starts_with(
-      say({"diloco: mpi: round 0 phase 0: rank ", late, " did not arrive before the deadline; exchange waited 1"})));
+  CHECK(landed.error().message.starts_with(say({"diloco: mpi: round 0 phase 0: rank ", late,
+                                                " did not arrive before the deadline; exchange waited 1"})));
   CHECK(landed.error().what == cause::timeout);
   CHECK(landed.error().rank == rank);
   CHECK(t.rounds() == 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks of the host and ranks with a device in one run over MPI: the same anchor on all after every round, and the bits of a run
-// of hosts. Ranks with an odd number have the device: a GPU where nvcc compiles this, else one that is played.
+// Ranks of the host and ranks with a device in one run over MPI: the same anchor on all after every round,
+// and the bits of a run of hosts. Ranks with an odd number have the device: a GPU where nvcc compiles this,
+// else one that is played.
 #include "support/mpi_world.hpp"
 #include "support/placed.hpp"
 #if defined(__CUDACC__)

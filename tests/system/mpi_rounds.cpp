@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same run over MPI and over threads gives the same bits; what does not match is named on every rank; bytes are
-// counted. Every check is made by every rank and every rank makes the same calls, for they are collective.
+// The same run over MPI and over threads gives the same bits; what does not match is named on every rank;
+// bytes are counted. Every check is made by every rank and every rank makes the same calls, for they are
+// collective.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -24,8 +25,9 @@ template <class C, class Transport>
 std::vector<std::uint64_t> digests_over(Transport transport, pattern exchange) {
   int const rank = transport.rank();
   toy::model m(sizes);
-  trainer<C, Transport> t({.exchange = {exchange}, .transport = std::move(transport), .schedule = every(inner_steps)},
-                          m.parameters());
+  trainer<C, Transport> t(
+      {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(inner_steps)},
+      m.parameters());
   std::vector<std::uint64_t> digests;
   for (long step = 0; step < rounds * inner_steps; ++step) {
     t.step(m.gradients(rank, step), {.tokens = 1.0 + rank});
@@ -95,8 +97,8 @@ TEST_CASE("mpi: counted bytes are the told bytes") {
     toy::model m(sizes);
     counted watched{mpi(MPI_COMM_WORLD)};
     auto const counts = watched.counts();
-    trainer<absmax<4>, counted<mpi>> t({.exchange = {exchange}, .transport = std::move(watched), .schedule = every(1)},
-                                       m.parameters());
+    trainer<absmax<4>, counted<mpi>> t(
+        {.exchange = {exchange}, .transport = std::move(watched), .schedule = every(1)}, m.parameters());
     CHECK(counts->sent_bytes ==
           8 * (11 + 2 * sizes.size()) * static_cast<std::size_t>(world_size() - 1));  // the contract
     std::size_t const before = counts->sent_bytes;
@@ -135,12 +137,13 @@ TEST_CASE("mpi: what does not match is named on every rank") {
   CHECK(made([](auto&, auto&) {}) == "no error");
 }
 
-TEST_CASE("mpi: a round that one rank cannot take part in is dropped on every rank, and the next one stands") {
+TEST_CASE(
+    "mpi: a round that one rank cannot take part in is dropped on every rank, and the next one stands") {
   for (pattern const exchange : toy::patterns) {
     int const rank = world_rank(), odd = world_size() - 1;
     toy::model m(sizes);
-    trainer<absmax<4>, mpi> t({.exchange = {exchange}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000)},
-                              m.parameters());
+    trainer<absmax<4>, mpi> t(
+        {.exchange = {exchange}, .transport = mpi(MPI_COMM_WORLD), .schedule = every(1000)}, m.parameters());
     t.step(m.gradients(rank, 0));
     t.sync();
     t.step(m.gradients(rank, 1));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// MuLoCo as a whole (Thérien et al. 2025): Muon on hidden matrices, AdamW on the rest, few bits with feedback, over workers. A
-// group's tensors take the same steps as under a trainer of their own; anchors stay equal; what is fitted gets fitted.
+// MuLoCo as a whole (Thérien et al. 2025): Muon on hidden matrices, AdamW on the rest, few bits with
+// feedback, over workers. A group's tensors take the same steps as under a trainer of their own; anchors stay
+// equal; what is fitted gets fitted.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -12,17 +13,20 @@ using namespace diloco;
 
 namespace {
 
-/// y = W₂·W₁·x + b with the gradients of ½‖W₂·W₁ − T‖² + ½‖b − 1‖², a different T for each worker around a common one.
+/// y = W₂·W₁·x + b with the gradients of ½‖W₂·W₁ − T‖² + ½‖b − 1‖², a different T for each worker around a
+/// common one.
 struct deep_linear {
   static constexpr std::size_t in = 24, hidden = 32, out = 16;
   std::vector<float> w1, w2, b, t, g1, g2, gb;
   std::vector<tensor> parameters;
-  explicit deep_linear(int worker) : w1(hidden * in), w2(out * hidden), b(out), t(out * in), g1(w1), g2(w2), gb(b) {
+  explicit deep_linear(int worker)
+      : w1(hidden * in), w2(out * hidden), b(out), t(out * in), g1(w1), g2(w2), gb(b) {
     for (std::size_t i = 0; i < w1.size(); ++i) w1[i] = 0.2f * toy::number(1, i);
     for (std::size_t i = 0; i < w2.size(); ++i) w2[i] = 0.2f * toy::number(2, i);
     for (std::size_t i = 0; i < t.size(); ++i)
       t[i] = toy::number(3, i) + 0.1f * toy::number(static_cast<std::uint64_t>(10 + worker), i);
-    parameters = {{"h.w1", {hidden, in}, w1.data()}, {"h.w2", {out, hidden}, w2.data()}, {"h.b", {out}, b.data()}};
+    parameters = {
+        {"h.w1", {hidden, in}, w1.data()}, {"h.w2", {out, hidden}, w2.data()}, {"h.b", {out}, b.data()}};
   }
   /// Fills the gradients; the loss.
   double loss() {
@@ -52,9 +56,12 @@ struct deep_linear {
 };
 
 auto inner() {
-  return groups(group{matrices, muon<eigen>{.lr = 0.02f}}, group{the_rest, adamw{.lr = 0.02f, .weight_decay = 0}});
+  return groups(group{matrices, muon<eigen>{.lr = 0.02f}},
+                group{the_rest, adamw{.lr = 0.02f, .weight_decay = 0}});
 }
-auto recipe_of(auto i) { return recipe<>{}.with_inner(std::move(i)).with_transport(alone{}).with_schedule(manual{}); }
+auto recipe_of(auto i) {
+  return recipe<>{}.with_inner(std::move(i)).with_transport(alone{}).with_schedule(manual{});
+}
 
 }  // namespace
 
@@ -94,8 +101,9 @@ TEST_CASE("muloco: workers that differ fit what they share, at 4 bits, with equa
     });
     for (auto const& s : all) {
       CHECK(s.before > 20);
-      CHECK(s.after <
-            1.5);  // what the workers' targets disagree on: 384 elements, 0.1·0.58 each, ½Σ = 0.43 of the rest
+      CHECK(
+          s.after <
+          1.5);  // what the workers' targets disagree on: 384 elements, 0.1·0.58 each, ½Σ = 0.43 of the rest
       CHECK(s.digest == all[0].digest);
       CHECK((s.momentum == all[0].momentum) == (state == at_sync::average || &s == &all[0]));
     }
@@ -104,7 +112,8 @@ TEST_CASE("muloco: workers that differ fit what they share, at 4 bits, with equa
 }
 
 TEST_CASE(
-    "muloco: a matrix takes the steps that Muon alone gives it, and bfloat16 ones those of their float32 copies") {
+    "muloco: a matrix takes the steps that Muon alone gives it, and bfloat16 ones those of their float32 "
+    "copies") {
   deep_linear together(0), narrow(0);
   std::vector<bfloat16> w1(narrow.w1.size());
   for (std::size_t i = 0; i < w1.size(); ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// K workers over threads: after every round the anchors have the same bits on all of them and θ is the anchor; and what
-// they agreed on is the token-weighted mean.
+// K workers over threads: after every round the anchors have the same bits on all of them and θ is the
+// anchor; and what they agreed on is the token-weighted mean.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -29,7 +29,8 @@ std::vector<trace> run(int workers, pattern exchange) {
     int const rank = transport.rank();
     toy::model m(sizes);
     toy::trainer_of<adamw, nesterov, C, threads> t(
-        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(inner_steps)}, m.parameters());
+        {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(inner_steps)},
+        m.parameters());
     trace seen;
     for (long step = 0; step < rounds * inner_steps; ++step) {
       t.step(m.gradients(rank, step), {.tokens = 1.0 + rank});
@@ -63,7 +64,8 @@ void check_agreement() {
   }
 }
 
-/// Largest distance of the anchor from θ̄ − Σ wₖ Δₖ / Σ wₖ in double, for workers that push tensor t0 by known Δₖ.
+/// Largest distance of the anchor from θ̄ − Σ wₖ Δₖ / Σ wₖ in double, for workers that push tensor t0 by
+/// known Δₖ.
 template <class C>
 double distance_from_weighted_mean(int workers, pattern exchange, std::vector<double> const& tokens) {
   constexpr std::size_t n = 5000;
@@ -73,9 +75,11 @@ double distance_from_weighted_mean(int workers, pattern exchange, std::vector<do
   auto const anchors = toy::on_each_rank(workers, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({n});
-    toy::trainer_of<external, plain_sgd, C, threads> t(
-        {.outer = {.lr = 1}, .exchange = {exchange}, .transport = std::move(transport), .schedule = every(1000)},
-        m.parameters());
+    toy::trainer_of<external, plain_sgd, C, threads> t({.outer = {.lr = 1},
+                                                        .exchange = {exchange},
+                                                        .transport = std::move(transport),
+                                                        .schedule = every(1000)},
+                                                       m.parameters());
     for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, i);
     t.after_step({.tokens = tokens[static_cast<std::size_t>(rank)]});
     t.sync();
@@ -90,8 +94,8 @@ double distance_from_weighted_mean(int workers, pattern exchange, std::vector<do
     for (int k = 0; k < workers; ++k) {
       // What the worker measures: its θ was rounded when it was moved.
       float const moved = start[0][i] - delta(k, i);
-      mean +=
-          tokens[static_cast<std::size_t>(k)] / total * (static_cast<double>(start[0][i]) - static_cast<double>(moved));
+      mean += tokens[static_cast<std::size_t>(k)] / total *
+              (static_cast<double>(start[0][i]) - static_cast<double>(moved));
     }
     double const expected = static_cast<double>(start[0][i]) - mean;
     largest = std::max(largest, std::abs(expected - static_cast<double>(anchors[0][i])));
@@ -123,6 +127,7 @@ TEST_CASE("the mean is weighted by tokens: an exact wire") {
 TEST_CASE("the mean is weighted by tokens: a lossy wire is off by its own error only") {
   // |Δ| < 0.01; absmax8 errs by amax / 254 at most, and under scatter–gather twice.
   CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::gather, {1000, 1, 250.5}) < 0.01 / 254 + 1e-7);
-  CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::scatter_gather, {1000, 1, 250.5}) < 2 * 0.01 / 254 + 1e-7);
+  CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::scatter_gather, {1000, 1, 250.5}) <
+        2 * 0.01 / 254 + 1e-7);
   CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::gather, {1000, 1, 250.5}) > 1e-6);
 }

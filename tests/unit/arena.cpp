@@ -19,7 +19,8 @@ struct owned {
   std::byte* memory;
   arena all;
   explicit owned(std::size_t bytes)
-      : memory(static_cast<std::byte*>(std::aligned_alloc(arena::largest_alignment, arena::largest_alignment * 4))),
+      : memory(static_cast<std::byte*>(
+            std::aligned_alloc(arena::largest_alignment, arena::largest_alignment * 4))),
         all(memory, bytes) {}
   ~owned() { std::free(memory); }
   owned(owned const&) = delete;

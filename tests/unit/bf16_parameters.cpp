@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bfloat16 tensors: a float32 copy is stepped as a float32 tensor would be, and what the caller sees is that copy, rounded.
+// bfloat16 tensors: a float32 copy is stepped as a float32 tensor would be, and what the caller sees is that
+// copy, rounded.
 #include "support/row_mean.hpp"
 #include "support/toy.hpp"
 
@@ -13,7 +14,8 @@ std::vector<std::size_t> const sizes{300, 4097, 7};
 
 bfloat16 rounded(float x) { return {bf16_from_float(x)}; }
 
-/// The toy model's tensors in bfloat16, and a toy of float32 tensors that start with the same rounded numbers.
+/// The toy model's tensors in bfloat16, and a toy of float32 tensors that start with the same rounded
+/// numbers.
 struct narrow_model {
   toy::model reference{sizes};
   std::vector<std::vector<bfloat16>> values, slopes;
@@ -28,8 +30,9 @@ struct narrow_model {
       }
     }
     for (std::size_t t = 0; t < sizes.size(); ++t) {
-      parameters.push_back(
-          {.name = std::string("t").append(std::to_string(t)), .shape = {sizes[t]}, .bf16 = values[t].data()});
+      parameters.push_back({.name = std::string("t").append(std::to_string(t)),
+                            .shape = {sizes[t]},
+                            .bf16 = values[t].data()});
     }
   }
   /// Gradients that bfloat16 holds exactly, in both kinds.
@@ -46,7 +49,11 @@ struct narrow_model {
 };
 
 auto recipe_of(auto inner) {
-  return recipe<>{}.with_inner(std::move(inner)).with_transport(alone{}).with_schedule(every(3)).with_clip_norm(2.0f);
+  return recipe<>{}
+      .with_inner(std::move(inner))
+      .with_transport(alone{})
+      .with_schedule(every(3))
+      .with_clip_norm(2.0f);
 }
 
 }  // namespace
@@ -114,7 +121,8 @@ TEST_CASE("bf16: after a round all ranks show the same numbers, those of the anc
   }
 }
 
-TEST_CASE("bf16: stochastic rounding is unbiased, draws anew in every step, and never makes Inf of a number") {
+TEST_CASE(
+    "bf16: stochastic rounding is unbiased, draws anew in every step, and never makes Inf of a number") {
   std::size_t const n = 1 << 16;
   std::vector<bfloat16> w(n, rounded(1.0f));
   std::vector<float> g(n, -0.001f);  // 1.001 lies between 1 and 1.0078125
@@ -159,7 +167,8 @@ TEST_CASE("bf16: a framework that steps by itself is read before each round") {
 }
 
 TEST_CASE(
-    "bf16: what the framework steps in flight is mixed, and what it leaves alone keeps what bfloat16 has no room for") {
+    "bf16: what the framework steps in flight is mixed, and what it leaves alone keeps what bfloat16 has no "
+    "room for") {
   std::vector<bfloat16> w{rounded(1.0f), rounded(2.0f)};
   DiLoCo trainer(recipe<>{}
                      .with_inner(external{})
@@ -167,7 +176,8 @@ TEST_CASE(
                      .with_transport(alone{})
                      .with_schedule(manual{}),
                  std::vector<tensor>{{.name = "w", .shape = {2}, .bf16 = w.data()}});
-  w[0] = rounded(1.0078125f);  // one unit of bfloat16 on: the anchor goes a quarter of it, for which w has no room
+  w[0] = rounded(
+      1.0078125f);  // one unit of bfloat16 on: the anchor goes a quarter of it, for which w has no room
   trainer.after_step();
   trainer.sync();
   CHECK(trainer.cell("w", "anchor")[0] == 1.001953125f);
@@ -189,12 +199,13 @@ TEST_CASE("bf16: groups draw other numbers to round by, and nothing finite is sh
   std::vector<float> const g(n, -0.004f);
   std::vector<tensor> const parameters{{.name = "a", .shape = {n}, .bf16 = a.data()},
                                        {.name = "b", .shape = {n}, .bf16 = b.data()}};
-  DiLoCo trainer(recipe<>{}
-                     .with_inner(groups(group{named("a"), plain_sgd{.lr = 1}}, group{named("b"), plain_sgd{.lr = 1}}))
-                     .with_transport(alone{})
-                     .with_schedule(manual{})
-                     .with_bf16_rounding(rounding::stochastic),
-                 parameters);
+  DiLoCo trainer(
+      recipe<>{}
+          .with_inner(groups(group{named("a"), plain_sgd{.lr = 1}}, group{named("b"), plain_sgd{.lr = 1}}))
+          .with_transport(alone{})
+          .with_schedule(manual{})
+          .with_bf16_rounding(rounding::stochastic),
+      parameters);
   trainer.step(std::vector<std::span<float const>>{g, g});
   std::size_t alike = 0;
   for (std::size_t i = 0; i < n; ++i) alike += a[i].bits == b[i].bits;
@@ -235,7 +246,8 @@ TEST_CASE("bf16: kinds that do not go together are one sentence") {
         "diloco: parameters: 't1' has both data and bf16; give one");
   auto twice = m.parameters;
   twice[2].bf16 = m.values[1].data() + 4090;
-  CHECK(toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}), twice))).find("overlaps") != std::string::npos);
+  CHECK(toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}), twice))).find("overlaps") !=
+        std::string::npos);
   m.values[2][3].bits = 0x7f80;
   CHECK(toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}), m.parameters))) ==
         "diloco: the parameter 't2' holds a value that is not finite");

@@ -54,16 +54,17 @@ std::vector<toy::outcome> with_type(int odd) {
 }
 
 /// Every rank has the same sentence: it names the field, both ranks and both values.
-void check(std::vector<toy::outcome> const& seen, int odd, std::string const& field, std::string const& usual_value,
-           std::string const& odd_value) {
+void check(std::vector<toy::outcome> const& seen, int odd, std::string const& field,
+           std::string const& usual_value, std::string const& odd_value) {
   // Rank 0 is the measure: where it is the odd one, rank 1 is the first to differ from it.
   std::string const named = std::to_string(odd == 0 ? 1 : odd);
   for (int rank = 0; rank < 3; ++rank) {
     toy::outcome const& o = seen[static_cast<std::size_t>(rank)];
     REQUIRE(o);
-    CHECK(o->message == "diloco: contract: rank " + named + " and rank 0 disagree on the " + field + "; rank " + named +
-                            " has " + (odd == 0 ? usual_value : odd_value) + " and rank 0 has " +
-                            (odd == 0 ? odd_value : usual_value) + "; give all ranks the same");
+    CHECK(o->message == "diloco: contract: rank " + named + " and rank 0 disagree on the " + field +
+                            "; rank " + named + " has " + (odd == 0 ? usual_value : odd_value) +
+                            " and rank 0 has " + (odd == 0 ? odd_value : usual_value) +
+                            "; give all ranks the same");
     CHECK(o->what == cause::disagreement);
     CHECK(o->rank == rank);
   }
@@ -96,32 +97,37 @@ TEST_CASE("contract: equal ranks agree") {
 
 TEST_CASE("contract: the number that differs is named, of every role and of the recipe") {
   for (int const odd : {0, 1, 2}) {
-    check(with_change(odd, [](auto& r, auto&) { r.inner.lr = 2e-3f; }), odd, "inner optimizer's lr", "0.001", "0.002");
+    check(with_change(odd, [](auto& r, auto&) { r.inner.lr = 2e-3f; }), odd, "inner optimizer's lr", "0.001",
+          "0.002");
   }
   check(with_change(1, [](auto& r, auto&) { r.outer.lr = 0.6f; }), 1, "outer optimizer's lr", "0.7", "0.6");
-  check(with_change(2, [](auto& r, auto&) { r.outer.momentum = 0.8f; }), 2, "outer optimizer's momentum", "0.9", "0.8");
+  check(with_change(2, [](auto& r, auto&) { r.outer.momentum = 0.8f; }), 2, "outer optimizer's momentum",
+        "0.9", "0.8");
   check(with_change(2, [](auto& r, auto&) { r.feedback.decay = 0.5f; }), 2, "feedback's decay", "1", "0.5");
-  check(with_change(1, [](auto& r, auto&) { r.schedule = every(20); }), 1, "schedule's inner_steps", "500", "20");
+  check(with_change(1, [](auto& r, auto&) { r.schedule = every(20); }), 1, "schedule's inner_steps", "500",
+        "20");
   check(with_change(1, [](auto& r, auto&) { r.clip_norm = 2.5f; }), 1, "clip_norm", "3.4028235e+38", "2.5");
-  check(with_change(1, [](auto& r, auto&) { r.inner_at_sync = at_sync::reset; }), 1, "inner_at_sync", "keep", "reset");
-  check(with_change(1, [](auto& r, auto&) { r.bf16_rounding = rounding::stochastic; }), 1, "bf16_rounding", "nearest",
-        "stochastic");
+  check(with_change(1, [](auto& r, auto&) { r.inner_at_sync = at_sync::reset; }), 1, "inner_at_sync", "keep",
+        "reset");
+  check(with_change(1, [](auto& r, auto&) { r.bf16_rounding = rounding::stochastic; }), 1, "bf16_rounding",
+        "nearest", "stochastic");
   check(with_change(1, [](auto& r, auto&) { r.seed = 4000000001; }), 1, "seed", "0", "4000000001");
 }
 
 TEST_CASE("contract: neighbours of a number print differently") {
-  check(with_change(1, [](auto& r, auto&) { r.outer.lr = std::nextafter(0.7f, 1.0f); }), 1, "outer optimizer's lr",
-        "0.7", "0.70000005");
+  check(with_change(1, [](auto& r, auto&) { r.outer.lr = std::nextafter(0.7f, 1.0f); }), 1,
+        "outer optimizer's lr", "0.7", "0.70000005");
   check(with_change(2, [](auto& r, auto&) { r.outer.momentum = std::nextafter(0.9f, 0.0f); }), 2,
         "outer optimizer's momentum", "0.9", "0.8999999");
-  check(with_change(1, [](auto& r, auto&) { r.inner.eps = std::nextafter(1e-8f, 1.0f); }), 1, "inner optimizer's eps",
-        "1e-08", "1.0000001e-08");
+  check(with_change(1, [](auto& r, auto&) { r.inner.eps = std::nextafter(1e-8f, 1.0f); }), 1,
+        "inner optimizer's eps", "1e-08", "1.0000001e-08");
   auto const seeds = [](auto compressor) {
     using C = decltype(compressor);
     return toy::on_each_rank(3, [&](threads transport) {
       toy::model m({300});
       typename trainer<C>::recipe_type r{.transport = std::move(transport)};
-      r.compressor.seed = static_cast<decltype(r.compressor.seed)>(r.transport.rank() == 1 ? 4000000003 : 4000000001);
+      r.compressor.seed =
+          static_cast<decltype(r.compressor.seed)>(r.transport.rank() == 1 ? 4000000003 : 4000000001);
       return toy::outcome_of(trainer<C>::make(std::move(r), m.parameters()));
     });
   };
@@ -139,15 +145,15 @@ TEST_CASE("contract: a field beyond the first 32, and policies without a list") 
   auto const of_groups = toy::on_each_rank(3, [&](threads transport) {
     float const decay = transport.rank() == 2 ? 0.25f : 0.01f;
     toy::model m({1, 1, 1, 1, 1, 1, 1});
-    return toy::outcome_of(
-        grouped::make({.inner = seven({.weight_decay = decay}), .transport = std::move(transport)}, m.parameters()));
+    return toy::outcome_of(grouped::make(
+        {.inner = seven({.weight_decay = decay}), .transport = std::move(transport)}, m.parameters()));
   });
   check(of_groups, 2, "inner optimizer's adamw[6].weight_decay", "0.01", "0.25");
   auto const plain = toy::on_each_rank(3, [&](threads transport) {
     toy::model m({5, 300});
     unlisted const x{pattern::gather, transport.rank() == 1 ? 9u : 7u};
-    return toy::outcome_of(
-        trainer<absmax<4>, unlisted>::make({.exchange = x, .transport = std::move(transport)}, m.parameters()));
+    return toy::outcome_of(trainer<absmax<4>, unlisted>::make(
+        {.exchange = x, .transport = std::move(transport)}, m.parameters()));
   });
   check(plain, 1, "exchange's bytes", "0 0 0 0 7 0 0 0", "0 0 0 0 9 0 0 0");
 }
@@ -156,9 +162,10 @@ TEST_CASE("contract: other policies altogether") {
   check(with_type<trainer<absmax<8>>>(1), 1, "compressor", "absmax4/256", "absmax8/256");
   check(with_type<trainer<absmax<4, 128>>>(2), 2, "compressor", "absmax4/256", "absmax4/128");
   check(with_type<trainer<absmax<4>, scatter_gather>>(1), 1, "exchange", "gather", "scatter_gather");
-  check(with_type<trainer<absmax<4>, gather, no_feedback>>(0), 0, "feedback", "error_feedback", "no_feedback");
-  check(with_type<trainer<absmax<4>, gather, error_feedback, adamw, plain_sgd>>(1), 1, "outer optimizer", "nesterov",
-        "plain_sgd");
+  check(with_type<trainer<absmax<4>, gather, no_feedback>>(0), 0, "feedback", "error_feedback",
+        "no_feedback");
+  check(with_type<trainer<absmax<4>, gather, error_feedback, adamw, plain_sgd>>(1), 1, "outer optimizer",
+        "nesterov", "plain_sgd");
 }
 
 TEST_CASE("contract: number, names and shapes of the tensors") {
@@ -167,8 +174,8 @@ TEST_CASE("contract: number, names and shapes of the tensors") {
   check(with_change(2, [](auto&, toy::model& m) { m.parameters().pop_back(); }), 2, "tensors",
         "2 tensors of 305 elements in all", "1 tensors of 5 elements in all");
   std::string const second = "name, shape or group of tensor 1";
-  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second, "'t1' (300)",
-        "'other' (300)");
+  check(with_change(1, [](auto&, toy::model& m) { m.parameters()[1].name = "other"; }), 1, second,
+        "'t1' (300)", "'other' (300)");
   check(with_change(1,
                     [](auto&, toy::model& m) {
                       m.parameters()[1].shape = {3, 100};
@@ -180,17 +187,20 @@ TEST_CASE("contract: number, names and shapes of the tensors") {
 
 TEST_CASE("contract: a name of any length keeps both of its ends") {
   std::string const name = "\xC3\xA9" + std::string(5000, 'x') + "\x1b[2J";
-  std::string const shown = "'\xC3\xA9" + std::string(187, 'x') + "..." + std::string(179, 'x') + "?[2J' (300)";
+  std::string const shown =
+      "'\xC3\xA9" + std::string(187, 'x') + "..." + std::string(179, 'x') + "?[2J' (300)";
   check(with_change(1, [&](auto&, toy::model& m) { m.parameters()[1].name = name; }), 1,
         "name, shape or group of tensor 1", "'t1' (300)", shown);
 }
 
 TEST_CASE("contract: one bit of the initial parameters") {
-  auto const seen = with_change(1, [](auto&, toy::model& m) { m[1][299] = float_of(bits_of(m[1][299]) ^ 1u); });
+  auto const seen =
+      with_change(1, [](auto&, toy::model& m) { m[1][299] = float_of(bits_of(m[1][299]) ^ 1u); });
   for (toy::outcome const& o : seen) {
     REQUIRE(o);
     std::string const start =
-        "diloco: contract: rank 1 and rank 0 disagree on the initial values of 't1'; rank 1 has values with the "
+        "diloco: contract: rank 1 and rank 0 disagree on the initial values of 't1'; rank 1 has values with "
+        "the "
         "digest ";
     CHECK(o->message.substr(0, start.size()) == start);
     CHECK(o->message == seen[0]->message);
@@ -261,8 +271,8 @@ struct exhausted : cpp {
 }  // namespace
 
 TEST_CASE("contract: a rank whose memory runs out while it is constructed says so") {
-  using T =
-      DiLoCo<adamw, nesterov, absmax<4>, threads, error_feedback, weighted_mean, scatter_gather, every, exhausted>;
+  using T = DiLoCo<adamw, nesterov, absmax<4>, threads, error_feedback, weighted_mean, scatter_gather, every,
+                   exhausted>;
   int last = 0;
   for (int at = 1; last == 0 && at < 100; ++at) {
     auto const seen = toy::on_each_rank(3, [&](threads transport) {
@@ -281,7 +291,8 @@ TEST_CASE("contract: a rank whose memory runs out while it is constructed says s
     if (seen[1] != "threw") {
       CHECK(seen[0] == "no error");
       last = at;
-    } else if (seen[0] != "diloco: threads: round 0: rank 1 left before its part of the exchange") {  // in the contract
+    } else if (seen[0] !=
+               "diloco: threads: round 0: rank 1 left before its part of the exchange") {  // in the contract
       CHECK(seen[0] == "diloco: rank 1 refused: its construction threw: std::bad_alloc");
       CHECK(seen[2] == seen[0]);
     }
@@ -298,7 +309,8 @@ std::vector<std::string> with_mxcsr(unsigned bits, int odd) {
     unsigned const before = _mm_getcsr();
     if (odd < 0 || transport.rank() == odd) _mm_setcsr(before | bits);
     toy::model m({300});
-    using T = DiLoCo<plain_sgd, nesterov, f32, threads, error_feedback, weighted_mean, gather, every, Executor>;
+    using T =
+        DiLoCo<plain_sgd, nesterov, f32, threads, error_feedback, weighted_mean, gather, every, Executor>;
     auto said = toy::sentence(toy::outcome_of(T::make({.transport = std::move(transport)}, m.parameters())));
     _mm_setcsr(before);
     return said;
@@ -320,8 +332,8 @@ TEST_CASE("contract: modes of the floating-point unit") {
     for (int const odd : {0, 1}) {
       for (std::string const& said : with_mxcsr(is.bits, odd)) {
         CHECK(said == "diloco: contract: rank 1 and rank 0 disagree on the " + is.field + "; rank 1 has " +
-                          (odd == 1 ? is.odd : is.usual) + " and rank 0 has " + (odd == 0 ? is.odd : is.usual) +
-                          "; give all ranks the same");
+                          (odd == 1 ? is.odd : is.usual) + " and rank 0 has " +
+                          (odd == 0 ? is.odd : is.usual) + "; give all ranks the same");
       }
     }
     for (std::string const& said : with_mxcsr(is.bits, -1)) CHECK(said == "no error");
@@ -346,7 +358,8 @@ struct flushing_thread : cpp {
 TEST_CASE("contract: an executor whose threads have other modes is refused") {
   for (std::string const& said : with_mxcsr<flushing_thread>(0, 0)) {
     CHECK(said ==
-          "diloco: executor flushing_thread: its threads round or flush subnormal numbers otherwise than the thread "
+          "diloco: executor flushing_thread: its threads round or flush subnormal numbers otherwise than the "
+          "thread "
           "that constructs the trainer; set the mode before the first thread of the pool starts");
   }
 }
@@ -354,7 +367,8 @@ TEST_CASE("contract: an executor whose threads have other modes is refused") {
 
 TEST_CASE("contract: sums that the compiler reorders are refused") {
   CHECK(float_modes_seen{reassociates_sums, reassociates_sums, true}.complaint("cpp") ==
-        "diloco: the compiler reorders sums here, and bits would depend on it; compile without -fassociative-math");
+        "diloco: the compiler reorders sums here, and bits would depend on it; compile without "
+        "-fassociative-math");
   CHECK(float_modes_here() == 0);
 }
 
@@ -366,13 +380,15 @@ TEST_CASE("contract: what nobody can explain is said, too") {
   CHECK(none.error().message == "diloco: contract: ranks disagree on the schedule; give all ranks the same");
   gathered const silent{
       std::vector<std::byte>(2 * sizeof(detail::contract_text)), {0, 1}, sizeof(detail::contract_text)};
-  CHECK(detail::refusal_of(silent, 1).message == "diloco: a rank refused and did not say why; look at its own error");
+  CHECK(detail::refusal_of(silent, 1).message ==
+        "diloco: a rank refused and did not say why; look at its own error");
   // Field lists of different lengths under one name: the policy is named, and what each has there.
   gathered two = silent;
   detail::contract_text const first("", "nothing more"), second("schedule's period", "3");
   std::memcpy(two.bytes.data(), &first, sizeof first);
   std::memcpy(two.bytes.data() + sizeof first, &second, sizeof second);
   CHECK(detail::disagreement_of(two, 1, 0, "schedule").message ==
-        "diloco: contract: rank 1 and rank 0 disagree on the schedule; rank 1 has schedule's period 3 and rank 0 has "
+        "diloco: contract: rank 1 and rank 0 disagree on the schedule; rank 1 has schedule's period 3 and "
+        "rank 0 has "
         "nothing more; give all ranks the same");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// core/error.hpp and core/field.hpp: results, exceptions, ranges, and the sentences made from a policy's list of numbers.
+// core/error.hpp and core/field.hpp: results, exceptions, ranges, and the sentences made from a policy's list
+// of numbers.
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/optimizer/adamw.hpp>
@@ -108,9 +109,11 @@ TEST_CASE("the first field outside its range is named") {
   CHECK(field_complaint("inner", adamw{.lr = -1e-3f}) ==
         "diloco: inner adamw: lr = -0.001 must be a number not below 0");
   CHECK(field_complaint("inner", adamw{.beta1 = 1}) == "diloco: inner adamw: beta1 = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", adamw{.beta2 = 1.5f}) == "diloco: inner adamw: beta2 = 1.5 must be in [0, 1)");
+  CHECK(field_complaint("inner", adamw{.beta2 = 1.5f}) ==
+        "diloco: inner adamw: beta2 = 1.5 must be in [0, 1)");
   CHECK(field_complaint("inner", adamw{.eps = 0}) == "diloco: inner adamw: eps = 0 must be a number above 0");
-  CHECK(field_complaint("inner", adamw{.beta1 = -2, .eps = 0}) == "diloco: inner adamw: beta1 = -2 must be in [0, 1)");
+  CHECK(field_complaint("inner", adamw{.beta1 = -2, .eps = 0}) ==
+        "diloco: inner adamw: beta1 = -2 must be in [0, 1)");
   CHECK(field_complaint("outer", nesterov{.lr = static_cast<float>(not_a_number)}) ==
         "diloco: outer nesterov: lr = nan must be a number not below 0");
   CHECK(field_complaint("outer", nesterov{.lr = static_cast<float>(infinity)}) ==
@@ -124,7 +127,8 @@ TEST_CASE("a policy prints its numbers and is fingerprinted by them") {
   CHECK(field_text(manual{}).empty());
   CHECK(fingerprint(nesterov{}) == fingerprint(nesterov{.lr = 0.7f}));
   CHECK(fingerprint(nesterov{}) != fingerprint(nesterov{.lr = 0.70000005f}));
-  CHECK(fingerprint(nesterov{.lr = 0.9f, .momentum = 0.7f}) != fingerprint(nesterov{.lr = 0.7f, .momentum = 0.9f}));
+  CHECK(fingerprint(nesterov{.lr = 0.9f, .momentum = 0.7f}) !=
+        fingerprint(nesterov{.lr = 0.7f, .momentum = 0.9f}));
   CHECK(fingerprint(every(10)) != fingerprint(every(11)));
   CHECK(fingerprint(manual{}) != fingerprint(every()));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 256 numbers of both dynamic maps against their construction, and the nearest of them against a search in double.
+// The 256 numbers of both dynamic maps against their construction, and the nearest of them against a search
+// in double.
 #include <diloco/core/dynamic_map.hpp>
 
 #include <doctest/doctest.h>
@@ -13,7 +14,8 @@ using namespace diloco;
 
 namespace {
 
-/// 0, 1, and the midpoints of equal cells of seven decades: with a sign 2^d cells and both signs, without one 2^(d+1).
+/// 0, 1, and the midpoints of equal cells of seven decades: with a sign 2^d cells and both signs, without one
+/// 2^(d+1).
 std::vector<double> numbers_of(bool with_sign) {
   std::vector<double> all{0.0, 1.0};
   for (int d = 0; d < 7; ++d) {
@@ -43,7 +45,8 @@ std::uint32_t nearest(std::vector<double> const& all, double x) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("dynamic maps: 256 numbers, rising, as constructed", Map, dynamic_map<true>, dynamic_map<false>) {
+TEST_CASE_TEMPLATE("dynamic maps: 256 numbers, rising, as constructed", Map, dynamic_map<true>,
+                   dynamic_map<false>) {
   bool const with_sign = Map::zero != 0;
   auto const expected = numbers_of(with_sign);
   REQUIRE(expected.size() == 256);
@@ -54,7 +57,8 @@ TEST_CASE_TEMPLATE("dynamic maps: 256 numbers, rising, as constructed", Map, dyn
   }
   CHECK(bits_of(Map::value(Map::zero << 24)) == 0u);
   CHECK(value<Map>(255) == 1.0);
-  CHECK(value<Map>(with_sign ? 128 : 1) / (with_sign ? 5.5e-7 : 3.25e-7) == doctest::Approx(1.0).epsilon(1e-6));
+  CHECK(value<Map>(with_sign ? 128 : 1) / (with_sign ? 5.5e-7 : 3.25e-7) ==
+        doctest::Approx(1.0).epsilon(1e-6));
 }
 
 TEST_CASE_TEMPLATE("dynamic maps: every number has its own code, at any scale", Map, dynamic_map<true>,
@@ -93,8 +97,8 @@ TEST_CASE_TEMPLATE("dynamic maps: the nearest wins", Map, dynamic_map<true>, dyn
   CHECK(far == 0);
 }
 
-TEST_CASE_TEMPLATE("dynamic maps: a whole block gives the bits of its elements one by one", Map, dynamic_map<true>,
-                   dynamic_map<false>) {
+TEST_CASE_TEMPLATE("dynamic maps: a whole block gives the bits of its elements one by one", Map,
+                   dynamic_map<true>, dynamic_map<false>) {
   std::vector<float> all;
   for (std::uint32_t c = 0; c < 256; ++c) {
     // Around every number, and around every point half way to the next.

@@ -12,7 +12,9 @@ using namespace diloco;
 namespace {
 
 using trainer = toy::trainer_of<adamw, nesterov, absmax<8>, alone>;
-trainer::recipe_type recipe_in_order() { return {.exchange = {}, .transport = alone{}, .schedule = every(1000)}; }
+trainer::recipe_type recipe_in_order() {
+  return {.exchange = {}, .transport = alone{}, .schedule = every(1000)};
+}
 
 template <class Result>
 std::string said(Result const& r) {
@@ -62,7 +64,8 @@ TEST_CASE("flight: a mixed landing keeps a share of the steps taken meanwhile; t
   CHECK(t.digest() == u.digest());
   auto const anchor = t.cell("t0", "anchor");
   int wrong = 0;
-  for (std::size_t i = 0; i < 300; ++i) wrong += m[0][i] != diloco::fma(0.25f, before[i] - anchor[i], anchor[i]);
+  for (std::size_t i = 0; i < 300; ++i)
+    wrong += m[0][i] != diloco::fma(0.25f, before[i] - anchor[i], anchor[i]);
   CHECK(wrong == 0);
 }
 
@@ -131,7 +134,8 @@ TEST_CASE("flight: dropped before the others came, it breaks the round for every
       int const rank = transport.rank();
       toy::model m({5, 700, 256});
       toy::trainer_of<adamw, nesterov, absmax<8>, threads> t(
-          {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(1000)}, m.parameters());
+          {.exchange = {exchange}, .transport = std::move(transport), .schedule = every(1000)},
+          m.parameters());
       auto const anchor = t.digest();
       t.step(m.gradients(rank, 0));
       // Rank 0 launches before the drop and rank 2 after it: neither may land what the other cannot.
@@ -150,7 +154,8 @@ TEST_CASE("flight: dropped before the others came, it breaks the round for every
         all.arrive_and_wait();
         landed = toy::outcome_of(t.try_sync());
       }
-      return std::tuple{landed, t.digest() == anchor && t.rounds() == 0, said(t.try_step(m.gradients(rank, 1)))};
+      return std::tuple{landed, t.digest() == anchor && t.rounds() == 0,
+                        said(t.try_step(m.gradients(rank, 1)))};
     });
     for (std::size_t rank : {std::size_t{0}, std::size_t{2}}) {
       auto const& [landed, unchanged, after] = seen[rank];
@@ -171,7 +176,8 @@ TEST_CASE("flight: a trainer that lost its flight says so, and changes nothing m
   t.step(m.gradients(0, 0));
   { auto const lost = t.launch(); }
   auto const before = toy::state_of(t, m);
-  std::string const sentence = "diloco: this trainer cannot go on: the flight of round 0 was dropped before it landed";
+  std::string const sentence =
+      "diloco: this trainer cannot go on: the flight of round 0 was dropped before it landed";
   CHECK(said(t.try_step(m.gradients(0, 1))) == sentence);
   CHECK(said(t.try_sync()) == sentence);
   CHECK(toy::state_of(t, m) == before);
@@ -201,7 +207,8 @@ TEST_CASE("skip_step: counts towards H on the rank that skips, and moves nothing
     t.step(m.gradients(rank, 0));
     auto const before = toy::state_of(t, m);
     if (rank == 1) {
-      std::vector<std::vector<float>> const spoiled{std::vector<float>(300, std::numeric_limits<float>::infinity())};
+      std::vector<std::vector<float>> const spoiled{
+          std::vector<float>(300, std::numeric_limits<float>::infinity())};
       CHECK_FALSE(t.try_step(spoiled));
       CHECK(toy::state_of(t, m) == before);
       t.skip_step();

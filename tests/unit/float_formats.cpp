@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// binary16 and bfloat16, both ways: every code, and for narrowing every value at, between and beside two codes. The
-// reference rounds in double; where the compiler has _Float16, its conversions are a second one.
+// binary16 and bfloat16, both ways: every code, and for narrowing every value at, between and beside two
+// codes. The reference rounds in double; where the compiler has _Float16, its conversions are a second one.
 #include <diloco/compressor/half.hpp>
 #include <diloco/core/float_formats.hpp>
 
@@ -25,9 +25,9 @@ constexpr format binary16{10, 15}, brain16{7, 127};
 /// What a finite code means, in double.
 double value_of(format f, std::uint32_t code) {
   std::uint32_t const exponent = (code & 0x7fffu) >> f.fraction, digits = code & ((1u << f.fraction) - 1);
-  double const magnitude =
-      exponent == 0 ? std::ldexp(digits, 1 - f.bias - f.fraction)
-                    : std::ldexp(digits + (1u << f.fraction), static_cast<int>(exponent) - f.bias - f.fraction);
+  double const magnitude = exponent == 0 ? std::ldexp(digits, 1 - f.bias - f.fraction)
+                                         : std::ldexp(digits + (1u << f.fraction),
+                                                      static_cast<int>(exponent) - f.bias - f.fraction);
   return (code & 0x8000u) != 0 ? -magnitude : magnitude;
 }
 
@@ -41,7 +41,8 @@ void check_every_code(format f, Widen widen, Narrow narrow) {
     float const x = widen(static_cast<std::uint16_t>(code));
     if (!is_finite(f, code)) {
       bool const is_nan = (code & 0x7fffu) != f.infinity();
-      wrong_special += is_nan ? !std::isnan(x) : !(std::isinf(x) && std::signbit(x) == ((code & 0x8000u) != 0));
+      wrong_special +=
+          is_nan ? !std::isnan(x) : !(std::isinf(x) && std::signbit(x) == ((code & 0x8000u) != 0));
       continue;
     }
     wrong_value += bits_of(x) != bits_of(static_cast<float>(value_of(f, code)));
@@ -52,8 +53,8 @@ void check_every_code(format f, Widen widen, Narrow narrow) {
   CHECK(wrong_return == 0);
 }
 
-/// Between each code and the next: a hair above the first, a hair below the middle, the middle itself (to the even code),
-/// a hair above it, a hair below the second.
+/// Between each code and the next: a hair above the first, a hair below the middle, the middle itself (to the
+/// even code), a hair above it, a hair below the second.
 template <class Narrow>
 void check_every_gap(format f, Narrow narrow) {
   constexpr float up = std::numeric_limits<float>::infinity();
@@ -80,8 +81,12 @@ void check_every_gap(format f, Narrow narrow) {
 
 TEST_CASE("binary16: every code, both ways") { check_every_code(binary16, float_from_f16, f16_from_float); }
 TEST_CASE("bfloat16: every code, both ways") { check_every_code(brain16, float_from_bf16, bf16_from_float); }
-TEST_CASE("binary16: nearest, ties to even, between any two codes") { check_every_gap(binary16, f16_from_float); }
-TEST_CASE("bfloat16: nearest, ties to even, between any two codes") { check_every_gap(brain16, bf16_from_float); }
+TEST_CASE("binary16: nearest, ties to even, between any two codes") {
+  check_every_gap(binary16, f16_from_float);
+}
+TEST_CASE("bfloat16: nearest, ties to even, between any two codes") {
+  check_every_gap(brain16, bf16_from_float);
+}
 
 TEST_CASE("the ends of the formats") {
   CHECK(f16_from_float(f16::largest) == 0x7bff);

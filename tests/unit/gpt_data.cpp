@@ -32,8 +32,8 @@ std::vector<int> owners(gpt::bytes const& text, gpt::split const& parts) {
 }
 
 struct temporary_directory {
-  fs::path path =
-      fs::temp_directory_path() / ("diloco_gpt_data." + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
+  fs::path path = fs::temp_directory_path() /
+                  ("diloco_gpt_data." + std::to_string(reinterpret_cast<std::uintptr_t>(this)));
   temporary_directory() { fs::create_directories(path / "inner"); }
   ~temporary_directory() { fs::remove_all(path); }
   void write(char const* name, std::string const& content) const {
@@ -87,7 +87,8 @@ TEST_CASE("the same text is always split the same way") {
   gpt::bytes const text = counting_text(300'000);
   gpt::split const a = gpt::split_text(text, "text", 3, 64), b = gpt::split_text(text, "text", 3, 64);
   REQUIRE(a.validation.size() == b.validation.size());
-  for (std::size_t i = 0; i < a.validation.size(); ++i) CHECK(a.validation[i].data() == b.validation[i].data());
+  for (std::size_t i = 0; i < a.validation.size(); ++i)
+    CHECK(a.validation[i].data() == b.validation[i].data());
 }
 
 TEST_CASE("the shortest text that is accepted gives every worker one window, and one byte less is refused") {
@@ -100,7 +101,8 @@ TEST_CASE("the shortest text that is accepted gives every worker one window, and
         "--data some.txt: holds 339 bytes, but 12 workers with a context of 16 need at least 340");
 }
 
-TEST_CASE("a batch holds windows of the worker's own shard, targets one byte ahead, the same for the same key") {
+TEST_CASE(
+    "a batch holds windows of the worker's own shard, targets one byte ahead, the same for the same key") {
   gpt::bytes const text = counting_text(200'000);
   gpt::split const parts = gpt::split_text(text, "text", 4, 32);
   gpt::batch a(8, 32), b(8, 32), other(8, 32);
@@ -113,8 +115,9 @@ TEST_CASE("a batch holds windows of the worker's own shard, targets one byte ahe
   for (std::size_t row = 0; row < a.tokens.size(); row += 32) {
     bool found = false;
     for (gpt::chunk const& piece : parts.shards[1]) {
-      found = found || std::search(piece.begin(), piece.end(), a.tokens.begin() + static_cast<std::ptrdiff_t>(row),
-                                   a.tokens.begin() + static_cast<std::ptrdiff_t>(row) + 32) != piece.end();
+      found = found ||
+              std::search(piece.begin(), piece.end(), a.tokens.begin() + static_cast<std::ptrdiff_t>(row),
+                          a.tokens.begin() + static_cast<std::ptrdiff_t>(row) + 32) != piece.end();
     }
     CHECK(found);
   }
@@ -158,8 +161,10 @@ TEST_CASE("text that cannot be read is refused with a sentence that names it") {
   std::string const folder = here.path.string();
   CHECK(complaint([&] { gpt::load_corpus(folder + "/none"); }) ==
         "--data " + folder + "/none: no such file or directory");
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/empty.txt"); }) == "--data " + folder + "/empty.txt: is empty");
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/inner"); }) == "--data " + folder + "/inner: holds no text file");
+  CHECK(complaint([&] { gpt::load_corpus(folder + "/empty.txt"); }) ==
+        "--data " + folder + "/empty.txt: is empty");
+  CHECK(complaint([&] { gpt::load_corpus(folder + "/inner"); }) ==
+        "--data " + folder + "/inner: holds no text file");
   CHECK(mentions(complaint([&] { gpt::load_corpus("/dev/null"); }),
                  "--data /dev/null: is neither a file nor a directory"));
 }
@@ -180,7 +185,8 @@ TEST_CASE("flags that cannot be meant are refused with a sentence that names the
   CHECK(mentions(parse_complaint({"--exchange", "mail"}), "--exchange mail: is none of automatic, "));
   CHECK(mentions(parse_complaint({"--transport", "pigeon"}), "--transport pigeon: is none of threads, mpi"));
   CHECK(parse_complaint({"--device", "tpu"}) == "--device tpu: is none of cpu, cuda");
-  CHECK(mentions(parse_complaint({"--device", "cuda", "--executor", "omp"}), "--executor omp: with --device cuda "));
+  CHECK(mentions(parse_complaint({"--device", "cuda", "--executor", "omp"}),
+                 "--executor omp: with --device cuda "));
   CHECK(parse_complaint({"--width", "100", "--heads", "3"}) == "--width 100: is not a multiple of --heads 3");
 }
 

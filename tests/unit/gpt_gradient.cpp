@@ -15,7 +15,8 @@ using gpt::model;
 using gpt::model_shape;
 using gpt::parameter;
 
-// 40 positions: more than one group of attention_rows, and a rest. A head of width 4, a row that no vector register fits.
+// 40 positions: more than one group of attention_rows, and a rest. A head of width 4, a row that no vector
+// register fits.
 constexpr model_shape shape{.context = 40, .layers = 2, .heads = 2, .width = 8};
 constexpr int batch = 2;
 
@@ -36,7 +37,8 @@ void disturb(model<Real>& m) {
 }
 
 struct problem {
-  std::vector<std::uint8_t> tokens = random_bytes(batch * shape.context, 1), targets = random_bytes(tokens.size(), 2);
+  std::vector<std::uint8_t> tokens = random_bytes(batch * shape.context, 1),
+                            targets = random_bytes(tokens.size(), 2);
 
   template <class Real>
   double loss(model<Real>& m) const {
@@ -73,8 +75,8 @@ TEST_CASE("every parameter tensor's gradient is the central difference of the lo
       tensor.value[at] = here - h;
       double const below = p.loss(m);
       tensor.value[at] = here;
-      // A loss of 600 nats keeps 13 decimals: 1e-8 after the division by 2h; h's own error is of order h^2. Ten times
-      // both, relative to the tensor's largest gradient.
+      // A loss of 600 nats keeps 13 decimals: 1e-8 after the division by 2h; h's own error is of order h^2.
+      // Ten times both, relative to the tensor's largest gradient.
       CHECK(std::abs((above - below) / (2 * h) - tensor.gradient[at]) < 1e-7 * (1 + largest));
     }
   });
@@ -116,7 +118,8 @@ TEST_CASE("gradients add up over batches, and clearing starts anew") {
   p.differentiate(twice, 1.0);
   p.differentiate(twice, 1.0);
   std::vector<double> sums;
-  once.parameters().for_each([&](parameter<double>& t) { sums.push_back(t.gradient[t.gradient.size() / 2]); });
+  once.parameters().for_each(
+      [&](parameter<double>& t) { sums.push_back(t.gradient[t.gradient.size() / 2]); });
   std::size_t i = 0;
   twice.parameters().for_each([&](parameter<double>& t) {
     CHECK(t.gradient[t.gradient.size() / 2] == doctest::Approx(sums[i++]).epsilon(1e-9));
@@ -131,7 +134,8 @@ TEST_CASE("no position sees a later byte: one pass over all of them is one predi
   std::span<std::uint8_t const> const targets = std::span(p.targets).first(shape.context);
   double const one_pass = m.forward(tokens, targets, shape.context);
   double one_by_one = 0;
-  for (std::size_t n = 1; n <= tokens.size(); ++n) one_by_one -= std::log(m.predict(tokens.first(n))[targets[n - 1]]);
+  for (std::size_t n = 1; n <= tokens.size(); ++n)
+    one_by_one -= std::log(m.predict(tokens.first(n))[targets[n - 1]]);
   CHECK(one_pass == doctest::Approx(one_by_one).epsilon(1e-12));
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The example's kernels against its host layers, whose gradients unit.gpt_gradient checks by finite differences: the
-// same losses and gradients on one lane and on 32, played by threads.
+// The example's kernels against its host layers, whose gradients unit.gpt_gradient checks by finite
+// differences: the same losses and gradients on one lane and on 32, played by threads.
 #include "eigen_products.hpp"
 #include "kernel_learner.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What --device cuda does, without a GPU: a run whose model lies where the host cannot touch it and does nothing until
-// somebody waits, whose recipe clips the gradients, over a transport picked at run time. It learns what a run over the
-// host's layers learns.
+// What --device cuda does, without a GPU: a run whose model lies where the host cannot touch it and does
+// nothing until somebody waits, whose recipe clips the gradients, over a transport picked at run time. It
+// learns what a run over the host's layers learns.
 #include "eigen_products.hpp"
 #include "host_learner.hpp"
 #include "kernel_learner.hpp"
@@ -99,10 +99,11 @@ run compete(options const& o, Make&& make) {
 
 TEST_CASE("a run on a device learns what a run over the host's layers does") {
   options const o = small();
-  run const host =
-      compete(o, [&](model<float>& start) { return std::make_unique<host_learner>(o.shape, o.batch, start); });
+  run const host = compete(
+      o, [&](model<float>& start) { return std::make_unique<host_learner>(o.shape, o.batch, start); });
   run const device = compete(o, [&](model<float>& start) {
-    return std::make_unique<device_kernels>(lazy_device{}, enqueued_products{}, o.shape, o.batch, tensors_of(start));
+    return std::make_unique<device_kernels>(lazy_device{}, enqueued_products{}, o.shape, o.batch,
+                                            tensors_of(start));
   });
   REQUIRE(device.points.size() == host.points.size());
   for (std::size_t i = 0; i < host.points.size(); ++i) {
@@ -114,7 +115,8 @@ TEST_CASE("a run on a device learns what a run over the host's layers does") {
   CHECK(device.spent.rounds == 6);
 }
 
-TEST_CASE("batches run ahead of the device: nobody waits for a gradient, and the loss is that of all of them") {
+TEST_CASE(
+    "batches run ahead of the device: nobody waits for a gradient, and the loss is that of all of them") {
   options const o = small();
   text const t(o);
   model<float> start(o.shape, o.batch, o.seed);
@@ -134,5 +136,6 @@ TEST_CASE("batches run ahead of the device: nobody waits for a gradient, and the
   CHECK(device.executor().waits() == before + 1);
   auto const expected = host.predict(chunk(drawn.tokens).first(7)),
              found = device.predict(chunk(drawn.tokens).first(7));
-  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-4));
 }

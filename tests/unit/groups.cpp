@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameter groups: each tensor is stepped by its group's optimizer alone, frozen ones by none, and a grouping that says too
-// little or too much is refused before anything is written.
+// Parameter groups: each tensor is stepped by its group's optimizer alone, frozen ones by none, and a
+// grouping that says too little or too much is refused before anything is written.
 #include "support/row_mean.hpp"
 #include "support/toy.hpp"
 
@@ -42,7 +42,9 @@ std::string refusal(auto inner, shapes& s) {
 }  // namespace
 
 TEST_CASE("groups: named matches * and ?") {
-  auto const matches = [](std::string_view pattern, std::string_view name) { return named(pattern)(name, {}); };
+  auto const matches = [](std::string_view pattern, std::string_view name) {
+    return named(pattern)(name, {});
+  };
   CHECK(matches("wte", "wte"));
   CHECK_FALSE(matches("wte", "wte2"));
   CHECK_FALSE(matches("wte", "wt"));
@@ -66,7 +68,9 @@ TEST_CASE("groups: rules compose") {
   CHECK((vectors || named("b"))("b", matrix));
   CHECK_FALSE((!vectors)("b", vector));
   CHECK(vectors("scalar", {}));
-  auto const own = [](std::string_view name, std::span<std::size_t const> s) { return name.size() == s.size(); };
+  auto const own = [](std::string_view name, std::span<std::size_t const> s) {
+    return name.size() == s.size();
+  };
   CHECK((!tensor_rule<int>));
   CHECK(group{own, adamw{}}.rule("ab", matrix));
 }
@@ -75,8 +79,9 @@ TEST_CASE("groups: every tensor takes the trajectory that its own optimizer alon
   adamw const plain{.lr = 0.01f, .weight_decay = 0};
   lion const other{.lr = 0.02f, .weight_decay = 0.1f};
   shapes together;
-  DiLoCo trainer(recipe_of(groups(group{named("h.*.w"), other}, group{vectors, plain}, group{the_rest, frozen{}})),
-                 together.tensors);
+  DiLoCo trainer(
+      recipe_of(groups(group{named("h.*.w"), other}, group{vectors, plain}, group{the_rest, frozen{}})),
+      together.tensors);
   shapes matrices_only({0, 3}), vectors_only({1, 4}), untouched({2});
   DiLoCo of_matrices(recipe_of(other), matrices_only.tensors);
   DiLoCo of_vectors(recipe_of(plain), vectors_only.tensors);
@@ -104,11 +109,13 @@ TEST_CASE("groups: every tensor takes the trajectory that its own optimizer alon
   CHECK_FALSE(trainer.try_cell("wte", "inner.m"));
   CHECK_FALSE(trainer.try_cell("wte", "anchor"));
   CHECK(trainer.cell("wte", "theta").size() == 300);
-  // Rows of both kinds are aligned in one column here: up to a cache line more or less, in each of ten columns.
+  // Rows of both kinds are aligned in one column here: up to a cache line more or less, in each of ten
+  // columns.
   std::size_t const apart = of_matrices.footprint().state_bytes + of_vectors.footprint().state_bytes;
   CHECK(trainer.footprint().state_bytes + 640 >= apart);
   CHECK(trainer.footprint().state_bytes <= apart + 640);
-  CHECK(trainer.footprint().parameters == of_matrices.footprint().parameters + of_vectors.footprint().parameters);
+  CHECK(trainer.footprint().parameters ==
+        of_matrices.footprint().parameters + of_vectors.footprint().parameters);
 }
 
 TEST_CASE("groups: a frozen tensor needs no gradient, and a missing one of the others is still seen") {
@@ -124,15 +131,16 @@ TEST_CASE("groups: a frozen tensor needs no gradient, and a missing one of the o
 
 TEST_CASE("groups: an optimizer over whole tensors gets each as a matrix, with its own memory") {
   shapes s, before;
-  DiLoCo trainer(
-      recipe_of(groups(group{matrices, toy::row_mean{}}, group{the_rest, plain_sgd{.lr = 0}})).with_clip_norm(1e6f),
-      s.tensors);
+  DiLoCo trainer(recipe_of(groups(group{matrices, toy::row_mean{}}, group{the_rest, plain_sgd{.lr = 0}}))
+                     .with_clip_norm(1e6f),
+                 s.tensors);
   for (int i = 0; i < 2; ++i) trainer.step(s.slopes, {.lr_scale = 0.5f, .grad_scale = 2.0f});
   for (std::size_t t : {0u, 2u, 3u}) {
     std::size_t const columns = s.extents[t][1];
     for (std::size_t row = 0; row < s.extents[t][0]; ++row) {
       double mean = 0;
-      for (std::size_t j = 0; j < columns; ++j) mean += 2.0 * double(s.slopes[t][row * columns + j]) / double(columns);
+      for (std::size_t j = 0; j < columns; ++j)
+        mean += 2.0 * double(s.slopes[t][row * columns + j]) / double(columns);
       double const moved = double(before.values[t][row * columns]) - double(s.values[t][row * columns]);
       CHECK(moved == doctest::Approx(0.1 * 0.5 * (mean + 2 * mean)).epsilon(1e-4));
     }
@@ -175,7 +183,8 @@ TEST_CASE("groups: ranks must group alike") {
     said[rank] = toy::sentence(toy::outcome_of(trainer::make(std::move(r), s.tensors)));
   });
   CHECK(said[1] ==
-        "diloco: contract: rank 1 and rank 0 disagree on the name, shape or group of tensor 1; rank 1 has 'h.0.ln' (7) "
+        "diloco: contract: rank 1 and rank 0 disagree on the name, shape or group of tensor 1; rank 1 has "
+        "'h.0.ln' (7) "
         "in group 0 and rank 0 has 'h.0.ln' (7) in group 1; give all ranks the same");
   CHECK(said[0] == said[1]);
 }

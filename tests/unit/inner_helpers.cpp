@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes with every inner step: the learning rate's schedule, clipping by the global norm, skipped steps, and what becomes
-// of the state at a sync.
+// What goes with every inner step: the learning rate's schedule, clipping by the global norm, skipped steps,
+// and what becomes of the state at a sync.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -87,7 +87,8 @@ TEST_CASE("rates: a recipe's rate is the lr_scale of each step, and multiplies t
   for (int step = 0; step < 6; ++step) {
     CHECK(driven.rate_factor() == rate.factor(static_cast<std::uint64_t>(step + 1)));
     driven.step(a.gradients(0, step), {.lr_scale = 0.5f});
-    by_hand.step(b.gradients(0, step), {.lr_scale = 0.5f * rate.factor(static_cast<std::uint64_t>(step + 1))});
+    by_hand.step(b.gradients(0, step),
+                 {.lr_scale = 0.5f * rate.factor(static_cast<std::uint64_t>(step + 1))});
   }
   CHECK(toy::state_of(driven, a) == toy::state_of(by_hand, b));
 }
@@ -167,8 +168,9 @@ TEST_CASE("clip_norm: a gradient that is not finite is named, and nothing is wri
   }
   toy::model other(sizes);
   using type = decltype(trainer);
-  CHECK(toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}).with_clip_norm(0), other.parameters()))) ==
-        "diloco: clip_norm = 0 must be a number above 0");
+  CHECK(
+      toy::sentence(toy::outcome_of(type::make(recipe_of(adamw{}).with_clip_norm(0), other.parameters()))) ==
+      "diloco: clip_norm = 0 must be a number above 0");
 }
 
 TEST_CASE("skip_not_finite: the step is left out and counted, and the round still comes when it is due") {
@@ -196,7 +198,8 @@ TEST_CASE("skip_not_finite: the step is left out and counted, and the round stil
 }
 
 TEST_CASE(
-    "skip_not_finite: a round before which everybody skipped every step is no error, and the next one speaks for it") {
+    "skip_not_finite: a round before which everybody skipped every step is no error, and the next one speaks "
+    "for it") {
   auto const all = toy::on_each_rank(2, [](threads transport) {
     toy::model m(sizes);
     int const rank = transport.rank();
@@ -234,8 +237,8 @@ TEST_CASE("skip_not_finite: an empty round does not hide that a later one lost i
                          .with_schedule(every(1))
                          .with_deadline_seconds(2),
                      m.parameters());
-      auto const bad = std::vector<std::vector<float>>{std::vector<float>(sizes[0], HUGE_VALF), m.gradients(rank, 0)[1],
-                                                       m.gradients(rank, 0)[2]};
+      auto const bad = std::vector<std::vector<float>>{std::vector<float>(sizes[0], HUGE_VALF),
+                                                       m.gradients(rank, 0)[1], m.gradients(rank, 0)[2]};
       auto const first = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
       if (rank == 1) return std::pair{first.has_value(), true};  // leaves
       auto const second = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
@@ -269,11 +272,13 @@ TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbe
   CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
         "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
   auto const updated = [](loss_scale bad) { bad.update(true); };
-  CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1)", exception);
+  CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1)",
+                       exception);
   CHECK_THROWS_WITH_AS(updated({.growth = 0}), "diloco: rate loss_scale: growth = 0 must be in [1, 1048576]",
                        exception);
   CHECK_THROWS_WITH_AS(updated({.growth_interval = 0}),
-                       "diloco: rate loss_scale: growth_interval = 0 must be a number not below 1", exception);
+                       "diloco: rate loss_scale: growth_interval = 0 must be a number not below 1",
+                       exception);
 }
 
 TEST_CASE("loss_scale: skipping ends with an error where the scale would fall below its floor") {
@@ -284,10 +289,12 @@ TEST_CASE("loss_scale: skipping ends with an error where the scale would fall be
   auto const said = s.try_update(true);
   REQUIRE_FALSE(said);
   CHECK(said.error().what == cause::not_finite);
-  CHECK(said.error().message ==
-        "diloco: rate loss_scale: gradients are not finite at a scale of 6.1035156e-05, and the next one is below "
-        "least = "
-        "6.1035156e-05; look for what makes them so, such as a learning rate that is too high, or lower least");
+  CHECK(
+      said.error().message ==
+      "diloco: rate loss_scale: gradients are not finite at a scale of 6.1035156e-05, and the next one is "
+      "below "
+      "least = "
+      "6.1035156e-05; look for what makes them so, such as a learning rate that is too high, or lower least");
   CHECK(s == lowest);
   CHECK_THROWS_AS(s.update(true), exception);
   for (int i = 0; i < 3; ++i) s.update(false);  // it can go on
@@ -397,14 +404,16 @@ TEST_CASE("inner_at_sync: average leaves every rank with the token-weighted mean
 }
 
 TEST_CASE(
-    "inner_at_sync: average costs four bytes a slot and parameter on the wire, and nothing where it is not asked for") {
+    "inner_at_sync: average costs four bytes a slot and parameter on the wire, and nothing where it is not "
+    "asked for") {
   toy::model a({4096}), b({4096});
   using trainer = DiLoCo<adamw, nesterov, absmax<8>, threads, error_feedback, weighted_mean, gather, manual>;
   auto const bytes = toy::on_each_rank(2, [](threads transport) {
     toy::model m({4096});
     int const rank = transport.rank();
-    trainer t({.transport = std::move(transport), .inner_at_sync = rank < 9 ? at_sync::average : at_sync::keep},
-              m.parameters());
+    trainer t(
+        {.transport = std::move(transport), .inner_at_sync = rank < 9 ? at_sync::average : at_sync::keep},
+        m.parameters());
     return t.wire_bytes_per_round();
   });
   auto const without = toy::on_each_rank(2, [](threads transport) {
@@ -415,7 +424,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "inner_at_sync: a round that falls through leaves the slots, and an inner state that is not finite is named") {
+    "inner_at_sync: a round that falls through leaves the slots, and an inner state that is not finite is "
+    "named") {
   using trainer = DiLoCo<sgd, nesterov, f32, threads, error_feedback, weighted_mean, toy::chosen, manual>;
   for (pattern which : toy::patterns) {
     auto const all = toy::on_each_rank(2, [&](threads transport) {
@@ -441,7 +451,9 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("inner_at_sync: after an average, ranks that skipped differently take the same step by the same gradient") {
+TEST_CASE(
+    "inner_at_sync: after an average, ranks that skipped differently take the same step by the same "
+    "gradient") {
   auto const all = toy::on_each_rank(2, [](threads transport) {
     toy::model m(sizes);
     int const rank = transport.rank();
@@ -468,7 +480,8 @@ TEST_CASE("inner_at_sync: after an average, ranks that skipped differently take 
 TEST_CASE("inner_at_sync: of steps taken in flight as much survives in the slots as in θ") {
   for (float mix : {0.0f, 0.25f, 1.0f}) {
     toy::model m(sizes);
-    DiLoCo trainer(recipe_of(sgd{.lr = 0.01f, .momentum = 0.9f}).with_inner_at_sync(at_sync::average), m.parameters());
+    DiLoCo trainer(recipe_of(sgd{.lr = 0.01f, .momentum = 0.9f}).with_inner_at_sync(at_sync::average),
+                   m.parameters());
     trainer.step(m.gradients(0, 0));
     float const then = trainer.cell("t1", "inner.momentum")[7];
     auto flight = trainer.launch();
@@ -493,31 +506,35 @@ TEST_CASE("settings that would do nothing are refused") {
   CHECK(said(recipe_of(adamw{}).with_inner_at_sync(static_cast<at_sync>(7))) ==
         "diloco: inner_at_sync = 7 is none of keep, reset and average");
   CHECK(said(recipe_of(adafactor{}).with_inner_at_sync(at_sync::average)) ==
-        "diloco: inner_at_sync: adafactor keeps state of whole tensors, which has no mean; say at_sync::keep or "
+        "diloco: inner_at_sync: adafactor keeps state of whole tensors, which has no mean; say at_sync::keep "
+        "or "
         "at_sync::reset");
   CHECK(said(recipe_of(adafactor{}).with_inner_at_sync(at_sync::reset)) == "no error");
   CHECK(said(recipe_of(adamw{}).with_rate(warmup_cosine{})) ==
         "diloco: rate warmup_cosine: total = 0 must be in (0, 9007199254740992]");
   DiLoCo counts(recipe_of(external{}), m.parameters());
-  CHECK(
-      toy::sentence(toy::outcome_of(counts.try_after_step({.grad_scale = 0.5f}))) ==
-      "diloco: after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; only tokens "
-      "count here");
+  CHECK(toy::sentence(toy::outcome_of(counts.try_after_step({.grad_scale = 0.5f}))) ==
+        "diloco: after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; "
+        "only tokens "
+        "count here");
 }
 
 TEST_CASE("describe: names the rate, the clipping and a reset") {
   toy::model m(sizes);
-  DiLoCo trainer(
-      recipe_of(adamw{}).with_rate(inverse_square_root{}).with_clip_norm(0.5f).with_inner_at_sync(at_sync::reset),
-      m.parameters());
-  CHECK(trainer.describe().find("manual · inverse_square_root · clipped at 0.5 · inner state reset · state") !=
-        std::string::npos);
+  DiLoCo trainer(recipe_of(adamw{})
+                     .with_rate(inverse_square_root{})
+                     .with_clip_norm(0.5f)
+                     .with_inner_at_sync(at_sync::reset),
+                 m.parameters());
+  CHECK(
+      trainer.describe().find("manual · inverse_square_root · clipped at 0.5 · inner state reset · state") !=
+      std::string::npos);
 }
 
 TEST_CASE("inner_at_sync: without state there is nothing to reset or average") {
   toy::model m(sizes);
   using type = decltype(DiLoCo(recipe_of(external{}), m.parameters()));
-  CHECK(toy::sentence(
-            toy::outcome_of(type::make(recipe_of(external{}).with_inner_at_sync(at_sync::reset), m.parameters()))) ==
+  CHECK(toy::sentence(toy::outcome_of(
+            type::make(recipe_of(external{}).with_inner_at_sync(at_sync::reset), m.parameters()))) ==
         "diloco: inner_at_sync: external keeps no state here; say at_sync::keep");
 }

@@ -12,7 +12,9 @@ using namespace diloco;
 
 namespace {
 
-auto recipe_of(ivon const& o) { return recipe<>{}.with_inner(o).with_transport(alone{}).with_schedule(manual{}); }
+auto recipe_of(ivon const& o) {
+  return recipe<>{}.with_inner(o).with_transport(alone{}).with_schedule(manual{});
+}
 
 /// n numbers with gradients a·x of the quadratics ½·a·x², at whatever the tensor shows.
 struct bowls {
@@ -72,7 +74,9 @@ TEST_CASE("ivon: the trajectory is that of the formulas in double, from the samp
   }
 }
 
-TEST_CASE("ivon: what is shown is a sample of the stated deviation, new after every step, and the mean on request") {
+TEST_CASE(
+    "ivon: what is shown is a sample of the stated deviation, new after every step, and the mean on "
+    "request") {
   std::size_t const n = 1 << 16;
   bowls b(n);
   auto const start = b.x;
@@ -109,7 +113,8 @@ TEST_CASE("ivon: what is shown is a sample of the stated deviation, new after ev
 
 TEST_CASE("ivon: h learns the curvature, and θ the minimum") {
   bowls b(2000);
-  DiLoCo trainer(recipe_of({.lr = 0.05f, .ess = 1000, .beta2 = 0.998f, .weight_decay = 0, .h0 = 1}), b.parameters);
+  DiLoCo trainer(recipe_of({.lr = 0.05f, .ess = 1000, .beta2 = 0.998f, .weight_decay = 0, .h0 = 1}),
+                 b.parameters);
   for (int t = 0; t < 3000; ++t) trainer.step(b.gradients());
   double mean[2] = {}, worst = 0;
   for (std::size_t i = 0; i < 2000; ++i) {
@@ -121,7 +126,8 @@ TEST_CASE("ivon: h learns the curvature, and θ the minimum") {
   CHECK(worst < 0.05);
 }
 
-TEST_CASE("ivon: rounds speak of the mean, every rank draws for itself, and after a round all have new samples") {
+TEST_CASE(
+    "ivon: rounds speak of the mean, every rank draws for itself, and after a round all have new samples") {
   for (pattern which : toy::patterns) {
     struct seen {
       std::vector<float> start, shown, theta;
@@ -157,12 +163,14 @@ TEST_CASE("ivon: rounds speak of the mean, every rank draws for itself, and afte
 TEST_CASE("ivon: goes into a group, and bfloat16 tensors show their samples rounded") {
   std::vector<bfloat16> w(600, {bf16_from_float(1.0f)});
   std::vector<float> v(40, 1.0f), g(600, 0.25f), gv(40, 0.25f);
-  std::vector<tensor> const parameters{{.name = "w", .shape = {600}, .bf16 = w.data()}, {"v", {40}, v.data()}};
-  DiLoCo trainer(recipe<>{}
-                     .with_inner(groups(group{named("w"), ivon{.lr = 0.1f, .ess = 10}}, group{the_rest, adamw{}}))
-                     .with_transport(alone{})
-                     .with_schedule(manual{}),
-                 parameters);
+  std::vector<tensor> const parameters{{.name = "w", .shape = {600}, .bf16 = w.data()},
+                                       {"v", {40}, v.data()}};
+  DiLoCo trainer(
+      recipe<>{}
+          .with_inner(groups(group{named("w"), ivon{.lr = 0.1f, .ess = 10}}, group{the_rest, adamw{}}))
+          .with_transport(alone{})
+          .with_schedule(manual{}),
+      parameters);
   CHECK(v[0] == 1.0f);
   std::size_t off = 0;
   for (bfloat16 x : w) off += x.bits != bf16_from_float(1.0f);

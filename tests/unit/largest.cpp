@@ -124,13 +124,14 @@ bool breaks_at(O const& o, float times) {
 
 TEST_CASE("largest: every outer optimizer stays finite under contributions of that magnitude") {
   float const close_to_one = 0.99999994f;
-  bears_its_largest(nesterov{}, nesterov{.lr = 1, .momentum = close_to_one}, nesterov{.lr = 0}, nesterov{.lr = 30},
-                    nesterov{.momentum = 0}, heavy_ball{}, heavy_ball{.lr = 1, .momentum = close_to_one},
-                    heavy_ball{.lr = 1e30f}, lookahead{}, lookahead{.alpha = 1}, lookahead{.alpha = 0}, slowmo{},
-                    slowmo{.lr = 3, .momentum = 0.99f, .inner_lr = 1e-6f}, slowmo{.inner_lr = 1e20f},
-                    slowmo{.inner_lr = 1e-37f}, bmuf{}, bmuf{.nesterov = true}, bmuf{.block_lr = 5, .momentum = 0.99f},
-                    bmuf{.block_lr = 0}, bmuf{.momentum = 0.9f, .nesterov = true}, sign_sgd{}, sign_sgd{.lr = 1e30f},
-                    plain_sgd{}, plain_sgd{.lr = 1}, plain_sgd{.lr = 2, .weight_decay = 1e-4f});
+  bears_its_largest(
+      nesterov{}, nesterov{.lr = 1, .momentum = close_to_one}, nesterov{.lr = 0}, nesterov{.lr = 30},
+      nesterov{.momentum = 0}, heavy_ball{}, heavy_ball{.lr = 1, .momentum = close_to_one},
+      heavy_ball{.lr = 1e30f}, lookahead{}, lookahead{.alpha = 1}, lookahead{.alpha = 0}, slowmo{},
+      slowmo{.lr = 3, .momentum = 0.99f, .inner_lr = 1e-6f}, slowmo{.inner_lr = 1e20f},
+      slowmo{.inner_lr = 1e-37f}, bmuf{}, bmuf{.nesterov = true}, bmuf{.block_lr = 5, .momentum = 0.99f},
+      bmuf{.block_lr = 0}, bmuf{.momentum = 0.9f, .nesterov = true}, sign_sgd{}, sign_sgd{.lr = 1e30f},
+      plain_sgd{}, plain_sgd{.lr = 1}, plain_sgd{.lr = 2, .weight_decay = 1e-4f});
   bears_its_largest(delayed_nesterov{}, delayed_nesterov{.period = 1}, delayed_nesterov{.period = 5000},
                     delayed_nesterov{.lr = 3, .momentum = 0.999f, .period = 3, .activation = 0.33f}, sgd{},
                     sgd{.lr = 1, .momentum = 0.9f}, sgd{.lr = 1, .momentum = 0.9f, .nesterov = true},
@@ -138,15 +139,18 @@ TEST_CASE("largest: every outer optimizer stays finite under contributions of th
                     sgd{.lr = 0.5f, .momentum = 0.9f, .weight_decay = 1e-3f}, lion{},
                     lion{.beta1 = 0.3f, .beta2 = 0.3f}, lion{.lr = 1, .weight_decay = 0.5f}, signum{},
                     signum{.beta = 0.3f}, signum{.beta = close_to_one});
-  bears_its_largest(fedadam{}, fedadam{.lr = 1, .beta1 = 0, .beta2 = 0}, fedadam{.lr = 1, .beta2 = close_to_one},
-                    fedadam{.lr = 1, .beta1 = 0.9999f, .beta2 = 0.5f, .tau = 1e-30f}, fedyogi{},
-                    fedyogi{.lr = 1, .beta2 = 0}, fedyogi{.lr = 1, .beta2 = close_to_one}, fedadagrad{},
-                    fedadagrad{.lr = 1, .beta1 = 0.99f, .tau = 1e-10f}, fedadagrad{.tau = 1e-38f}, adamw{},
-                    adamw{.lr = 1, .beta1 = 0.999f, .beta2 = 0.9f}, adamw{.beta2 = close_to_one, .eps = 1e-30f},
-                    adamw{.lr = 0}, adam{}, schedule_free_adamw{}, schedule_free_adamw{.lr = 1, .warmup = 100, .r = 2});
+  bears_its_largest(
+      fedadam{}, fedadam{.lr = 1, .beta1 = 0, .beta2 = 0}, fedadam{.lr = 1, .beta2 = close_to_one},
+      fedadam{.lr = 1, .beta1 = 0.9999f, .beta2 = 0.5f, .tau = 1e-30f}, fedyogi{},
+      fedyogi{.lr = 1, .beta2 = 0}, fedyogi{.lr = 1, .beta2 = close_to_one}, fedadagrad{},
+      fedadagrad{.lr = 1, .beta1 = 0.99f, .tau = 1e-10f}, fedadagrad{.tau = 1e-38f}, adamw{},
+      adamw{.lr = 1, .beta1 = 0.999f, .beta2 = 0.9f}, adamw{.beta2 = close_to_one, .eps = 1e-30f},
+      adamw{.lr = 0}, adam{}, schedule_free_adamw{}, schedule_free_adamw{.lr = 1, .warmup = 100, .r = 2});
 }
 
-TEST_CASE("largest: with a decay inside the square, and between anchors that differ, for anchors that are no larger") {
+TEST_CASE(
+    "largest: with a decay inside the square, and between anchors that differ, for anchors that are no "
+    "larger") {
   auto const check = [](auto const& o) {
     CAPTURE(field_text(o));
     CHECK(o.largest() > 0);
@@ -162,7 +166,8 @@ TEST_CASE("largest: with a decay inside the square, and between anchors that dif
   check(noloco{.lr = 0, .consensus = 0});
 }
 
-TEST_CASE("largest: no float of gradients in 1e8 rounds overflows a sum of squares, which stands still before") {
+TEST_CASE(
+    "largest: no float of gradients in 1e8 rounds overflows a sum of squares, which stands still before") {
   fedadagrad const o{};
   float p = 0, m = 0, v = 0, before = -1;
   auto const step = o.at({1, 1.0f});
@@ -209,10 +214,13 @@ TEST_CASE("largest: is what a setting leaves") {
 
 TEST_CASE("largest: of inner optimizers that square a gradient") {
   CHECK(finite_for_ever(ivon{}, ivon{}.largest(), 1.0f));
-  CHECK(finite_for_ever(ivon{.ess = 1e6f, .beta2 = 0.99f}, ivon{.ess = 1e6f, .beta2 = 0.99f}.largest(), 1.0f));
-  CHECK(finite_for_ever(ivon{.ess = 1e-20f, .beta2 = 0.5f}, ivon{.ess = 1e-20f, .beta2 = 0.5f}.largest(), 1.0f));
+  CHECK(
+      finite_for_ever(ivon{.ess = 1e6f, .beta2 = 0.99f}, ivon{.ess = 1e6f, .beta2 = 0.99f}.largest(), 1.0f));
+  CHECK(finite_for_ever(ivon{.ess = 1e-20f, .beta2 = 0.5f}, ivon{.ess = 1e-20f, .beta2 = 0.5f}.largest(),
+                        1.0f));
   auto const tensor_bears = [](auto const& o, std::size_t rows, std::size_t columns, int steps) {
-    support::whole_tensor<std::remove_cvref_t<decltype(o)>> t(rows, columns, std::vector<float>(rows * columns, 0.5f));
+    support::whole_tensor<std::remove_cvref_t<decltype(o)>> t(rows, columns,
+                                                              std::vector<float>(rows * columns, 0.5f));
     for (int pattern = 0; pattern < 7; ++pattern) {
       for (int s = 0; s < steps; ++s) {
         std::vector<float> g(rows * columns);

@@ -11,7 +11,9 @@ using namespace diloco;
 namespace {
 
 using trainer = toy::trainer_of<adamw, nesterov, f32, alone>;
-trainer::recipe_type recipe_in_order() { return {.exchange = {}, .transport = alone{}, .schedule = every(1000)}; }
+trainer::recipe_type recipe_in_order() {
+  return {.exchange = {}, .transport = alone{}, .schedule = every(1000)};
+}
 
 float memory[64];
 
@@ -82,7 +84,8 @@ TEST_CASE("gradients: wrong in number or size, and the step is not taken") {
   CHECK(step({std::vector<float>(300), std::vector<float>(5)}) ==
         "diloco: step: the gradient of 't0' has 300 elements, the parameter 5");
   std::vector<std::span<float const>> const nothing{m[0], {static_cast<float const*>(nullptr), 300}};
-  CHECK(toy::sentence(toy::outcome_of(t.try_step(nothing))) == "diloco: step: the gradient of 't1' points to nothing");
+  CHECK(toy::sentence(toy::outcome_of(t.try_step(nothing))) ==
+        "diloco: step: the gradient of 't1' points to nothing");
   CHECK(toy::state_of(t, m) == before);
   CHECK(t.steps() == 1);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of an algebra against three loops in double: all four ways to transpose, sides around the tiles' and blocks'.
+// Products of an algebra against three loops in double: all four ways to transpose, sides around the tiles'
+// and blocks'.
 #include "laws/support.hpp"
 
 #if DILOCO_HAS_EIGEN
@@ -36,7 +37,8 @@ double error_of(matrix_product const& m, std::vector<float> const& before) {
 struct extents {
   std::size_t rows, columns, depth;
 };
-constexpr extents cases[] = {{1, 1, 1}, {3, 5, 2}, {8, 192, 256}, {193, 7, 257}, {200, 385, 300}, {5, 400, 600}};
+constexpr extents cases[] = {{1, 1, 1},     {3, 5, 2},       {8, 192, 256},
+                             {193, 7, 257}, {200, 385, 300}, {5, 400, 600}};
 
 }  // namespace
 
@@ -49,8 +51,9 @@ TEST_CASE("eigen: products of all shapes and transpositions, on every executor")
       CAPTURE(n.columns);
       CAPTURE(way);
       std::vector<float> expected = before;
-      matrix_product m{n.rows,          n.columns, n.depth, {a.data(), way % 2 == 1}, {b.data(), way / 2 == 1},
-                       expected.data(), 0.5f,      -2.0f};
+      matrix_product m{
+          n.rows,          n.columns, n.depth, {a.data(), way % 2 == 1}, {b.data(), way / 2 == 1},
+          expected.data(), 0.5f,      -2.0f};
       eigen{}.multiply(cpp{}, m);
       CHECK(error_of(m, before) < 1e-6);
       laws::on_each_executor([&](auto executor) {
@@ -97,9 +100,15 @@ TEST_CASE("eigen: a Gram matrix is the product with its own transpose, and symme
       laws::on_each_executor([&](auto executor) {
         std::vector<float> c = before;
         eigen{}.gram(executor, {n.rows, n.depth, {a.data(), transposed}, c.data(), 0.25f, 3.0f});
-        CHECK(
-            error_of({n.rows, n.rows, n.depth, {a.data(), transposed}, {a.data(), !transposed}, c.data(), 0.25f, 3.0f},
-                     before) < 1e-6);
+        CHECK(error_of({n.rows,
+                        n.rows,
+                        n.depth,
+                        {a.data(), transposed},
+                        {a.data(), !transposed},
+                        c.data(),
+                        0.25f,
+                        3.0f},
+                       before) < 1e-6);
         bool symmetric = true;
         for (std::size_t i = 0; i < n.rows; ++i) {
           for (std::size_t j = 0; j < i; ++j) symmetric = symmetric && c[j * n.rows + i] == c[i * n.rows + j];

@@ -65,8 +65,8 @@ TEST_CASE("Philox4x32-10 gives the known answers of Random123") {
   CHECK(is(philox(0, 0, 0, 0, 0), 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
   std::uint32_t const ones = 0xffffffffu;
   CHECK(is(philox(ones, ones, ones, ones, ~0ull), 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu));
-  CHECK(is(philox(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0x299f31d0a4093822ull), 0xd16cfe09u, 0x94fdcceb,
-           0x5001e420u, 0x24126ea1u));
+  CHECK(is(philox(0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u, 0x299f31d0a4093822ull), 0xd16cfe09u,
+           0x94fdcceb, 0x5001e420u, 0x24126ea1u));
 }
 
 TEST_CASE("what a lane draws does not depend on how many elements it holds") {
@@ -140,7 +140,8 @@ void check_lanes() {
     std::vector<int> heard(Block, -1);
     for (int r = 0; r < 32; ++r) {
       one_of_32::current = r;
-      pack<Bits, Block>(one_of_32{}, count, together, [&](int i) { return unsigned(q[std::size_t(r * n + i)]); });
+      pack<Bits, Block>(one_of_32{}, count, together,
+                        [&](int i) { return unsigned(q[std::size_t(r * n + i)]); });
     }
     for (int r = 0; r < 32; ++r) {
       one_of_32::current = r;

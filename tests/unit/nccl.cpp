@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// transport/nccl.hpp over a stand-in for NCCL: order of calls, deadlines, sentences, and what becomes of buffers and
-// communicator when something fails. nccl_aborts.cpp compiles it as with an NCCL that cannot revoke.
+// transport/nccl.hpp over a stand-in for NCCL: order of calls, deadlines, sentences, and what becomes of
+// buffers and communicator when something fails. nccl_aborts.cpp compiles it as with an NCCL that cannot
+// revoke.
 #include "support/fake_nccl.hpp"
 
 #include <diloco/transport/nccl.hpp>
@@ -55,7 +56,8 @@ bool comes_true(auto&& what) {
   return what();
 }
 
-/// Makes the first ranks of a world of two and runs f(rank 0). Rank 1 joins and is silent unless it is told otherwise.
+/// Makes the first ranks of a world of two and runs f(rank 0). Rank 1 joins and is silent unless it is told
+/// otherwise.
 template <class F>
 void with_two(F&& f, fake::settings s = {}) {
   fake::reset({});
@@ -93,7 +95,8 @@ TEST_CASE("nccl: a world made by a broadcast, by sockets and by files; all is gi
     REQUIRE(::getsockname(s.get(), reinterpret_cast<sockaddr*>(&a), &length) == 0);
     port = ntohs(a.sin_port);
   }
-  std::string const path = (std::filesystem::temp_directory_path() / say({"diloco_nccl_", ::getpid()})).string();
+  std::string const path =
+      (std::filesystem::temp_directory_path() / say({"diloco_nccl_", ::getpid()})).string();
   for (int way : {0, 1, 2, 3}) {
     CAPTURE(way);
     fake::reset({.in_progress = way});
@@ -101,12 +104,15 @@ TEST_CASE("nccl: a world made by a broadcast, by sockets and by files; all is gi
     pool p;
     run_threads(3, [&](threads end) {
       int const rank = end.rank();
-      auto const broadcast = [&](std::span<std::byte> id) { std::memcpy(id.data(), shared.internal, id.size()); };
+      auto const broadcast = [&](std::span<std::byte> id) {
+        std::memcpy(id.data(), shared.internal, id.size());
+      };
       nccl t = way == 0   ? nccl(tcp_store{rank, 3, "127.0.0.1", port})
                : way == 1 ? nccl(file_store{rank, 3, path, "run"})
-               : way == 2
-                   ? nccl::make(rank, 3, broadcast).value()
-                   : nccl::make(rank, 3, [&](std::span<std::byte> id) { return broadcast(id), result<>(); }).value();
+               : way == 2 ? nccl::make(rank, 3, broadcast).value()
+                          : nccl::make(rank, 3, [&](std::span<std::byte> id) {
+                              return broadcast(id), result<>();
+                            }).value();
       CHECK(t.rank() == rank);
       CHECK(t.size() == 3);
       auto got = t.all_gather(p.slots(3, 10 + rank), {0, 0}).wait(soon());
@@ -136,7 +142,8 @@ TEST_CASE("nccl: a world that is none, or does not come together") {
   CHECK(refused(1, 2, [](std::span<std::byte>) -> result<> {
           return error{cause::timeout, 1, 0, "mine"};
         }).message == "mine");
-  CHECK(refused(1, 2, nothing).message == "diloco: nccl: rank 0 has no unique id to share; its own error says why");
+  CHECK(refused(1, 2, nothing).message ==
+        "diloco: nccl: rank 0 has no unique id to share; its own error says why");
   CHECK_THROWS_AS(nccl(file_store{0, 2, "", ""}), exception);
 
   auto const start = now();
@@ -164,7 +171,8 @@ TEST_CASE("nccl: a world that is none, or does not come together") {
   for (char const* call :
        {"cudaDeviceGetStreamPriorityRange", "cudaStreamCreateWithPriority", "cudaEventCreateWithFlags"}) {
     fake::reset({.cuda_fails = call});
-    CHECK(refused(fake::unique_id(), 0, 1).message == say({"diloco: nccl: ", call, " failed: some CUDA error"}));
+    CHECK(refused(fake::unique_id(), 0, 1).message ==
+          say({"diloco: nccl: ", call, " failed: some CUDA error"}));
   }
 }
 
@@ -178,7 +186,8 @@ TEST_CASE("nccl: `after` is ordered before the exchange, and only the bytes that
     std::byte* const send = w.send.data();
     auto first = zero.all_gather(std::move(w), {0, 0});
     CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord", "cudaStreamWaitEvent",
-                                                    "cudaEventCreateWithFlags", "ncclAllGather", "cudaEventRecord"});
+                                                    "cudaEventCreateWithFlags", "ncclAllGather",
+                                                    "cudaEventRecord"});
     auto other = one.all_gather(p.slots(2, 2), {0, 0});
     std::memcpy(send, &final, sizeof final);  // what `busy` does until it is done
     fake::release(busy);
@@ -250,7 +259,8 @@ TEST_CASE("nccl: a stream that is captured is refused, and nothing was begun") {
       what = e.details().what;
     }
     CHECK(said ==
-          "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture steps only");
+          "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture steps "
+          "only");
     CHECK(what == cause::wrong_state);
     CHECK(fake::calls().empty());
     fake::capture(stream, false);
@@ -261,7 +271,8 @@ TEST_CASE("nccl: a stream that is captured is refused, and nothing was begun") {
   });
 }
 
-TEST_CASE("nccl: nothing blocks but wait, and that until the deadline; then the communicator is out of service") {
+TEST_CASE(
+    "nccl: nothing blocks but wait, and that until the deadline; then the communicator is out of service") {
   with_two([](nccl& zero, nccl&) {
     pool p;
     auto start = now();
@@ -287,7 +298,8 @@ TEST_CASE("nccl: nothing blocks but wait, and that until the deadline; then the 
     auto const next = zero.all_to_all(p.slots(2), {9, 1}).wait(soon());
     REQUIRE_FALSE(next);
     CHECK(next.error().message ==
-          "diloco: nccl: round 9 phase 1: the communicator is out of service since: " + missed.error().message);
+          "diloco: nccl: round 9 phase 1: the communicator is out of service since: " +
+              missed.error().message);
     CHECK(next.error().what == cause::wrong_state);
     { auto const dropped = zero.all_gather(p.slots(2), {9, 1}); }
     CHECK(p.out == 0);
@@ -374,7 +386,8 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
         "error");
   CHECK((e.what == cause::peer_lost && e.round == 3 && e.rank == 0));
   e = after_start({.last_error = "socket closed"}, [] { fake::fail(0, ncclSystemError); });
-  CHECK(e.message == "diloco: nccl: round 3 phase 1: the exchange failed: unhandled system error (socket closed)");
+  CHECK(e.message ==
+        "diloco: nccl: round 3 phase 1: the exchange failed: unhandled system error (socket closed)");
   CHECK(e.what == cause::transport);
   e = after_start({.start = ncclInvalidUsage}, nothing);
   CHECK(e.message == "diloco: nccl: round 3 phase 1: starting the exchange failed: invalid usage");

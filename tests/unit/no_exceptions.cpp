@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -fno-exceptions: the `try_` functions carry a whole run, and `raise` prints the sentence and aborts.
+// Compiled with -fno-exceptions: the `try_` functions carry a whole run, and `raise` prints the sentence and
+// aborts.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -33,7 +34,8 @@ std::pair<std::string, int> dying(F&& f) {
   close(ends[1]);
   std::string said;
   char buffer[256];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;) said.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0;)
+    said.append(buffer, static_cast<std::size_t>(n));
   close(ends[0]);
   int status = 0;
   waitpid(child, &status, 0);
@@ -66,7 +68,8 @@ TEST_CASE("without exceptions: make, step, launch, land and sync") {
 
 TEST_CASE("without exceptions: errors are values") {
   toy::model m({5, 300});
-  auto const bad = trainer::make({.exchange = {}, .transport = alone{}, .schedule = every(0)}, m.parameters());
+  auto const bad =
+      trainer::make({.exchange = {}, .transport = alone{}, .schedule = every(0)}, m.parameters());
   CHECK_FALSE(bad.has_value());
   CHECK(bad.error().message == "diloco: schedule every: inner_steps = 0 must be a number not below 1");
   auto made = trainer::make({.exchange = {}, .transport = alone{}, .schedule = every(2)}, m.parameters());
@@ -86,10 +89,10 @@ TEST_CASE("without exceptions: a file that is none is a value") {
   std::byte const bytes[3]{};
   auto const read = safetensors::read(bytes, "f");
   CHECK_FALSE(read.has_value());
-  CHECK(
-      read.error().message ==
-      "diloco: safetensors 'f': its 3 bytes are too few for the length of a header; it was cut short: copy or write it "
-      "again");
+  CHECK(read.error().message ==
+        "diloco: safetensors 'f': its 3 bytes are too few for the length of a header; it was cut short: copy "
+        "or write it "
+        "again");
 }
 
 TEST_CASE("without exceptions: raise prints the sentence and aborts") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normal numbers from a counter: the functions they are made of against libm in double, their moments and tails, and their bits.
+// Normal numbers from a counter: the functions they are made of against libm in double, their moments and
+// tails, and their bits.
 #include <doctest/doctest.h>
 #include <diloco/core/normal.hpp>
 #include "../support/pinned.hpp"
@@ -76,7 +77,8 @@ TEST_CASE("normal: moments and shares beyond 1, 2 and 4 are those of the density
 }
 
 TEST_CASE(
-    "normal: other places, rounds, ranks, phases and seeds draw other numbers; the same ones the same, in any order") {
+    "normal: other places, rounds, ranks, phases and seeds draw other numbers; the same ones the same, in "
+    "any order") {
   auto const z = many(64);
   CHECK(many(64) == z);
   CHECK(many(64, {1, 0, 0}) != z);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// NaN, Inf and magnitudes that a wire cannot carry: found, named, and nothing changed on any rank; after the repair
-// training goes on with the bits of a run in which it never happened.
+// NaN, Inf and magnitudes that a wire cannot carry: found, named, and nothing changed on any rank; after the
+// repair training goes on with the bits of a run in which it never happened.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -52,7 +52,8 @@ void one_round(Trainer& t, toy::model& m, int rank, long step) {
   t.sync();
 }
 
-/// Three workers; in round 1 rank 1 holds `bad` in one element of t1. Twice, then it is repaired and two rounds follow.
+/// Three workers; in round 1 rank 1 holds `bad` in one element of t1. Twice, then it is repaired and two
+/// rounds follow.
 template <class C>
 std::vector<story> with_a_bad_round(pattern exchange, float bad) {
   return toy::on_each_rank(3, [&](threads transport) {
@@ -113,7 +114,8 @@ void check_bad_round(pattern exchange, float bad, std::string const& sentence) {
 
 std::string dropped_sentence(std::string const& largest, std::string const& compressor) {
   return "diloco: round 1: rank 1: the pseudo-gradient of 't1' is not finite or beyond " + largest +
-         ", the largest magnitude of " + compressor + "; the round is dropped on every rank and nothing was changed";
+         ", the largest magnitude of " + compressor +
+         "; the round is dropped on every rank and nothing was changed";
 }
 
 }  // namespace
@@ -136,7 +138,8 @@ TEST_CASE("a gradient that is not finite: named, and θ, slots and steps keep th
   }
   auto& both = m.gradients(0, 1);
   both[1][1] = both[0][1] = infinity;
-  CHECK(t.try_step(both).error().message == "diloco: step: the gradient of 't0' holds a value that is not finite");
+  CHECK(t.try_step(both).error().message ==
+        "diloco: step: the gradient of 't0' holds a value that is not finite");
   CHECK(toy::state_of(t, m) == before);
   CHECK(t.steps() == 1);
   t.step(m.gradients(0, 1));
@@ -148,14 +151,16 @@ TEST_CASE("a parameter that is not finite at construction") {
   for (float const bad : {not_a_number, infinity, -infinity}) {
     toy::model m({5, 700});
     m[1][699] = bad;
-    auto const r = alone_trainer::make({.exchange = {}, .transport = alone{}, .schedule = every(3)}, m.parameters());
+    auto const r =
+        alone_trainer::make({.exchange = {}, .transport = alone{}, .schedule = every(3)}, m.parameters());
     REQUIRE_FALSE(r);
     CHECK(r.error().message == "diloco: the parameter 't1' holds a value that is not finite");
     CHECK(r.error().what == cause::not_finite);
   }
 }
 
-TEST_CASE("a parameter that is not finite at launch: the round is dropped on every rank and can be repeated") {
+TEST_CASE(
+    "a parameter that is not finite at launch: the round is dropped on every rank and can be repeated") {
   for (pattern const exchange : toy::patterns) {
     for (float const bad : {not_a_number, -infinity}) {
       check_bad_round<absmax<4>>(exchange, bad, dropped_sentence("1.2152943e+37", "nesterov"));
@@ -181,14 +186,16 @@ TEST_CASE("a round that is dropped leaves a staged compressor's memory as it was
 }
 
 TEST_CASE("the combined pseudo-gradient may overflow where no contribution did: dropped on every rank too") {
-  // Between 32768 and 65504 binary16 steps by 32. Round 0: the mean of 32800 and 32768 goes out as 32768, and its owner
-  // remembers 16. Round 1: both ask for 65504, the largest number of the wire, and 16 more does not fit.
+  // Between 32768 and 65504 binary16 steps by 32. Round 0: the mean of 32800 and 32768 goes out as 32768, and
+  // its owner remembers 16. Round 1: both ask for 65504, the largest number of the wire, and 16 more does not
+  // fit.
   auto const seen = toy::on_each_rank(2, [](threads transport) {
     int const rank = transport.rank();
     toy::model m({256, 256});
     for (float& x : m[1]) x = 0;
-    trainer<f16> t({.outer = {.lr = 0}, .exchange = {pattern::scatter_gather}, .transport = std::move(transport)},
-                   m.parameters());
+    trainer<f16> t(
+        {.outer = {.lr = 0}, .exchange = {pattern::scatter_gather}, .transport = std::move(transport)},
+        m.parameters());
     auto const ask = [&](float delta) {
       m[1][7] = -delta;
       t.step(m.gradients(rank, 0), {.lr_scale = 0});
@@ -204,7 +211,8 @@ TEST_CASE("the combined pseudo-gradient may overflow where no contribution did: 
   for (auto const& [first, said, unchanged, third] : seen) {
     CHECK(first);
     CHECK(said ==
-          "diloco: round 1: rank 1: the combined pseudo-gradient of 't1' is not finite or beyond 65504, the largest "
+          "diloco: round 1: rank 1: the combined pseudo-gradient of 't1' is not finite or beyond 65504, the "
+          "largest "
           "magnitude of f16; the round is dropped on every rank and nothing was changed");
     CHECK(unchanged);
     CHECK(third);
@@ -228,9 +236,10 @@ TEST_CASE("all weights zero: there is no mean, on any rank; with a weight the ro
     });
     for (auto const& [error, unchanged, digest] : seen) {
       REQUIRE(error);
-      CHECK(error->message ==
-            "diloco: round 1: the workers' weights (tokens) add up to 0; there is nothing to take the mean of "
-            "(count steps with step or after_step)");
+      CHECK(
+          error->message ==
+          "diloco: round 1: the workers' weights (tokens) add up to 0; there is nothing to take the mean of "
+          "(count steps with step or after_step)");
       CHECK(error->what == cause::bad_setting);
       CHECK(unchanged);
       CHECK(digest == std::get<2>(seen[0]));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is particular to one optimizer, on single numbers: first steps, cases at zero, and schedule-free's closed sums.
+// What is particular to one optimizer, on single numbers: first steps, cases at zero, and schedule-free's
+// closed sums.
 #include <diloco/optimizer/adam.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/bmuf.hpp>
@@ -102,7 +103,8 @@ TEST_CASE("FedOpt: without momentum the step is by Δ itself, however large the 
 TEST_CASE("slowmo: what is remembered is a gradient, and follows the inner rate") {
   slowmo const o{.lr = 1, .momentum = 0.5f, .inner_lr = 0.1f};
   element x;
-  x.step(o, 0.1f * 3.0f);  // ten times smaller inner steps from the second round on, along the same gradient 3
+  x.step(o,
+         0.1f * 3.0f);  // ten times smaller inner steps from the second round on, along the same gradient 3
   CHECK(x.p == Approx(-0.3));
   x.step(o, 0.01f * 3.0f, 0.1f);
   CHECK(x.a == Approx(3 + 0.5 * 3));
@@ -124,7 +126,8 @@ TEST_CASE("bmuf: the Nesterov variant keeps the classical model, η·D ahead of 
   }
 }
 
-TEST_CASE("delayed Nesterov: one contribution moves lr/(N·(1−β)) in all, whatever the activation and its place") {
+TEST_CASE(
+    "delayed Nesterov: one contribution moves lr/(N·(1−β)) in all, whatever the activation and its place") {
   for (float c : {0.0f, 0.1f, 0.25f}) {
     for (int place : {1, 3, 4}) {
       delayed_nesterov const o{.lr = 0.5f, .momentum = 0.8f, .period = 4, .activation = c};
@@ -156,12 +159,13 @@ TEST_CASE("schedule-free: weights of the average in closed form are those added 
       for (long warmup : {0L, 1L, 2L, 15L, 17L, 300L}) {
         long double sum = 0;
         for (long k = 1; k <= 1500; ++k) {
-          long double const ramp = k < warmup ? static_cast<long double>(k) / static_cast<long double>(warmup) : 1.0L;
+          long double const ramp =
+              k < warmup ? static_cast<long double>(k) / static_cast<long double>(warmup) : 1.0L;
           long double const w = std::pow(static_cast<long double>(k), static_cast<long double>(r)) *
                                 std::pow(ramp, static_cast<long double>(power));
           sum += w;
-          auto const closed =
-              detail::share_of_last(static_cast<std::uint64_t>(k), static_cast<std::uint64_t>(warmup), r, power);
+          auto const closed = detail::share_of_last(static_cast<std::uint64_t>(k),
+                                                    static_cast<std::uint64_t>(warmup), r, power);
           worst = std::max(worst, static_cast<double>(std::fabs(closed * sum / w - 1)));
         }
       }
@@ -184,8 +188,11 @@ TEST_CASE("schedule-free: warm-up, and a constant lr_scale that is a smaller rat
     CHECK(scaled.step(o, g, 0.25f) == smaller.step(quarter, g));
 }
 
-TEST_CASE("schedule-free: x is the weighted mean of the z's and y between them, also if the first steps are skipped") {
-  schedule_free_adamw const o{.lr = 0.1f, .beta1 = 0.8f, .beta2 = 0.9f, .weight_decay = 0.05f, .warmup = 3, .r = 1.5f};
+TEST_CASE(
+    "schedule-free: x is the weighted mean of the z's and y between them, also if the first steps are "
+    "skipped") {
+  schedule_free_adamw const o{
+      .lr = 0.1f, .beta1 = 0.8f, .beta2 = 0.9f, .weight_decay = 0.05f, .warmup = 3, .r = 1.5f};
   for (std::uint64_t skipped : {0, 2}) {
     CAPTURE(skipped);
     element y{.p = 1, .t = skipped};

@@ -78,7 +78,9 @@ double distance(std::vector<seen> const& all, bool weighted) {
 
 }  // namespace
 
-TEST_CASE("precision_weighted: an exact wire gives the formula, for tensors that have an h; the others are averaged") {
+TEST_CASE(
+    "precision_weighted: an exact wire gives the formula, for tensors that have an h; the others are "
+    "averaged") {
   for (pattern which : toy::patterns) {
     for (int ranks : {1, 3}) {
       auto const all = one_round<f32, precision_weighted>(ranks, which);
@@ -91,7 +93,8 @@ TEST_CASE("precision_weighted: an exact wire gives the formula, for tensors that
   }
 }
 
-TEST_CASE("precision_weighted: with few bits, of blocks and of chunks, anchors stay equal and near the formula") {
+TEST_CASE(
+    "precision_weighted: with few bits, of blocks and of chunks, anchors stay equal and near the formula") {
   for (pattern which : toy::patterns) {
     auto const blocks = one_round<absmax<8>, precision_weighted>(2, which);
     CHECK(distance(blocks, true) < 0.03);
@@ -124,7 +127,8 @@ TEST_CASE("precision_weighted: costs one plane of float32 on the wire, and says 
 TEST_CASE("precision_weighted: a prior that is not the optimizer's is refused") {
   toy::model m(sizes);
   auto const made = [&](ivon inner, precision_weighted combine) {
-    auto r = recipe<>{}.with_inner(inner).with_combine(combine).with_transport(alone{}).with_schedule(manual{});
+    auto r =
+        recipe<>{}.with_inner(inner).with_combine(combine).with_transport(alone{}).with_schedule(manual{});
     using type = decltype(DiLoCo(std::move(r), m.parameters()));
     return toy::sentence(toy::outcome_of(type::make(std::move(r), m.parameters())));
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that cannot read what it was sent takes nobody into the round with it: under scatter–gather its verdict travels
-// with its share.
+// A rank that cannot read what it was sent takes nobody into the round with it: under scatter–gather its
+// verdict travels with its share.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -67,11 +67,13 @@ class flipping {
 };
 
 TEST_CASE("a frame whose weight is no number of tokens") {
-  for (double weight : {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+  for (double weight :
+       {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     frame sent;
     sent.rank = 3;
     sent.weight = weight;
-    CHECK(frame_complaint(sent, frame{}, 3) == say({"rank 3 sent the weight ", weight, ", which counts nothing"}));
+    CHECK(frame_complaint(sent, frame{}, 3) ==
+          say({"rank 3 sent the weight ", weight, ", which counts nothing"}));
   }
 }
 
@@ -79,9 +81,10 @@ TEST_CASE("scatter-gather: what one rank refuses, no rank commits") {
   auto const seen = toy::on_each_rank(3, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({9000, 5000});
-    toy::trainer_of<adamw, nesterov, absmax<8>, flipping> t(
-        {.exchange = {pattern::scatter_gather}, .transport = flipping(std::move(transport)), .schedule = every(1)},
-        m.parameters());
+    toy::trainer_of<adamw, nesterov, absmax<8>, flipping> t({.exchange = {pattern::scatter_gather},
+                                                             .transport = flipping(std::move(transport)),
+                                                             .schedule = every(1)},
+                                                            m.parameters());
     t.step(m.gradients(rank, 0));
     auto const before = t.digest();
     std::string const said = toy::sentence(toy::outcome_of(t.try_step(m.gradients(rank, 1))));
@@ -102,7 +105,8 @@ TEST_CASE("layout: memory given twice, and a shape that no memory holds") {
     using trainer = toy::trainer_of<adamw, nesterov, f32, alone>;
     return toy::sentence(toy::outcome_of(trainer::make({.exchange = {}, .transport = alone{}}, parameters)));
   };
-  CHECK(said({{"wte", {10}, memory.data()}, {"head", {10}, memory.data()}}).find("overlaps") != std::string::npos);
+  CHECK(said({{"wte", {10}, memory.data()}, {"head", {10}, memory.data()}}).find("overlaps") !=
+        std::string::npos);
   CHECK(said({{"a", {6}, memory.data()}, {"b", {5}, memory.data() + 5}}) ==
         "diloco: parameters: 'b' overlaps 'a'; give memory that is shared once");
   CHECK(said({{"a", {5}, memory.data()}, {"b", {5}, memory.data() + 5}}) == "no error");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks meet over loopback and over files; strangers, late comers, and peers that disagree.
-#include <diloco/transport/rendezvous.hpp>
+#include "support/sockets.hpp"
 
 #include <doctest/doctest.h>
 
@@ -16,40 +16,13 @@ using namespace diloco;
 
 namespace {
 
-constexpr char const* host = "127.0.0.1";
+using namespace sockets;
 using detail::hello;
 
 std::string text_of(result<> const& r) { return r ? "" : r.error().message; }
 deadline soon(double seconds = 20) { return deadline_after(seconds); }
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-void nap(int milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }
-
-sockaddr_in at(int port) {
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_port = htons(static_cast<std::uint16_t>(port));
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return a;
-}
-/// A socket that listens, at a port of the system's choice.
-detail::descriptor listener(int& port) {
-  detail::descriptor s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in a = at(0);
-  socklen_t length = sizeof a;
-  REQUIRE(::bind(s.get(), reinterpret_cast<sockaddr*>(&a), length) == 0);
-  REQUIRE(::listen(s.get(), 8) == 0);
-  REQUIRE(::getsockname(s.get(), reinterpret_cast<sockaddr*>(&a), &length) == 0);
-  port = ntohs(a.sin_port);
-  return s;
-}
-int free_port() {
-  int port = 0;
-  (void)listener(port);
-  return port;
-}
-/// A connection of somebody who does not know the protocol, or knows it too well. Rank 0 may not be there yet.
+/// A connection of somebody who does not know the protocol, or knows it too well. Rank 0 may not be there
+/// yet.
 detail::descriptor stranger(int port) {
   for (int tries = 0; tries < 500; ++tries) {
     detail::descriptor s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -62,7 +35,9 @@ detail::descriptor stranger(int port) {
 void say_to(detail::descriptor const& s, std::span<std::byte const> bytes) {
   (void)::send(s.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
-void say_to(detail::descriptor const& s, std::string const& text) { say_to(s, std::as_bytes(std::span(text))); }
+void say_to(detail::descriptor const& s, std::string const& text) {
+  say_to(s, std::as_bytes(std::span(text)));
+}
 
 /// What rank 0 answers to a greeting, or -1 where it hangs up.
 int verdict_on(int port, hello const& h) {
@@ -271,9 +246,10 @@ TEST_CASE("tcp: peers that disagree get a sentence at once, and rank 0 says who 
   auto const start = std::chrono::steady_clock::now();
   tcp zero({0, 4, host, port, "monday"}, 2.5), two({2, 4, host, port, "monday"}, 1.5);
   nap(300);
-  tcp again({2, 4, host, port, "monday"}), wide({1, 5, host, port, "monday"}), late({3, 4, host, port, "tuesday"});
-  CHECK(again.text() ==
-        say({"diloco: rendezvous: rank 2 (RANK) is at ", where, " already; each process has a rank of its own"}));
+  tcp again({2, 4, host, port, "monday"}), wide({1, 5, host, port, "monday"}),
+      late({3, 4, host, port, "tuesday"});
+  CHECK(again.text() == say({"diloco: rendezvous: rank 2 (RANK) is at ", where,
+                             " already; each process has a rank of its own"}));
   CHECK(wide.text() ==
         say({"diloco: rendezvous: rank 0 at ", where, " has a world of 4, rank 1 one of 5 (WORLD_SIZE)"}));
   CHECK(late.text() ==
@@ -285,10 +261,12 @@ TEST_CASE("tcp: peers that disagree get a sentence at once, and rank 0 says who 
   CHECK(text_of(tcp_store{1, 4, host, port, "monday"}.share(more, soon())) ==
         say({"diloco: rendezvous: rank 0 at ", where,
              " shares other bytes than rank 1; run the same program on all ranks"}));
-  CHECK(two.text() == say({"diloco: rendezvous: rank 0 at ", where,
-                           ": it was reached, and ranks 1 and 3 of a world of 4 did not come before the deadline"}));
+  CHECK(two.text() ==
+        say({"diloco: rendezvous: rank 0 at ", where,
+             ": it was reached, and ranks 1 and 3 of a world of 4 did not come before the deadline"}));
   CHECK(two.what() == cause::timeout);
-  CHECK(verdict_on(port, {1, 9, 128, run_hash("monday"), 0}) == static_cast<int>(detail::verdict::other_size));
+  CHECK(verdict_on(port, {1, 9, 128, run_hash("monday"), 0}) ==
+        static_cast<int>(detail::verdict::other_size));
   CHECK(zero.text() == say({"diloco: rendezvous: ranks 1 and 3 of a world of 4 did not come to ", where,
                             " before the deadline; rank 2 came and left; rank 1 came for a world of 9"}));
   CHECK(zero.what() == cause::timeout);
@@ -299,9 +277,11 @@ TEST_CASE("tcp: one rank that is missing is named, and many are counted") {
   std::vector<std::byte> bytes(128);
   int const port = free_port();
   CHECK(text_of(tcp_store{0, 2, host, port}.share(bytes, soon(0.2))) ==
-        say({"diloco: rendezvous: rank 1 of a world of 2 did not come to ", host, ":", port, " before the deadline"}));
+        say({"diloco: rendezvous: rank 1 of a world of 2 did not come to ", host, ":", port,
+             " before the deadline"}));
   CHECK(text_of(tcp_store{0, 40, host, port}.share(bytes, soon(0.1)))
-            .find("ranks 1, 2, 3, 4, 5, 6, 7, 8 and 31 more of a world of 40 did not come") != std::string::npos);
+            .find("ranks 1, 2, 3, 4, 5, 6, 7, 8 and 31 more of a world of 40 did not come") !=
+        std::string::npos);
   {
     tcp zero({0, 3, host, port}, 0.6);
     hello const h{1, 3, 128, run_hash(), 0};
@@ -358,7 +338,8 @@ TEST_CASE("tcp: a port in use, and one where somebody else answers") {
       pollfd p{owner.get(), POLLIN, 0};
       if (::poll(&p, 1, 10) <= 0) continue;
       detail::descriptor const guest(::accept(owner.get(), nullptr, nullptr));
-      if (!hangs_up) say_to(guest, "220 mail.example.org ESMTP, and a good day to you, whoever you may be\r\n");
+      if (!hangs_up)
+        say_to(guest, "220 mail.example.org ESMTP, and a good day to you, whoever you may be\r\n");
       std::byte sink[64];
       if (!hangs_up) (void)::recv(guest.get(), sink, sizeof sink, 0);
     }
@@ -385,14 +366,16 @@ TEST_CASE("tcp: nobody there, no such host, no such port, no such rank") {
   CHECK(seconds_since(start) >= 0.3);
   CHECK(seconds_since(start) < 3);
   CHECK(text_of(tcp_store{0, 2, "no host", port}.share(bytes, soon(0.3)))
-            .starts_with("diloco: rendezvous: the address 'no host' of rank 0 (MASTER_ADDR) cannot be resolved: "));
-  // An address of one link without the link: nobody can listen there, whoever runs this and whatever else is on.
+            .starts_with(
+                "diloco: rendezvous: the address 'no host' of rank 0 (MASTER_ADDR) cannot be resolved: "));
+  // An address of one link without the link: nobody can listen there, whoever runs this and whatever else is
+  // on.
   auto const deaf = tcp_store{0, 2, "fe80::1", port}.share(bytes, soon());
   CHECK(text_of(deaf).starts_with(say({"diloco: rendezvous: rank 0 cannot listen at fe80::1:", port, ": "})));
   CHECK(deaf.error().what == cause::transport);
   CHECK(text_of(tcp_store{1, 2, "no host", port}.share(bytes, soon(0.2)))
-            .starts_with(say(
-                {"diloco: rendezvous: rank 0 at no host:", port, ": the address (MASTER_ADDR) cannot be resolved: "})));
+            .starts_with(say({"diloco: rendezvous: rank 0 at no host:", port,
+                              ": the address (MASTER_ADDR) cannot be resolved: "})));
   CHECK(text_of(tcp_store{1, 2, "", port}.share(bytes, soon())) ==
         "diloco: rendezvous: the address of rank 0 (MASTER_ADDR) is empty");
   for (int bad : {0, -1, 65536}) {
@@ -413,7 +396,8 @@ TEST_CASE("tcp: nobody there, no such host, no such port, no such rank") {
 TEST_CASE("environment: each variable is read, and each that is missing or senseless is named") {
   using settings = std::vector<std::pair<char const*, char const*>>;
   auto const with = [](settings const& changed) {
-    for (char const* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DILOCO_RUN_ID"}) ::unsetenv(name);
+    for (char const* name : {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DILOCO_RUN_ID"})
+      ::unsetenv(name);
     for (auto [name, text] :
          settings{{"RANK", "2"}, {"WORLD_SIZE", "4"}, {"MASTER_ADDR", "h"}, {"MASTER_PORT", "29500"}})
       ::setenv(name, text, 1);
@@ -426,24 +410,26 @@ TEST_CASE("environment: each variable is read, and each that is missing or sense
   };
   auto const read = with({{"DILOCO_RUN_ID", "monday"}});
   REQUIRE(read);
-  CHECK((read->rank == 2 && read->size == 4 && read->address == "h" && read->port == 29500 && read->run == "monday"));
-  auto const one = with({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"MASTER_ADDR", nullptr}, {"MASTER_PORT", nullptr}});
+  CHECK((read->rank == 2 && read->size == 4 && read->address == "h" && read->port == 29500 &&
+         read->run == "monday"));
+  auto const one =
+      with({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"MASTER_ADDR", nullptr}, {"MASTER_PORT", nullptr}});
   REQUIRE(one);
   CHECK((one->rank == 0 && one->size == 1 && one->run.empty()));
   // A world of one that a launcher contradicts was not asked for.
   settings alone{{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"OMPI_COMM_WORLD_SIZE", "4"}};
-  CHECK(
-      refused(alone) ==
-      "diloco: rendezvous: WORLD_SIZE = 1 and OMPI_COMM_WORLD_SIZE = 4; set WORLD_SIZE to the number of processes, or "
-      "ask for a world of one by tcp_store{.rank = 0, .size = 1}");
+  CHECK(refused(alone) ==
+        "diloco: rendezvous: WORLD_SIZE = 1 and OMPI_COMM_WORLD_SIZE = 4; set WORLD_SIZE to the number of "
+        "processes, or "
+        "ask for a world of one by tcp_store{.rank = 0, .size = 1}");
   alone.back().second = "1";
   CHECK(with(alone));
   alone.back().second = nullptr;
   CHECK(with(alone));
-  CHECK(
-      refused({{"WORLD_SIZE", nullptr}}) ==
-      "diloco: rendezvous: the environment has no WORLD_SIZE, which is the number of processes, and 1 for one that is "
-      "alone");
+  CHECK(refused({{"WORLD_SIZE", nullptr}}) ==
+        "diloco: rendezvous: the environment has no WORLD_SIZE, which is the number of processes, and 1 for "
+        "one that is "
+        "alone");
   CHECK(refused({{"RANK", nullptr}}) ==
         "diloco: rendezvous: the environment has no RANK, which is this process's number, from 0");
   CHECK(refused({{"MASTER_ADDR", nullptr}}) ==
@@ -453,7 +439,8 @@ TEST_CASE("environment: each variable is read, and each that is missing or sense
         "diloco: rendezvous: the environment has no MASTER_PORT, which is a free port of rank 0's host");
   CHECK(refused({{"RANK", "4"}}) == "diloco: rendezvous: RANK = '4' is no whole number in [0, 3]");
   CHECK(refused({{"RANK", "-1"}}) == "diloco: rendezvous: RANK = '-1' is no whole number in [0, 3]");
-  CHECK(refused({{"WORLD_SIZE", "0"}}) == "diloco: rendezvous: WORLD_SIZE = '0' is no whole number in [1, 1048576]");
+  CHECK(refused({{"WORLD_SIZE", "0"}}) ==
+        "diloco: rendezvous: WORLD_SIZE = '0' is no whole number in [1, 1048576]");
   for (char const* bad : {"", " 1", "1 ", "1.5", "two", "99999999999999999999", "0x10"}) {
     CHECK(refused({{"MASTER_PORT", bad}}) ==
           say({"diloco: rendezvous: MASTER_PORT = '", bad, "' is no whole number in [1, 65535]"}));
@@ -465,7 +452,8 @@ TEST_CASE("files: everybody gets rank 0's bytes, whoever comes first, and no fil
   for (int order = 0; order < 4; ++order) {
     std::list<files> ranks;
     for (int i = 0; i < 4; ++i) {
-      ranks.emplace_back(file_store{order % 2 == 0 ? i : 3 - i, 4, place.file("meet"), say({"run ", order / 2})});
+      ranks.emplace_back(
+          file_store{order % 2 == 0 ? i : 3 - i, 4, place.file("meet"), say({"run ", order / 2})});
       if (order > 1) nap(30);
     }
     for (auto& r : ranks) CHECK(r.has_it());
@@ -476,18 +464,20 @@ TEST_CASE("files: everybody gets rank 0's bytes, whoever comes first, and no fil
 TEST_CASE("files: what earlier runs and others left is told apart") {
   folder const place;
   std::string const path = place.file("meet");
-  auto const old = [&](std::string const& run) {  // ranks 0 and 1 of a run that was killed after rank 0 had written
-    hello const zero{0, 2, 128, run_hash(run), 11}, one{1, 2, 128, run_hash(run), 22};
-    place.write("meet.0", zero.pack());
-    place.write("meet.1", one.pack());
-    auto const head = zero.pack(0x3152'4f43'4f4c'4944ull);
-    std::vector<std::byte> record(head.size() + 16 + 128 + 8);
-    std::copy(head.begin(), head.end(), record.begin());
-    hello::put(record, 48, 11), hello::put(record, 56, 22);
-    hello::put(record, record.size() - 8, hello::sum_of(std::span(record).first(record.size() - 8)));
-    place.write("meet", record);
-  };
-  for (std::string const run : {"sunday", "monday"}) {  // of another run, and of one that called itself the same
+  auto const old =
+      [&](std::string const& run) {  // ranks 0 and 1 of a run that was killed after rank 0 had written
+        hello const zero{0, 2, 128, run_hash(run), 11}, one{1, 2, 128, run_hash(run), 22};
+        place.write("meet.0", zero.pack());
+        place.write("meet.1", one.pack());
+        auto const head = zero.pack(0x3152'4f43'4f4c'4944ull);
+        std::vector<std::byte> record(head.size() + 16 + 128 + 8);
+        std::copy(head.begin(), head.end(), record.begin());
+        hello::put(record, 48, 11), hello::put(record, 56, 22);
+        hello::put(record, record.size() - 8, hello::sum_of(std::span(record).first(record.size() - 8)));
+        place.write("meet", record);
+      };
+  for (std::string const run :
+       {"sunday", "monday"}) {  // of another run, and of one that called itself the same
     for (int first : {0, 1}) {
       CAPTURE(run);
       CAPTURE(first);
@@ -523,8 +513,10 @@ TEST_CASE("files: who is missing, who disagrees, and a path that cannot be writt
   std::vector<std::byte> other(64);
   CHECK(text_of(file_store{1, 4, path, "run"}.share(other, soon())) ==
         start + "rank 0 shares other bytes than rank 1; run the same program on all ranks");
-  CHECK(two.text() == start + "rank 0 is there, and ranks 1 and 3 of a world of 4 did not come before the deadline");
-  CHECK(zero.text() == start + "ranks 1 and 3 of a world of 4 did not come before the deadline; rank 2 came and left");
+  CHECK(two.text() ==
+        start + "rank 0 is there, and ranks 1 and 3 of a world of 4 did not come before the deadline");
+  CHECK(zero.text() ==
+        start + "ranks 1 and 3 of a world of 4 did not come before the deadline; rank 2 came and left");
   CHECK(zero.what() == cause::timeout);
   files three({3, 4, path, "run"}, 5);
   nap(100);
@@ -539,11 +531,13 @@ TEST_CASE("files: who is missing, who disagrees, and a path that cannot be writt
   CHECK(text_of(file_store{0, 2, path, "run"}.share(bytes, soon(0.2))) ==
         start + "rank 1 of a world of 2 did not take what rank 0 wrote before the deadline");
   CHECK(text_of(file_store{0, 2, path, ""}.share(bytes, soon())) ==
-        "diloco: rendezvous: a meeting by files needs a run id that is new for each run and the same on every rank");
+        "diloco: rendezvous: a meeting by files needs a run id that is new for each run and the same on "
+        "every rank");
   CHECK(text_of(file_store{0, 2, "", "run"}.share(bytes, soon())) ==
         "diloco: rendezvous: a meeting by files needs a path that all ranks see");
-  CHECK(text_of(file_store{0, 2, place.file("no/folder"), "run"}.share(bytes, soon())) ==
-        say({"diloco: rendezvous: cannot write '", place.file("no/folder"), ".0': No such file or directory"}));
+  CHECK(
+      text_of(file_store{0, 2, place.file("no/folder"), "run"}.share(bytes, soon())) ==
+      say({"diloco: rendezvous: cannot write '", place.file("no/folder"), ".0': No such file or directory"}));
 }
 
 static_assert(store<tcp_store> && store<file_store>);

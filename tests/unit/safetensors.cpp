@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors reader and writer: a file made by NumPy byte for byte, and every way in which a file can be wrong with
-// the sentence that says so.
+// The safetensors reader and writer: a file made by NumPy byte for byte, and every way in which a file can be
+// wrong with the sentence that says so.
 #include <doctest/doctest.h>
 #include <diloco/core/float_formats.hpp>
 #include <diloco/state/safetensors.hpp>
@@ -24,8 +24,8 @@ bytes file_of(std::string_view header, std::size_t count, std::uint64_t claimed_
 }
 bytes file_of(std::string_view header, std::size_t count) { return file_of(header, count, header.size()); }
 
-/// The sentence about these bytes, less its beginning, or "no error". They lie in memory of their own, exactly as long:
-/// under AddressSanitizer a read beyond them shows.
+/// The sentence about these bytes, less its beginning, or "no error". They lie in memory of their own,
+/// exactly as long: under AddressSanitizer a read beyond them shows.
 std::string said_of(bytes const& file) {
   std::unique_ptr<std::byte[]> const exact(new std::byte[file.size()]);
   std::copy(file.begin(), file.end(), exact.get());
@@ -40,8 +40,8 @@ std::string said_of(std::string_view header, std::size_t count) { return said_of
 
 /// An F32 tensor of `floats` elements at [begin, end), as it stands in a header.
 std::string floats_at(std::string const& name, int floats, int begin, int end) {
-  return diloco::say(
-      {"\"", name, "\":{\"dtype\":\"F32\",\"shape\":[", floats, "],\"data_offsets\":[", begin, ",", end, "]}"});
+  return diloco::say({"\"", name, "\":{\"dtype\":\"F32\",\"shape\":[", floats, "],\"data_offsets\":[", begin,
+                      ",", end, "]}"});
 }
 
 bool same(st::contents const& a, st::contents const& b) {
@@ -83,11 +83,13 @@ struct layout_file {
     auto const of = [](std::string name, std::vector<std::size_t> shape, auto const& v) {
       return st::entry_of(std::move(name), std::move(shape), std::span(v));
     };
-    return {{of("matrix", {2, 3}, matrix), as(st::dtype::boolean, of("flags", {3}, flags)), of("scalar", {}, scalar),
-             of("none", {0, 4}, none), of("\xCE\xB8\xCC\x84 \"quoted\"\\\n\x01/", {1}, u32), of("i64", {2}, i64),
-             of("u64", {1, 1}, u64), of("i32", {3}, i32), of("i16", {1}, i16), of("u16", {1}, u16), of("u8", {3}, u8),
-             of("i8", {2}, i8), as(st::dtype::f16, of("f16", {3}, f16)), as(st::dtype::bf16, of("bf16", {2}, bf16))},
-            {{"z", "last\t"}, {"about", "every type, \xF0\x9F\x90\x8D"}}};
+    return {
+        {of("matrix", {2, 3}, matrix), as(st::dtype::boolean, of("flags", {3}, flags)),
+         of("scalar", {}, scalar), of("none", {0, 4}, none),
+         of("\xCE\xB8\xCC\x84 \"quoted\"\\\n\x01/", {1}, u32), of("i64", {2}, i64), of("u64", {1, 1}, u64),
+         of("i32", {3}, i32), of("i16", {1}, i16), of("u16", {1}, u16), of("u8", {3}, u8), of("i8", {2}, i8),
+         as(st::dtype::f16, of("f16", {3}, f16)), as(st::dtype::bf16, of("bf16", {2}, bf16))},
+        {{"z", "last\t"}, {"about", "every type, \xF0\x9F\x90\x8D"}}};
   }
 };
 
@@ -119,7 +121,8 @@ TEST_CASE("safetensors: what NumPy laid out is read, and written again to the by
   CHECK(view_of(*written) == view_of({file->memory.bytes().begin(), file->memory.bytes().end()}));
 }
 
-TEST_CASE("safetensors: whatever is written is read again, in any order of listing, in memory and through a file") {
+TEST_CASE(
+    "safetensors: whatever is written is read again, in any order of listing, in memory and through a file") {
   std::mt19937 draw(11);
   auto const upto = [&](unsigned n) { return static_cast<std::size_t>(draw() % (n + 1)); };
   std::vector<std::byte> pool(64 * 1024);
@@ -128,8 +131,10 @@ TEST_CASE("safetensors: whatever is written is read again, in any order of listi
   for (int trial = 0; trial < 100; ++trial) {
     st::contents c;
     for (std::size_t i = upto(9); i > 0; --i) {
-      st::entry e{
-          diloco::say({"t", i, trial % 2 == 0 ? "" : "\"\\\x1f\xC2\x80"}), static_cast<st::dtype>(upto(14)), {}, {}};
+      st::entry e{diloco::say({"t", i, trial % 2 == 0 ? "" : "\"\\\x1f\xC2\x80"}),
+                  static_cast<st::dtype>(upto(14)),
+                  {},
+                  {}};
       for (std::size_t d = upto(3); d > 0; --d) e.shape.push_back(upto(6));
       e.bytes = std::span(pool).subspan(upto(1000), *st::tensor_bytes(e.type, e.shape));
       c.entries.push_back(std::move(e));
@@ -167,7 +172,8 @@ TEST_CASE("safetensors: no prefix of a file and no file with bytes after its end
   std::string const two = "{" + floats_at("a", 1, 0, 4) + "," + floats_at("b", 2, 4, 12) + "}";
   CHECK(said_of(two, 12) == "no error");
   CHECK(said_of(two, 11) ==
-        "tensor 'b' ends at byte 12 of the data, of which 11 are there; it was cut short: copy or write it again");
+        "tensor 'b' ends at byte 12 of the data, of which 11 are there; it was cut short: copy or write it "
+        "again");
   CHECK(said_of(two, 13) == "bytes 12 to 13 of its data belong to no tensor; write it again");
   CHECK(said_of("{}", 0) == "no error");
   CHECK(said_of("{}", 1) == "bytes 0 to 1 of its data belong to no tensor; write it again");
@@ -180,8 +186,9 @@ TEST_CASE("safetensors: no prefix of a file and no file with bytes after its end
 TEST_CASE("safetensors: lengths beyond all bounds") {
   CHECK(said_of(file_of("{}", 0, 100'000'001)) ==
         "its header would have 100000001 bytes and may have 100000000; this is no safetensors file");
-  CHECK(said_of(file_of("{}", 0, ~std::uint64_t{0})) ==
-        "its header would have 18446744073709551615 bytes and may have 100000000; this is no safetensors file");
+  CHECK(
+      said_of(file_of("{}", 0, ~std::uint64_t{0})) ==
+      "its header would have 18446744073709551615 bytes and may have 100000000; this is no safetensors file");
   CHECK(said_of(file_of("{}", 0, 100'000'000)) ==
         "its header has 100000000 bytes, of which 2 are there; it was cut short: copy or write it again");
   auto const shaped = [](std::string const& shape, std::string const& offsets) {
@@ -194,19 +201,23 @@ TEST_CASE("safetensors: lengths beyond all bounds") {
   CHECK(shaped("[4611686018427387903]", "[4,18446744073709551612]") ==
         "tensor 'w' is F32 [4611686018427387903], which takes 18446744073709551612 bytes, and was given "
         "18446744073709551608; write it again");
-  CHECK(
-      shaped("[4611686018427387903]", "[0,18446744073709551612]") ==
-      "tensor 'w' ends at byte 18446744073709551612 of the data, of which 8 are there; it was cut short: copy or write "
-      "it again");
-  CHECK(shaped("[18446744073709551616]", "[0,8]") == "header: at byte 48: a number is above 2^64 - 1; write it again");
+  CHECK(shaped("[4611686018427387903]", "[0,18446744073709551612]") ==
+        "tensor 'w' ends at byte 18446744073709551612 of the data, of which 8 are there; it was cut short: "
+        "copy or write "
+        "it again");
+  CHECK(shaped("[18446744073709551616]", "[0,8]") ==
+        "header: at byte 48: a number is above 2^64 - 1; write it again");
   std::string many = "[1";
   for (int i = 1; i < 64; ++i) many += ",1";
   CHECK(shaped(many + "]", "[0,4]") == "bytes 4 to 8 of its data belong to no tensor; write it again");
-  CHECK(shaped(many + ",1]", "[0,4]") == "header: at byte 157: a list has more than 64 numbers; write it again");
+  CHECK(shaped(many + ",1]", "[0,4]") ==
+        "header: at byte 157: a list has more than 64 numbers; write it again");
 }
 
 TEST_CASE("safetensors: tensors tile the data") {
-  auto const two = [](std::string const& a, std::string const& b) { return said_of("{" + a + "," + b + "}", 12); };
+  auto const two = [](std::string const& a, std::string const& b) {
+    return said_of("{" + a + "," + b + "}", 12);
+  };
   CHECK(two(floats_at("b", 2, 4, 12), floats_at("a", 1, 0, 4)) == "no error");  // listed in any order
   CHECK(two(floats_at("a", 2, 0, 8), floats_at("b", 2, 4, 12)) ==
         "tensor 'b' begins at byte 4 of the data, where others reach to 8; write it again");
@@ -225,7 +236,8 @@ TEST_CASE("safetensors: tensors tile the data") {
   CHECK(two(floats_at("a", 3, 0, 12), floats_at("b", 0, 12, 12)) == "no error");
   CHECK(two(floats_at("a", 3, 0, 12), floats_at("b", 0, 4, 4)) ==
         "tensor 'b' begins at byte 4 of the data, where others reach to 12; write it again");
-  CHECK(two(floats_at("a", 3, 0, 12), floats_at("a", 0, 12, 12)) == "the tensor 'a' is given twice; write it again");
+  CHECK(two(floats_at("a", 3, 0, 12), floats_at("a", 0, 12, 12)) ==
+        "the tensor 'a' is given twice; write it again");
 }
 
 TEST_CASE("safetensors: the header is JSON of one form") {
@@ -286,12 +298,14 @@ TEST_CASE("safetensors: what is not known does not hide what is") {
     return got->unread[0].name + " " + got->unread[0].why;
   };
   CHECK(listed(f4) == "odd has the dtype 'F4', which we do not know");
-  CHECK(listed(tensor("odd", "\"dtype\":\"\",\"shape\":[]", 4, 7)) == "odd has the dtype '', which we do not know");
+  CHECK(listed(tensor("odd", "\"dtype\":\"\",\"shape\":[]", 4, 7)) ==
+        "odd has the dtype '', which we do not know");
   std::string const bytes3 = "\"dtype\":\"U8\",\"shape\":[3]";
-  for (char const* value :
-       {"1", "-1.5e-3", "true", "null", "\"x\"", "[]", "{}", "[1,[2,{\"b\":[]}],\"c\"]", "{\"a\":{\"b\":false}}"}) {
+  for (char const* value : {"1", "-1.5e-3", "true", "null", "\"x\"", "[]", "{}", "[1,[2,{\"b\":[]}],\"c\"]",
+                            "{\"a\":{\"b\":false}}"}) {
     CAPTURE(value);
-    CHECK(listed(tensor("odd", bytes3 + ",\"strides\":" + value, 4, 7)) == "odd has 'strides', which we do not know");
+    CHECK(listed(tensor("odd", bytes3 + ",\"strides\":" + value, 4, 7)) ==
+          "odd has 'strides', which we do not know");
   }
   // Its place is checked as strictly as that of others.
   auto const of = [&](std::string const& odd) { return said_of("{" + known + "," + odd + "}", 15); };
@@ -299,23 +313,27 @@ TEST_CASE("safetensors: what is not known does not hide what is") {
   CHECK(of(tensor("odd", what, 4, 6)) == "bytes 6 to 7 of its data belong to no tensor; write it again");
   CHECK(of(tensor("odd", what, 3, 7)) ==
         "tensor 'odd' begins at byte 3 of the data, where others reach to 4; write it again");
-  CHECK(of(tensor("odd", what, 7, 4)) == "tensor 'odd' ends at byte 4, before it begins at 7; write it again");
+  CHECK(of(tensor("odd", what, 7, 4)) ==
+        "tensor 'odd' ends at byte 4, before it begins at 7; write it again");
   CHECK(of(tensor("odd", what, 15, 16)).starts_with("bytes 4 to 7 of its data belong to no tensor"));
   CHECK(of(tensor("a", what, 4, 7)) == "the tensor 'a' is given twice; write it again");
-  for (char const* bad : {"", "-", "1.", "1e", "tru", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{1:2}", "[1}", "\"x"}) {
+  for (char const* bad :
+       {"", "-", "1.", "1e", "tru", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "{1:2}", "[1}", "\"x"}) {
     CAPTURE(bad);
     CHECK(of(tensor("odd", bytes3 + ",\"strides\":" + bad, 4, 7)).starts_with("header: at byte "));
   }
-  CHECK(of(tensor("odd", bytes3 + ",\"x\":" + std::string(64, '[') + std::string(64, ']'), 4, 7)) == "no error");
+  CHECK(of(tensor("odd", bytes3 + ",\"x\":" + std::string(64, '[') + std::string(64, ']'), 4, 7)) ==
+        "no error");
   CHECK(of(tensor("odd", bytes3 + ",\"x\":" + std::string(65, '['), 4, 7)) ==
         "header: at byte 208: values nest more than 64 deep; write it again");
 }
 
 TEST_CASE(
-    "safetensors: reserved names of the header that are no tensors are listed, and a partial read is not written") {
+    "safetensors: reserved names of the header that are no tensors are listed, and a partial read is not "
+    "written") {
   for (char const* value : {"1", "\"x\"", "{}", "{\"a\":[1]}"}) {
-    auto const got =
-        st::read(file_of(std::string("{\"__version__\":") + value + "," + floats_at("a", 1, 0, 4) + "}", 4), "f");
+    auto const got = st::read(
+        file_of(std::string("{\"__version__\":") + value + "," + floats_at("a", 1, 0, 4) + "}", 4), "f");
     REQUIRE(got.has_value());
     CHECK(got->entries.size() == 1);
     REQUIRE(got->unread.size() == 1);
@@ -329,7 +347,8 @@ TEST_CASE(
   auto const refused = st::write(*partial);
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().message ==
-        "diloco: safetensors: tensor 'odd' was not read, because it has the dtype 'F4', which we do not know; clear "
+        "diloco: safetensors: tensor 'odd' was not read, because it has the dtype 'F4', which we do not "
+        "know; clear "
         "`unread` to write the others");
   partial->unread.clear();
   CHECK(st::write(*partial).has_value());
@@ -341,7 +360,8 @@ TEST_CASE("safetensors: nesting, however deep, is refused where it begins") {
     while (deep.size() < 1'000'000) deep += opening;
     CHECK(said_of("{\"w\":{\"shape\":[" + deep, 0) ==
           "header: at byte 15: a whole number is expected, not below 0; write it again");
-    CHECK(said_of("{\"__metadata__\":{\"a\":" + deep, 0) == "header: at byte 21: a string is expected; write it again");
+    CHECK(said_of("{\"__metadata__\":{\"a\":" + deep, 0) ==
+          "header: at byte 21: a string is expected; write it again");
     CHECK(said_of(deep, 0).starts_with("header: at byte "));
   }
 }
@@ -353,7 +373,8 @@ TEST_CASE("safetensors: notes are texts by name") {
   CHECK(notes("{\"a\":1}") == "header: at byte 21: a string is expected; write it again");
   CHECK(notes("{\"a\":{}}") == "header: at byte 21: a string is expected; write it again");
   CHECK(notes("{\"a\":\"b\",\"a\":\"c\"}") == "the note 'a' is given twice; write it again");
-  CHECK(notes("{},\"__metadata__\":{}") == "header: at byte 34: '__metadata__' is given twice; write it again");
+  CHECK(notes("{},\"__metadata__\":{}") ==
+        "header: at byte 34: '__metadata__' is given twice; write it again");
 }
 
 TEST_CASE("safetensors: strings") {
@@ -364,7 +385,8 @@ TEST_CASE("safetensors: strings") {
     return got ? *got->note("a")
                : got.error().message.substr(std::string_view("diloco: safetensors 'f': header: ").size());
   };
-  CHECK(text("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x8D") == "plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x8D");
+  CHECK(text("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x8D") ==
+        "plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x8D");
   CHECK(text(R"(\"\\\/\b\f\n\r\t)") == "\"\\/\b\f\n\r\t");
   CHECK(text(R"(\u0041\u00e9\u20AC\ud83d\uDC0D)") == "A\xC3\xA9\xE2\x82\xAC\xF0\x9F\x90\x8D");
   CHECK(text(R"(\u0000)") == std::string(1, '\0'));
@@ -377,8 +399,9 @@ TEST_CASE("safetensors: strings") {
     CAPTURE(bad);
     CHECK(text(bad).ends_with(": half of a surrogate pair stands alone; write it again"));
   }
-  for (char const* bad : {"\x80", "\xC3", "\xC3x", "\xC0\x80", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
-                          "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x82", "\xE2\x82x"}) {
+  for (char const* bad :
+       {"\x80", "\xC3", "\xC3x", "\xC0\x80", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x82", "\xE2\x82x"}) {
     CAPTURE(bad);
     CHECK(text(bad) == "at byte 22: a string is not UTF-8; write it again");
   }
@@ -394,9 +417,11 @@ TEST_CASE("safetensors: strings") {
 TEST_CASE("safetensors: sentences show names without their control characters, and not more than 64 bytes") {
   CHECK(said_of("{" + floats_at("a\\u001b[2J\\n", 1, 0, 0) + "}", 0) ==
         "tensor 'a?[2J?' is F32 [1], which takes 4 bytes, and was given 0; write it again");
-  std::string const name = std::string(63, 'x') + "\xC3\xA9" + std::string(100'000, 'y');  // the cut goes through é
+  std::string const name =
+      std::string(63, 'x') + "\xC3\xA9" + std::string(100'000, 'y');  // the cut goes through é
   CHECK(said_of("{" + floats_at(name, 1, 0, 0) + "}", 0) ==
-        "tensor '" + std::string(63, 'x') + "...' is F32 [1], which takes 4 bytes, and was given 0; write it again");
+        "tensor '" + std::string(63, 'x') +
+            "...' is F32 [1], which takes 4 bytes, and was given 0; write it again");
 }
 
 TEST_CASE("safetensors: elements are looked at in place as what they are, where they are aligned") {
@@ -424,7 +449,8 @@ TEST_CASE("safetensors: elements are looked at in place as what they are, where 
 
 TEST_CASE("safetensors: what cannot be written") {
   std::vector<float> const two(2);
-  auto const said = [&](std::vector<st::entry> entries, std::vector<std::pair<std::string, std::string>> notes = {}) {
+  auto const said = [&](std::vector<st::entry> entries,
+                        std::vector<std::pair<std::string, std::string>> notes = {}) {
     auto const got = st::write({std::move(entries), std::move(notes)});
     return got ? std::string("no error") : got.error().message;
   };
@@ -432,10 +458,13 @@ TEST_CASE("safetensors: what cannot be written") {
     return st::entry_of(std::move(name), std::move(shape), std::span(two));
   };
   CHECK(said({of("a", {2}), of("b", {1, 2})}) == "no error");
-  CHECK(said({of("a", {3})}) == "diloco: safetensors: tensor 'a' is F32 [3], which takes 12 bytes, and has 8");
-  CHECK(said({of("a", {~std::size_t{0}})}) ==
-        "diloco: safetensors: tensor 'a' is F32 [18446744073709551615], which 64 bits do not count, and has 8");
-  CHECK(said({of("a", {2}), of("b", {2}), of("a", {2})}) == "diloco: safetensors: the name 'a' is given twice");
+  CHECK(said({of("a", {3})}) ==
+        "diloco: safetensors: tensor 'a' is F32 [3], which takes 12 bytes, and has 8");
+  CHECK(
+      said({of("a", {~std::size_t{0}})}) ==
+      "diloco: safetensors: tensor 'a' is F32 [18446744073709551615], which 64 bits do not count, and has 8");
+  CHECK(said({of("a", {2}), of("b", {2}), of("a", {2})}) ==
+        "diloco: safetensors: the name 'a' is given twice");
   CHECK(said({of("a\xFF", {2})}) == "diloco: safetensors: tensor 'a...' has a name that is not UTF-8");
   CHECK(said({of("__metadata__", {2})}) ==
         "diloco: safetensors: tensor '__metadata__' has the name that the format keeps for its notes");
@@ -464,13 +493,15 @@ TEST_CASE("safetensors: files that the system does not give or take") {
     REQUIRE_FALSE(full_at_close.has_value());
     CHECK(full_at_close.error().message == "diloco: cannot write '/dev/full': No space left on device");
   }
-  std::string const path = (std::filesystem::temp_directory_path() / "diloco_unit_safetensors_short").string();
+  std::string const path =
+      (std::filesystem::temp_directory_path() / "diloco_unit_safetensors_short").string();
   REQUIRE(st::save(path, c).has_value());
   std::filesystem::resize_file(path, 100);
   auto const cut = st::load(path);
   REQUIRE_FALSE(cut.has_value());
-  CHECK(cut.error().message == "diloco: safetensors '" + path +
-                                   "': tensor 'w' ends at byte 262144 of the data, of which 28 are there; it was cut "
-                                   "short: copy or write it again");
+  CHECK(cut.error().message ==
+        "diloco: safetensors '" + path +
+            "': tensor 'w' ends at byte 262144 of the data, of which 28 are there; it was cut "
+            "short: copy or write it again");
   std::filesystem::remove(path);
 }

@@ -22,7 +22,9 @@ std::string made(typename Trainer::recipe_type r) {
   return toy::sentence(toy::outcome_of(Trainer::make(std::move(r), m.parameters())));
 }
 
-trainer::recipe_type recipe_in_order() { return {.exchange = {}, .transport = alone{}, .schedule = every(1000)}; }
+trainer::recipe_type recipe_in_order() {
+  return {.exchange = {}, .transport = alone{}, .schedule = every(1000)};
+}
 
 }  // namespace
 
@@ -34,10 +36,12 @@ TEST_CASE("settings: every role's numbers are looked at before anything is alloc
     change(r);
     return made(std::move(r));
   };
-  CHECK(with([](auto& r) { r.inner.lr = -1; }) == "diloco: inner adamw: lr = -1 must be a number not below 0");
+  CHECK(with([](auto& r) { r.inner.lr = -1; }) ==
+        "diloco: inner adamw: lr = -1 must be a number not below 0");
   CHECK(with([](auto& r) { r.inner.weight_decay = not_a_number; }) ==
         "diloco: inner adamw: weight_decay = nan must be a number not below 0");
-  CHECK(with([](auto& r) { r.outer.momentum = 1; }) == "diloco: outer nesterov: momentum = 1 must be in [0, 1)");
+  CHECK(with([](auto& r) { r.outer.momentum = 1; }) ==
+        "diloco: outer nesterov: momentum = 1 must be in [0, 1)");
   CHECK(with([](auto& r) { r.outer.lr = infinity; }) ==
         "diloco: outer nesterov: lr = inf must be a number not below 0");
   CHECK(with([](auto& r) { r.feedback.decay = 1.5f; }) ==
@@ -47,15 +51,18 @@ TEST_CASE("settings: every role's numbers are looked at before anything is alloc
   CHECK(with([](auto& r) { r.schedule = every(-5); }) ==
         "diloco: schedule every: inner_steps = -5 must be a number not below 1");
   CHECK(with([](auto& r) { r.deadline_seconds = 0; }) == "diloco: deadline_seconds = 0 must be in (0, 1e9)");
-  CHECK(with([](auto& r) { r.deadline_seconds = -3; }) == "diloco: deadline_seconds = -3 must be in (0, 1e9)");
+  CHECK(with([](auto& r) { r.deadline_seconds = -3; }) ==
+        "diloco: deadline_seconds = -3 must be in (0, 1e9)");
   CHECK(with([](auto& r) { r.deadline_seconds = std::numeric_limits<double>::quiet_NaN(); }) ==
         "diloco: deadline_seconds = nan must be in (0, 1e9)");
-  CHECK(with([](auto& r) { r.deadline_seconds = 1e300; }) == "diloco: deadline_seconds = 1e+300 must be in (0, 1e9)");
+  CHECK(with([](auto& r) { r.deadline_seconds = 1e300; }) ==
+        "diloco: deadline_seconds = 1e+300 must be in (0, 1e9)");
 }
 
 TEST_CASE("settings: each shipped optimizer knows its ranges") {
   CHECK(field_complaint("inner", lion{.beta1 = 1}) == "diloco: inner lion: beta1 = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", lion{.beta2 = -0.5f}) == "diloco: inner lion: beta2 = -0.5 must be in [0, 1)");
+  CHECK(field_complaint("inner", lion{.beta2 = -0.5f}) ==
+        "diloco: inner lion: beta2 = -0.5 must be in [0, 1)");
   CHECK(field_complaint("inner", lion{.weight_decay = -1}) ==
         "diloco: inner lion: weight_decay = -1 must be a number not below 0");
   CHECK(field_complaint("inner", lion{.lr = not_a_number}) ==
@@ -73,18 +80,22 @@ TEST_CASE("settings: each shipped optimizer knows its ranges") {
   CHECK(field_complaint("inner", adam{.beta2 = 1}) == "diloco: inner adam: beta2 = 1 must be in [0, 1)");
   CHECK(field_complaint("inner", adam{.eps = 0}) == "diloco: inner adam: eps = 0 must be a number above 0");
   CHECK(field_complaint("inner", signum{.beta = 1}) == "diloco: inner signum: beta = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", sign_sgd{.lr = -1}) == "diloco: inner sign_sgd: lr = -1 must be a number not below 0");
+  CHECK(field_complaint("inner", sign_sgd{.lr = -1}) ==
+        "diloco: inner sign_sgd: lr = -1 must be a number not below 0");
   CHECK(field_complaint("outer", heavy_ball{.momentum = 1}) ==
         "diloco: outer heavy_ball: momentum = 1 must be in [0, 1)");
-  CHECK(field_complaint("outer", fedadam{.tau = 0}) == "diloco: outer fedadam: tau = 0 must be a number above 0");
-  CHECK(field_complaint("outer", fedyogi{.beta1 = -1}) == "diloco: outer fedyogi: beta1 = -1 must be in [0, 1)");
+  CHECK(field_complaint("outer", fedadam{.tau = 0}) ==
+        "diloco: outer fedadam: tau = 0 must be a number above 0");
+  CHECK(field_complaint("outer", fedyogi{.beta1 = -1}) ==
+        "diloco: outer fedyogi: beta1 = -1 must be in [0, 1)");
   CHECK(field_complaint("outer", fedadagrad{.tau = -1}) ==
         "diloco: outer fedadagrad: tau = -1 must be a number above 0");
   CHECK(field_complaint("outer", slowmo{.inner_lr = 0}) ==
         "diloco: outer slowmo: inner_lr = 0 must be a number above 0");
   CHECK(field_complaint("outer", bmuf{.block_lr = -1}) ==
         "diloco: outer bmuf: block_lr = -1 must be a number not below 0");
-  CHECK(field_complaint("outer", lookahead{.alpha = 1.5f}) == "diloco: outer lookahead: alpha = 1.5 must be in [0, 1]");
+  CHECK(field_complaint("outer", lookahead{.alpha = 1.5f}) ==
+        "diloco: outer lookahead: alpha = 1.5 must be in [0, 1]");
   CHECK(field_complaint("outer", delayed_nesterov{.period = 0}) ==
         "diloco: outer delayed_nesterov: period = 0 must be in [1, 1000000]");
   CHECK(field_complaint("inner", schedule_free_adamw{.beta1 = 0}) ==
@@ -129,7 +140,9 @@ TEST_CASE("step options: one bad number is an error, and the step is not taken")
   trainer& t = *made_trainer;
   t.step(m.gradients(0, 0));
   auto const before = toy::state_of(t, m);
-  auto const step = [&](step_options o) { return toy::sentence(toy::outcome_of(t.try_step(m.gradients(0, 1), o))); };
+  auto const step = [&](step_options o) {
+    return toy::sentence(toy::outcome_of(t.try_step(m.gradients(0, 1), o)));
+  };
   CHECK(step({.lr_scale = -1}) == "diloco: step: lr_scale = -1 must be a number not below 0");
   CHECK(step({.lr_scale = not_a_number}) == "diloco: step: lr_scale = nan must be a number not below 0");
   CHECK(step({.grad_scale = infinity}) == "diloco: step: grad_scale = inf must be a number not below 0");

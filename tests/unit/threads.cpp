@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// threads: a world's misuse, and workers that leave, stay away or come late. Nobody hangs, and no rank lands what
-// another cannot.
+// threads: a world's misuse, and workers that leave, stay away or come late. Nobody hangs, and no rank lands
+// what another cannot.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -54,14 +54,16 @@ constexpr double margin = 2.0;  // a thread that was woken may wait that long fo
 }  // namespace
 
 TEST_CASE("threads_world: misuse") {
-  CHECK_THROWS_WITH_AS(threads_world(0), "diloco: threads_world: 0 workers; there must be at least 1", exception);
-  CHECK_THROWS_WITH_AS(threads_world(-3), "diloco: threads_world: -3 workers; there must be at least 1", exception);
+  CHECK_THROWS_WITH_AS(threads_world(0), "diloco: threads_world: 0 workers; there must be at least 1",
+                       exception);
+  CHECK_THROWS_WITH_AS(threads_world(-3), "diloco: threads_world: -3 workers; there must be at least 1",
+                       exception);
   threads_world world(2);
   CHECK(world.size() == 2);
   CHECK_THROWS_WITH_AS((void)world.transport(2), "diloco: threads_world: there is no rank 2 in a world of 2",
                        exception);
-  CHECK_THROWS_WITH_AS((void)world.transport(-1), "diloco: threads_world: there is no rank -1 in a world of 2",
-                       exception);
+  CHECK_THROWS_WITH_AS((void)world.transport(-1),
+                       "diloco: threads_world: there is no rank -1 in a world of 2", exception);
   threads const one = world.transport(1);
   CHECK(one.rank() == 1);
   CHECK(one.size() == 2);
@@ -90,18 +92,22 @@ TEST_CASE("threads: the world may go before its transports") {
 
 TEST_CASE("run_threads: rethrows the first exception, after all have ended") {
   int ended = 0;
-  CHECK_THROWS_WITH_AS(run_threads(2,
-                                   [&](threads t) {
-                                     if (t.rank() == 0) throw std::runtime_error("worker 0 has a reason");
-                                     toy::model m({8});
-                                     ended += !trainer::make({.transport = std::move(t)}, m.parameters()).has_value();
-                                   }),
-                       "worker 0 has a reason", std::runtime_error);
+  CHECK_THROWS_WITH_AS(
+      run_threads(2,
+                  [&](threads t) {
+                    if (t.rank() == 0) throw std::runtime_error("worker 0 has a reason");
+                    toy::model m({8});
+                    ended += !trainer::make({.transport = std::move(t)}, m.parameters()).has_value();
+                  }),
+      "worker 0 has a reason", std::runtime_error);
   CHECK(ended == 1);
 }
 
-TEST_CASE("run_threads: a worker that throws has left at once, wherever its transport lives and whatever it holds") {
-  // 0: the transport lives on in the caller's hands; 1: an exchange as well; 2: an arrival that was not read as well
+TEST_CASE(
+    "run_threads: a worker that throws has left at once, wherever its transport lives and whatever it "
+    "holds") {
+  // 0: the transport lives on in the caller's hands; 1: an exchange as well; 2: an arrival that was not read
+  // as well
   for (int const holds : {0, 1, 2}) {
     CAPTURE(holds);
     std::vector<std::optional<threads>> ends(3);  // outlive the workers
@@ -159,7 +165,8 @@ TEST_CASE("threads: a worker that leaves is named to the others at once") {
     });
     for (std::size_t const rank : {std::size_t{0}, std::size_t{2}}) {
       REQUIRE(seen[rank].landed);
-      CHECK(seen[rank].landed->message == "diloco: threads: round 1: rank 1 left before its part of the exchange");
+      CHECK(seen[rank].landed->message ==
+            "diloco: threads: round 1: rank 1 left before its part of the exchange");
       CHECK(seen[rank].landed->what == cause::peer_lost);
       CHECK(seen[rank].landed->round == 1);
       CHECK(seen[rank].unchanged);
@@ -169,7 +176,8 @@ TEST_CASE("threads: a worker that leaves is named to the others at once") {
   }
 }
 
-TEST_CASE("threads: a worker that never comes costs one deadline, on every rank, and then it is too late for it") {
+TEST_CASE(
+    "threads: a worker that never comes costs one deadline, on every rank, and then it is too late for it") {
   constexpr double limit = 0.5;  // seconds; the trainers are made under it too
   for (pattern const exchange : toy::patterns) {
     std::barrier others_gave_up(3);
@@ -211,13 +219,15 @@ TEST_CASE("threads: a worker that never makes its trainer costs one deadline at 
       others_gave_up.arrive_and_wait();
       return toy::outcome{};
     }
-    auto const made = trainer::make({.transport = std::move(transport), .deadline_seconds = limit}, m.parameters());
+    auto const made =
+        trainer::make({.transport = std::move(transport), .deadline_seconds = limit}, m.parameters());
     others_gave_up.arrive_and_wait();
     return toy::outcome_of(made);
   });
   for (std::size_t const rank : {std::size_t{0}, std::size_t{2}}) {
     CHECK(toy::sentence(seen[rank])
-              .starts_with("diloco: threads: round 0: rank 1 did not arrive before the deadline; all_gather waited "));
+              .starts_with(
+                  "diloco: threads: round 0: rank 1 did not arrive before the deadline; all_gather waited "));
   }
   CHECK(seconds_since(start) < limit + margin);
 }
@@ -248,7 +258,8 @@ TEST_CASE("threads: a slow reader holds the next launch back, not the landing") 
     t.step(m.gradients(rank, 0));
     auto flight = t.launch();
     if (rank == 1) waited.arrive_and_wait();
-    auto const landed = t.try_land(std::move(flight));  // complete since both launched, however late rank 1 looks
+    auto const landed =
+        t.try_land(std::move(flight));  // complete since both launched, however late rank 1 looks
     t.step(m.gradients(rank, 1));
     auto const next = t.try_launch();
     if (rank == 0) waited.arrive_and_wait();
@@ -257,6 +268,7 @@ TEST_CASE("threads: a slow reader holds the next launch back, not the landing") 
   CHECK(seen[0].first == "no error");
   CHECK(seen[1].first == "no error");
   CHECK(toy::sentence(seen[0].second)
-            .starts_with("diloco: threads: round 0: rank 1 still reads this rank's part of it; all_gather waited "));
+            .starts_with(
+                "diloco: threads: round 0: rank 1 still reads this rank's part of it; all_gather waited "));
   CHECK(seen[0].second->what == cause::timeout);
 }

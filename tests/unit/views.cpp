@@ -54,7 +54,8 @@ TEST_CASE("views: show_mean shows x, show_sample brings y back, and training goe
       auto const d = copy_of(trainer.cell("w", "inner.z_minus_y"));
       trainer.show_mean();
       trainer.show_mean();
-      for (std::size_t i = 0; i < n; ++i) REQUIRE(y[i] == schedule_free.evaluation_point()(untouched[i], d[i]));
+      for (std::size_t i = 0; i < n; ++i)
+        REQUIRE(y[i] == schedule_free.evaluation_point()(untouched[i], d[i]));
       CHECK(y != untouched);
       CHECK(copy_of(trainer.cell("w", "theta")) == untouched);
       CHECK(copy_of(trainer.cell("w", "inner.z_minus_y")) == d);
@@ -119,11 +120,12 @@ TEST_CASE("views: a step that was refused for its gradient leaves y there, shown
   CHECK(y == before);
 }
 
-TEST_CASE("views: of groups, only those with another view change, and bfloat16 tensors get their very bits back") {
+TEST_CASE(
+    "views: of groups, only those with another view change, and bfloat16 tensors get their very bits back") {
   for (rounding how : {rounding::nearest, rounding::stochastic}) {
     std::vector<bfloat16> w(600, {bf16_from_float(0.0f)});
-    std::vector<float> v = start(700), u = start(40), s = start(100), gw(600, 0.3f), gv(700, 0.1f), gu(40, 0.2f),
-                       gs(100, 0.1f);
+    std::vector<float> v = start(700), u = start(40), s = start(100), gw(600, 0.3f), gv(700, 0.1f),
+                       gu(40, 0.2f), gs(100, 0.1f);
     std::vector<tensor> const parameters{{.name = "w", .shape = {600}, .bf16 = w.data()},
                                          {"v", {700}, v.data()},
                                          {"u", {40}, u.data()},
@@ -141,7 +143,8 @@ TEST_CASE("views: of groups, only those with another view change, and bfloat16 t
       auto const theta = copy_of(trainer.cell("w", "theta"));
       trainer.show_mean();
       auto const differs = [](bfloat16 a, bfloat16 b) { return a.bits != b.bits; };
-      CHECK(!std::equal(w.begin(), w.end(), w_before.begin(), [&](bfloat16 a, bfloat16 b) { return !differs(a, b); }));
+      CHECK(!std::equal(w.begin(), w.end(), w_before.begin(),
+                        [&](bfloat16 a, bfloat16 b) { return !differs(a, b); }));
       CHECK(v != v_before);
       CHECK(u == u_before);
       CHECK(s != s_before);

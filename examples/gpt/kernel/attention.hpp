@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of layer/attention.hpp between its products, for lanes. A tile is a row of the scores (B, NH, T, T).
+// The part of layer/attention.hpp between its products, for lanes. A tile is a row of the scores (B, NH, T,
+// T).
 #pragma once
 
 #include "row.hpp"

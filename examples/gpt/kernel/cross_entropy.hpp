@@ -45,7 +45,8 @@ struct add_losses {
   double factor;
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t) const {
-    double const sum = diloco::ordered_sum<double>(l, n, [&](std::size_t i) { return static_cast<double>(losses[i]); });
+    double const sum =
+        diloco::ordered_sum<double>(l, n, [&](std::size_t i) { return static_cast<double>(losses[i]); });
     if (L::rank() == 0) *total += factor * sum;
   }
 };

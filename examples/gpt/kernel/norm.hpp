@@ -36,7 +36,8 @@ struct norm_backward {
     float const* const out = dy + row;
     float* const u = unit + row;
     float const mean = row_sum(l, width, [&](int k) { return out[k] * gain[k]; }) / static_cast<float>(width);
-    float const along = row_sum(l, width, [&](int k) { return out[k] * gain[k] * u[k]; }) / static_cast<float>(width);
+    float const along =
+        row_sum(l, width, [&](int k) { return out[k] * gain[k] * u[k]; }) / static_cast<float>(width);
     for_columns(l, width, [&](int k) {
       dx[row + k] += (out[k] * gain[k] - mean - u[k] * along) * inverse_deviation[i];
       u[k] *= out[k];

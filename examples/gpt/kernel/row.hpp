@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels share. A tile of most of them is a row, and lane r of it owns columns r, r + width, …: one thread
-// owns all of them on the host. No lane reads what another one wrote, so nothing needs a barrier.
+// What the kernels share. A tile of most of them is a row, and lane r of it owns columns r, r + width, …: one
+// thread owns all of them on the host. No lane reads what another one wrote, so nothing needs a barrier.
 #pragma once
 
 #include <diloco/core/ordered_sum.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal self-attention of several heads. Each head is one matrix product after another on strided views of the
-// (B, T, 3C) output of the qkv layer: nothing is permuted or copied.
+// Causal self-attention of several heads. Each head is one matrix product after another on strided views of
+// the (B, T, 3C) output of the qkv layer: nothing is permuted or copied.
 #pragma once
 
 #include "../matrix.hpp"
@@ -12,8 +12,8 @@ struct attention_shape {
   int head_width() const { return width / heads; }
 };
 
-// Rows of a head are taken in groups, so that the upper triangle of the scores, which the causal mask removes, is
-// mostly not computed: with T = 128 and groups of 32 rows, 62 % of the square is.
+// Rows of a head are taken in groups, so that the upper triangle of the scores, which the causal mask
+// removes, is mostly not computed: with T = 128 and groups of 32 rows, 62 % of the square is.
 inline constexpr int attention_rows = 32;
 
 // Softmax of the first `seen` scores of a row, times scale; the rest becomes zero.
@@ -77,8 +77,8 @@ void attention_head_backward(Gradient dq, Gradient dk, Gradient dv, Output const
 
 // dqkv (B, T, 3C) <- dout (B, T, C)
 template <class Real>
-void attention_backward(Real* dqkv, Real const* dout, Real const* qkv, Real const* probabilities, Real* scratch,
-                        attention_shape const& s) {
+void attention_backward(Real* dqkv, Real const* dout, Real const* qkv, Real const* probabilities,
+                        Real* scratch, attention_shape const& s) {
   int const t = s.context, c = s.width, d = s.head_width();
   for (int b = 0; b < s.batch; ++b) {
     for (int h = 0; h < s.heads; ++h) {
@@ -86,11 +86,13 @@ void attention_backward(Real* dqkv, Real const* dout, Real const* qkv, Real cons
       auto const input = [&](int part) {
         return const_strided_view<Real>(qkv + query + part * c, t, d, stride(3 * c));
       };
-      auto const gradient = [&](int part) { return strided_view<Real>(dqkv + query + part * c, t, d, stride(3 * c)); };
+      auto const gradient = [&](int part) {
+        return strided_view<Real>(dqkv + query + part * c, t, d, stride(3 * c));
+      };
       const_strided_view<Real> const output(dout + std::ptrdiff_t(b) * t * c + h * d, t, d, stride(c));
       const_view<Real> const p(probabilities + (std::ptrdiff_t(b) * s.heads + h) * t * t, t, t);
-      attention_head_backward<Real>(gradient(0), gradient(1), gradient(2), output, input(0), input(1), input(2), p,
-                                    scratch);
+      attention_head_backward<Real>(gradient(0), gradient(1), gradient(2), output, input(0), input(1),
+                                    input(2), p, scratch);
     }
   }
 }

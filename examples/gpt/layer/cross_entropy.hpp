@@ -27,7 +27,8 @@ double cross_entropy(Real* logits, std::span<std::uint8_t const> targets, int vo
 
 // probabilities (N, V) become the gradient of weight * (sum of the losses) by the logits.
 template <class Real>
-void cross_entropy_backward(Real* probabilities, std::span<std::uint8_t const> targets, int vocabulary, Real weight) {
+void cross_entropy_backward(Real* probabilities, std::span<std::uint8_t const> targets, int vocabulary,
+                            Real weight) {
   for (std::size_t i = 0; i < targets.size(); ++i) {
     row_view<Real> row(probabilities + static_cast<std::ptrdiff_t>(i) * vocabulary, vocabulary);
     row[targets[i]] -= Real(1);

@@ -7,8 +7,8 @@
 
 namespace gpt {
 
-// y (N, out) += x (N, in) W' + b. Adding costs nothing: Eigen's product accumulates anyway, and a caller who wants
-// the residual connection gets it for free; whoever wants a plain product clears y first.
+// y (N, out) += x (N, in) W' + b. Adding costs nothing: Eigen's product accumulates anyway, and a caller who
+// wants the residual connection gets it for free; whoever wants a plain product clears y first.
 template <class Real>
 void linear_add(Real* y, Real const* x, parameter<Real> const& weight, parameter<Real> const& bias, int n) {
   int const out = static_cast<int>(weight.shape[0]), in = static_cast<int>(weight.shape[1]);
@@ -27,11 +27,13 @@ void linear(Real* y, Real const* x, parameter<Real> const& weight, parameter<Rea
 
 // dx (N, in) = dy (N, out) W; the gradients of W and b grow by this batch's share.
 template <class Real>
-void linear_backward(Real* dx, Real const* dy, Real const* x, parameter<Real>& weight, parameter<Real>& bias, int n) {
+void linear_backward(Real* dx, Real const* dy, Real const* x, parameter<Real>& weight, parameter<Real>& bias,
+                     int n) {
   int const out = static_cast<int>(weight.shape[0]), in = static_cast<int>(weight.shape[1]);
   const_view<Real> const output_gradient(dy, n, out);
   view<Real>(dx, n, in).noalias() = output_gradient * const_view<Real>(weight.value.data(), out, in);
-  view<Real>(weight.gradient.data(), out, in).noalias() += output_gradient.transpose() * const_view<Real>(x, n, in);
+  view<Real>(weight.gradient.data(), out, in).noalias() +=
+      output_gradient.transpose() * const_view<Real>(x, n, in);
   row_view<Real> bias_gradient(bias.gradient.data(), out);
   for (int i = 0; i < n; ++i) bias_gradient += const_row_view<Real>(dy + std::ptrdiff_t(i) * out, out);
 }

@@ -15,8 +15,8 @@ struct norm_memory {
 };
 
 template <class Real>
-void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> const& bias, norm_memory<Real>& memory,
-          int n) {
+void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> const& bias,
+          norm_memory<Real>& memory, int n) {
   int const c = static_cast<int>(gain.value.size());
   const_row_view<Real> const g(gain.value.data(), c), b(bias.value.data(), c);
   for (int i = 0; i < n; ++i) {
@@ -32,7 +32,8 @@ void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> c
   }
 }
 
-// dx (N, C) += the gradient of the input: the caller's dx is the residual stream's, which goes around the norm too.
+// dx (N, C) += the gradient of the input: the caller's dx is the residual stream's, which goes around the
+// norm too.
 template <class Real>
 void norm_backward(Real* dx, Real const* dy, parameter<Real>& gain, parameter<Real>& bias,
                    norm_memory<Real> const& memory, int n) {

@@ -11,8 +11,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// 1 sign, 3 exponent, 0 mantissa bits: 0 and 2⁻ᵏ, k = 0 … 6 (code 7 − k), to the nearest number: at or above 0.75·2⁻ᵏ goes
-/// up to 2⁻ᵏ, below 2⁻⁷ to 0. Code 8, −0, is never written.
+/// 1 sign, 3 exponent, 0 mantissa bits: 0 and 2⁻ᵏ, k = 0 … 6 (code 7 − k), to the nearest number: at or above
+/// 0.75·2⁻ᵏ goes up to 2⁻ᵏ, below 2⁻⁷ to 0. Code 8, −0, is never written.
 struct e3m0_format {
   static constexpr int bits = 4;
   static constexpr float levels = 1.0f;
@@ -32,8 +32,8 @@ struct e3m0_format {
 
 }  // namespace detail
 
-/// E2M1 (0 ½ 1 1½ 2 3 4 6) with an fp32 scale per block, nearest even: amax becomes 6. NMSE 1.03e-2 at Block 32, 4-bit
-/// integers' best rival on heavy tails.
+/// E2M1 (0 ½ 1 1½ 2 3 4 6) with an fp32 scale per block, nearest even: amax becomes 6. NMSE 1.03e-2 at Block
+/// 32, 4-bit integers' best rival on heavy tails.
 template <int Block = 64>
 struct e2m1 : detail::scaled_codes<detail::floating<float_e2m1>, Block> {
   static constexpr auto label = join(std::string_view("e2m1/"), unsigned(Block));
@@ -41,8 +41,9 @@ struct e2m1 : detail::scaled_codes<detail::floating<float_e2m1>, Block> {
   friend bool operator==(e2m1 const&, e2m1 const&) { return true; }
 };
 
-/// E3M0 scaled by the block's largest magnitude (Streaming DiLoCo, Douillard et al. 2025; the scale rule is ours, the paper
-/// gives none): powers of two over seven octaves. NMSE 3.7e-2, whatever the distribution; decoding is a shift.
+/// E3M0 scaled by the block's largest magnitude (Streaming DiLoCo, Douillard et al. 2025; the scale rule is
+/// ours, the paper gives none): powers of two over seven octaves. NMSE 3.7e-2, whatever the distribution;
+/// decoding is a shift.
 template <int Block = 128>
 struct e3m0 : detail::scaled_codes<detail::e3m0_format, Block> {
   static constexpr auto label = join(std::string_view("e3m0/"), unsigned(Block));

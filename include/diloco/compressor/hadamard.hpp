@@ -11,17 +11,18 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Rotates each group of N elements by the orthonormal Hadamard matrix before `Inner` encodes and after it decodes (SDP4Bit,
-/// Wu et al. 2024): spreads outliers over their group. absmax<4, 128> on heavy tails 4.2e-2 → 1.4e-2; on Gaussian data nothing
-/// changes. The matrix is its own inverse; N log₂ N additions per group, in registers. The last count mod N elements of a
-/// tensor stay as they are.
+/// Rotates each group of N elements by the orthonormal Hadamard matrix before `Inner` encodes and after it
+/// decodes (SDP4Bit, Wu et al. 2024): spreads outliers over their group. absmax<4, 128> on heavy tails 4.2e-2
+/// → 1.4e-2; on Gaussian data nothing changes. The matrix is its own inverse; N log₂ N additions per group,
+/// in registers. The last count mod N elements of a tensor stay as they are.
 template <int N, class Inner>
 struct hadamard {
   static_assert(N >= 2 && (N & (N - 1)) == 0 && (Inner::block & (Inner::block - 1)) == 0 && Inner::block >= N,
                 "diloco: hadamard: N and the inner block must be powers of two, N the smaller");
   Inner inner = {};
 
-  static constexpr auto label = join(std::string_view("hadamard"), unsigned(N), std::string_view("+"), Inner::name);
+  static constexpr auto label =
+      join(std::string_view("hadamard"), unsigned(N), std::string_view("+"), Inner::name);
   static constexpr std::string_view name = label.view();
   static constexpr int block = Inner::block;
   static constexpr bool lossless = false;
@@ -89,8 +90,8 @@ struct hadamard {
     }
     for (int i = 0; i < n; ++i) x.v[i] = i < rotated ? product(x.v[i], scale) : x.v[i];
   }
-  /// The stages within a lane that rotates all it holds, eight elements at a time, so that g++ makes vectors of them. An
-  /// element times ±1 and added is the same sum or difference.
+  /// The stages within a lane that rotates all it holds, eight elements at a time, so that g++ makes vectors
+  /// of them. An element times ±1 and added is the same sum or difference.
   template <int Mask, int End, int Count>
   DILOCO_HD static void stages(float* x) {
     if constexpr (Mask < End && Mask < 8 && Count % 8 == 0) {

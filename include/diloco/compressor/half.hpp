@@ -27,9 +27,11 @@ struct sixteen_bit {
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
+    auto const* DILOCO_RESTRICT code =
+        reinterpret_cast<std::uint16_t const*>(in.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, count);
-    read_lane<L, lane_elements<L, block>>(code, mine, [&](int i, std::uint16_t h) { sink(i, Format::widen(h)); });
+    read_lane<L, lane_elements<L, block>>(code, mine,
+                                          [&](int i, std::uint16_t h) { sink(i, Format::widen(h)); });
   }
 };
 
@@ -47,7 +49,8 @@ struct bfloat16 {
 
 }  // namespace detail
 
-/// IEEE binary16, nearest even, 16 bits. Magnitudes above 65504 are an error; below 6e-5 the step is a fixed 6e-8.
+/// IEEE binary16, nearest even, 16 bits. Magnitudes above 65504 are an error; below 6e-5 the step is a fixed
+/// 6e-8.
 struct f16 : detail::sixteen_bit<detail::binary16> {
   static constexpr std::string_view name = "f16";
   static constexpr float largest = 65504.0f;

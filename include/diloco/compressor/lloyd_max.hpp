@@ -13,8 +13,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// The best symmetric quantizer of N(0, 1) with 2^Bits numbers (Lloyd 1957, Max 1960): the k-th non-negative number in rising
-// order, and the threshold below it. Functions, because device code cannot index a static array.
+// The best symmetric quantizer of N(0, 1) with 2^Bits numbers (Lloyd 1957, Max 1960): the k-th non-negative
+// number in rising order, and the threshold below it. Functions, because device code cannot index a static
+// array.
 
 template <int Bits>
 DILOCO_HD constexpr float lloyd_max_number(int k) {
@@ -35,10 +36,12 @@ DILOCO_HD constexpr float lloyd_max_threshold(int k) {
 
 }  // namespace detail
 
-/// A fixed table for Gaussian data, scaled by the block's root mean square: sign and index of the magnitude. NMSE 0.363,
-/// 0.1175, 0.0345, 0.0095 at 1 to 4 bits: the least that any fixed table reaches on such data. Clips beyond about 3 rms, so
-/// heavy tails want a small block. At 3 bits, a plane of 2-bit indices and a plane of signs. An exact 0 stays 0: in a group
-/// of Block/8 elements that holds one, the least number of one sign says 0, and the scale is the rms of what is not 0.
+/// A fixed table for Gaussian data, scaled by the block's root mean square: sign and index of the magnitude.
+/// NMSE 0.363,
+/// 0.1175, 0.0345, 0.0095 at 1 to 4 bits: the least that any fixed table reaches on such data. Clips beyond
+/// about 3 rms, so heavy tails want a small block. At 3 bits, a plane of 2-bit indices and a plane of signs.
+/// An exact 0 stays 0: in a group of Block/8 elements that holds one, the least number of one sign says 0,
+/// and the scale is the rms of what is not 0.
 template <int Bits, int Block = 256>
 struct lloyd_max {
   static_assert(Bits >= 1 && Bits <= 4, "diloco: lloyd_max: Bits is 1, 2, 3 or 4");
@@ -63,8 +66,8 @@ struct lloyd_max {
     std::uint8_t q[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) {
       std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
-      // Shifted up and down again, because g++ would pack each comparison to bytes by itself (lloyd_max<4>: 1.5 ns per
-      // element for 1.2).
+      // Shifted up and down again, because g++ would pack each comparison to bytes by itself (lloyd_max<4>:
+      // 1.5 ns per element for 1.2).
       std::uint32_t const top = k << (32 - Bits) | (x.v[i] < 0.0f ? 0x80000000u : 0u);
       q[i] = static_cast<std::uint8_t>((rms == 0.0f ? 0u : top) >> (32 - Bits));
     }
@@ -108,7 +111,8 @@ struct lloyd_max {
       q[i] = static_cast<std::uint8_t>(k | negative << (Bits - 1));
     });
     pack_planes<Bits, Block>(l, info.count, out.code, q);
-    if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = float_of(detail::beside_zeros(rms, zeros.word, largest));
+    if (L::rank() == 0)
+      *reinterpret_cast<float*>(out.side) = float_of(detail::beside_zeros(rms, zeros.word, largest));
     return true;
   }
   template <lanes L, class Sink>

@@ -13,22 +13,24 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Whose factors low_rank works with. own: each worker's own pair, both sent. common: one that all hold and one that is sent.
+/// Whose factors low_rank works with. own: each worker's own pair, both sent. common: one that all hold and
+/// one that is sent.
 enum class factors { own, common };
 
-/// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019). What was found in the last round is
-/// where this one starts, so that a multiplication or two a round follow the leading directions. Vectors, and matrices that
-/// would not become shorter, are sent as they are.
+/// A matrix X (first extent × the rest) as P·Qᵀ of rank R (PowerSGD, Vogels et al. 2019). What was found in
+/// the last round is where this one starts, so that a multiplication or two a round follow the leading
+/// directions. Vectors, and matrices that would not become shorter, are sent as they are.
 ///
-/// own: P = orthonormal(X·Q) with the Q of the last round, Q = Xᵀ·P, R·(rows + columns) float32, 4·R multiply-adds for each
-/// parameter. The mean of the products is taken, whose rank may reach R·K. Not linear, so the residual is against the own
-/// product. A column that vanishes is zero for a round.
+/// own: P = orthonormal(X·Q) with the Q of the last round, Q = Xᵀ·P, R·(rows + columns) float32, 4·R
+/// multiply-adds for each parameter. The mean of the products is taken, whose rank may reach R·K. Not linear,
+/// so the residual is against the own product. A column that vanishes is zero for a round.
 ///
-/// common (the alternating form of the authors' later code): in even rounds all hold an orthonormal Q and send P = X·Q, in odd
-/// ones all hold P and send Q = Xᵀ·P; what all hold next is orthonormal(Σ c·sent), a column that vanished drawn anew.
-/// Linear: the mean has rank R, the owner of a shard loses nothing, and both residuals work. 2·R multiply-adds for each
-/// parameter. R·max(rows, columns) float32 in each round, as slots have one size: in every other round the shorter factor
-/// is filled up with zeros. The first Q is random, so that little arrives in round 0.
+/// common (the alternating form of the authors' later code): in even rounds all hold an orthonormal Q and
+/// send P = X·Q, in odd ones all hold P and send Q = Xᵀ·P; what all hold next is orthonormal(Σ c·sent), a
+/// column that vanished drawn anew. Linear: the mean has rank R, the owner of a shard loses nothing, and both
+/// residuals work. 2·R multiply-adds for each parameter. R·max(rows, columns) float32 in each round, as slots
+/// have one size: in every other round the shorter factor is filled up with zeros. The first Q is random, so
+/// that little arrives in round 0.
 template <int R, factors Form = factors::own>
 struct low_rank {
   static_assert(R >= 1 && R <= 64, "diloco: low_rank: R is in [1, 64]");
@@ -84,7 +86,8 @@ struct low_rank {
       if constexpr (Stage == 0) multiply_rows(l, s, j, side);
       if constexpr (Stage == 1) detail::orthonormalize(l, side, rows, R, [](float*, int) {});
       if constexpr (Stage == 2)
-        multiply_columns(l, s, j, side, [&](std::size_t i, float sum) { s.next_memory[i] = side[R * rows + i] = sum; });
+        multiply_columns(l, s, j, side,
+                         [&](std::size_t i, float sum) { s.next_memory[i] = side[R * rows + i] = sum; });
     }
   }
 
@@ -103,7 +106,8 @@ struct low_rank {
       float const* const q = all_q + (from - i * columns);
       float* const to_g = g + (from - begin);
       float p[R];
-      for (int r = 0; r < R; ++r) p[r] = detail::number_on_wire(all_p[static_cast<std::size_t>(r) * rows + i]);
+      for (int r = 0; r < R; ++r)
+        p[r] = detail::number_on_wire(all_p[static_cast<std::size_t>(r) * rows + i]);
       for (std::size_t e = lane; e < to - from; e += step) {
         float y = 0.0f;
         for (int r = 0; r < R; ++r)
@@ -133,8 +137,10 @@ struct low_rank {
       for (std::size_t i = lane; i < n; i += step) column[i] = 0.0f;
       for (int k = 0; k < s.voices; ++k) {
         float const c = s.coefficient(k);
-        float const* const wire = reinterpret_cast<float const*>(s.voice(k).side) + static_cast<std::size_t>(r) * n;
-        for (std::size_t i = lane; i < n; i += step) column[i] = fma(c, detail::number_on_wire(wire[i]), column[i]);
+        float const* const wire =
+            reinterpret_cast<float const*>(s.voice(k).side) + static_cast<std::size_t>(r) * n;
+        for (std::size_t i = lane; i < n; i += step)
+          column[i] = fma(c, detail::number_on_wire(wire[i]), column[i]);
       }
     }
     L::sync();
@@ -148,7 +154,8 @@ struct low_rank {
   friend bool operator==(low_rank const&, low_rank const&) = default;
 
  private:
-  /// In the common form, which factor is sent and which one all hold; on the wire and in memory column after column.
+  /// In the common form, which factor is sent and which one all hold; on the wire and in memory column after
+  /// column.
   DILOCO_HD static constexpr bool says_p(std::uint64_t round) { return round % 2 == 0; }
 
   /// The j-th share of P = X·Q, Q from memory: as many matrix rows as there are chunks to share them.
@@ -164,9 +171,10 @@ struct low_rank {
       for (std::size_t i = rows * j / chunks; i < rows * (j + 1) / chunks; ++i) {
         float const* const x = s.x + i * columns;
         float const sum =
-            fresh    ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, 0, r, k)); })
-            : scaled ? ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], product(q[k], unit)); })
-                     : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
+            fresh ? ordered_sum(l, columns, [&](std::size_t k) { return product(x[k], drawn(s, 0, r, k)); })
+            : scaled
+                ? ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], product(q[k], unit)); })
+                : ordered_sum(l, columns, [=](std::size_t k) { return product(x[k], q[k]); });
         if (L::rank() == 0) p[static_cast<std::size_t>(r) * rows + i] = sum;
       }
     }
@@ -189,12 +197,12 @@ struct low_rank {
   /// In (−½, ½), the same on all ranks.
   DILOCO_HD float drawn(slice_shape const& s, std::uint64_t round, int r, std::size_t k) const {
     random_words const words =
-        philox(static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(s.first / 256), static_cast<std::uint32_t>(r),
-               0x4c4f5752u + static_cast<std::uint32_t>(round), seed);
+        philox(static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(s.first / 256),
+               static_cast<std::uint32_t>(r), 0x4c4f5752u + static_cast<std::uint32_t>(round), seed);
     return static_cast<float>(static_cast<std::int32_t>(words.v[0]) >> 8) * 0x1p-24f;
   }
-  /// The j-th share of Q = Xᵀ·P: 32 matrix columns at a time, which one pass over the rows adds up. Handed to out(i, sum), i
-  /// counting through Q's columns one after another.
+  /// The j-th share of Q = Xᵀ·P: 32 matrix columns at a time, which one pass over the rows adds up. Handed to
+  /// out(i, sum), i counting through Q's columns one after another.
   template <lanes L, class Out>
   DILOCO_HD static void multiply_columns(L, slice const& s, std::size_t j, float const* all_p, Out&& out) {
     constexpr std::size_t panel = 32;

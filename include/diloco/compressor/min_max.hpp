@@ -11,15 +11,17 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Unsymmetric integers: 2^Bits numbers from the block's least to its greatest element, evenly spaced, to nearest even. Uses
-/// every code: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2), but a bias where the block is lopsided. A block that holds
-/// an exact 0 has a code for it: z codes divide what is below 0 evenly, and the others what is above.
+/// Unsymmetric integers: 2^Bits numbers from the block's least to its greatest element, evenly spaced, to
+/// nearest even. Uses every code: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2), but a bias where the
+/// block is lopsided. A block that holds an exact 0 has a code for it: z codes divide what is below 0 evenly,
+/// and the others what is above.
 template <int Bits, int Block = 128>
 struct min_max {
   static_assert(Bits == 8 || Bits == 4 || Bits == 2, "diloco: min_max: Bits is 8, 4 or 2");
-  static_assert(Block > 0 && Block * Bits % 256 == 0,
-                "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
-                "holds whole bytes");
+  static_assert(
+      Block > 0 && Block * Bits % 256 == 0,
+      "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
+      "holds whole bytes");
 
   static constexpr auto label =
       join(std::string_view("min_max"), unsigned(Bits), std::string_view("/"), unsigned(Block));
@@ -33,7 +35,8 @@ struct min_max {
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
-    std::int32_t most = INT32_MIN, least = INT32_MAX;  // of the elements there are: a tail's padding is not one of them
+    std::int32_t most = INT32_MIN,
+                 least = INT32_MAX;  // of the elements there are: a tail's padding is not one of them
     std::uint32_t nearest_0 = 1;
     int const mine = owned_elements<L, Block>(l, info.count);
     for (int i = 0; i < x.size; ++i) {
@@ -46,7 +49,8 @@ struct min_max {
     bool const zero = info.amax < smallest_block_magnitude;
     float const high = zero ? 0.0f : number_of(L::max(unsigned_of(most)));
     float const low = zero ? 0.0f : number_of(~L::max(~unsigned_of(least)));
-    if (!zero && L::max(nearest_0 == 0 ? 1u : 0u) != 0) return encode_around_zero(l, x, info.count, low, high, out);
+    if (!zero && L::max(nearest_0 == 0 ? 1u : 0u) != 0)
+      return encode_around_zero(l, x, info.count, low, high, out);
     if (L::rank() == 0) {
       reinterpret_cast<float*>(out.side)[0] = low;
       reinterpret_cast<float*>(out.side)[1] = high;
@@ -64,14 +68,16 @@ struct min_max {
     float const unit = product(high - low, 1.0f / levels);
     unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
       auto const q = static_cast<float>(static_cast<int>(top >> (32 - Bits)));
-      // The greatest element returns exactly. Asked of a float, because g++ would compare bytes and widen the answers.
+      // The greatest element returns exactly. Asked of a float, because g++ would compare bytes and widen the
+      // answers.
       sink(i, q - (levels - 1.0f) > 0.0f ? high : fma(q, unit, low));
     });
   }
   friend bool operator==(min_max const&, min_max const&) { return true; }
 
  private:
-  /// What a block with an exact 0 is measured in. On the wire its greatest element stands before its least, which says so.
+  /// What a block with an exact 0 is measured in. On the wire its greatest element stands before its least,
+  /// which says so.
   struct sides {
     float zero;          ///< its code
     float below, above;  ///< from one code to the next
@@ -103,7 +109,8 @@ struct min_max {
     });
   }
   template <lanes L, class Sink>
-  DILOCO_HD static void decode_around_zero(L l, int count, float low, float high, wire_block_view in, Sink& sink) {
+  DILOCO_HD static void decode_around_zero(L l, int count, float low, float high, wire_block_view in,
+                                           Sink& sink) {
     sides const s(low, high);
     unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
       float const q = static_cast<float>(static_cast<int>(top >> (32 - Bits))) - s.zero;
@@ -111,12 +118,15 @@ struct min_max {
     });
   }
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
-  /// Integers that order as the numbers do, with −0 below +0; as unsigned ones; and back, where −0 becomes +0.
+  /// Integers that order as the numbers do, with −0 below +0; as unsigned ones; and back, where −0 becomes
+  /// +0.
   DILOCO_HD static std::int32_t ordered(float x) {
     auto const s = static_cast<std::int32_t>(bits_of(x));
     return s ^ static_cast<std::int32_t>(static_cast<std::uint32_t>(s >> 31) >> 1);
   }
-  DILOCO_HD static std::uint32_t unsigned_of(std::int32_t k) { return static_cast<std::uint32_t>(k) ^ 0x80000000u; }
+  DILOCO_HD static std::uint32_t unsigned_of(std::int32_t k) {
+    return static_cast<std::uint32_t>(k) ^ 0x80000000u;
+  }
   DILOCO_HD static float number_of(std::uint32_t k) {
     return float_of(k ^ (k >> 31 != 0 ? 0x80000000u : 0xffffffffu)) + 0.0f;
   }

@@ -12,8 +12,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Bits of the largest magnitude of this lane's part of each group of `Group` elements. On the host a lane holds whole groups,
-/// on the device a group spans several lanes.
+/// Bits of the largest magnitude of this lane's part of each group of `Group` elements. On the host a lane
+/// holds whole groups, on the device a group spans several lanes.
 template <int Group, int Block, lanes L>
 struct group_magnitudes {
   static constexpr int elements = lane_elements<L, Block>;
@@ -29,7 +29,8 @@ struct group_magnitudes {
       if constexpr (size > 16) {
         for (int i = 0; i < size; ++i) hear(i);
       } else {
-        // A loop this short g++ unrolls, and makes a transposition of all groups (nvfp4, sweep A: 0.98 ns for 0.69).
+        // A loop this short g++ unrolls, and makes a transposition of all groups (nvfp4, sweep A: 0.98 ns for
+        // 0.69).
         DILOCO_ONE_VECTOR
         for (int i = 0; i < size; ++i) hear(i);
       }
@@ -41,8 +42,8 @@ struct group_magnitudes {
   DILOCO_HD static bool leads(L l) { return first_element<L, Block>(l) % Group == 0; }
 };
 
-/// 32 elements share a power of two, 2^(byte − 127). Byte 0 says that all 32 are +0, and so does one so large that no encoder
-/// writes it (255, OCP's NaN, among them).
+/// 32 elements share a power of two, 2^(byte − 127). Byte 0 says that all 32 are +0, and so does one so large
+/// that no encoder writes it (255, OCP's NaN, among them).
 template <class Float, int LargestExponent>
 struct microscaled {
   static constexpr int block = 256, group = 32, bits = Float::bits;
@@ -82,13 +83,16 @@ struct microscaled {
       scale[g] = float_of(byte > 253u - LargestExponent ? 0u : byte << 23);
     }
     unpack_groups<bits, block, group>(l, count, in.code, [&](int g) {
-      return [&sink, unit = scale[g]](int i, std::uint32_t top) { sink(i, product(Float::widen_top(top), unit)); };
+      return [&sink, unit = scale[g]](int i, std::uint32_t top) {
+        sink(i, product(Float::widen_top(top), unit));
+      };
     });
   }
 
  private:
   template <lanes L>
-  DILOCO_HD static void narrow(L, fragment<L, block> const& x, float const* inverse, std::uint8_t* DILOCO_RESTRICT q) {
+  DILOCO_HD static void narrow(L, fragment<L, block> const& x, float const* inverse,
+                               std::uint8_t* DILOCO_RESTRICT q) {
     using magnitudes = group_magnitudes<group, block, L>;
     for (int g = 0; g < magnitudes::groups; ++g) {
       for (int i = g * magnitudes::size; i < (g + 1) * magnitudes::size; ++i)
@@ -99,8 +103,8 @@ struct microscaled {
 
 }  // namespace detail
 
-/// OCP Microscaling (MX v1.0): groups of 32 with one E8M0 power of two, 2^(⌊log₂ amax⌋ − emax), elements to nearest even,
-/// saturating. A block of 256 holds eight groups; a short tail still carries eight scales.
+/// OCP Microscaling (MX v1.0): groups of 32 with one E8M0 power of two, 2^(⌊log₂ amax⌋ − emax), elements to
+/// nearest even, saturating. A block of 256 holds eight groups; a short tail still carries eight scales.
 /// mxfp8: E4M3, 8.25 bits, NMSE 8.5e-4 on Gaussian data.
 struct mxfp8 : detail::microscaled<float_e4m3, 8> {
   static constexpr std::string_view name = "mxfp8";
@@ -111,16 +115,16 @@ struct mxfp6 : detail::microscaled<float_e2m3, 2> {
   static constexpr std::string_view name = "mxfp6";
   friend bool operator==(mxfp6 const&, mxfp6 const&) { return true; }
 };
-/// mxfp4: E2M1, 4.25 bits, NMSE 1.3e-2: worse than e2m1 with an fp32 scale (1.0e-2), because the scale rounds down and what
-/// lies above 6 of it saturates.
+/// mxfp4: E2M1, 4.25 bits, NMSE 1.3e-2: worse than e2m1 with an fp32 scale (1.0e-2), because the scale rounds
+/// down and what lies above 6 of it saturates.
 struct mxfp4 : detail::microscaled<float_e2m1, 2> {
   static constexpr std::string_view name = "mxfp4";
   friend bool operator==(mxfp4 const&, mxfp4 const&) { return true; }
 };
 
-/// NVIDIA's NVFP4: groups of 16 E2M1 elements with an E4M3 scale each, relative to an fp32 scale amax/(448·6). NMSE 9.1e-3, the
-/// steadiest 4-bit format on heavy tails. The fp32 scale is the block's and not the tensor's, which would need a sweep of its
-/// own: 4.5625 bits at Block 512 instead of 4.5.
+/// NVIDIA's NVFP4: groups of 16 E2M1 elements with an E4M3 scale each, relative to an fp32 scale
+/// amax/(448·6). NMSE 9.1e-3, the steadiest 4-bit format on heavy tails. The fp32 scale is the block's and
+/// not the tensor's, which would need a sweep of its own: 4.5625 bits at Block 512 instead of 4.5.
 struct nvfp4 {
   static constexpr std::string_view name = "nvfp4";
   static constexpr int block = 512, group = 16, bits = 4;
@@ -164,8 +168,9 @@ struct nvfp4 {
     pack_planes<4, block>(l, info.count, out.code, q);
   }
 
-  /// x/step, which the next rounding, of few bits, treats as the exact quotient: where it is inexact, its last bit is odd. A
-  /// float product with the reciprocal put 234 of 262,144 quotients near a tie of E2M1 (3.5 → 3) on its wrong side.
+  /// x/step, which the next rounding, of few bits, treats as the exact quotient: where it is inexact, its
+  /// last bit is odd. A float product with the reciprocal put 234 of 262,144 quotients near a tie of E2M1
+  /// (3.5 → 3) on its wrong side.
   DILOCO_HD static float quotient(float x, float step, float inverse, float rest) {
     float const near = fma(x, inverse, product(x, rest)), left = fma(-near, step, x);
     std::uint32_t const down =
@@ -185,7 +190,9 @@ struct nvfp4 {
       scale[g] = product(float_e4m3::widen(code & 0x7fu), unit);
     }
     unpack_groups<bits, block, group>(l, count, in.code, [&](int g) {
-      return [&sink, u = scale[g]](int i, std::uint32_t top) { sink(i, product(float_e2m1::widen_top(top), u)); };
+      return [&sink, u = scale[g]](int i, std::uint32_t top) {
+        sink(i, product(float_e2m1::widen_top(top), u));
+      };
     });
   }
 };

@@ -11,24 +11,27 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How natural compression picks between the two powers of two around x: the nearer one (ties up), or at random so that the
-/// mean is x.
+/// How natural compression picks between the two powers of two around x: the nearer one (ties up), or at
+/// random so that the mean is x.
 enum class natural_rounding { nearest, stochastic };
 
-/// Natural compression (Horváth et al. 2019): x becomes a power of two. A plane of 8-bit exponents and a plane of signs, 9
-/// bits, no scale; exponent 0 is +0. NMSE about 3.7e-2 nearest on any data, 8.2e-2 stochastic on
-/// Gaussian data and at most 1/8 on any.
+/// Natural compression (Horváth et al. 2019): x becomes a power of two. A plane of 8-bit exponents and a
+/// plane of signs, 9 bits, no scale; exponent 0 is +0. NMSE about 3.7e-2 nearest on any data, 8.2e-2
+/// stochastic on Gaussian data and at most 1/8 on any.
 template <natural_rounding Rounding = natural_rounding::nearest>
 struct natural {
   std::uint64_t seed = 0;  ///< used by stochastic rounding only
 
-  static constexpr std::string_view name = Rounding == natural_rounding::nearest ? "natural" : "natural_stochastic";
+  static constexpr std::string_view name =
+      Rounding == natural_rounding::nearest ? "natural" : "natural_stochastic";
   static constexpr int block = 256;
   static constexpr bool lossless = false;
   static constexpr float largest = 0x1p127f;
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = 0;
-  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<8>(n) + packed_bytes<1>(n); }
+  DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {
+    return packed_bytes<8>(n) + packed_bytes<1>(n);
+  }
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
@@ -40,8 +43,8 @@ struct natural {
       draw_centred(u, info.element + static_cast<std::uint64_t>(first_element<L, block>(l)), info.who, seed);
       // Up with probability mantissa/2²³: (u + ½)·2²³ added to the mantissa carries into the exponent.
       for (int i = 0; i < x.size; ++i) {
-        exponent[i] =
-            rounded(x.v[i], static_cast<std::uint32_t>(static_cast<std::int32_t>((u[i] + 0.5f) * 8388608.0f)), info);
+        exponent[i] = rounded(
+            x.v[i], static_cast<std::uint32_t>(static_cast<std::int32_t>((u[i] + 0.5f) * 8388608.0f)), info);
       }
     }
     pack<8, block>(l, info.count, out.code, [&](int i) { return static_cast<std::uint32_t>(exponent[i]); });
@@ -70,7 +73,8 @@ struct natural {
   DILOCO_HD static std::uint8_t rounded(float x, std::uint32_t added, block_info info) {
     std::uint32_t const a = magnitude_bits(x);
     // Denormal numbers are sent as zero: their mantissa does not count powers of two.
-    return static_cast<std::uint8_t>(a < 0x00800000u || info.amax < smallest_block_magnitude ? 0u : (a + added) >> 23);
+    return static_cast<std::uint8_t>(
+        a < 0x00800000u || info.amax < smallest_block_magnitude ? 0u : (a + added) >> 23);
   }
 };
 

@@ -15,17 +15,18 @@ inline namespace DILOCO_NAMESPACE {
 /// What QSGD's levels divide: the block's largest magnitude, or its Euclidean norm.
 enum class qsgd_norm { max, l2 };
 
-/// Stochastic integers (Alistarh et al. 2017): q = ⌊x·L/norm + u⌋, u uniform in [0, 1), L = 2^(Bits−1) − 1, decoded as
-/// (q/L)·norm. Unbiased, at twice the error of the nearest integer: 2.8e-2 at 4 bits and Block 128 on Gaussian data; with the
-/// L2 norm 1.3e-3 at 8 bits, and 0.43 at 4, where hardly a level is reached. Averages out over workers; hurts error feedback.
-/// At 2 bits with the largest magnitude it is TernGrad. u comes from Philox4x32-10, keyed by the seed and counted by round,
-/// rank, phase and element, in steps of 2⁻¹⁶: host and device draw the same, and a round that is sent again is the same.
+/// Stochastic integers (Alistarh et al. 2017): q = ⌊x·L/norm + u⌋, u uniform in [0, 1), L = 2^(Bits−1) − 1,
+/// decoded as (q/L)·norm. Unbiased, at twice the error of the nearest integer: 2.8e-2 at 4 bits and Block 128
+/// on Gaussian data; with the L2 norm 1.3e-3 at 8 bits, and 0.43 at 4, where hardly a level is reached.
+/// Averages out over workers; hurts error feedback. At 2 bits with the largest magnitude it is TernGrad. u
+/// comes from Philox4x32-10, keyed by the seed and counted by round, rank, phase and element, in steps of
+/// 2⁻¹⁶: host and device draw the same, and a round that is sent again is the same.
 template <int Bits, int Block = 128, qsgd_norm Norm = qsgd_norm::max>
 struct qsgd {
   std::uint64_t seed = 0;
 
-  static constexpr auto label = join(std::string_view(Norm == qsgd_norm::max ? "qsgd" : "qsgd_l2_"), unsigned(Bits),
-                                     std::string_view("/"), unsigned(Block));
+  static constexpr auto label = join(std::string_view(Norm == qsgd_norm::max ? "qsgd" : "qsgd_l2_"),
+                                     unsigned(Bits), std::string_view("/"), unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
   static constexpr bool lossless = false;
@@ -34,9 +35,10 @@ struct qsgd {
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<Bits>(n); }
   static_assert((Block & (Block - 1)) == 0, "diloco: qsgd: Block must be a power of two");
-  static_assert(Block > 0 && Block * Bits % 256 == 0,
-                "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
-                "holds whole bytes");
+  static_assert(
+      Block > 0 && Block * Bits % 256 == 0,
+      "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
+      "holds whole bytes");
 
   template <lanes L>
   DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
@@ -44,7 +46,8 @@ struct qsgd {
     float norm = zero ? 0.0f : info.amax;
     if constexpr (Norm == qsgd_norm::l2) {
       std::uint32_t least = 1;
-      norm = product(detail::root_mean_square<Block>(l, x, info, least), std::sqrt(static_cast<float>(info.count)));
+      norm = product(detail::root_mean_square<Block>(l, x, info, least),
+                     std::sqrt(static_cast<float>(info.count)));
     }
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = norm;
     float const scale = zero ? 0.0f : levels / norm;

@@ -12,10 +12,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// K of each chunk's elements as float32, drawn by everybody alike from the seed, the round and the place, so that no index
-/// is sent and wires may be added up (linear): one element of each of K equal runs. 32·K/Chunk bits. `unbiased`: multiplied
-/// by what was left out, Chunk/K, which error feedback does not want (Stich et al. 2018; BytePS). The owner under
-/// scatter–gather draws the same places again, so that its quantization loses nothing.
+/// K of each chunk's elements as float32, drawn by everybody alike from the seed, the round and the place, so
+/// that no index is sent and wires may be added up (linear): one element of each of K equal runs. 32·K/Chunk
+/// bits. `unbiased`: multiplied by what was left out, Chunk/K, which error feedback does not want (Stich et
+/// al. 2018; BytePS). The owner under scatter–gather draws the same places again, so that its quantization
+/// loses nothing.
 template <int K, int Chunk = 4096>
 struct random_k {
   static_assert(0 < K && K <= Chunk && Chunk % 256 == 0,
@@ -23,7 +24,8 @@ struct random_k {
   std::uint32_t seed = 0;
   bool unbiased = false;
 
-  static constexpr auto label = join(std::string_view("random_k"), unsigned(K), std::string_view("/"), unsigned(Chunk));
+  static constexpr auto label =
+      join(std::string_view("random_k"), unsigned(K), std::string_view("/"), unsigned(Chunk));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Chunk;
   static constexpr bool lossless = false;
@@ -41,7 +43,8 @@ struct random_k {
     int const n = s.count(j);
     float const* const x = s.chunk_x(j);
     auto* const out = reinterpret_cast<float*>(s.code(j));
-    float const scale = unbiased ? static_cast<float>(n) / static_cast<float>(kept(static_cast<std::size_t>(n))) : 1.0f;
+    float const scale =
+        unbiased ? static_cast<float>(n) / static_cast<float>(kept(static_cast<std::size_t>(n))) : 1.0f;
     for_each_drawn(l, s, j, [&](int p, int i) { out[p] = s.who.phase == 0 ? product(x[i], scale) : x[i]; });
   }
   template <lanes L>

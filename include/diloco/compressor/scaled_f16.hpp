@@ -11,7 +11,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// binary16 after an exact division by the power of two below the block's largest magnitude: the precision of f16 (NMSE
+/// binary16 after an exact division by the power of two below the block's largest magnitude: the precision of
+/// f16 (NMSE
 /// 4.3e-8) at any magnitude, where plain f16 turns subnormal below 6e-5 and stops at 65504.
 template <int Block = 256>
 struct scaled_f16 {
@@ -37,19 +38,22 @@ struct scaled_f16 {
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    // As float_from_finite_f16, with the scale in its constants instead of a product (sweep B, K = 8: 2.15 ns per element for
+    // As float_from_finite_f16, with the scale in its constants instead of a product (sweep B, K = 8: 2.15 ns
+    // per element for
     // 1.53). What no encoder writes: a scale below the smallest block's reads as 0, a code above 2 as 2.
     std::uint32_t const sent = bits_of(detail::scale_on_wire(in.side)) >> 23,
                         exponent = larger(sent, smallest_exponent);
     std::uint32_t const magnitude = sent < smallest_exponent ? 0u : 0x7fffu << 13;
     std::uint32_t const normal = (exponent - 15u) << 23, small = (exponent - 14u) << 23;
-    auto const* DILOCO_RESTRICT code = reinterpret_cast<std::int16_t const*>(in.code) + first_element<L, Block>(l);
-    read_lane<L, lane_elements<L, Block>>(code, owned_elements<L, Block>(l, count), [&](int i, std::int16_t h) {
-      std::uint32_t const c = static_cast<std::uint32_t>(std::int32_t{h}) << 13;
-      std::uint32_t const b = c & magnitude, a = b < two ? b : two;
-      std::uint32_t const x = a + normal, y = bits_of(float_of(a + small) - float_of(small));
-      sink(i, float_of((c & 0x80000000u) | (x < y ? x : y)));
-    });
+    auto const* DILOCO_RESTRICT code =
+        reinterpret_cast<std::int16_t const*>(in.code) + first_element<L, Block>(l);
+    read_lane<L, lane_elements<L, Block>>(
+        code, owned_elements<L, Block>(l, count), [&](int i, std::int16_t h) {
+          std::uint32_t const c = static_cast<std::uint32_t>(std::int32_t{h}) << 13;
+          std::uint32_t const b = c & magnitude, a = b < two ? b : two;
+          std::uint32_t const x = a + normal, y = bits_of(float_of(a + small) - float_of(small));
+          sink(i, float_of((c & 0x80000000u) | (x < y ? x : y)));
+        });
   }
   friend bool operator==(scaled_f16 const&, scaled_f16 const&) { return true; }
 

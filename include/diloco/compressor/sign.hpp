@@ -10,14 +10,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean square (1-bit
-/// Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of its other elements (Seide et
-/// al. 2014), or nothing: a vote of ±1.
+/// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean
+/// square (1-bit Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of
+/// its other elements (Seide et al. 2014), or nothing: a vote of ±1.
 enum class sign_scale { mean, rms, two_means, vote };
 
-/// One bit per element and what `Scale` says (Bernstein et al. 2018; Karimireddy et al. 2019). NMSE 0.363 on Gaussian data;
-/// wants error feedback. An exact 0 stays 0: in a group of Block/8 elements that holds one, the other bit says 0, and
-/// elements of one sign wait in the residual. The scale is then a mean of what is sent.
+/// One bit per element and what `Scale` says (Bernstein et al. 2018; Karimireddy et al. 2019). NMSE 0.363 on
+/// Gaussian data; wants error feedback. An exact 0 stays 0: in a group of Block/8 elements that holds one,
+/// the other bit says 0, and elements of one sign wait in the residual. The scale is then a mean of what is
+/// sent.
 template <int Block = 256, sign_scale Scale = sign_scale::mean>
 struct sign {
   static_assert(Block == 256 || Block == 512, "diloco: sign: Block is 256 or 512");
@@ -33,7 +34,9 @@ struct sign {
   static constexpr float largest = detail::largest_scale;
   static constexpr float smallest = Scale == sign_scale::vote ? 0x1p-149f : smallest_block_magnitude;
   /// A vote has no scale: the word of its groups alone.
-  static constexpr std::size_t side_bytes = Scale == sign_scale::vote ? 2 : Scale == sign_scale::two_means ? 8 : 4;
+  static constexpr std::size_t side_bytes = Scale == sign_scale::vote        ? 2
+                                            : Scale == sign_scale::two_means ? 8
+                                                                             : 4;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<1>(n); }
 
   template <lanes L>
@@ -59,7 +62,8 @@ struct sign {
       std::uint32_t const scale = bits_of(Scale == sign_scale::vote ? 1.0f : detail::scale_on_wire(in.side));
       // A zero block with a scale has no sign to give: every element is +0.
       std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
-      unpack<1, Block>(l, count, in.code, [&](int i, std::uint32_t top) { sink(i, float_of(scale | (top & mask))); });
+      unpack<1, Block>(l, count, in.code,
+                       [&](int i, std::uint32_t top) { sink(i, float_of(scale | (top & mask))); });
     }
   }
   friend bool operator==(sign const&, sign const&) { return true; }
@@ -100,15 +104,18 @@ struct sign {
     least = zero ? 1u : lowest;
     std::uint32_t const below = L::sum(negatives), above = static_cast<std::uint32_t>(info.count) - below;
     float const unit = zero ? 0.0f : info.amax * 0x1p-22f;
-    float const mean_plus = static_cast<float>(L::sum(plus)) / static_cast<float>(above == 0 ? 1 : above) * unit;
-    float const mean_minus = static_cast<float>(L::sum(minus)) / static_cast<float>(below == 0 ? 1 : below) * unit;
+    float const mean_plus =
+        static_cast<float>(L::sum(plus)) / static_cast<float>(above == 0 ? 1 : above) * unit;
+    float const mean_minus =
+        static_cast<float>(L::sum(minus)) / static_cast<float>(below == 0 ? 1 : below) * unit;
     if (L::rank() == 0) {
       side[0] = mean_plus;
       side[1] = mean_minus;
     }
   }
 
-  /// Writes the block if it holds an exact 0. A vote counts elements, an rms adds up squares, the others magnitudes.
+  /// Writes the block if it holds an exact 0. A vote counts elements, an rms adds up squares, the others
+  /// magnitudes.
   template <lanes L>
   DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
                                                         wire_block out) {
@@ -129,8 +136,9 @@ struct sign {
     if (L::rank() == 0) write_beside_zeros(info.amax, zeros.sum, zeros.count, zeros.word, out.side);
     return true;
   }
-  DILOCO_HD static void write_beside_zeros(float amax, std::uint32_t const (&sum)[2], std::uint32_t const (&count)[2],
-                                           std::uint32_t word, std::byte* side) {
+  DILOCO_HD static void write_beside_zeros(float amax, std::uint32_t const (&sum)[2],
+                                           std::uint32_t const (&count)[2], std::uint32_t word,
+                                           std::byte* side) {
     auto* const to = reinterpret_cast<float*>(side);
     if constexpr (Scale == sign_scale::vote) {
       *reinterpret_cast<std::uint16_t*>(side) = static_cast<std::uint16_t>(word);
@@ -139,8 +147,8 @@ struct sign {
       to[1] = detail::mean_of(sum[1], count[1], amax);
     } else {
       std::uint32_t const total = sum[0] + sum[1], sent = count[0] + count[1];
-      float const scale =
-          Scale == sign_scale::mean ? detail::mean_of(total, sent, amax) : detail::root_mean_of(total, sent, amax);
+      float const scale = Scale == sign_scale::mean ? detail::mean_of(total, sent, amax)
+                                                    : detail::root_mean_of(total, sent, amax);
       to[0] = float_of(detail::beside_zeros(scale, word, largest));
     }
   }

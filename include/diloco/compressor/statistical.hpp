@@ -13,20 +13,22 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Where the buckets lie: the published rule rounds (x − mean)/(6σ/N) to N/2 below and N/2 − 1 above the mean, so that four
-/// buckets have their centres at −3σ, −1.5σ, 0 and 1.5σ; the symmetric one puts as many on either side.
+/// Where the buckets lie: the published rule rounds (x − mean)/(6σ/N) to N/2 below and N/2 − 1 above the
+/// mean, so that four buckets have their centres at −3σ, −1.5σ, 0 and 1.5σ; the symmetric one puts as many on
+/// either side.
 enum class buckets { published, symmetric };
 
-/// N buckets of width 6σ/N around the tensor's mean, and the mean of each bucket's members as its number (hivemind's
-/// uniform8 and PRIME at 256; MuLoCo at 4 and 16): log₂N bits, and 4·N bytes for each tensor. Clips beyond about 3σ. NMSE on
-/// Gaussian data 2.6e-4, 1.2e-2 and 0.18 (0.16 symmetric). A tensor of at most N elements is sent as it is. Where some
-/// elements are exactly 0, mean and σ are those of the others. The buckets then move by up to half a width, so that one has
-/// its centre at 0, and its number is 0. If 0 lies at or beyond an outer bucket, that one is for zeros alone.
+/// N buckets of width 6σ/N around the tensor's mean, and the mean of each bucket's members as its number
+/// (hivemind's uniform8 and PRIME at 256; MuLoCo at 4 and 16): log₂N bits, and 4·N bytes for each tensor.
+/// Clips beyond about 3σ. NMSE on Gaussian data 2.6e-4, 1.2e-2 and 0.18 (0.16 symmetric). A tensor of at most
+/// N elements is sent as it is. Where some elements are exactly 0, mean and σ are those of the others. The
+/// buckets then move by up to half a width, so that one has its centre at 0, and its number is 0. If 0 lies
+/// at or beyond an outer bucket, that one is for zeros alone.
 template <int N, buckets Where = buckets::published>
 struct statistical {
   static_assert(N == 4 || N == 16 || N == 256, "diloco: statistical: N is 4, 16 or 256");
-  static constexpr auto label =
-      join(std::string_view(Where == buckets::published ? "statistical" : "statistical_symmetric"), unsigned(N));
+  static constexpr auto label = join(
+      std::string_view(Where == buckets::published ? "statistical" : "statistical_symmetric"), unsigned(N));
   static constexpr std::string_view name = label.view();
   static constexpr int bits = N == 4 ? 2 : N == 16 ? 4 : 8;
   static constexpr int block = 4096;
@@ -84,14 +86,15 @@ struct statistical {
 
  private:
   static constexpr int part = 256;  // packed at a time
-  /// Of those elements of a chunk that are not 0: how many, their mean, and the sum of squared distances from it in units
-  /// of 2^(2·(exponent − 127)), where exponent is that of the largest, so that squares stay in range.
+  /// Of those elements of a chunk that are not 0: how many, their mean, and the sum of squared distances from
+  /// it in units of 2^(2·(exponent − 127)), where exponent is that of the largest, so that squares stay in
+  /// range.
   struct alignas(16) moments {
     float mean, squares;
     std::uint32_t exponent, count;
   };
-  /// Centre of bucket N/2 (shifted by `shift`), width of a bucket, 0 where all elements are alike, and the bucket that says
-  /// 0: N where no element is 0.
+  /// Centre of bucket N/2 (shifted by `shift`), width of a bucket, 0 where all elements are alike, and the
+  /// bucket that says 0: N where no element is 0.
   struct alignas(16) grid {
     float origin, width;
     std::uint32_t zero;
@@ -99,13 +102,16 @@ struct statistical {
     DILOCO_HD std::uint32_t first() const { return zero == 0 ? 1u : 0u; }
     DILOCO_HD std::uint32_t last() const { return zero == N - 1u ? N - 2u : N - 1u; }
     /// Of the centres, in widths.
-    DILOCO_HD float shift() const { return Where == buckets::symmetric && (zero == 0 || zero >= N - 1u) ? 0.5f : 0.0f; }
+    DILOCO_HD float shift() const {
+      return Where == buckets::symmetric && (zero == 0 || zero >= N - 1u) ? 0.5f : 0.0f;
+    }
     DILOCO_HD float centre(std::uint32_t b) const {
       return fma(static_cast<float>(static_cast<int>(b) - N / 2) + shift(), width, origin);
     }
   };
-  /// Of one chunk: its moments; then of each bucket the members and the sum of their places within the bucket, in 2⁻¹⁹ of
-  /// its width, as integers, which add up in any order. The outer two are open, so theirs are sums of numbers.
+  /// Of one chunk: its moments; then of each bucket the members and the sum of their places within the
+  /// bucket, in 2⁻¹⁹ of its width, as integers, which add up in any order. The outer two are open, so theirs
+  /// are sums of numbers.
   struct alignas(16) workspace {
     moments m;
     std::uint32_t count[N];
@@ -131,14 +137,15 @@ struct statistical {
     others = L::sum(others);
     std::uint32_t const exponent = larger(most >> 23, 1u);
     float const unit = float_of((254u - exponent) << 23);
-    float const mean = ordered_sum(l, n, [&](std::size_t i) { return x[i]; }) / static_cast<float>(larger(others, 1u));
+    float const mean =
+        ordered_sum(l, n, [&](std::size_t i) { return x[i]; }) / static_cast<float>(larger(others, 1u));
     auto const square = [&](float v) {
       float const d = product(v - mean, unit);
       return product(d, d);
     };
-    float const squares = others == n
-                              ? ordered_sum(l, n, [&](std::size_t i) { return square(x[i]); })
-                              : ordered_sum(l, n, [&](std::size_t i) { return x[i] == 0.0f ? 0.0f : square(x[i]); });
+    float const squares =
+        others == n ? ordered_sum(l, n, [&](std::size_t i) { return square(x[i]); })
+                    : ordered_sum(l, n, [&](std::size_t i) { return x[i] == 0.0f ? 0.0f : square(x[i]); });
     workspace& w = of(s, j);
     if (L::rank() == 0) w.m = {mean, squares, exponent, others};
     for (int b = L::rank(); b < N; b += L::width) w.count[b] = w.place[b] = 0;
@@ -155,7 +162,8 @@ struct statistical {
         ordered_sum<double>(l, chunks, [&](std::size_t j) { return static_cast<double>(of(s, j).m.count); });
     float const n = heard > 0 ? static_cast<float>(heard) : 1.0f;
     float const less = heard > 1 ? static_cast<float>(heard - 1) : 1.0f;
-    float const mean = ordered_sum(l, chunks, [&](std::size_t j) { return product(weight(j), of(s, j).m.mean); }) / n;
+    float const mean =
+        ordered_sum(l, chunks, [&](std::size_t j) { return product(weight(j), of(s, j).m.mean); }) / n;
     float const unit = float_of((254u - exponent) << 23);
     float const squares = ordered_sum(l, chunks, [&](std::size_t j) {
       moments const m = of(s, j).m;
@@ -224,15 +232,18 @@ struct statistical {
     std::size_t const chunks = s.chunks();
     grid const at = all(s);
     for (std::uint32_t b = 0; b < N; ++b) {
-      float const count = ordered_sum(l, chunks, [&](std::size_t j) { return static_cast<float>(of(s, j).count[b]); });
+      float const count =
+          ordered_sum(l, chunks, [&](std::size_t j) { return static_cast<float>(of(s, j).count[b]); });
       bool const open = b == at.first() || b == at.last();
       float const sum = ordered_sum(l, chunks, [&](std::size_t j) {
         workspace const& w = of(s, j);
-        return open ? w.ends[b == at.first() ? 0 : 1] : static_cast<float>(static_cast<std::int32_t>(w.place[b]));
+        return open ? w.ends[b == at.first() ? 0 : 1]
+                    : static_cast<float>(static_cast<std::int32_t>(w.place[b]));
       });
       float const centre = at.centre(b);
       float const inverse = count > 0.0f ? 1.0f / count : 0.0f;
-      float const off = open ? product(sum, inverse) : product(product(sum, inverse), product(at.width, 0x1p-19f));
+      float const off =
+          open ? product(sum, inverse) : product(product(sum, inverse), product(at.width, 0x1p-19f));
       float const number = count == 0.0f ? centre : open ? at.origin + off : centre + off;
       if (L::rank() == 0) reinterpret_cast<float*>(s.side)[b] = b == at.zero ? 0.0f : number;
     }

@@ -13,8 +13,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How the elements that are kept are said: as binary16, or in two bits, which are a sign and whether the magnitude is above
-/// the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes for each tensor.
+/// How the elements that are kept are said: as binary16, or in two bits, which are a sign and whether the
+/// magnitude is above the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes
+/// for each tensor.
 enum class kept_as { f16, two_bits };
 
 namespace detail {
@@ -34,7 +35,8 @@ struct element_domain {
   }
   /// g[i] ← fma(c, value(p), g[i]) for the p-th kept, i = index(p).
   template <int K, lanes L, class Index, class Value>
-  DILOCO_HD static void back(L, slice_view const&, int, int k, Index&& index, Value&& value, float c, float* g) {
+  DILOCO_HD static void back(L, slice_view const&, int, int k, Index&& index, Value&& value, float c,
+                             float* g) {
     for (int p = L::rank(); p < k; p += L::width) {
       int const i = index(p);
       g[i] = fma(c, value(p), g[i]);
@@ -55,7 +57,8 @@ struct sparse {
   static constexpr bool coded = As == kept_as::two_bits;
   /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
   static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
-  /// As binary16, a coefficient below 2⁻¹⁴ is subnormal; the largest is at least a 64th of the largest element.
+  /// As binary16, a coefficient below 2⁻¹⁴ is subnormal; the largest is at least a 64th of the largest
+  /// element.
   static constexpr float smallest = (coded ? smallest_block_magnitude : 0x1p-14f) * Domain::spread;
   static constexpr bool keeps_zero = Domain::constant_elements == 0;
   static constexpr std::size_t constant_elements = Domain::constant_elements;
@@ -98,7 +101,8 @@ struct sparse {
     if (said == 0) return;
     std::byte const* const values = code + index_bytes(k);
     Domain::template back<K>(
-        l, s, n, said, [=](int p) { return index_at(code, p); }, [&](int p) { return value_at(s, values, p); }, c, g);
+        l, s, n, said, [=](int p) { return index_at(code, p); },
+        [&](int p) { return value_at(s, values, p); }, c, g);
   }
   friend bool operator==(sparse const&, sparse const&) { return true; }
 
@@ -131,7 +135,8 @@ struct sparse {
     if constexpr (coded) {
       leave_zeros_out(l, w, k);
       float const* const v = w.value;
-      float const sum = ordered_sum(l, static_cast<std::size_t>(k), [=](std::size_t p) { return std::fabs(v[p]); });
+      float const sum =
+          ordered_sum(l, static_cast<std::size_t>(k), [=](std::size_t p) { return std::fabs(v[p]); });
       if (L::rank() == 0) w.mean = w.said == 0 ? 0.0f : sum / static_cast<float>(w.said);
       pack_indices(l, s.code(j), w.index, k);
       if (k == 1 && L::rank() == 0 && w.said == 0) s.code(j)[1] = nothing_said;
@@ -145,8 +150,8 @@ struct sparse {
       }
     }
   }
-  /// Two bits have no number for a 0, and a chunk may hold fewer than k numbers that are not. Those stand first, in their
-  /// order, and the list of indices ends.
+  /// Two bits have no number for a 0, and a chunk may hold fewer than k numbers that are not. Those stand
+  /// first, in their order, and the list of indices ends.
   template <lanes L>
   DILOCO_HD static void leave_zeros_out(L, workspace& w, int k) {
     std::uint32_t zeros = 0;
@@ -170,7 +175,8 @@ struct sparse {
   DILOCO_HD static void write_mean(L l, slice const& s) {
     std::size_t const chunks = s.chunks();
     float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).mean; });
-    float const heard = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).said == 0 ? 0.0f : 1.0f; });
+    float const heard =
+        ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).said == 0 ? 0.0f : 1.0f; });
     if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = heard == 0.0f ? 0.0f : sum / heard;
   }
   /// Negative or not, and above the mean or not.
@@ -206,7 +212,8 @@ struct sparse {
     std::size_t const chunks = s.chunks();
     for (unsigned q = 0; q < 4; ++q) {
       float const sum = ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).sum[q]; });
-      float const count = ordered_sum(l, chunks, [&](std::size_t j) { return static_cast<float>(of(s, j).count[q]); });
+      float const count =
+          ordered_sum(l, chunks, [&](std::size_t j) { return static_cast<float>(of(s, j).count[q]); });
       if (L::rank() == 0) reinterpret_cast<float*>(s.side)[q] = count > 0.0f ? sum / count : 0.0f;
     }
   }
@@ -224,10 +231,10 @@ struct sparse {
 
 }  // namespace detail
 
-/// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices (SparseLoCo, Sarfi et al.
-/// 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits, 0.219 at 64 of 4096. NMSE 0.88 on Gaussian
-/// data at 64, 0.80 at 128: wants error feedback, of decay about 0.95. Chunks are cut from the flat tensor; of a shorter last
-/// one the same share is kept, rounded up.
+/// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices
+/// (SparseLoCo, Sarfi et al. 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits,
+/// 0.219 at 64 of 4096. NMSE 0.88 on Gaussian data at 64, 0.80 at 128: wants error feedback, of decay about
+/// 0.95. Chunks are cut from the flat tensor; of a shorter last one the same share is kept, rounded up.
 template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
 struct top_k : detail::sparse<K, As, Chunk, detail::element_domain> {};
 

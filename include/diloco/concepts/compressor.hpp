@@ -20,8 +20,8 @@ struct block_info {
   draw who = {};              ///< which round, rank and phase draws
 };
 
-/// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a scale
-/// (4-byte aligned). Little endian; element 0 in the least significant bits.
+/// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a
+/// scale (4-byte aligned). Little endian; element 0 in the least significant bits.
 struct wire_block {
   std::byte* code;
   std::byte* side;
@@ -37,11 +37,11 @@ concept states_wire = std::copyable<C> && std::is_trivially_copyable_v<C> && req
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
   { C::lossless } -> std::convertible_to<bool>;
-  { C::largest } -> std::convertible_to<float>;              // a larger magnitude is an error, never saturated
+  { C::largest } -> std::convertible_to<float>;  // a larger magnitude is an error, never saturated
   { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
 };
-/// The smallest of a block's (or slice's) largest magnitudes that is still written with the compressor's usual relative error.
-/// What is below goes to the residual, where there is one.
+/// The smallest of a block's (or slice's) largest magnitudes that is still written with the compressor's
+/// usual relative error. What is below goes to the residual, where there is one.
 template <class C>
 concept states_smallest = requires {
   { C::smallest } -> std::convertible_to<float>;
@@ -70,7 +70,8 @@ inline constexpr bool keeps_zero = [] {
 }();
 
 template <class C>
-concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info, wire_block out) {
+concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info,
+                                  wire_block out) {
   c.encode(solo{}, x, info, out);
 };
 namespace detail {
@@ -79,9 +80,9 @@ struct sink_archetype {
 };
 }  // namespace detail
 
-/// `decode` hands its values to a sink, `sink(i, y)` for element i of this lane, rather than returning a fragment: what is
-/// done with y (add, subtract from x) then shares the decoding loop. Through a returned fragment each use costs a pass
-/// over L1, and sweep A took 0.47 instead of 0.2 ns per element.
+/// `decode` hands its values to a sink, `sink(i, y)` for element i of this lane, rather than returning a
+/// fragment: what is done with y (add, subtract from x) then shares the decoding loop. Through a returned
+/// fragment each use costs a pass over L1, and sweep A took 0.47 instead of 0.2 ns per element.
 template <class C>
 concept decodes_blocks = requires(C const& c, int count, wire_block_view in, detail::sink_archetype sink) {
   c.decode(solo{}, count, in, sink);
@@ -91,8 +92,8 @@ concept decodes_blocks = requires(C const& c, int count, wire_block_view in, det
 template <class C>
 concept block_compressor = states_blocks<C> && encodes_blocks<C> && decodes_blocks<C>;
 
-/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and its product with
-/// any element stay finite with room to spare.
+/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and
+/// its product with any element stay finite with room to spare.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
 /// Decoding the mean of wires is the mean of decoding them: `linear = true`, and lossless ones.

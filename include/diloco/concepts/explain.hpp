@@ -39,8 +39,9 @@ consteval bool explain_inner();
 
 template <class O, std::size_t... Index>
 consteval bool explain_groups(std::index_sequence<Index...>) {
-  static_assert((!external_optimizer<group_optimizer_of<O, Index>> && ...),
-                "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
+  static_assert(
+      (!external_optimizer<group_optimizer_of<O, Index>> && ...),
+      "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
   static_assert((!grouped_optimizer<group_optimizer_of<O, Index>> && ...),
                 "diloco: inner: groups within groups; list all of them in one");
   return (explain_inner<group_optimizer_of<O, Index>>() && ...);
@@ -52,21 +53,24 @@ consteval bool explain_inner() {
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
   if constexpr (grouped_optimizer<O>) {
     return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
-  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> && !tensor_optimizer<O> &&
-                       !sampling_optimizer<O>) {
-    static_assert(!wants_mean_anchor<O>,
-                  "diloco: inner: wants the mean of the anchors, which only a round has; it is an outer optimizer");
+  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> &&
+                       !tensor_optimizer<O> && !sampling_optimizer<O>) {
     static_assert(
-        has_slots<O>,
-        "diloco: inner: does not say which state it keeps; add static constexpr std::array<std::string_view, N> slots");
+        !wants_mean_anchor<O>,
+        "diloco: inner: wants the mean of the anchors, which only a round has; it is an outer optimizer");
+    static_assert(has_slots<O>,
+                  "diloco: inner: does not say which state it keeps; add static constexpr "
+                  "std::array<std::string_view, N> slots");
     if constexpr (has_slots<O>) {
-      static_assert(has_at<O>,
-                    "diloco: inner: has no step; add auto at(step_context) const, which returns a callable (float& p, "
-                    "float g, float& slot…)");
+      static_assert(
+          has_at<O>,
+          "diloco: inner: has no step; add auto at(step_context) const, which returns a callable (float& p, "
+          "float g, float& slot…)");
       if constexpr (has_at<O> && !wants_mean_anchor<O>) {
-        static_assert(element_optimizer<O>,
-                      "diloco: inner: its step is not callable as (float& p, float g, float& slot…) with one float& "
-                      "for each of its slots, or is not trivially copyable");
+        static_assert(
+            element_optimizer<O>,
+            "diloco: inner: its step is not callable as (float& p, float g, float& slot…) with one float& "
+            "for each of its slots, or is not trivially copyable");
       }
     }
   }
@@ -75,74 +79,89 @@ consteval bool explain_inner() {
 
 template <class O>
 consteval bool explain_outer() {
-  static_assert(wants_mean_anchor<O> || outer_steps<O>,
-                "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
-                "callable (float& p, float g, float& slot…)");
-  static_assert(!wants_mean_anchor<O> || outer_steps<O>,
-                "diloco: outer: wants the mean anchor, and its step does not take it; it needs name, slots and "
-                "at(step_context) returning a callable (float& p, float g, float mean_anchor, float& slot…)");
+  static_assert(
+      wants_mean_anchor<O> || outer_steps<O>,
+      "diloco: outer: is not an element optimizer; it needs name, slots and at(step_context) returning a "
+      "callable (float& p, float g, float& slot…)");
+  static_assert(
+      !wants_mean_anchor<O> || outer_steps<O>,
+      "diloco: outer: wants the mean anchor, and its step does not take it; it needs name, slots and "
+      "at(step_context) returning a callable (float& p, float g, float mean_anchor, float& slot…)");
   if constexpr (outer_steps<O>) {
-    static_assert(states_largest<O>,
-                  "diloco: outer: does not say up to which magnitude of g its state stays finite; add [[nodiscard]] "
-                  "constexpr float largest() const, and see docs/how-to/own_optimizer.md");
-    static_assert(replicated<O>,
-                  "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
-                  "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
+    static_assert(
+        states_largest<O>,
+        "diloco: outer: does not say up to which magnitude of g its state stays finite; add [[nodiscard]] "
+        "constexpr float largest() const, and see docs/how-to/own_optimizer.md");
+    static_assert(
+        replicated<O>,
+        "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
+        "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
   }
   return true;
 }
 
-/// Rates of the inner optimizer change from step to step, and neither the round nor a framework that steps by itself is told.
+/// Rates of the inner optimizer change from step to step, and neither the round nor a framework that steps by
+/// itself is told.
 template <class Inner, class Outer, class Rate>
 consteval bool explain_rates() {
   constexpr bool wants = requires { requires Outer::wants_constant_inner_rate; };
   constexpr bool constant = requires { requires Rate::constant; };
+  static_assert(constant || !external_optimizer<Inner>,
+                "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate "
+                "and this one "
+                "would do nothing; leave .rate out");
   static_assert(
-      constant || !external_optimizer<Inner>,
-      "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate and this one "
-      "would do nothing; leave .rate out");
-  static_assert(!wants || constant,
-                "diloco: outer: slow momentum divides by the inner rate, and a rate that changes is not known to the "
-                "round; say constant_rate, or heavy_ball for a momentum of displacements");
+      !wants || constant,
+      "diloco: outer: slow momentum divides by the inner rate, and a rate that changes is not known to the "
+      "round; say constant_rate, or heavy_ball for a momentum of displacements");
   return true;
 }
 
-/// Where messages are weighted element by element, so is what they leave in a residual, and a mean of Δ is not.
+/// Where messages are weighted element by element, so is what they leave in a residual, and a mean of Δ is
+/// not.
 template <class Combine, class Feedback>
 consteval bool explain_weights() {
-  static_assert(!elementwise_combine<Combine> || (!keeps_common<Feedback> && !mean_residual<Feedback>),
-                "diloco: combine: weighs elements, and the feedback keeps a mean of what all said in other units; say "
-                "error_feedback");
+  static_assert(
+      !elementwise_combine<Combine> || (!keeps_common<Feedback> && !mean_residual<Feedback>),
+      "diloco: combine: weighs elements, and the feedback keeps a mean of what all said in other units; say "
+      "error_feedback");
   return true;
 }
 
 template <class C>
 consteval bool explain_compressor() {
   constexpr bool lacks_smallest = states_wire<C> && !states_smallest<C>;
-  static_assert(compressor<C> || lacks_smallest,
-                "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
-                "side_bytes and code_bytes(n)");
-  static_assert(!lacks_smallest,
-                "diloco: compressor: does not state the smallest magnitude that it carries; add static constexpr float "
-                "smallest, the least amax of a block that keeps its relative error");
+  static_assert(
+      compressor<C> || lacks_smallest,
+      "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
+      "side_bytes and code_bytes(n)");
+  static_assert(
+      !lacks_smallest,
+      "diloco: compressor: does not state the smallest magnitude that it carries; add static constexpr float "
+      "smallest, the least amax of a block that keeps its relative error");
   if constexpr (states_stages<C>) {
-    static_assert(orders_stages<C>(), "diloco: compressor: has no stage, or a fused one that is not the first");
-    static_assert(encodes_stages<C>,
-                  "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
-                  "std::size_t chunk) const");
+    static_assert(orders_stages<C>(),
+                  "diloco: compressor: has no stage, or a fused one that is not the first");
+    static_assert(
+        encodes_stages<C>,
+        "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
+        "std::size_t chunk) const");
     if constexpr (encodes_stages<C>) {
-      static_assert(decodes_chunks<C>,
-                    "diloco: compressor: cannot be decoded; add template <lanes L> void decode(L, slice_view const&, "
-                    "std::size_t chunk, float c, float* g) const");
+      static_assert(
+          decodes_chunks<C>,
+          "diloco: compressor: cannot be decoded; add template <lanes L> void decode(L, slice_view const&, "
+          "std::size_t chunk, float c, float* g) const");
     }
   } else if constexpr (compressor<C>) {
-    static_assert(encodes_blocks<C>,
-                  "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, "
-                  "block_info, wire_block) const");
+    static_assert(
+        encodes_blocks<C>,
+        "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, "
+        "block_info, wire_block) const");
     if constexpr (encodes_blocks<C>) {
-      static_assert(decodes_blocks<C>,
-                    "diloco: compressor: cannot be decoded; add template <lanes L, class Sink> void decode(L, int "
-                    "count, wire_block_view, Sink&&) const");
+      static_assert(
+          decodes_blocks<C>,
+          "diloco: compressor: cannot be decoded; add template <lanes L, class Sink> void decode(L, int "
+          "count, wire_block_view, Sink&&) const");
     }
   }
   return true;
@@ -154,9 +173,10 @@ consteval bool explain_transport() {
                 "diloco: transport: is not named in the recipe; there is no default world: say .transport = "
                 "diloco::alone{} for a world of one");
   if constexpr (has_name<T>) {
-    static_assert(transport<T>,
-                  "diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all that take "
-                  "(wires, exchange_tag) and return a pending exchange");
+    static_assert(
+        transport<T>,
+        "diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all that take "
+        "(wires, exchange_tag) and return a pending exchange");
   }
   return true;
 }
@@ -165,25 +185,45 @@ consteval bool explain_transport() {
 template <class Exchange, class Transport, class Compressor, class Feedback>
 consteval bool explain_pairs() {
   if constexpr (pairing_exchange<Exchange>) {
-    static_assert(pairing_transport<Transport>,
-                  "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
-                  "exchange_tag), which returns what all_gather returns");
-    static_assert(!keeps_common<Feedback> && !mean_residual<Feedback>,
-                  "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
-                  "mean), and this exchange lets two hear each other; say error_feedback");
-    static_assert(!agrees_on_memory<Compressor>,
-                  "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
-                  "take one without a common memory, such as low_rank<R>");
+    static_assert(
+        pairing_transport<Transport>,
+        "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
+        "exchange_tag), which returns what all_gather returns");
+    static_assert(
+        !keeps_common<Feedback> && !mean_residual<Feedback>,
+        "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
+        "mean), and this exchange lets two hear each other; say error_feedback");
+    static_assert(
+        !agrees_on_memory<Compressor>,
+        "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
+        "take one without a common memory, such as low_rank<R>");
   }
   return true;
 }
 
 template <bool HasOtherView>
 consteval bool explain_show() {
-  static_assert(HasOtherView,
-                "diloco: show_mean, show_sample: this inner optimizer is evaluated where it is trained, so the tensors "
-                "show the model already; leave the calls out (ivon and schedule_free_adamw need them)");
+  static_assert(
+      HasOtherView,
+      "diloco: show_mean, show_sample: this inner optimizer is evaluated where it is trained, so the tensors "
+      "show the model already; leave the calls out (ivon and schedule_free_adamw need them)");
   return HasOtherView;
+}
+
+/// Who takes the inner step. `step` and `after_step` ask when they are called.
+template <bool Inside>
+consteval bool explain_inside() {
+  static_assert(Inside,
+                "diloco: step: the inner optimizer is external, so the framework takes the step itself; call "
+                "after_step()");
+  return Inside;
+}
+template <bool Inside>
+consteval bool explain_outside() {
+  static_assert(!Inside,
+                "diloco: after_step: this trainer takes the inner step itself; call step(gradients), or say "
+                ".inner = diloco::external{}");
+  return true;
 }
 
 template <class E>
@@ -192,38 +232,41 @@ template <executor E>
 inline constexpr bool keeps_on_host<E> = E::columns_on_host;
 
 /// One static assertion per role: the first that fails is the first line of the compiler's output.
-template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine, class Exchange,
-          class Schedule, class Executor, class Rate>
+template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine,
+          class Exchange, class Schedule, class Executor, class Rate>
 struct explained {
   static_assert(explain_transport<Transport>());
   static_assert(explain_inner<Inner>());
   static_assert(explain_outer<Outer>());
   static_assert(explain_compressor<Compressor>());
+  static_assert(feedback<Feedback>,
+                "diloco: feedback: needs name, stateful and at(round), which returns a value with float "
+                "want(float delta, "
+                "float residual) const and float keep(float wanted, float sent, float residual) const");
+  static_assert(!mean_residual<Feedback> || linear_wires<Compressor>,
+                "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
+                "as random_k or "
+                "low_rank<R, factors::common>; with any other, what the workers disagree on piles up in it");
+  static_assert(linear_combine<Combine>,
+                "diloco: combine: needs name and bool coefficients(std::span<double const> weights, "
+                "std::span<float> out) const");
   static_assert(
-      feedback<Feedback>,
-      "diloco: feedback: needs name, stateful and at(round), which returns a value with float want(float delta, "
-      "float residual) const and float keep(float wanted, float sent, float residual) const");
-  static_assert(
-      !mean_residual<Feedback> || linear_wires<Compressor>,
-      "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such as random_k or "
-      "low_rank<R, factors::common>; with any other, what the workers disagree on piles up in it");
-  static_assert(
-      linear_combine<Combine>,
-      "diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const");
-  static_assert(picks_pattern<Exchange>,
-                "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
+      picks_pattern<Exchange>,
+      "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(explain_weights<Combine, Feedback>());
-  static_assert(schedule<Schedule>, "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
+  static_assert(schedule<Schedule>,
+                "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
   static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());
-  static_assert(executor<Executor>,
-                "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
-                "kernel) and wait()");
   static_assert(
-      !sends_from_device<Transport> || !keeps_on_host<Executor>,
-      "diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say "
-      ".executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi");
+      executor<Executor>,
+      "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
+      "kernel) and wait()");
+  static_assert(!sends_from_device<Transport> || !keeps_on_host<Executor>,
+                "diloco: transport: sends from memory of the device, and this executor keeps its wires on "
+                "the host; say "
+                ".executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi");
 };
 
 }  // namespace detail

@@ -12,11 +12,12 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// What a worker failed to say before. In round t, with s = at(t): x = s.want(Δ, e) is compressed to y, then
-/// e ← s.keep(x, y, e), which is linear in each of its three. `stateful` = e is a column of the state; a lossless compressor
-/// makes the engine drop it. Optional members:
+/// e ← s.keep(x, y, e), which is linear in each of its three. `stateful` = e is a column of the state; a
+/// lossless compressor makes the engine drop it. Optional members:
 ///   residual_bits = 8     e is stored as 8-bit integers with a scale per block; 32 where it is not said
 ///   mean_residual = true  what everybody decoded of the mean is subtracted from e once the round stands
-///   common = true         everybody adds what was decoded to one more column, the same on all ranks, and steps by that
+///   common = true         everybody adds what was decoded to one more column, the same on all ranks, and
+/// steps by that
 ///   owner()               what the owner of a shard does under scatter–gather, where it is not the same
 template <class F>
 concept feedback = std::copyable<F> && std::is_trivially_copyable_v<F> && requires(F const& f, float a) {

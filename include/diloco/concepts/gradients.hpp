@@ -27,12 +27,14 @@ inline constexpr bool wide_gradient = std::is_constructible_v<std::span<float co
 template <class E>
 inline constexpr bool narrow_gradient = std::is_constructible_v<std::span<diloco::bfloat16 const>, E>;
 
-/// Whether an element's memory outlives the expression that gave the element: an object of the range, or a view of one.
+/// Whether an element's memory outlives the expression that gave the element: an object of the range, or a
+/// view of one.
 template <class E>
 inline constexpr bool outlives =
     std::is_lvalue_reference_v<E> || std::ranges::enable_borrowed_range<std::remove_cvref_t<E>>;
 
-/// What `step` takes: a list with one contiguous gradient per tensor. The first assertion that fails is the compiler's first line.
+/// What `step` takes: a list with one contiguous gradient per tensor. The first assertion that fails is the
+/// compiler's first line.
 template <class G>
 consteval bool explain_gradients() {
   static_assert(sized_list<G>,
@@ -43,17 +45,19 @@ consteval bool explain_gradients() {
     constexpr bool number = std::is_arithmetic_v<std::remove_cvref_t<element>> ||
                             std::is_same_v<std::remove_cvref_t<element>, diloco::bfloat16>;
     constexpr bool convertible = wide_gradient<element> || narrow_gradient<element>;
-    static_assert(
-        !number,
-        "diloco: step: gradients is one flat list of numbers; give a list with one std::span<float const> per "
-        "tensor, in the order of the parameters");
+    static_assert(!number,
+                  "diloco: step: gradients is one flat list of numbers; give a list with one std::span<float "
+                  "const> per "
+                  "tensor, in the order of the parameters");
     static_assert(
         number || convertible,
-        "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 const>; "
+        "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 "
+        "const>; "
         "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first");
-    static_assert(!convertible || outlives<element>,
-                  "diloco: step: the range makes each gradient anew and destroys it before it is read; give a range of "
-                  "std::span, or of objects that stay");
+    static_assert(
+        !convertible || outlives<element>,
+        "diloco: step: the range makes each gradient anew and destroys it before it is read; give a range of "
+        "std::span, or of objects that stay");
     return convertible && outlives<element>;
   } else {
     return false;

@@ -9,7 +9,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which of an inner optimizer's groups a tensor belongs to: the first that wants it, and the second, if there is one.
+/// Which of an inner optimizer's groups a tensor belongs to: the first that wants it, and the second, if
+/// there is one.
 struct group_choice {
   static constexpr int none = -1;
   int first = none, second = none;
@@ -28,8 +29,9 @@ concept grouped_optimizer = optimizer<O> &&
 template <class O>
 concept freezing_optimizer = optimizer<O> && O::freezes;
 
-/// Wants gradients at samples of θ: the caller's tensors show those, and θ is a float32 copy. `at(context)` gives a step
-/// (p, g, shown, slots…) with `float deviation(slots…) const`, of the next sample, and its `seed`.
+/// Wants gradients at samples of θ: the caller's tensors show those, and θ is a float32 copy. `at(context)`
+/// gives a step (p, g, shown, slots…) with `float deviation(slots…) const`, of the next sample, and its
+/// `seed`.
 template <class O>
 concept sampling_optimizer = optimizer<O> && O::samples && requires(O const& o, step_context c) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;
@@ -70,7 +72,8 @@ constexpr void for_each_group(O const& o, F&& f) {
   (std::make_index_sequence<group_count_of<O>>{});
 }
 
-/// State beside the slots. (A constant of its own: nvcc 13.0 finds no pack in a fold over requires-expressions.)
+/// State beside the slots. (A constant of its own: nvcc 13.0 finds no pack in a fold over
+/// requires-expressions.)
 template <class O>
 inline constexpr bool keeps_memory = requires(std::size_t n) {
   O::memory_elements(n, n);

@@ -10,8 +10,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A learning-rate schedule: a value whose `factor(step)` scales the inner learning rate in inner step `step`, which counts
-/// from 1 and skipped steps with it. A pure function: its whole position is the step, which a snapshot holds already.
+/// A learning-rate schedule: a value whose `factor(step)` scales the inner learning rate in inner step
+/// `step`, which counts from 1 and skipped steps with it. A pure function: its whole position is the step,
+/// which a snapshot holds already.
 template <class R>
 concept learning_rate = std::copyable<R> && requires(R const& r, std::uint64_t step) {
   { R::name } -> std::convertible_to<std::string_view>;

@@ -15,7 +15,8 @@ struct operand {
 /// C ← alpha·A·B + beta·C. beta = 0 writes C without reading it. C overlaps no operand.
 struct matrix_product {
   std::size_t rows = 0, columns = 0, depth = 0;
-  operand a, b;  ///< (rows, depth), (depth, columns); a transposed operand lies as (depth, rows), (columns, depth)
+  operand a,
+      b;  ///< (rows, depth), (depth, columns); a transposed operand lies as (depth, rows), (columns, depth)
   float* c = nullptr;  ///< (rows, columns), row-major
   float alpha = 1.0f, beta = 0.0f;
 };
@@ -28,7 +29,8 @@ struct gram_product {
   float alpha = 1.0f, beta = 0.0f;
 };
 
-/// Products of matrices on an executor. Both enqueue and never wait; all pointers lie where the executor's columns lie.
+/// Products of matrices on an executor. Both enqueue and never wait; all pointers lie where the executor's
+/// columns lie.
 template <class A>
 concept linear_algebra = std::copyable<A> &&
     requires(A const& a, detail::executor_archetype where, matrix_product p, gram_product s) {
@@ -37,9 +39,10 @@ concept linear_algebra = std::copyable<A> &&
   a.gram(where, s);
 };
 
-/// And what turns a symmetric matrix on its axes; `step` of `soap` needs it. All matrices are (n, n), row-major, q apart from
-/// the other.
-///   eigenvectors(where, n, s, q)      columns of q: eigenvectors of the symmetric s, the largest eigenvalue first
+/// And what turns a symmetric matrix on its axes; `step` of `soap` needs it. All matrices are (n, n),
+/// row-major, q apart from the other.
+///   eigenvectors(where, n, s, q)      columns of q: eigenvectors of the symmetric s, the largest eigenvalue
+/// first
 ///   orthonormalize(where, n, a, q)    the q of a = q·r
 template <class A>
 concept spectral_algebra = linear_algebra<A> &&

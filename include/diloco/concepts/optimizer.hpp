@@ -37,7 +37,8 @@ template <std::size_t>
 struct one_slot {
   using type = float&;
 };
-// Plain traits: nvcc 13.0 crashes on a requires-expression over the pack, and loses an alias or a variable template here.
+// Plain traits: nvcc 13.0 crashes on a requires-expression over the pack, and loses an alias or a variable
+// template here.
 template <class Step, class Slots>
 struct steps_with;
 template <class Step, std::size_t... Index>
@@ -50,7 +51,8 @@ struct steps_with_anchor<Step, std::index_sequence<Index...>>
     : std::is_invocable<Step const&, float&, float, float, typename one_slot<Index>::type...> {};
 }  // namespace detail
 
-/// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the table, none in the object.
+/// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the table, none in
+/// the object.
 template <class O>
 concept element_optimizer = optimizer<O> && requires(O const& o, step_context c) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;
@@ -59,8 +61,9 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
     detail::steps_with<decltype(std::declval<O const&>().at(step_context{})),
                        std::make_index_sequence<O::slots.size()>>::value;
 
-/// Optional member of an outer optimizer: `wants_mean_anchor = true` makes its step `(p, g, mean_anchor, slots…)`. The anchor
-/// then travels beside the pseudo-gradient, and its mean has the coefficients that g has.
+/// Optional member of an outer optimizer: `wants_mean_anchor = true` makes its step `(p, g, mean_anchor,
+/// slots…)`. The anchor then travels beside the pseudo-gradient, and its mean has the coefficients that g
+/// has.
 template <class O>
 inline constexpr bool wants_mean_anchor = [] {
   if constexpr (requires { O::wants_mean_anchor; })
@@ -95,8 +98,8 @@ concept outer_steps = anchored_optimizer<O> ||(!wants_mean_anchor<O> && element_
 template <class O>
 concept outer_optimizer = detail::outer_steps<O> && states_largest<O>;
 
-/// One tensor as an optimizer finds it that needs more than an element: row-major, first extent × the rest. Everything but
-/// the table itself lies where the executor's columns lie.
+/// One tensor as an optimizer finds it that needs more than an element: row-major, first extent × the rest.
+/// Everything but the table itself lies where the executor's columns lie.
 template <std::size_t Slots>
 struct tensor_step {
   std::size_t rows = 0, columns = 0;          ///< a vector has columns = 1
@@ -104,25 +107,29 @@ struct tensor_step {
   float const* g = nullptr;                   ///< (rows, columns)
   float const* grad_scale = nullptr;          ///< (1) multiplies every gradient
   float* slots[Slots == 0 ? 1 : Slots] = {};  ///< (rows, columns) each; zeros at first
-  float* memory = nullptr;                    ///< memory_elements(rows, columns); zeros at first; kept between steps
-  float* scratch = nullptr;                   ///< scratch_elements(rows, columns); any content; 64-byte aligned
+  float* memory = nullptr;   ///< memory_elements(rows, columns); zeros at first; kept between steps
+  float* scratch = nullptr;  ///< scratch_elements(rows, columns); any content; 64-byte aligned
   step_context context = {};
 };
 
 /// Needs a whole tensor at a time: `step(where, tensor)` enqueues kernels on the executor and never waits.
-///   static constexpr std::array<std::string_view, N> slots{…};                              columns of state, as above
-///   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns);   floats, shared by all tensors
-/// Optional: `memory_elements` likewise, floats of each tensor's own; and
-///   static constexpr std::string_view complaint_about(std::span<std::size_t const> shape);  empty, or why it cannot step it
+///   static constexpr std::array<std::string_view, N> slots{…};                              columns of
+/// state, as above
+///   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns);   floats, shared
+/// by all tensors Optional: `memory_elements` likewise, floats of each tensor's own; and
+///   static constexpr std::string_view complaint_about(std::span<std::size_t const> shape);  empty, or why it
+/// cannot step it
 template <class O>
-concept tensor_optimizer = optimizer<O> && requires(O const& o, std::size_t n, detail::executor_archetype where) {
+concept tensor_optimizer = optimizer<O> &&
+    requires(O const& o, std::size_t n, detail::executor_archetype where) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;
   { O::scratch_elements(n, n) } -> std::same_as<std::size_t>;
   o.step(where, tensor_step<O::slots.size()>{});
 };
 
 template <tensor_optimizer O>
-constexpr std::size_t memory_elements_of([[maybe_unused]] std::size_t rows, [[maybe_unused]] std::size_t columns) {
+constexpr std::size_t memory_elements_of([[maybe_unused]] std::size_t rows,
+                                         [[maybe_unused]] std::size_t columns) {
   if constexpr (requires { O::memory_elements(rows, columns); })
     return O::memory_elements(rows, columns);
   else
@@ -141,8 +148,9 @@ constexpr std::string_view shape_complaint_of([[maybe_unused]] std::span<std::si
 template <class O>
 concept external_optimizer = optimizer<O> && O::steps_outside;
 
-/// A promise that the step gives the same bits on every rank, compiler and backend: every multiply-add spelled
-/// `diloco::fma`, no transcendental function, no `rsqrt`. Opt in by specialization; the law suites check it.
+/// A promise that the step gives the same bits on every rank, compiler and backend: every multiply-add
+/// spelled `diloco::fma`, no transcendental function, no `rsqrt`. Opt in by specialization; the law suites
+/// check it.
 template <class P>
 inline constexpr bool enable_replicated = false;
 

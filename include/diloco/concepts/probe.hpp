@@ -9,9 +9,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Events. A probe that throws breaks nothing: it is called when what it hears of stands, the call that it interrupts does
-/// everything else, and then throws what the probe threw. A probe is any type with `operator()` for the events it cares for; one that it cannot be called with is not
-/// even constructed, so a silent probe compiles to nothing.
+/// Events. A probe that throws breaks nothing: it is called when what it hears of stands, the call that it
+/// interrupts does everything else, and then throws what the probe threw. A probe is any type with
+/// `operator()` for the events it cares for; one that it cannot be called with is not even constructed, so a
+/// silent probe compiles to nothing.
 struct inner_stepped {
   std::uint64_t step;
 };
@@ -30,8 +31,8 @@ struct round_aborted {
   int cause;
 };
 
-/// The engine says `if constexpr (hears<Probe, event>) probe(event{…})`, spelled out at each place: an inlined helper that
-/// does nothing still moved stack slots and branches.
+/// The engine says `if constexpr (hears<Probe, event>) probe(event{…})`, spelled out at each place: an
+/// inlined helper that does nothing still moved stack slots and branches.
 template <class Probe, class Event>
 concept hears = requires(Probe& p, Event const& e) {
   p(e);

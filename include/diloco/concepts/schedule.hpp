@@ -15,7 +15,9 @@ inline namespace DILOCO_NAMESPACE {
 template <class S>
 concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps) {
   { S::name } -> std::convertible_to<std::string_view>;
-  { s.due(steps) } -> std::same_as<bool>;  // a round is launched and landed right after inner step number `steps`
+  {
+    s.due(steps)
+    } -> std::same_as<bool>;  // a round is launched and landed right after inner step number `steps`
   { s.describe() } -> std::convertible_to<std::string>;
 };
 

@@ -9,8 +9,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// The ledger: bytes of memory that one parameter must move in each sweep. Benches divide by these, `describe` prints
-// them. w is the wire's bytes per parameter.
+// The ledger: bytes of memory that one parameter must move in each sweep. Benches divide by these, `describe`
+// prints them. w is the wire's bytes per parameter.
 
 template <compressor C>
 inline constexpr double wire_bytes_per_parameter = wire_bits<C> / 8;
@@ -23,8 +23,9 @@ inline constexpr bool carries_residual = F::stateful && !C::lossless;
 template <compressor C, feedback F>
 inline constexpr double residual_traffic = carries_residual<C, F> ? 2.0 * residual_bits<F> / 8 : 0.0;
 
-/// What a staged compressor moves beside: x again for each stage that reads it (`rereads`, or one for each stage over chunks),
-/// twice for a residual that waits for the last stage, and a workbench where the residual cannot be it.
+/// What a staged compressor moves beside: x again for each stage that reads it (`rereads`, or one for each
+/// stage over chunks), twice for a residual that waits for the last stage, and a workbench where the residual
+/// cannot be it.
 template <compressor C, feedback F>
 inline constexpr double stages_traffic = [] {
   if constexpr (states_stages<C>) {
@@ -49,8 +50,9 @@ template <compressor C, feedback F>
 inline constexpr double encode_bytes =
     8.0 + residual_traffic<C, F> + stages_traffic<C, F> + wire_bytes_per_parameter<C>;
 
-/// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written; what staged compressors add up, written and
-/// read; the feedback's common column, or its residual, read and written; the mean anchor read, where the step wants it.
+/// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written; what staged compressors add
+/// up, written and read; the feedback's common column, or its residual, read and written; the mean anchor
+/// read, where the step wants it.
 template <compressor C, outer_optimizer Outer, class F = void>
 constexpr double apply_outer_bytes(double wires) {
   double bytes = 12.0 + 8.0 * static_cast<double>(slot_count<Outer>) + wires * wire_bytes_per_parameter<C>;
@@ -62,8 +64,8 @@ constexpr double apply_outer_bytes(double wires) {
   return bytes;
 }
 
-/// The owner's part of scatter–gather, per parameter of the whole model: each of the 1/K shards reads K wires, carries
-/// its own residual and writes one wire.
+/// The owner's part of scatter–gather, per parameter of the whole model: each of the 1/K shards reads K
+/// wires, carries its own residual and writes one wire.
 template <compressor C, feedback F>
 constexpr double combine_bytes(int ranks) {
   using owner = owner_feedback<F>;

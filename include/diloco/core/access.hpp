@@ -11,9 +11,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// How one lane of many reads and writes its consecutive elements: all at once, in words of up to 16 bytes. A warp whose lanes
-// take a float each at a stride of 32 bytes touches eight times the sectors that it uses with every instruction; on the host one
-// lane owns the whole block, and a loop that fuses reading and writing is what vectorizes.
+// How one lane of many reads and writes its consecutive elements: all at once, in words of up to 16 bytes. A
+// warp whose lanes take a float each at a stride of 32 bytes touches eight times the sectors that it uses
+// with every instruction; on the host one lane owns the whole block, and a loop that fuses reading and
+// writing is what vectorizes.
 
 /// Bytes of the widest word that a lane's N elements are whole words of.
 template <class T, int N>
@@ -25,11 +26,12 @@ inline constexpr int word_bytes = [] {
 namespace detail {
 
 template <std::size_t Bytes>
-using word_of_size =
-    std::conditional_t<Bytes == 1, std::uint8_t, std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
+using word_of_size = std::conditional_t<Bytes == 1, std::uint8_t,
+                                        std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
 
 #if DILOCO_ON_DEVICE
-/// What one instruction moves, with its parts by name: an array of them that a loop indexes is put on the stack.
+/// What one instruction moves, with its parts by name: an array of them that a loop indexes is put on the
+/// stack.
 template <int Bytes>
 struct packet;
 template <>
@@ -116,8 +118,8 @@ requires(sizeof(T) <= 4) struct lane_values {
   DILOCO_HD T const& operator[](int i) const { return v[i]; }
 };
 
-/// An array that is aligned to 16 bytes where a block begins, as our own columns and wires are; of any other, the alignment is
-/// looked at.
+/// An array that is aligned to 16 bytes where a block begins, as our own columns and wires are; of any other,
+/// the alignment is looked at.
 template <class T>
 struct aligned {
   T* p;
@@ -133,8 +135,8 @@ aligned(T*) -> aligned<T>;
 template <class T>
 anywhere(T*) -> anywhere<T>;
 
-/// Whether words can be moved there. The host moves elements, and where the standard library's assertions are on stops at what
-/// would be a fault on the device.
+/// Whether words can be moved there. The host moves elements, and where the standard library's assertions are
+/// on stops at what would be a fault on the device.
 template <int Word, template <class> class Place, class T>
 DILOCO_HD inline bool takes_words([[maybe_unused]] Place<T> at) {
 #if DILOCO_ON_DEVICE
@@ -219,8 +221,8 @@ DILOCO_HD inline void run_held(F& f, int first, Held&&... h) {
 
 }  // namespace detail
 
-/// f(i, element…) for i in [0, N), four at a time: loads, then arithmetic, then stores. With eight, sweep B under AdamW needs more
-/// registers than three groups a multiprocessor have. The arrays may not overlap.
+/// f(i, element…) for i in [0, N), four at a time: loads, then arithmetic, then stores. With eight, sweep B
+/// under AdamW needs more registers than three groups a multiprocessor have. The arrays may not overlap.
 template <int N, class F, class... Use>
 DILOCO_HD inline void in_registers(F&& f, Use... use) {
   constexpr int step = N % 4 == 0 ? 4 : N;
@@ -240,8 +242,9 @@ DILOCO_HD inline void move_lane(From const* DILOCO_RESTRICT from, int mine, To* 
   for_first<L, N>(mine, [&](int i) { to[i] = of(from[i]); });
 }
 
-/// The elements of this lane, from what `count` elements of a block make its own, into an array on the wire: element i is of(i).
-/// `words`: false where the block may begin anywhere, as the second plane of a tail's codes does.
+/// The elements of this lane, from what `count` elements of a block make its own, into an array on the wire:
+/// element i is of(i). `words`: false where the block may begin anywhere, as the second plane of a tail's
+/// codes does.
 template <lanes L, int N, class T, class Of>
 DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of, bool words = true) {
   if constexpr (L::width > 1) {

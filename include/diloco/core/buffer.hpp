@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Move-only memory that an executor allocated: state columns and wires. It knows how to free itself, so a flight that
-/// outlives its trainer still owns what the transport is reading.
+/// Move-only memory that an executor allocated: state columns and wires. It knows how to free itself, so a
+/// flight that outlives its trainer still owns what the transport is reading.
 class buffer {
  public:
   using release_function = void (*)(std::byte*, std::size_t, void*) noexcept;

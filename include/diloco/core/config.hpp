@@ -13,12 +13,14 @@
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
 #error \
-    "diloco: floating-point shortcuts change bits and hide NaN; compile this file without -ffast-math, -Ofast, \
--funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, -freciprocal-math, -fno-signed-zeros"
+    "diloco: floating-point shortcuts change bits and hide NaN; compile this file without \
+-ffast-math, -Ofast, -funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, \
+-freciprocal-math, -fno-signed-zeros"
 #endif
 // 0 and 16 (with float16_t) compute float as float; the x87 unit has −1, 1 and 2.
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
-#error "diloco: float is computed in more than 32 bits here; compile with -msse2 -mfpmath=sse, not -mfpmath=387"
+#error \
+    "diloco: float is computed in more than 32 bits here; compile with -msse2 -mfpmath=sse, not -mfpmath=387"
 #endif
 static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-precision-constant");
 
@@ -46,23 +48,24 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 
 #define DILOCO_RESTRICT __restrict__
 
-/// Before a loop of exactly one vector: keeps g++ from unrolling it into scalars that it then shuffles together.
+/// Before a loop of exactly one vector: keeps g++ from unrolling it into scalars that it then shuffles
+/// together.
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
 #define DILOCO_ONE_VECTOR _Pragma("GCC unroll 1")
 #else
 #define DILOCO_ONE_VECTOR
 #endif
 
-/// A path that few blocks take: out of line on the host, so that the common path keeps its registers; inlined on the device,
-/// where a call would put a fragment on the stack.
+/// A path that few blocks take: out of line on the host, so that the common path keeps its registers; inlined
+/// on the device, where a call would put a fragment on the stack.
 #if defined(__CUDACC__)
 #define DILOCO_RARE
 #else
 #define DILOCO_RARE [[gnu::noinline]]
 #endif
 
-/// Whether the compiler has vector types and shuffles of its own (g++ from 12, clang). For what no loop says well; always beside a
-/// loop that gives the same bits.
+/// Whether the compiler has vector types and shuffles of its own (g++ from 12, clang). For what no loop says
+/// well; always beside a loop that gives the same bits.
 #if !defined(__CUDACC__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define DILOCO_VECTORS 1
@@ -80,16 +83,19 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #endif
 
 /// How much a step is checked: each level includes the one before.
-#define DILOCO_CHECKS_NONE 0        ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
-#define DILOCO_CHECKS_LIGHT 1       ///< + parameters finite at construction (one read sweep)
-#define DILOCO_CHECKS_NORMAL 2      ///< + every gradient finite before anything is written (one read sweep, 4 B/param)
+#define DILOCO_CHECKS_NONE \
+  0  ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
+#define DILOCO_CHECKS_LIGHT 1  ///< + parameters finite at construction (one read sweep)
+#define DILOCO_CHECKS_NORMAL \
+  2  ///< + every gradient finite before anything is written (one read sweep, 4 B/param)
 #define DILOCO_CHECKS_COLLECTIVE 3  ///< + digests of the anchor compared across ranks after every round
 #if !defined(DILOCO_CHECKS)
 #define DILOCO_CHECKS DILOCO_CHECKS_NORMAL
 #endif
 
-// The inline namespace of everything: macros that change what a function does are part of its link name. Otherwise two files
-// of one program with different levels would share one definition, and link order would choose which.
+// The inline namespace of everything: macros that change what a function does are part of its link name.
+// Otherwise two files of one program with different levels would share one definition, and link order would
+// choose which.
 #if DILOCO_CHECKS < DILOCO_CHECKS_NONE || DILOCO_CHECKS > DILOCO_CHECKS_COLLECTIVE
 #error "diloco: DILOCO_CHECKS must be 0, 1, 2 or 3 (DILOCO_CHECKS_NONE, LIGHT, NORMAL or COLLECTIVE)"
 #endif

@@ -12,10 +12,12 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// The dynamic 8-bit map (Dettmers et al. 2022): 256 numbers in rising order, whose code is their place.
-///   Signed: 0, 1, and for d = 0 … 6 the midpoints of 2^d equal cells of [10^(d−7), 10^(d−6)], both signs; codes −127 … 128
+///   Signed: 0, 1, and for d = 0 … 6 the midpoints of 2^d equal cells of [10^(d−7), 10^(d−6)], both signs;
+/// codes −127 … 128
 ///   are stored + 127. The least magnitude is 5.5e-7, and −1 is −0.99297.
 ///   Unsigned, for what is never negative: 0, 1, and the midpoints of 2^(d+1) cells; the least is 3.25e-7.
-/// Those of bitsandbytes' create_dynamic_map to within a few units in the last place of its float32 arithmetic.
+/// Those of bitsandbytes' create_dynamic_map to within a few units in the last place of its float32
+/// arithmetic.
 template <bool Signed>
 struct dynamic_map {
   /// The code of 0.
@@ -31,14 +33,16 @@ struct dynamic_map {
     float const within = fma(k, width, fma(0.5f, width, -1.0f));
     // The exponent's bias is −1 in its last three bits.
     std::uint32_t const to_decade = (1u - first) << 23;
-    float const largest = detail::pick<0, 8>((bits_of(k) + to_decade) << 6, [](int d) { return power<false>(d); });
+    float const largest =
+        detail::pick<0, 8>((bits_of(k) + to_decade) << 6, [](int d) { return power<false>(d); });
     float const magnitude = product(fma(0.9f, within, 0.1f), largest);
     float const y = select(at_least(index, 1u << first), magnitude, 0.0f);
     return Signed ? float_of(bits_of(y) | (static_cast<std::uint32_t>(place) & 0x80000000u)) : y;
   }
 
-  /// The code of the number nearest to x·scale, in the low 8 bits and nothing above; half way, to within rounding, either.
-  /// What lies outside of [−1, 1] gets the last code of its side; NaN, and x < 0 where there is no sign, that of 0.
+  /// The code of the number nearest to x·scale, in the low 8 bits and nothing above; half way, to within
+  /// rounding, either. What lies outside of [−1, 1] gets the last code of its side; NaN, and x < 0 where
+  /// there is no sign, that of 0.
   DILOCO_HD static std::uint32_t code(float x, float scale) {
     float const t = product(x, scale);
     float const a = Signed ? std::fabs(t) : t;
@@ -55,7 +59,8 @@ struct dynamic_map {
     float const width = float_of(((127u + first) + decade) << 23) * (1.0f / 0.9f);
     float const up = detail::pick<0, 8>(decade << 29, [](int d) { return power<true>(d); });
     float const within = product(fma(a, up, -0.1f), width);
-    // What lies past an end of the decade goes to its last cell; below, 0 also takes NaN. Truncation is floor then.
+    // What lies past an end of the decade goes to its last cell; below, 0 also takes NaN. Truncation is floor
+    // then.
     float const last = static_cast<float>(cells - 1u);
     float const inside = within > 0.0f ? within : 0.0f;
     auto const kept = static_cast<std::int32_t>(inside < last ? inside : last);
@@ -67,7 +72,8 @@ struct dynamic_map {
 
   /// The codes of x[i]·scale, each ^ flip, for this lane's elements of a block.
   template <int Block, lanes L>
-  DILOCO_HD static void encode(L l, int count, float const* x, float scale, std::uint32_t flip, std::byte* out) {
+  DILOCO_HD static void encode(L l, int count, float const* x, float scale, std::uint32_t flip,
+                               std::byte* out) {
 #if DILOCO_AVX2
     if constexpr (L::width == 1 && Block % 32 == 0) {
       if (count == Block) return encode_eights(x, Block, scale, flip, reinterpret_cast<std::uint8_t*>(out));
@@ -77,11 +83,13 @@ struct dynamic_map {
   }
   /// sink(i, y) for each of those codes, y = the number of the code ^ flip, times scale.
   template <int Block, lanes L, class Sink>
-  DILOCO_HD static void decode(L l, int count, std::byte const* in, float scale, std::uint32_t flip, Sink&& sink) {
+  DILOCO_HD static void decode(L l, int count, std::byte const* in, float scale, std::uint32_t flip,
+                               Sink&& sink) {
 #if DILOCO_AVX2
     if constexpr (L::width == 1 && Block % 32 == 0) {
       if (count == Block) {
-        // 32 by 32, so that what the sink loads and stores lies among arithmetic (sweep A, 2^24 parameters: 1.31 ns for 1.11).
+        // 32 by 32, so that what the sink loads and stores lies among arithmetic (sweep A, 2^24 parameters:
+        // 1.31 ns for 1.11).
         for (int begin = 0; begin < Block; begin += 32) {
           float y[32];
           decode_eights(reinterpret_cast<std::uint8_t const*>(in) + begin, 32, scale, flip, y);
@@ -91,25 +99,28 @@ struct dynamic_map {
       }
     }
 #endif
-    unpack<8, Block>(l, count, in, [&](int i, std::uint32_t top) { sink(i, product(value(top ^ flip << 24), scale)); });
+    unpack<8, Block>(l, count, in,
+                     [&](int i, std::uint32_t top) { sink(i, product(value(top ^ flip << 24), scale)); });
   }
 
  private:
 #if DILOCO_AVX2
-  // The same numbers eight at a time, where a table is looked up in one instruction, not in seven (dynamic8, sweep A: 2.1 ns
-  // per element for 1.0; sweep B with two wires 1.6 for 0.8).
+  // The same numbers eight at a time, where a table is looked up in one instruction, not in seven (dynamic8,
+  // sweep A: 2.1 ns per element for 1.0; sweep B with two wires 1.6 for 0.8).
 
   static void decode_eights(std::uint8_t const* code, int count, float scale, std::uint32_t flip, float* y) {
     using namespace octets;
     // Apart, because g++ makes a vector of eight bytes one by one.
-    for (int i = 0; i < count; ++i) y[i] = static_cast<float>(static_cast<int>(code[i] ^ flip) - (Signed ? 127 : -1));
+    for (int i = 0; i < count; ++i)
+      y[i] = static_cast<float>(static_cast<int>(code[i] ^ flip) - (Signed ? 127 : -1));
     for (int i = 0; i < count; i += 8) {
       floats8 const place = load8(y + i), middle = float_of(bits_of(place) & 0x7fffffffu) + 0.5f;
       words8 const exponent = bits_of(middle) >> 23;
-      // Decade 7 is the number 1. What is before decade 0, which is the number 0, ends in the same three bits: 1/256 of its
-      // width makes that negative.
-      floats8 const width =
-          pick8(exponent, [](int k) { return 1.0f / static_cast<float>(1 << (static_cast<int>(first) + decade_at(k))); });
+      // Decade 7 is the number 1. What is before decade 0, which is the number 0, ends in the same three
+      // bits: 1/256 of its width makes that negative.
+      floats8 const width = pick8(exponent, [](int k) {
+        return 1.0f / static_cast<float>(1 << (static_cast<int>(first) + decade_at(k)));
+      });
       floats8 const largest = pick8(exponent, [](int k) { return power<false>(decade_at(k)); });
       floats8 const within = fma(middle, width, all8(-1.0f));
       floats8 const magnitude = greater(fma(all8(0.9f), within, all8(0.1f)) * largest, all8(0.0f));
@@ -130,13 +141,16 @@ struct dynamic_map {
     using namespace octets;
     floats8 const t = load8(x) * scale, size = Signed ? float_of(bits_of(t) & 0x7fffffffu) : t;
     floats8 const a = lesser(greater(size, all8(1e-7f)), all8(1.0f));
-    // The bits of a float are a logarithm in units of 2⁻²³ octaves; at this slope (a decade is 1.018 for it) its last place in
-    // a sum near 2²³ is how many decades a reaches, or one less: everywhere by a margin of a quarter.
+    // The bits of a float are a logarithm in units of 2⁻²³ octaves; at this slope (a decade is 1.018 for it)
+    // its last place in a sum near 2²³ is how many decades a reaches, or one less: everywhere by a margin of
+    // a quarter.
     words8 const guess = bits_of(fma(floats_of(bits_of(a)), all8(0.3065f * 0x1p-23f), all8(0x1p23f)));
-    words8 const decades = guess - minus_at_least(a, pick8(guess, [](int d) { return d < 7 ? reach(d) : 2.0f; }));
+    words8 const decades =
+        guess - minus_at_least(a, pick8(guess, [](int d) { return d < 7 ? reach(d) : 2.0f; }));
     floats8 const up = pick8(decades, [](int d) { return d == 0 ? 0.0f : power<true>(d - 1); });
-    floats8 const width =
-        pick8(decades, [](int d) { return d == 0 ? 0.0f : static_cast<float>(1 << first << (d - 1)) * (1.0f / 0.9f); });
+    floats8 const width = pick8(decades, [](int d) {
+      return d == 0 ? 0.0f : static_cast<float>(1 << first << (d - 1)) * (1.0f / 0.9f);
+    });
     floats8 const last =
         pick8(decades, [](int d) { return d == 0 ? 0.0f : static_cast<float>((1 << first << (d - 1)) - 1); });
     words8 const base =
@@ -151,15 +165,17 @@ struct dynamic_map {
   /// log₂ of the cells of decade 0.
   static constexpr std::uint32_t first = Signed ? 0 : 1;
 
-  /// 10^(d − 6), the largest number of decade d, or its reciprocal. Decade 7 is the number 1 alone, its first midpoint.
+  /// 10^(d − 6), the largest number of decade d, or its reciprocal. Decade 7 is the number 1 alone, its first
+  /// midpoint.
   template <bool Reciprocal>
   DILOCO_HD static constexpr float power(int d) {
-    constexpr float up[8] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f, Signed ? 9.6603775f : 9.8272553f};
+    constexpr float up[8] = {1e-6f, 1e-5f, 1e-4f, 1e-3f,
+                             1e-2f, 1e-1f, 1.0f,  Signed ? 9.6603775f : 9.8272553f};
     constexpr float down[8] = {1e6f, 1e5f, 1e4f, 1e3f, 1e2f, 1e1f, 1.0f, 1e-1f};
     return Reciprocal ? down[d] : up[d];
   }
-  /// Half way between the last number of decade d − 1 and the first of d, where 0 is before and 1 after all of them:
-  /// 10^(d−7)·(1 + 0.9/2^(d−1)) if signed.
+  /// Half way between the last number of decade d − 1 and the first of d, where 0 is before and 1 after all
+  /// of them: 10^(d−7)·(1 + 0.9/2^(d−1)) if signed.
   DILOCO_HD static constexpr float reach(int d) {
     constexpr float both[8] = {2.75e-7f,   1.9e-6f,     1.45e-5f,     1.225e-4f,
                                1.1125e-3f, 1.05625e-2f, 1.028125e-1f, 0.996484375f};

@@ -14,7 +14,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The values a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is open. NaN is never in.
+/// The values a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is open. NaN
+/// is never in.
 struct range {
   double low, high;
   bool low_open = false, high_open = false;
@@ -35,8 +36,9 @@ struct field_visitor {
 };
 }  // namespace detail
 
-/// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr, non_negative); }`.
-/// From this one list come the check of the ranges, the printed form and the fingerprint compared across ranks.
+/// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr,
+/// non_negative); }`. From this one list come the check of the ranges, the printed form and the fingerprint
+/// compared across ranks.
 template <class P>
 concept has_fields = requires(P const& p, detail::field_visitor each) {
   p.fields(each);
@@ -44,11 +46,13 @@ concept has_fields = requires(P const& p, detail::field_visitor each) {
 
 /// "must be a number not below 0", "must be in [0, 1)".
 inline std::string range_text(range r) {
-  if (r.high >= unbounded) return say({r.low_open ? "must be a number above " : "must be a number not below ", r.low});
+  if (r.high >= unbounded)
+    return say({r.low_open ? "must be a number above " : "must be a number not below ", r.low});
   return say({"must be in ", r.low_open ? "(" : "[", r.low, ", ", r.high, r.high_open ? ")" : "]"});
 }
 
-/// Where one number's range depends on another: `complaint()` returns what is wrong and its remedy, or an empty text.
+/// Where one number's range depends on another: `complaint()` returns what is wrong and its remedy, or an
+/// empty text.
 template <class P>
 concept has_complaint = requires(P const& p) {
   { p.complaint() } -> std::convertible_to<std::string_view>;
@@ -74,15 +78,16 @@ constexpr std::uint64_t number_bits(T value) {
 }
 }  // namespace detail
 
-/// The sentence about the first field outside its range, else about fields that do not go together, or an empty string.
+/// The sentence about the first field outside its range, else about fields that do not go together, or an
+/// empty string.
 template <class P>
 std::string field_complaint(std::string_view role, P const& policy) {
   std::string complaint;
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range allowed) {
       if (!complaint.empty() || allowed.holds(static_cast<double>(value))) return;
-      complaint = say(
-          {"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ", range_text(allowed)});
+      complaint = say({"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ",
+                       range_text(allowed)});
     });
   }
   if constexpr (has_complaint<P>) {
@@ -110,9 +115,10 @@ namespace detail {
 /// Where `fields` is missing, the bytes must say it all: no floats, no padding.
 template <class P>
 struct numbers_are_listed {
-  static_assert(has_fields<P> || std::is_empty_v<P> || std::has_unique_object_representations_v<P>,
-                "diloco: a policy with numbers must list them, so that ranks can be compared; add template <class F> "
-                "constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+  static_assert(
+      has_fields<P> || std::is_empty_v<P> || std::has_unique_object_representations_v<P>,
+      "diloco: a policy with numbers must list them, so that ranks can be compared; add template <class F> "
+      "constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
 };
 }  // namespace detail
 

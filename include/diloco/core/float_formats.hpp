@@ -9,8 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// Conversions in integer arithmetic without branches: a loop of them vectorizes on any compiler, which `_Float16` does
-// only with F16C flags and CUDA's host `__half` not at all (7 GB/s), and host and device give the same bits.
+// Conversions in integer arithmetic without branches: a loop of them vectorizes on any compiler, which
+// `_Float16` does only with F16C flags and CUDA's host `__half` not at all (7 GB/s), and host and device give
+// the same bits.
 
 /// binary32 → bfloat16, round to nearest even; finite input only (NaN payloads may round to Inf).
 DILOCO_HD inline std::uint16_t bf16_from_float(float x) {
@@ -18,7 +19,9 @@ DILOCO_HD inline std::uint16_t bf16_from_float(float x) {
   return static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
-DILOCO_HD inline float float_from_bf16(std::uint16_t b) { return float_of(static_cast<std::uint32_t>(b) << 16); }
+DILOCO_HD inline float float_from_bf16(std::uint16_t b) {
+  return float_of(static_cast<std::uint32_t>(b) << 16);
+}
 
 /// A number of a tensor that is bfloat16; laid out as __nv_bfloat16, at::BFloat16 and std::bfloat16_t are.
 struct bfloat16 {
@@ -36,9 +39,10 @@ DILOCO_HD inline float as_float(bfloat16 x) { return float_from_bf16(x.bits); }
 DILOCO_HD inline std::uint16_t f16_from_float(float x) {
   std::uint32_t const u = bits_of(x);
   std::uint32_t const e = u & 0x7f800000u, exponent = e > 0x38800000u ? e : 0x38800000u;
-  // The last place of the sum is binary16's at this exponent, 13 above the float's, so the FPU rounds, subnormals too; what
-  // the second number has in its lowest bits makes the code of the count of units.
-  std::uint32_t const lowest = (13u << 23) + (0x10000u - (0x38800000u >> 13) % 0x10000u) + ((u >> 16) & 0x8000u);
+  // The last place of the sum is binary16's at this exponent, 13 above the float's, so the FPU rounds,
+  // subnormals too; what the second number has in its lowest bits makes the code of the count of units.
+  std::uint32_t const lowest =
+      (13u << 23) + (0x10000u - (0x38800000u >> 13) % 0x10000u) + ((u >> 16) & 0x8000u);
   return static_cast<std::uint16_t>(
       bits_of(float_of(u & 0x7fffffffu) + float_of(exponent + (exponent >> 13) + lowest)));
 }

@@ -21,8 +21,8 @@ struct as_result<result<R>> {
 };
 }  // namespace detail
 
-/// Calls code that may throw (a transport, an executor, an allocator) and returns what it returns. An exception becomes the
-/// error `failed(cause, text)`; a `diloco::exception` keeps its cause.
+/// Calls code that may throw (a transport, an executor, an allocator) and returns what it returns. An
+/// exception becomes the error `failed(cause, text)`; a `diloco::exception` keeps its cause.
 template <class Failed, class F>
 auto guarded([[maybe_unused]] Failed&& failed, F&& f) {
   using returned = std::invoke_result_t<F&>;

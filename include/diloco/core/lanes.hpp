@@ -12,8 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A group of threads that own one block together. Reductions take integers only: maximum and integer sum do not
-/// depend on the order, so one thread on the host and 32 on the device get the same bits.
+/// A group of threads that own one block together. Reductions take integers only: maximum and integer sum do
+/// not depend on the order, so one thread on the host and 32 on the device get the same bits.
 template <class L>
 concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p) {
   { L::width } -> std::convertible_to<int>;
@@ -51,7 +51,9 @@ struct solo {
     }
 #endif
   }
-  DILOCO_HD static void atomic_add(std::uint32_t* p, std::uint32_t x) { *p += x; }  // memory of this lane group only
+  DILOCO_HD static void atomic_add(std::uint32_t* p, std::uint32_t x) {
+    *p += x;
+  }  // memory of this lane group only
   DILOCO_HD static constexpr void sync() {}
 };
 
@@ -73,7 +75,8 @@ DILOCO_HD constexpr int first_element(L) {
   return L::rank() * lane_elements<L, Block>;
 }
 
-/// How many of this lane's elements lie in [0, count). For a full block it is a constant, and so is every loop over it.
+/// How many of this lane's elements lie in [0, count). For a full block it is a constant, and so is every
+/// loop over it.
 template <lanes L, int Block>
 DILOCO_HD constexpr int owned_elements(L l, int count) {
   if (count == Block) return lane_elements<L, Block>;
@@ -81,8 +84,9 @@ DILOCO_HD constexpr int owned_elements(L l, int count) {
   return mine < 0 ? 0 : mine < lane_elements<L, Block> ? mine : lane_elements<L, Block>;
 }
 
-/// f(i) for i in [0, n), n ≤ N. With n == N known it is a loop of constant length. Otherwise one lane of many predicates
-/// a constant loop, because an array indexed up to a runtime bound leaves its registers for the stack.
+/// f(i) for i in [0, n), n ≤ N. With n == N known it is a loop of constant length. Otherwise one lane of many
+/// predicates a constant loop, because an array indexed up to a runtime bound leaves its registers for the
+/// stack.
 template <lanes L, int N, class F>
 DILOCO_HD inline void for_first(int n, F&& f) {
   if (n == N || L::width > 1) {
@@ -94,8 +98,8 @@ DILOCO_HD inline void for_first(int n, F&& f) {
   }
 }
 
-/// Bits of |x|. Compared as integers, NaN and Inf order above every finite magnitude, so one vectorizable maximum both
-/// measures a block and finds what must not be sent (a float max would drop NaN).
+/// Bits of |x|. Compared as integers, NaN and Inf order above every finite magnitude, so one vectorizable
+/// maximum both measures a block and finds what must not be sent (a float max would drop NaN).
 DILOCO_HD inline std::uint32_t magnitude_bits(float x) { return bits_of(x) & 0x7fffffffu; }
 
 /// The power of two that brings numbers whose largest has these magnitude bits to a largest in [1, 4), or

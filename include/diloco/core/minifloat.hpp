@@ -6,8 +6,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Floats of 1 sign, `Exponent` and `Mantissa` bits, all codes numbers: round to nearest even, subnormals kept. Without
-/// branches, so that loops vectorize; exact on host and device alike.
+/// Floats of 1 sign, `Exponent` and `Mantissa` bits, all codes numbers: round to nearest even, subnormals
+/// kept. Without branches, so that loops vectorize; exact on host and device alike.
 template <int Exponent, int Mantissa, int Bias, std::uint32_t LargestCode>
 struct minifloat {
   static constexpr int bits = 1 + Exponent + Mantissa;
@@ -18,9 +18,9 @@ struct minifloat {
     std::uint32_t const u = bits_of(x) & 0x7fffffffu, a = u < bits_of(largest) ? u : bits_of(largest);
     std::uint32_t const e = a & 0x7f800000u, exponent = e > smallest_normal ? e : smallest_normal;
     std::uint32_t const lowest = x < -half_unit ? offset + (1u << (bits - 1)) : offset;
-    // The last place of the sum is the format's at this exponent, so the FPU rounds, subnormals too; what the second number
-    // has in its lowest bits makes the code of the count of units. The sum comes last, because g++ would pack terms that come
-    // later to bytes one by one (e4m3, sweep A: 0.7 ns per element for 0.57).
+    // The last place of the sum is the format's at this exponent, so the FPU rounds, subnormals too; what the
+    // second number has in its lowest bits makes the code of the count of units. The sum comes last, because
+    // g++ would pack terms that come later to bytes one by one (e4m3, sweep A: 0.7 ns per element for 0.57).
     float const sum = float_of(a) + float_of(exponent + (exponent >> dropped) + lowest);
     return bits_of(sum) & ((1u << bits) - 1u);
   }

@@ -9,8 +9,9 @@ inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
 
-/// ln x of a positive normal number, to 2e-7 of 1 or of itself. Σ 2·sᵏ/k over odd k with s = (m − 1)/(m + 1), m ∈ [1/√2, √2): the
-/// first term left out is below 7e-10. In spelled fma and one division: the same bits everywhere, where each libm has its own.
+/// ln x of a positive normal number, to 2e-7 of 1 or of itself. Σ 2·sᵏ/k over odd k with s = (m − 1)/(m + 1),
+/// m ∈ [1/√2, √2): the first term left out is below 7e-10. In spelled fma and one division: the same bits
+/// everywhere, where each libm has its own.
 DILOCO_HD inline float natural_log(float x) {
   std::uint32_t const shifted = bits_of(x) - 0x3f3504f3u;  // the exponent is that of x·√2
   auto const exponent = static_cast<float>(static_cast<std::int32_t>(shifted) >> 23);
@@ -26,10 +27,12 @@ DILOCO_HD inline float natural_log(float x) {
 struct direction {
   float cosine, sine;
 };
-/// Of the angle 2π·turn/2³², to 1e-7: Taylor's series to x¹⁰ within ±π/4 of the nearest axis, and a turn by quarters.
+/// Of the angle 2π·turn/2³², to 1e-7: Taylor's series to x¹⁰ within ±π/4 of the nearest axis, and a turn by
+/// quarters.
 DILOCO_HD inline direction direction_of(std::uint32_t turn) {
   std::uint32_t const quarter = (turn + 0x20000000u) >> 30;
-  float const x = product(static_cast<float>(static_cast<std::int32_t>(turn - (quarter << 30))), 1.46291808e-9f);
+  float const x =
+      product(static_cast<float>(static_cast<std::int32_t>(turn - (quarter << 30))), 1.46291808e-9f);
   float const t = product(x, x);
   float c = fma(t, -2.75573192e-7f, 2.48015873e-5f), s = fma(t, 2.75573192e-6f, -1.98412698e-4f);
   c = fma(t, c, -1.38888889e-3f);
@@ -47,9 +50,9 @@ DILOCO_HD inline direction direction_of(std::uint32_t turn) {
 
 }  // namespace detail
 
-/// Fills z with standard normal numbers for the elements from `element` on, four a generator call (Box & Muller 1958): a pure
-/// function of element, `who` and seed, with the same bits on host and device. |z| < 5.8. `element` is a multiple of N (of 4
-/// for larger N).
+/// Fills z with standard normal numbers for the elements from `element` on, four a generator call (Box &
+/// Muller 1958): a pure function of element, `who` and seed, with the same bits on host and device. |z| <
+/// 5.8. `element` is a multiple of N (of 4 for larger N).
 template <int N>
 DILOCO_HD inline void draw_normal(float (&z)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
   static_assert(N % 4 == 0, "diloco: normal numbers are drawn in fours");

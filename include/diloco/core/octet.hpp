@@ -11,7 +11,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace octets {
 
-/// Eight floats and their bits. Passed by value only under DILOCO_AVX2: without AVX that would be another ABI.
+/// Eight floats and their bits. Passed by value only under DILOCO_AVX2: without AVX that would be another
+/// ABI.
 using floats8 = float __attribute__((vector_size(32)));
 using ints8 = std::int32_t __attribute__((vector_size(32)));
 using words8 = std::uint32_t __attribute__((vector_size(32)));
@@ -38,11 +39,12 @@ inline floats8 floats_of(words8 x) { return __builtin_convertvector(reinterpret_
 inline words8 truncated(floats8 x) { return reinterpret_cast<words8>(__builtin_convertvector(x, ints8)); }
 /// x where y's top bit is 0, −x where it is 1, 0 where y is 0.
 inline words8 negated_as(words8 x, words8 y) {
-  return reinterpret_cast<words8>(__builtin_ia32_psignd256(reinterpret_cast<ints8>(x), reinterpret_cast<ints8>(y)));
+  return reinterpret_cast<words8>(
+      __builtin_ia32_psignd256(reinterpret_cast<ints8>(x), reinterpret_cast<ints8>(y)));
 }
 
-/// number(k), where the lowest three bits of `index` are k and what is above is noise: `pick` in one instruction. `number` is
-/// of float or of int.
+/// number(k), where the lowest three bits of `index` are k and what is above is noise: `pick` in one
+/// instruction. `number` is of float or of int.
 template <class Number>
 inline auto pick8(words8 index, Number) {
   constexpr Number n{};

@@ -8,8 +8,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// Codes of 1, 2, 4 or 8 bits, one per element, element 0 in the least significant bits. A lane's elements fill whole bytes,
-// so lanes never share one; on the host the loops are written so that g++ vectorizes them.
+// Codes of 1, 2, 4 or 8 bits, one per element, element 0 in the least significant bits. A lane's elements
+// fill whole bytes, so lanes never share one; on the host the loops are written so that g++ vectorizes them.
 
 template <int Bits>
 concept packable = Bits == 1 || Bits == 2 || Bits == 4 || Bits == 8;
@@ -19,8 +19,8 @@ DILOCO_HD constexpr std::size_t packed_bytes(std::size_t n) {
   return (n * Bits + 7) / 8;
 }
 
-/// Other widths are two planes: 3 bits one of 2 and one of 1, 6 bits one of 4 and one of 2. The second plane of a whole block
-/// is aligned where Block is a power of two; that of a tail is read by bytes.
+/// Other widths are two planes: 3 bits one of 2 and one of 1, 6 bits one of 4 and one of 2. The second plane
+/// of a whole block is aligned where Block is a power of two; that of a tail is read by bytes.
 template <int Bits>
 inline constexpr int low_plane = Bits == 6   ? 4
                                  : Bits == 3 ? 2
@@ -34,8 +34,8 @@ DILOCO_HD constexpr std::size_t planes_bytes(std::size_t n) {
 
 namespace detail {
 
-/// The 8/Bits codes at `q`, one per byte, in one byte. On the host in a word's lanes, which become a vector's; a byte-wise
-/// spelling makes g++ shuffle.
+/// The 8/Bits codes at `q`, one per byte, in one byte. On the host in a word's lanes, which become a
+/// vector's; a byte-wise spelling makes g++ shuffle.
 template <int Bits, bool Words>
 requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t const* q) {
   if constexpr (Bits == 8) {
@@ -58,15 +58,15 @@ requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t con
   }
 }
 
-/// Elements whose codes one machine word holds: a power of two that divides the lane's elements, so that every lane's words
-/// are aligned, also where Block/32 is no power of two.
+/// Elements whose codes one machine word holds: a power of two that divides the lane's elements, so that
+/// every lane's words are aligned, also where Block/32 is no power of two.
 template <lanes L, int Block, int Bits>
 inline constexpr int word_elements = (lane_elements<L, Block> & -lane_elements<L, Block>) < 32 / Bits
                                          ? (lane_elements<L, Block> & -lane_elements<L, Block>)
                                          : 32 / Bits;
 template <int Bytes>
-using word_of_bytes =
-    std::conditional_t<Bytes == 1, std::uint8_t, std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
+using word_of_bytes = std::conditional_t<Bytes == 1, std::uint8_t,
+                                         std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
 
 /// The codes of this lane's elements in a whole block, a word's at a time.
 template <lanes L, int Bits, int Block>
@@ -97,13 +97,15 @@ struct words {
 
 }  // namespace detail
 
-/// Writes code_of(i) of this lane's elements; of `count` elements of the block exactly packed_bytes(count) bytes.
+/// Writes code_of(i) of this lane's elements; of `count` elements of the block exactly packed_bytes(count)
+/// bytes.
 template <int Bits, int Block, lanes L, class CodeOf>
 requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* out, CodeOf&& code_of) {
   constexpr int n = lane_elements<L, Block>;
   static_assert(n * Bits % 8 == 0, "diloco: a lane's codes must fill whole bytes");
   auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t*>(out) + first_element<L, Block>(l) * Bits / 8;
-  int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
+  int const mine =
+      static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
   if constexpr (Bits == 8) {
     write_lane<L, n>(
         code, mine, [&](int i) { return static_cast<std::uint8_t>(code_of(i)); }, count == Block);
@@ -111,19 +113,21 @@ requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* ou
     std::uint8_t q[n];
     for (int i = 0; i < n; ++i) q[i] = static_cast<std::uint8_t>(code_of(i));
     write_lane<L, n * Bits / 8>(
-        code, mine, [&](int j) { return detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); }, count == Block);
+        code, mine, [&](int j) { return detail::pack_byte<Bits, L::width == 1>(q + j * 8 / Bits); },
+        count == Block);
   }
 }
 
-/// Calls sink(i, top) for this lane's elements: the code stands in the top `Bits` bits of `top`, and what is below is
-/// noise. A byte of a tail may hold codes past `count`; they reach the sink too.
+/// Calls sink(i, top) for this lane's elements: the code stands in the top `Bits` bits of `top`, and what is
+/// below is noise. A byte of a tail may hold codes past `count`; they reach the sink too.
 template <int Bits, int Block, lanes L, class Sink>
 requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte const* in, Sink&& sink) {
   constexpr int n = lane_elements<L, Block>;
   if (Bits == 8 || count != Block) {
     auto const* DILOCO_RESTRICT code =
         reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l) * Bits / 8;
-    int const mine = static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
+    int const mine =
+        static_cast<int>(packed_bytes<Bits>(static_cast<std::size_t>(owned_elements<L, Block>(l, count))));
     read_lane<L, n * Bits / 8>(
         code, mine,
         [&](int j, std::uint8_t byte) {
@@ -139,7 +143,8 @@ requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte c
 
 /// Any width from arrays of codes, one per byte, and back.
 template <int Bits, int Block, lanes L>
-DILOCO_HD inline void pack_planes(L l, int count, std::byte* out, std::uint8_t const (&q)[lane_elements<L, Block>]) {
+DILOCO_HD inline void pack_planes(L l, int count, std::byte* out,
+                                  std::uint8_t const (&q)[lane_elements<L, Block>]) {
   constexpr int low = low_plane<Bits>;
   pack<low, Block>(l, count, out, [&](int i) { return q[i] & ((1u << low) - 1u); });
   if constexpr (low < Bits) {
@@ -149,18 +154,21 @@ DILOCO_HD inline void pack_planes(L l, int count, std::byte* out, std::uint8_t c
 }
 
 template <int Bits, int Block, lanes L>
-DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in, std::uint8_t (&q)[lane_elements<L, Block>]) {
+DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in,
+                                    std::uint8_t (&q)[lane_elements<L, Block>]) {
   constexpr int low = low_plane<Bits>;
   unpack<low, Block>(l, count, in,
                      [&](int i, std::uint32_t top) { q[i] = static_cast<std::uint8_t>(top >> (32 - low)); });
   if constexpr (low < Bits) {
-    unpack<Bits - low, Block>(
-        l, count, in + packed_bytes<low>(static_cast<std::size_t>(count)),
-        [&](int i, std::uint32_t top) { q[i] = static_cast<std::uint8_t>(q[i] | (top >> (32 - Bits + low) << low)); });
+    unpack<Bits - low, Block>(l, count, in + packed_bytes<low>(static_cast<std::size_t>(count)),
+                              [&](int i, std::uint32_t top) {
+                                q[i] = static_cast<std::uint8_t>(q[i] | (top >> (32 - Bits + low) << low));
+                              });
   }
 }
 
-/// Any width in groups of `Group` elements: sink_of(g) gives the sink for this lane's part of the g-th of its groups.
+/// Any width in groups of `Group` elements: sink_of(g) gives the sink for this lane's part of the g-th of its
+/// groups.
 template <int Bits, int Block, int Group, lanes L, class SinkOf>
 DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&& sink_of) {
   constexpr int n = lane_elements<L, Block>, size = n < Group ? n : Group;
@@ -168,15 +176,17 @@ DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&
     auto const* DILOCO_RESTRICT code = reinterpret_cast<std::uint8_t const*>(in) + first_element<L, Block>(l);
     for (int g = 0; g < n / size; ++g) {
       auto const sink = sink_of(g);
-      read_lane<L, size>(code + g * size, size,
-                         [&](int i, std::uint8_t c) { sink(g * size + i, static_cast<std::uint32_t>(c) << 24); });
+      read_lane<L, size>(code + g * size, size, [&](int i, std::uint8_t c) {
+        sink(g * size + i, static_cast<std::uint32_t>(c) << 24);
+      });
     }
   } else if (count != Block) {
     std::uint8_t q[n] = {};
     unpack_planes<Bits, Block>(l, count, in, q);
     for (int g = 0; g < n / size; ++g) {
       auto const sink = sink_of(g);
-      for (int i = g * size; i < (g + 1) * size; ++i) sink(i, static_cast<std::uint32_t>(q[i]) << (32 - Bits));
+      for (int i = g * size; i < (g + 1) * size; ++i)
+        sink(i, static_cast<std::uint32_t>(q[i]) << (32 - Bits));
     }
   } else if constexpr (Bits != 8) {
     detail::words<L, Bits, Block> const words(l, in);

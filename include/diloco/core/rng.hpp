@@ -13,10 +13,11 @@ struct random_words {
   std::uint32_t v[4];
 };
 
-/// Philox4x32-10 (Salmon et al., SC 2011): a bijection of the counter that the key picks. A pure function, so host and device
-/// draw the same numbers in any order, and a round that is encoded again draws the same again.
-DILOCO_HD constexpr random_words philox(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
-                                        std::uint64_t key) {
+/// Philox4x32-10 (Salmon et al., SC 2011): a bijection of the counter that the key picks. A pure function, so
+/// host and device draw the same numbers in any order, and a round that is encoded again draws the same
+/// again.
+DILOCO_HD constexpr random_words philox(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
+                                        std::uint32_t c3, std::uint64_t key) {
   auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     std::uint64_t const p = 0xD2511F53ull * c0, q = 0xCD9E8D57ull * c2;
@@ -37,10 +38,11 @@ struct draw {
   std::uint32_t phase = 0;
 };
 
-/// Sixteen random bits for each of the elements from `element` on, eight elements a generator call. `element` is a multiple
-/// of N (of 8 for larger N).
+/// Sixteen random bits for each of the elements from `element` on, eight elements a generator call. `element`
+/// is a multiple of N (of 8 for larger N).
 template <int N>
-DILOCO_HD inline void draw_sixteen(std::uint32_t (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
+DILOCO_HD inline void draw_sixteen(std::uint32_t (&u)[N], std::uint64_t element, draw const& who,
+                                   std::uint64_t seed) {
   static_assert(N == 1 || N == 2 || N == 4 || N % 8 == 0, "diloco: draws come in eights");
   constexpr int per_call = N < 8 ? N : 8;
   for (int call = 0; call < N / per_call; ++call) {
@@ -60,10 +62,12 @@ DILOCO_HD inline void draw_sixteen(std::uint32_t (&u)[N], std::uint64_t element,
 
 /// Likewise, as numbers of the open interval (−½, ½), multiples of 2⁻¹⁷.
 template <int N>
-DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw const& who, std::uint64_t seed) {
+DILOCO_HD inline void draw_centred(float (&u)[N], std::uint64_t element, draw const& who,
+                                   std::uint64_t seed) {
   std::uint32_t bits[N];
   draw_sixteen(bits, element, who, seed);
-  for (int i = 0; i < N; ++i) u[i] = static_cast<float>(static_cast<std::int32_t>(2 * bits[i]) - 65535) * 0x1p-17f;
+  for (int i = 0; i < N; ++i)
+    u[i] = static_cast<float>(static_cast<std::int32_t>(2 * bits[i]) - 65535) * 0x1p-17f;
 }
 
 }  // namespace DILOCO_NAMESPACE

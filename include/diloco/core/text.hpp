@@ -60,7 +60,9 @@ template <std::floating_point T>
   if (exponent < -4 || exponent >= (count > 7 ? count : 7)) return to + all.copy(to, all.size());
   return std::to_chars(to, to + 32, x, std::chars_format::fixed).ptr;
 }
-[[gnu::noinline]] inline char* write_number(char* to, long long n) { return std::to_chars(to, to + 32, n).ptr; }
+[[gnu::noinline]] inline char* write_number(char* to, long long n) {
+  return std::to_chars(to, to + 32, n).ptr;
+}
 [[gnu::noinline]] inline char* write_number(char* to, unsigned long long n) {
   return std::to_chars(to, to + 32, n).ptr;
 }
@@ -82,9 +84,12 @@ class piece {
   }
   template <std::floating_point T>
   piece(T x) {
-    end(detail::write_number(digits_, static_cast<std::conditional_t<std::is_same_v<T, float>, float, double>>(x)));
+    end(detail::write_number(digits_,
+                             static_cast<std::conditional_t<std::is_same_v<T, float>, float, double>>(x)));
   }
-  [[nodiscard]] std::string_view view() const { return length_ != 0 ? std::string_view(digits_, length_) : text_; }
+  [[nodiscard]] std::string_view view() const {
+    return length_ != 0 ? std::string_view(digits_, length_) : text_;
+  }
 
  private:
   void end(char const* at) { length_ = static_cast<std::size_t>(at - digits_); }
@@ -106,7 +111,8 @@ inline std::string three_digits(double x) {
   return n;
 }
 
-/// The pieces as one sentence. Out of line on purpose: chains of operator+ were a quarter of a user's compile time.
+/// The pieces as one sentence. Out of line on purpose: chains of operator+ were a quarter of a user's compile
+/// time.
 [[gnu::noinline]] inline std::string say(std::initializer_list<piece> pieces) {
   std::string sentence;
   for (piece const& p : pieces) sentence.append(p.view());

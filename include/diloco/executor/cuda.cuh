@@ -16,13 +16,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How a kernel's warps are grouped: warps to a thread block, and blocks that a multiprocessor must have registers for.
+/// How a kernel's warps are grouped: warps to a thread block, and blocks that a multiprocessor must have
+/// registers for.
 struct launch_shape {
   int warps, blocks_per_multiprocessor;
 };
 
-/// Picks the shape by the kernel alone; specialize it for one that you measured. 24 warps with 16 bytes of three arrays in flight
-/// in each lane are 36 KB a multiprocessor, about what an H200's 4.8 TB/s ask for at a latency of one microsecond.
+/// Picks the shape by the kernel alone; specialize it for one that you measured. 24 warps with 16 bytes of
+/// three arrays in flight in each lane are 36 KB a multiprocessor, about what an H200's 4.8 TB/s ask for at a
+/// latency of one microsecond.
 template <class Kernel>
 inline constexpr launch_shape shape_of_launch{8, 3};
 
@@ -32,7 +34,8 @@ namespace detail {
 template <class Kernel, int Warps, int Blocks>
 __global__ void __launch_bounds__(Warps * 32, Blocks) run_tiles(Kernel kernel, std::size_t tiles) {
   std::size_t const warps = static_cast<std::size_t>(gridDim.x) * Warps;
-  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * Warps + threadIdx.x / 32; t < tiles; t += warps) {
+  for (std::size_t t = static_cast<std::size_t>(blockIdx.x) * Warps + threadIdx.x / 32; t < tiles;
+       t += warps) {
     kernel(warp{}, t);
   }
 }
@@ -68,10 +71,11 @@ class cuda_mark {
   cudaEvent_t event_ = nullptr;
 };
 
-/// A CUDA stream (named so, because `cuda` is libcu++'s namespace): the caller's, borrowed, and it must outlive the trainer.
-/// Columns lie in device memory from `memory`; wires of a transport of the host, and what the host reads, in pinned memory.
-/// Everything enqueues on the stream, but `allocate_wire`, which may wait for the device, and `wait`, which waits for the stream.
-/// Nothing here synchronizes the device. On the current device; all streams may be captured in a graph.
+/// A CUDA stream (named so, because `cuda` is libcu++'s namespace): the caller's, borrowed, and it must
+/// outlive the trainer. Columns lie in device memory from `memory`; wires of a transport of the host, and
+/// what the host reads, in pinned memory. Everything enqueues on the stream, but `allocate_wire`, which may
+/// wait for the device, and `wait`, which waits for the stream. Nothing here synchronizes the device. On the
+/// current device; all streams may be captured in a graph.
 template <device_memory Memory = stream_ordered>
 struct cuda_executor {
   cudaStream_t stream = nullptr;
@@ -109,15 +113,16 @@ struct cuda_executor {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     detail::check_cuda(cudaStreamIsCapturing(stream, &status), "cudaStreamIsCapturing");
     if (status != cudaStreamCaptureStatusNone) {
-      raise(
-          {cause::wrong_state, 0, 0,
-           "diloco: cuda: this call waits for the stream, which is being captured in a graph; capture steps only, with "
-           "DILOCO_CHECKS at light or none and the gradients of the step before"});
+      raise({cause::wrong_state, 0, 0,
+             "diloco: cuda: this call waits for the stream, which is being captured in a graph; capture "
+             "steps only, with "
+             "DILOCO_CHECKS at light or none and the gradients of the step before"});
     }
     detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   }
 
-  /// For the caller's own flat maps and reductions in the order of this stream: thrust::transform(where.policy(), …).
+  /// For the caller's own flat maps and reductions in the order of this stream:
+  /// thrust::transform(where.policy(), …).
   [[nodiscard]] auto policy() const { return thrust::cuda::par_nosync.on(stream); }
   /// This point in the stream, and to have this stream wait for another's: both enqueue.
   [[nodiscard]] cuda_mark mark() const { return cuda_mark(stream); }

@@ -27,22 +27,23 @@ inline void check_memory(cudaError_t code, std::string_view call, std::size_t by
   static_cast<void>(cudaGetLastError());
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
-  raise({cause::device, 0, 0,
-         say({"diloco: cuda: ", call, ": no memory for ", bytes, " bytes, of ", total, " on the device ", free,
-              " are free; state_on_host keeps the anchor, the residual and the outer state on the host"})});
+  raise(
+      {cause::device, 0, 0,
+       say({"diloco: cuda: ", call, ": no memory for ", bytes, " bytes, of ", total, " on the device ", free,
+            " are free; state_on_host keeps the anchor, the residual and the outer state on the host"})});
 }
 
 }  // namespace detail
 
-/// Where an executor's columns come from. `allocate(bytes, stream)`: at least 256-byte aligned; the buffer frees itself. Neither
-/// call may wait for the device.
+/// Where an executor's columns come from. `allocate(bytes, stream)`: at least 256-byte aligned; the buffer
+/// frees itself. Neither call may wait for the device.
 template <class M>
 concept device_memory = std::copyable<M> && requires(M const& m, std::size_t n, cudaStream_t stream) {
   { m.allocate(n, stream) } -> std::same_as<buffer>;
 };
 
-/// The device's current memory pool, in the order of the stream, which must outlive what was taken on it. A process that takes
-/// and gives back much sets the pool's release threshold.
+/// The device's current memory pool, in the order of the stream, which must outlive what was taken on it. A
+/// process that takes and gives back much sets the pool's release threshold.
 struct stream_ordered {
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t stream) const {
     void* data = nullptr;
@@ -57,7 +58,8 @@ struct stream_ordered {
   }
 };
 
-/// cudaMalloc and cudaFree, for a device without pools. cudaFree waits for the device: here when a trainer ends.
+/// cudaMalloc and cudaFree, for a device without pools. cudaFree waits for the device: here when a trainer
+/// ends.
 struct plain_device_memory {
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t) const {
     void* data = nullptr;
@@ -70,15 +72,16 @@ struct plain_device_memory {
   static void release(std::byte* data, std::size_t, void*) noexcept { cudaFree(data); }
 };
 
-/// The caller's resource, as RMM's: `void* allocate(bytes, stream)` and `deallocate(pointer, bytes, stream)`. Borrowed: it must
-/// outlive what was taken from it.
+/// The caller's resource, as RMM's: `void* allocate(bytes, stream)` and `deallocate(pointer, bytes, stream)`.
+/// Borrowed: it must outlive what was taken from it.
 template <class Resource>
 struct memory_of {
   Resource* resource = nullptr;
 
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t stream) const {
     if (resource == nullptr)
-      raise({cause::bad_setting, 0, 0, "diloco: cuda: memory_of has no resource; give it the address of yours"});
+      raise({cause::bad_setting, 0, 0,
+             "diloco: cuda: memory_of has no resource; give it the address of yours"});
     auto* const data = static_cast<std::byte*>(resource->allocate(bytes, stream));
     return {data, bytes, release, new origin{resource, stream}};  // a buffer's context is one pointer
   }

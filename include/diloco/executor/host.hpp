@@ -19,7 +19,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A column of 4 MiB or more begins at a huge page and asks for them: seven streams of 4 KiB pages miss the TLB.
+/// A column of 4 MiB or more begins at a huge page and asks for them: seven streams of 4 KiB pages miss the
+/// TLB.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 inline std::align_val_t host_alignment(std::size_t bytes) {
   return std::align_val_t{bytes < 2 * huge_page ? std::size_t{64} : huge_page};
@@ -29,7 +30,8 @@ inline std::byte* allocate_host(std::size_t bytes) {
   auto* data = static_cast<std::byte*>(::operator new(bytes, host_alignment(bytes)));
 #if defined(MADV_HUGEPAGE)
   // Advice: where the kernel has none to give, the memory is as good as any.
-  if (bytes >= 2 * huge_page) static_cast<void>(::madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE));
+  if (bytes >= 2 * huge_page)
+    static_cast<void>(::madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE));
 #endif
   std::memset(data, 0, bytes);
   return data;
@@ -42,8 +44,8 @@ inline void release_host(std::byte* data, std::size_t bytes, void*) noexcept {
 template <class Kernel>
 struct call_solo {
   Kernel kernel;
-  // Copied and inlined whole, so that its scalars stay in registers: in memory that a store through a float* might change,
-  // they keep g++ from vectorizing (sweep B under OpenMP took 51 ms for 12).
+  // Copied and inlined whole, so that its scalars stay in registers: in memory that a store through a float*
+  // might change, they keep g++ from vectorizing (sweep B under OpenMP took 51 ms for 12).
   [[gnu::flatten]] void operator()(std::size_t tile) const {
     Kernel const local = kernel;
     local(solo{}, tile);
@@ -55,12 +57,15 @@ template <class System>
 struct host_executor {
   static constexpr bool columns_on_host = true;
 
-  [[nodiscard]] buffer allocate(std::size_t bytes) const { return {allocate_host(bytes), bytes, release_host}; }
+  [[nodiscard]] buffer allocate(std::size_t bytes) const {
+    return {allocate_host(bytes), bytes, release_host};
+  }
   [[nodiscard]] buffer allocate_wire(std::size_t bytes) const { return allocate(bytes); }
 
   template <class Kernel>
   void for_each(std::size_t n, Kernel const& kernel) const {
-    thrust::for_each_n(System::policy(), thrust::counting_iterator<std::size_t>(0), n, call_solo<Kernel>{kernel});
+    thrust::for_each_n(System::policy(), thrust::counting_iterator<std::size_t>(0), n,
+                       call_solo<Kernel>{kernel});
   }
   void wait() const {}
 };

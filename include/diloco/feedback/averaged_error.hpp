@@ -10,9 +10,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// LoCo's averaged error (Xie et al. 2024): x = Δ + e, e ← β·e + (1 − β)(x − own decoded bytes), stored as 8-bit integers
-/// with a scale per block: 2 B/param for its two buffers where exact feedback takes 8. An estimate of the expected error, not
-/// the exact residual: it does not telescope. Each `reset_every`-th round begins with e = 0; 0: never.
+/// LoCo's averaged error (Xie et al. 2024): x = Δ + e, e ← β·e + (1 − β)(x − own decoded bytes), stored as
+/// 8-bit integers with a scale per block: 2 B/param for its two buffers where exact feedback takes 8. An
+/// estimate of the expected error, not the exact residual: it does not telescope. Each `reset_every`-th round
+/// begins with e = 0; 0: never.
 struct averaged_error {
   float beta = 0.8f;
   std::uint32_t reset_every = 1024;

@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Exact error feedback (Seide et al. 2014; Karimireddy et al. 2019): x = Δ + decay·e, e ← x − own decoded bytes. With
-/// decay = 1 it telescopes: Σ sent + e = Σ Δ. The outer learning rate never touches e.
+/// Exact error feedback (Seide et al. 2014; Karimireddy et al. 2019): x = Δ + decay·e, e ← x − own decoded
+/// bytes. With decay = 1 it telescopes: Σ sent + e = Σ Δ. The outer learning rate never touches e.
 struct error_feedback {
   float decay = 1.0f;
 
@@ -41,12 +41,13 @@ struct no_feedback {
   friend bool operator==(no_feedback const&, no_feedback const&) = default;
 };
 
-/// Error feedback against what was agreed (PyTorch's PowerSGD hook): x = Δ + decay·e, e ← x − ĝ, where ĝ is the decoded
-/// mean. The mean of all residuals is what the mean still lacks, so the second quantization of scatter–gather is in it and its
-/// owner keeps nothing. What the workers disagree on stays in each residual for ever: it cancels where wires add up
-/// (random_k, low_rank of a common factor), so only linear compressors are accepted; others were seen to diverge (absmax<4>,
-/// three workers, 1000 rounds: 26 times the mean). Say decay < 1, or the residuals grow with the rounds: each differs from
-/// their mean by 1/(1 − decay) of what its worker says otherwise in each.
+/// Error feedback against what was agreed (PyTorch's PowerSGD hook): x = Δ + decay·e, e ← x − ĝ, where ĝ is
+/// the decoded mean. The mean of all residuals is what the mean still lacks, so the second quantization of
+/// scatter–gather is in it and its owner keeps nothing. What the workers disagree on stays in each residual
+/// for ever: it cancels where wires add up (random_k, low_rank of a common factor), so only linear
+/// compressors are accepted; others were seen to diverge (absmax<4>, three workers, 1000 rounds: 26 times the
+/// mean). Say decay < 1, or the residuals grow with the rounds: each differs from their mean by 1/(1 − decay)
+/// of what its worker says otherwise in each.
 struct mean_error_feedback {
   float decay = 1.0f;
 

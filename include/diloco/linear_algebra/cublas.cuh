@@ -11,11 +11,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Products by cuBLAS in float32 on the executor's stream, with the caller's handle: its math mode says whether TF32 may be
-/// used. The handle is set to the stream, if it has another one, and to factors on the host, with each
-/// product, and must not be used by another thread meanwhile; set the stream before a workspace of your own. Link cublas (CUDA::cublas). A Gram matrix is a whole product, which is symmetric only up to
-/// rounding: its kernels are faster than those of ssyrk. Bits depend on device and version: what is computed with it is not
-/// replicated. It has no eigenvectors, so `soap` wants another algebra.
+/// Products by cuBLAS in float32 on the executor's stream, with the caller's handle: its math mode says
+/// whether TF32 may be used. The handle is set to the stream, if it has another one, and to factors on the
+/// host, with each product, and must not be used by another thread meanwhile; set the stream before a
+/// workspace of your own. Link cublas (CUDA::cublas). A Gram matrix is a whole product, which is symmetric
+/// only up to rounding: its kernels are faster than those of ssyrk. Bits depend on device and version: what
+/// is computed with it is not replicated. It has no eigenvectors, so `soap` wants another algebra.
 struct cublas {
   cublasHandle_t handle = nullptr;
 
@@ -36,14 +37,16 @@ struct cublas {
       std::size_t const line = x.transposed ? rows : columns;
       return n(line == 0 ? 1 : line);
     };
-    need(cublasSgemm(handle, m.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, m.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                     n(m.columns), n(m.rows), n(m.depth), &m.alpha, m.b.data, lines(m.b, m.depth, m.columns), m.a.data,
+    need(cublasSgemm(handle, m.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+                     m.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N, n(m.columns), n(m.rows), n(m.depth),
+                     &m.alpha, m.b.data, lines(m.b, m.depth, m.columns), m.a.data,
                      lines(m.a, m.rows, m.depth), &m.beta, m.c, n(m.columns)),
          "cublasSgemm");
   }
   template <executor E>
   void gram(E const& where, gram_product const& s) const {
-    multiply(where, matrix_product{s.side, s.side, s.depth, s.a, {s.a.data, !s.a.transposed}, s.c, s.alpha, s.beta});
+    multiply(where,
+             matrix_product{s.side, s.side, s.depth, s.a, {s.a.data, !s.a.transposed}, s.c, s.alpha, s.beta});
   }
   friend bool operator==(cublas const&, cublas const&) = default;
 
@@ -57,7 +60,8 @@ struct cublas {
   static void check(std::size_t rows, std::size_t columns, std::size_t depth) {
     constexpr std::size_t most = 2147483647;
     if (rows <= most && columns <= most && depth <= most) return;
-    raise({cause::bad_layout, 0, 0, "diloco: cublas: a side of a product is longer than 2147483647; split the tensor"});
+    raise({cause::bad_layout, 0, 0,
+           "diloco: cublas: a side of a product is longer than 2147483647; split the tensor"});
   }
   static void need(cublasStatus_t status, char const* call) {
     if (status == CUBLAS_STATUS_SUCCESS) return;

@@ -14,8 +14,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// C in tiles of up to 192 × 192, as equal as multiples of 8 allow: what two packed factors of 192 × 256 floats need stays in
-/// an L2 of 512 KiB, and the tiles of a symmetric C leave out 3/8 of the work at a side of 768.
+/// C in tiles of up to 192 × 192, as equal as multiples of 8 allow: what two packed factors of 192 × 256
+/// floats need stays in an L2 of 512 KiB, and the tiles of a symmetric C leave out 3/8 of the work at a side
+/// of 768.
 struct eigen_tiling {
   static constexpr std::size_t side = 192, depth = 256;
   std::size_t extent = 0, count = 1, size = 0;
@@ -29,8 +30,8 @@ struct eigen_tiling {
   [[nodiscard]] std::size_t length(std::size_t i) const { return std::min(size, extent - begin(i)); }
 };
 
-/// The blocks Eigen works in, ours and not by the sizes of the caches that it finds: the order of a sum is then the same on
-/// machines of one instruction set.
+/// The blocks Eigen works in, ours and not by the sizes of the caches that it finds: the order of a sum is
+/// then the same on machines of one instruction set.
 struct eigen_blocking : Eigen::internal::level3_blocking<float, float> {
   alignas(64) float packed_a[eigen_tiling::side * eigen_tiling::depth];
   alignas(64) float packed_b[eigen_tiling::side * eigen_tiling::depth];
@@ -42,10 +43,11 @@ struct eigen_blocking : Eigen::internal::level3_blocking<float, float> {
   }
 };
 
-/// One tile of C. Calls below Eigen's operator*, which under -fopenmp would take all threads inside `cpp` and then sum in
-/// another order. 384 KiB of stack.
+/// One tile of C. Calls below Eigen's operator*, which under -fopenmp would take all threads inside `cpp` and
+/// then sum in another order. 384 KiB of stack.
 template <bool TransposedA, bool TransposedB>
-void eigen_tile(matrix_product const& m, std::size_t i, std::size_t rows, std::size_t j, std::size_t columns) {
+void eigen_tile(matrix_product const& m, std::size_t i, std::size_t rows, std::size_t j,
+                std::size_t columns) {
   constexpr int order_a = TransposedA ? Eigen::ColMajor : Eigen::RowMajor;
   constexpr int order_b = TransposedB ? Eigen::ColMajor : Eigen::RowMajor;
   float* const c = m.c + i * m.columns + j;
@@ -60,13 +62,11 @@ void eigen_tile(matrix_product const& m, std::size_t i, std::size_t rows, std::s
   eigen_blocking blocking;
   using index = Eigen::Index;
   auto const n = [](std::size_t x) { return static_cast<index>(x); };
-  Eigen::internal::general_matrix_matrix_product<index, float, order_a, false, float, order_b, false, Eigen::RowMajor,
-                                                 1>::run(n(rows), n(columns), n(m.depth),
-                                                         m.a.data + (TransposedA ? i : i * m.depth),
-                                                         n(TransposedA ? m.rows : m.depth),
-                                                         m.b.data + (TransposedB ? j * m.depth : j),
-                                                         n(TransposedB ? m.depth : m.columns), c, 1, n(m.columns),
-                                                         m.alpha, blocking, nullptr);
+  Eigen::internal::general_matrix_matrix_product<
+      index, float, order_a, false, float, order_b, false, Eigen::RowMajor,
+      1>::run(n(rows), n(columns), n(m.depth), m.a.data + (TransposedA ? i : i * m.depth),
+              n(TransposedA ? m.rows : m.depth), m.b.data + (TransposedB ? j * m.depth : j),
+              n(TransposedB ? m.depth : m.columns), c, 1, n(m.columns), m.alpha, blocking, nullptr);
 }
 
 template <bool TransposedA, bool TransposedB>
@@ -75,7 +75,8 @@ struct eigen_product_kernel {
   eigen_tiling rows, columns;
   void operator()(solo, std::size_t tile) const {
     std::size_t const i = tile / columns.count, j = tile % columns.count;
-    eigen_tile<TransposedA, TransposedB>(m, rows.begin(i), rows.length(i), columns.begin(j), columns.length(j));
+    eigen_tile<TransposedA, TransposedB>(m, rows.begin(i), rows.length(i), columns.begin(j),
+                                         columns.length(j));
   }
 };
 
@@ -140,10 +141,11 @@ struct eigen_orthonormal_kernel {
 
 }  // namespace detail
 
-/// Linear algebra by Eigen 3.4 (optional, hence not in the umbrella: seconds to include) in float32, products tile by tile
-/// over the executor's threads. Bits of products: the same for any number of threads, but other ones under another instruction
-/// set, whose registers Eigen fills differently: what is computed with it is not replicated. Eigenvectors and QR are Eigen's
-/// own, which under -fopenmp takes threads, and then other bits, unless EIGEN_DONT_PARALLELIZE is defined.
+/// Linear algebra by Eigen 3.4 (optional, hence not in the umbrella: seconds to include) in float32, products
+/// tile by tile over the executor's threads. Bits of products: the same for any number of threads, but other
+/// ones under another instruction set, whose registers Eigen fills differently: what is computed with it is
+/// not replicated. Eigenvectors and QR are Eigen's own, which under -fopenmp takes threads, and then other
+/// bits, unless EIGEN_DONT_PARALLELIZE is defined.
 struct eigen {
   static constexpr std::string_view name = "eigen";
 
@@ -153,7 +155,8 @@ struct eigen {
     if (m.rows == 0 || m.columns == 0) return;
     detail::eigen_tiling const rows(m.rows), columns(m.columns);
     auto const over_tiles = [&](auto const& kernel) { where.for_each(rows.count * columns.count, kernel); };
-    if (m.a.transposed && m.b.transposed) return over_tiles(detail::eigen_product_kernel<true, true>{m, rows, columns});
+    if (m.a.transposed && m.b.transposed)
+      return over_tiles(detail::eigen_product_kernel<true, true>{m, rows, columns});
     if (m.a.transposed) return over_tiles(detail::eigen_product_kernel<true, false>{m, rows, columns});
     if (m.b.transposed) return over_tiles(detail::eigen_product_kernel<false, true>{m, rows, columns});
     over_tiles(detail::eigen_product_kernel<false, false>{m, rows, columns});

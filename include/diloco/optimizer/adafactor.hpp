@@ -11,7 +11,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A tensor cut into 32 rows × 1,024 columns. A vector is one row whose column statistics are its second moments.
+/// A tensor cut into 32 rows × 1,024 columns. A vector is one row whose column statistics are its second
+/// moments.
 struct adafactor_tiling {
   static constexpr std::size_t tall = 32, wide = 1024;
   std::size_t rows, columns, panels, blocks;
@@ -64,7 +65,8 @@ struct adafactor_square_kernel {
   }
 };
 
-/// statistic ← statistic + weight·(mean − statistic) with mean = Σ parts / divisor; parts (count, n) are used up.
+/// statistic ← statistic + weight·(mean − statistic) with mean = Σ parts / divisor; parts (count, n) are used
+/// up.
 struct adafactor_statistic_kernel {
   float *parts, *statistic;
   std::size_t count, n;
@@ -97,7 +99,8 @@ struct adafactor_alpha_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t) const {
     auto const rows = static_cast<float>(at.rows), size = static_cast<float>(at.rows * at.columns);
-    float const mean = at.vector ? 1.0f : ordered_sum(l, at.rows, [&](std::size_t i) { return row[i]; }) / rows;
+    float const mean =
+        at.vector ? 1.0f : ordered_sum(l, at.rows, [&](std::size_t i) { return row[i]; }) / rows;
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return p_parts[i]; }) / size);
     if (L::rank() != 0) return;
     numbers->row_mean = mean < eps1 ? eps1 : mean;  // NaN stays, here and below
@@ -118,7 +121,8 @@ struct adafactor_factor_kernel {
   }
 };
 
-/// u = g / √max(V, eps1²) with V = row·column / row_mean: measured first, Σ u² of each tile; then computed again and taken.
+/// u = g / √max(V, eps1²) with V = row·column / row_mean: measured first, Σ u² of each tile; then computed
+/// again and taken.
 struct adafactor_update_kernel {
   adafactor_tiling at;
   float const *g, *grad_scale, *row, *column;
@@ -167,13 +171,13 @@ struct adafactor_scratch {
 
 }  // namespace detail
 
-/// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory: second moments of a matrix as an outer product of row and
-/// column means, rates relative to RMS(θ), updates clipped to RMS d. A tensor of more than two extents is its first × the
-/// rest (PyTorch factors the last two); a matrix with one row or one column is a vector. State: rows + columns floats for a
-/// matrix, one per element for a vector. The step does not depend on the scale of the gradients between the
-/// published guards and 2⁴⁶: a mean square above eps1 for a matrix, above eps1² for a vector. Three sweeps,
-/// 24 B/param. Inner only: t^beta2_decay is the C library's, so it is not replicated; with the same value of
-/// it, bits are the same on every executor.
+/// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory: second moments of a matrix as an outer product
+/// of row and column means, rates relative to RMS(θ), updates clipped to RMS d. A tensor of more than two
+/// extents is its first × the rest (PyTorch factors the last two); a matrix with one row or one column is a
+/// vector. State: rows + columns floats for a matrix, one per element for a vector. The step does not depend
+/// on the scale of the gradients between the published guards and 2⁴⁶: a mean square above eps1 for a matrix,
+/// above eps1² for a vector. Three sweeps, 24 B/param. Inner only: t^beta2_decay is the C library's, so it is
+/// not replicated; with the same value of it, bits are the same on every executor.
 struct adafactor {
   float lr = 1e-2f;
   float beta2_decay = -0.8f;  ///< weight of the newest moments: step^beta2_decay
@@ -197,7 +201,8 @@ struct adafactor {
     if (at.rows * at.columns == 0) return;
     detail::adafactor_scratch const in(t.rows, t.columns);
     float *const row_parts = t.scratch + in.row_parts, *const column_parts = t.scratch + in.column_parts;
-    float *const parts = t.scratch + in.tile_parts, *const column = t.memory, *const row = t.memory + at.columns;
+    float *const parts = t.scratch + in.tile_parts, *const column = t.memory,
+                 *const row = t.memory + at.columns;
     auto* const numbers = reinterpret_cast<detail::adafactor_numbers*>(t.scratch + in.numbers);
     auto const count = static_cast<double>(t.context.step),
                rate = static_cast<double>(lr) * static_cast<double>(t.context.lr_scale);
@@ -206,10 +211,11 @@ struct adafactor {
     auto const keep = static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0));
     auto const rows = static_cast<float>(at.rows), columns = static_cast<float>(at.columns);
 
-    where.for_each(at.tiles(),
-                   detail::adafactor_square_kernel{at, t.g, t.grad_scale, t.p, row_parts, column_parts, parts});
-    where.for_each(detail::tensor_tiles(at.columns),
-                   detail::adafactor_statistic_kernel{column_parts, column, at.panels, at.columns, rows, weight});
+    where.for_each(at.tiles(), detail::adafactor_square_kernel{at, t.g, t.grad_scale, t.p, row_parts,
+                                                               column_parts, parts});
+    where.for_each(
+        detail::tensor_tiles(at.columns),
+        detail::adafactor_statistic_kernel{column_parts, column, at.panels, at.columns, rows, weight});
     if (!at.vector)
       where.for_each(detail::tensor_tiles(at.rows),
                      detail::adafactor_statistic_kernel{row_parts, row, at.blocks, at.rows, columns, weight});

@@ -23,7 +23,8 @@ struct adam_moments {
 
 /// 1/√(1 − βⁿ), the correction of √v at step n.
 inline float root_correction_at(float beta, std::uint64_t n) {
-  return static_cast<float>(1.0 / std::sqrt(std::fma(-integer_power(static_cast<double>(beta), n), 1.0, 1.0)));
+  return static_cast<float>(1.0 /
+                            std::sqrt(std::fma(-integer_power(static_cast<double>(beta), n), 1.0, 1.0)));
 }
 
 /// The moments of an Adam `o` at step n, with `rate` = lr·lr_scale.
@@ -34,8 +35,9 @@ adam_moments adam_moments_at(Adam const& o, double rate, std::uint64_t n) {
 }
 }  // namespace detail
 
-/// Adam (Kingma & Ba 2015, algorithm 1) on the trajectory of PyTorch's `torch.optim.Adam`: weight decay is the L2 term
-/// g + wd·p, which passes through the moments; `adamw` is the decoupled one. One sweep, 28 B/param; replicated.
+/// Adam (Kingma & Ba 2015, algorithm 1) on the trajectory of PyTorch's `torch.optim.Adam`: weight decay is
+/// the L2 term g + wd·p, which passes through the moments; `adamw` is the decoupled one. One sweep, 28
+/// B/param; replicated.
 struct adam {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
 

@@ -9,8 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), on PyTorch's trajectory: decay first, bias
-/// corrections folded into two numbers per step. One sweep, 28 B/param; replicated (sqrt and division round correctly).
+/// Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), on PyTorch's trajectory: decay
+/// first, bias corrections folded into two numbers per step. One sweep, 28 B/param; replicated (sqrt and
+/// division round correctly).
 struct adamw {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
 
@@ -30,7 +31,9 @@ struct adamw {
             detail::adam_moments_at(*this, rate, c.step)};
   }
 
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(eps, lr)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_over(eps, lr));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

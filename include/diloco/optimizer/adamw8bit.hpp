@@ -10,9 +10,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A column in 8 bits: codes of `Map` and, for each block of 256, its largest magnitude, by which they are scaled. Codes are
-/// kept as their difference in bits from that of 0, so that zeroed memory reads as +0. Magnitudes below 2⁻¹²⁶ are kept as 0;
-/// a block with NaN or Inf reads as NaN.
+/// A column in 8 bits: codes of `Map` and, for each block of 256, its largest magnitude, by which they are
+/// scaled. Codes are kept as their difference in bits from that of 0, so that zeroed memory reads as +0.
+/// Magnitudes below 2⁻¹²⁶ are kept as 0; a block with NaN or Inf reads as NaN.
 template <class Map>
 struct coded_column {
   static constexpr int block = 256;
@@ -22,14 +22,16 @@ struct coded_column {
   template <lanes L>
   DILOCO_HD void load(L l, std::size_t at, int count, fragment<L, block>& x) const {
     float const amax = scales[at];
-    Map::template decode<block>(l, count, codes + at * block, amax, Map::zero, [&](int i, float y) { x.v[i] = y; });
+    Map::template decode<block>(l, count, codes + at * block, amax, Map::zero,
+                                [&](int i, float y) { x.v[i] = y; });
   }
   /// What x holds from `count` on is not read.
   template <lanes L>
   DILOCO_HD void store(L l, std::size_t at, int count, fragment<L, block> const& x) const {
     std::uint32_t magnitude = 0;
-    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
-                                          [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
+    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
+      magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+    });
     std::uint32_t const most = L::max(magnitude);
     float const amax = most < smallest ? 0.0f : float_of(most);
     float const scale = most < smallest ? 0.0f : 1.0f / amax;
@@ -47,7 +49,8 @@ struct coded_column {
 inline float least_square_of_mean(float beta1, float beta2, std::uint64_t n) {
   if (n == 0 || beta2 == 0.0f) return 0.0f;
   double const b1 = static_cast<double>(beta1), b2 = static_cast<double>(beta2), r = b1 * b1 / b2;
-  double const terms = r == 1.0 ? static_cast<double>(n) : std::fma(-integer_power(r, n), 1.0, 1.0) / (1.0 - r);
+  double const terms =
+      r == 1.0 ? static_cast<double>(n) : std::fma(-integer_power(r, n), 1.0, 1.0) / (1.0 - r);
   return static_cast<float>((1.0 - b2) / ((1.0 - b1) * (1.0 - b1) * (terms < 1024.0 ? terms : 1024.0)));
 }
 
@@ -119,14 +122,16 @@ struct adamw_whole_kernel {
 
 }  // namespace detail
 
-/// AdamW with both moments in 8 bits (Dettmers et al. 2022): the dynamic map, signed for m and unsigned for v, scaled by the
-/// largest magnitude of each block of 256. Parameters move by the moments as computed; what is kept of them is the nearest
-/// code. State 2.03 B/param for 8; one sweep, 16.1 B/param for 28. Tensors of fewer than `LeastElements` keep float32 and take
-/// adamw's trajectory bit by bit. Inner only, over whole tensors; replicated. On one host thread with AVX2 coding costs more
-/// than the bytes save: twice adamw's time or more.
+/// AdamW with both moments in 8 bits (Dettmers et al. 2022): the dynamic map, signed for m and unsigned for
+/// v, scaled by the largest magnitude of each block of 256. Parameters move by the moments as computed; what
+/// is kept of them is the nearest code. State 2.03 B/param for 8; one sweep, 16.1 B/param for 28. Tensors of
+/// fewer than `LeastElements` keep float32 and take adamw's trajectory bit by bit. Inner only, over whole
+/// tensors; replicated. On one host thread with AVX2 coding costs more than the bytes save: twice adamw's
+/// time or more.
 ///
-/// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above 5 to 36 times it
-/// (that is half a code in the uppermost decade, more below), and falls only as its block's largest, V, falls. A v below
+/// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above
+/// 5 to 36 times it (that is half a code in the uppermost decade, more below), and falls only as its block's
+/// largest, V, falls. A v below
 /// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Beyond
 /// bitsandbytes, v counts as no less than the kept m allows: no float32 history has a smaller one. So no step
 /// is longer than AdamW's longest, lr·(1 − beta1)/√((1 − beta2)·(1 − beta1²/beta2)), 7.3·lr with the
@@ -138,7 +143,8 @@ struct adamw8bit {
 
   static constexpr std::string_view name = "adamw8bit";
   static constexpr std::array<std::string_view, 0> slots{};
-  /// For n elements in 8 bits, each part rounded up to 64 bytes: codes of m and of v, scales of m and of v. Otherwise m, v.
+  /// For n elements in 8 bits, each part rounded up to 64 bytes: codes of m and of v, scales of m and of v.
+  /// Otherwise m, v.
   static constexpr std::size_t memory_elements(std::size_t rows, std::size_t columns) {
     std::size_t const n = rows * columns;
     return n < LeastElements ? 2 * n : 2 * (block / 4 * blocks(n) + detail::whole_lines(blocks(n)));
@@ -159,15 +165,16 @@ struct adamw8bit {
       auto* const codes = reinterpret_cast<std::byte*>(t.memory);
       std::size_t const bytes = block * blocks(n);
       float* const scales = t.memory + bytes / 2;
-      where.for_each(detail::tensor_tiles(n),
-                     detail::adamw8bit_kernel{step,
-                                              t.p,
-                                              t.g,
-                                              t.grad_scale,
-                                              {codes, scales},
-                                              {codes + bytes, scales + detail::whole_lines(blocks(n))},
-                                              n,
-                                              detail::least_square_of_mean(beta1, beta2, t.context.step - 1)});
+      where.for_each(
+          detail::tensor_tiles(n),
+          detail::adamw8bit_kernel{step,
+                                   t.p,
+                                   t.g,
+                                   t.grad_scale,
+                                   {codes, scales},
+                                   {codes + bytes, scales + detail::whole_lines(blocks(n))},
+                                   n,
+                                   detail::least_square_of_mean(beta1, beta2, t.context.step - 1)});
     }
   }
 

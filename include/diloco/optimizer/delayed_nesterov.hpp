@@ -8,14 +8,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Delayed Nesterov (Liu et al. 2024), for contributions that arrive one at a time: each moves p at once by its own share
-/// lr·g/N, and the momentum takes in the mean of N of them, so that N equal ones in a row are not amplified as under
-/// nesterov. A call is one contribution: g is one worker's Δ, in order of arrival, and `context.step` its number t, from 1.
-/// Given to rounds, g is the mean of a round and N counts rounds.
+/// Delayed Nesterov (Liu et al. 2024), for contributions that arrive one at a time: each moves p at once by
+/// its own share lr·g/N, and the momentum takes in the mean of N of them, so that N equal ones in a row are
+/// not amplified as under nesterov. A call is one contribution: g is one worker's Δ, in order of arrival, and
+/// `context.step` its number t, from 1. Given to rounds, g is the mean of a round and N counts rounds.
 ///   A ← A + g
 ///   N divides t:  m ← β·m + A/N,  A ← 0,  p ← p − lr·((1 − c·(N−1))·β·m + g/N)
 ///   elsewhere:    p ← p − lr·(c·β·m + g/N)
-/// One g moves p by lr/(N·(1−β)) in all, whatever the activation c. N = 1 is nesterov bit by bit. 28 B/param; replicated.
+/// One g moves p by lr/(N·(1−β)) in all, whatever the activation c. N = 1 is nesterov bit by bit. 28 B/param;
+/// replicated.
 struct delayed_nesterov {
   float lr = 0.7f, momentum = 0.9f;  // β
   int period = 4;                    // N
@@ -44,8 +45,10 @@ struct delayed_nesterov {
 
   /// The buffer adds up N contributions, each rounded; m is at most largest()/(1−β).
   [[nodiscard]] constexpr float largest() const {
-    double const n = static_cast<double>(period), summed = unbounded / n, kept = detail::largest_to_sum(momentum, lr);
-    return detail::float_within((summed < kept ? summed : kept) * detail::but_roundings / (1.0 + n * 0x1p-23));
+    double const n = static_cast<double>(period), summed = unbounded / n,
+                 kept = detail::largest_to_sum(momentum, lr);
+    return detail::float_within((summed < kept ? summed : kept) * detail::but_roundings /
+                                (1.0 + n * 0x1p-23));
   }
 
   template <class F>
@@ -56,8 +59,9 @@ struct delayed_nesterov {
     f("activation", activation, zero_to_one);
   }
   [[nodiscard]] constexpr std::string_view complaint() const {
-    return activation * static_cast<float>(period) > 1.0f ? "activation must be in [0, 1/period]; lower one of them"
-                                                          : "";
+    return activation * static_cast<float>(period) > 1.0f
+               ? "activation must be in [0, 1/period]; lower one of them"
+               : "";
   }
   friend bool operator==(delayed_nesterov const&, delayed_nesterov const&) = default;
 };

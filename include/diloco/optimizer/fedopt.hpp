@@ -19,9 +19,9 @@ struct fedopt_move {
 };
 }  // namespace detail
 
-// The FedOpt family (Reddi et al. 2021, algorithm 2): m ← β₁·m + (1−β₁)·Δ, p ← p − lr·m/(√v + τ), without bias correction.
-// They differ in v, which starts at 0 (in the paper at τ² or above). |Δ| is about inner rate × H: a τ near it adapts
-// little, one far below it makes the first steps nearly signs.
+// The FedOpt family (Reddi et al. 2021, algorithm 2): m ← β₁·m + (1−β₁)·Δ, p ← p − lr·m/(√v + τ), without
+// bias correction. They differ in v, which starts at 0 (in the paper at τ² or above). |Δ| is about inner rate
+// × H: a τ near it adapts little, one far below it makes the first steps nearly signs.
 
 /// v ← β₂·v + (1−β₂)·Δ². 28 B/param; replicated.
 struct fedadam {
@@ -41,7 +41,9 @@ struct fedadam {
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
 
   /// v is at most Δ².
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(tau, lr)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_over(tau, lr));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -53,8 +55,8 @@ struct fedadam {
   friend bool operator==(fedadam const&, fedadam const&) = default;
 };
 
-/// v ← v − (1−β₂)·Δ²·sign(v − Δ²): after a large Δ, v shrinks by steps of the later Δ² and not by a share of itself.
-/// 28 B/param; replicated.
+/// v ← v − (1−β₂)·Δ²·sign(v − Δ²): after a large Δ, v shrinks by steps of the later Δ² and not by a share of
+/// itself. 28 B/param; replicated.
 struct fedyogi {
   float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
 
@@ -73,7 +75,9 @@ struct fedyogi {
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}, beta2}; }
 
   /// v is at most 2·Δ².
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_over(tau, lr)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_over(tau, lr));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

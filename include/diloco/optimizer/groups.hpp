@@ -9,14 +9,16 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which tensors: any callable `bool(std::string_view name, std::span<std::size_t const> shape) const`. These compose with
-/// `&&`, `||` and `!`; a lambda without captures does as well.
+/// Which tensors: any callable `bool(std::string_view name, std::span<std::size_t const> shape) const`. These
+/// compose with `&&`, `||` and `!`; a lambda without captures does as well.
 template <class R>
-concept tensor_rule = std::copyable<R> && requires(R const& r, std::string_view name, std::span<std::size_t const> s) {
+concept tensor_rule = std::copyable<R> &&
+    requires(R const& r, std::string_view name, std::span<std::size_t const> s) {
   { r(name, s) } -> std::convertible_to<bool>;
 };
 
-/// By name: `*` stands for any run of characters, `?` for one. The pattern must outlive the recipe; a literal does.
+/// By name: `*` stands for any run of characters, `?` for one. The pattern must outlive the recipe; a literal
+/// does.
 struct named {
   std::string_view pattern;
   constexpr explicit named(std::string_view p) : pattern(p) {}
@@ -53,7 +55,9 @@ inline constexpr dimensions matrices{2, 2};
 
 /// What no other group wants.
 struct the_rest_rule {
-  [[nodiscard]] constexpr bool operator()(std::string_view, std::span<std::size_t const>) const { return true; }
+  [[nodiscard]] constexpr bool operator()(std::string_view, std::span<std::size_t const>) const {
+    return true;
+  }
 };
 inline constexpr the_rest_rule the_rest{};
 
@@ -122,20 +126,23 @@ constexpr auto joined(Names const& names) {
 }
 }  // namespace detail
 
-/// Parameter groups, the inner role: each tensor is stepped by the one group whose rule it meets, with that group's numbers
-/// and state columns for its tensors only. A tensor that none or two of them want, and a group without tensors, are errors at
-/// construction. One sweep for each group. MuLoCo's, for one:
-///   groups(group{matrices && named("h.*"), muon<eigen>{}}, group{named("*ln*"), adamw{.weight_decay = 0}}, group{the_rest, adamw{}})
+/// Parameter groups, the inner role: each tensor is stepped by the one group whose rule it meets, with that
+/// group's numbers and state columns for its tensors only. A tensor that none or two of them want, and a
+/// group without tensors, are errors at construction. One sweep for each group. MuLoCo's, for one:
+///   groups(group{matrices && named("h.*"), muon<eigen>{}}, group{named("*ln*"), adamw{.weight_decay = 0}},
+/// group{the_rest, adamw{}})
 template <class... Group>
 class groups {
   static_assert(sizeof...(Group) > 0, "diloco: groups: there is none");
-  static constexpr std::size_t rests = (std::size_t{0} + ... + std::is_same_v<decltype(Group::rule), the_rest_rule>);
+  static constexpr std::size_t rests =
+      (std::size_t{0} + ... + std::is_same_v<decltype(Group::rule), the_rest_rule>);
   static_assert(rests <= 1, "diloco: groups: the_rest is said twice");
 
  public:
   constexpr explicit groups(Group... g) : all_(std::move(g)...) {}
 
-  static constexpr auto label = detail::joined(std::array{std::string_view(decltype(Group::optimizer)::name)...});
+  static constexpr auto label =
+      detail::joined(std::array{std::string_view(decltype(Group::optimizer)::name)...});
   static constexpr std::string_view name = label.view();
   static constexpr std::size_t group_count = sizeof...(Group);
 
@@ -143,7 +150,8 @@ class groups {
   [[nodiscard]] constexpr auto const& optimizer_of() const {
     return std::get<Index>(all_).optimizer;
   }
-  [[nodiscard]] constexpr group_choice choose(std::string_view tensor, std::span<std::size_t const> shape) const {
+  [[nodiscard]] constexpr group_choice choose(std::string_view tensor,
+                                              std::span<std::size_t const> shape) const {
     group_choice c;
     int rest = group_choice::none;
     int index = 0;
@@ -167,10 +175,11 @@ class groups {
   void fields(F&& f) const {
     for_each_group(*this, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
-      static_assert(
-          has_fields<O> || std::is_empty_v<O>,
-          "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can be checked; "
-          "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+      static_assert(has_fields<O> || std::is_empty_v<O>,
+                    "diloco: groups: an optimizer with numbers must list them, so that ranges and ranks can "
+                    "be checked; "
+                    "add template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, "
+                    "diloco::non_negative); }");
       if constexpr (has_fields<O>) {
         o.fields([&](std::string_view field, auto value, range allowed) {
           f(say({o.name, "[", std::size_t{index}, "].", field}), value, allowed);

@@ -8,9 +8,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019), and with lr 1 and
-/// momentum 0 plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one step later. 20 B/param;
-/// replicated.
+/// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019), and with
+/// lr 1 and momentum 0 plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one step
+/// later. 20 B/param; replicated.
 struct heavy_ball {
   float lr = 0.7f, momentum = 0.9f;
 
@@ -27,7 +27,9 @@ struct heavy_ball {
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
 
   /// m is at most largest()/(1−μ).
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_to_sum(momentum, lr)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_to_sum(momentum, lr));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -8,15 +8,16 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Improved variational online Newton (Shen et al. 2024, algorithm 1): θ is the mean of a Gaussian over models, with the
-/// precision ess·(h + d) of each element, and gradients are taken at samples of it. What the caller's tensors show is therefore a
-/// sample, new after every step; θ itself is a float32 copy (4 B/param), which rounds, snapshots and the column `theta` speak of,
-/// and which `trainer.show_mean()` shows for an evaluation, or before the
-/// tensors are kept. With n = shown − θ, one sample a step:
-///   f = g·n·(h + d)·ess,  m ← β₁·m + (1 − β₁)·g,  h ← β₂·h + (1 − β₂)·f + ½·(1 − β₂)²·(h − f)²/(h + d), which keeps h + d > 0
+/// Improved variational online Newton (Shen et al. 2024, algorithm 1): θ is the mean of a Gaussian over
+/// models, with the precision ess·(h + d) of each element, and gradients are taken at samples of it. What the
+/// caller's tensors show is therefore a sample, new after every step; θ itself is a float32 copy (4 B/param),
+/// which rounds, snapshots and the column `theta` speak of, and which `trainer.show_mean()` shows for an
+/// evaluation, or before the tensors are kept. With n = shown − θ, one sample a step:
+///   f = g·n·(h + d)·ess,  m ← β₁·m + (1 − β₁)·g,  h ← β₂·h + (1 − β₂)·f + ½·(1 − β₂)²·(h − f)²/(h + d),
+/// which keeps h + d > 0
 ///   θ ← θ − lr·(h₀ + d)·clip((m/(1 − β₁ᵗ) + d·θ)/(h + d), ±clip_radius)
-/// d is the weight decay, ess the effective number of training examples. Noise is counter-based by `seed`, step, rank and element.
-/// bfloat16 tensors show samples rounded to nearest.
+/// d is the weight decay, ess the effective number of training examples. Noise is counter-based by `seed`,
+/// step, rank and element. bfloat16 tensors show samples rounded to nearest.
 /// One sweep, 36 B/param; not replicated: each rank's samples are its own.
 struct ivon {
   float lr = 0.1f;

@@ -15,7 +15,8 @@ enum class muon_scaling {
   match_rms,  ///< 0.2·√max(rows, columns): an element moves as far as under AdamW (Liu et al. 2025)
   spectral    ///< √(rows / columns)
 };
-/// The five polynomials a·X + b·X·Xᵀ·X + c·(X·Xᵀ)²·X. Both lift small singular values steeply and end near 1, not at 1.
+/// The five polynomials a·X + b·X·Xᵀ·X + c·(X·Xᵀ)²·X. Both lift small singular values steeply and end near 1,
+/// not at 1.
 enum class muon_coefficients {
   keller,  ///< one for all five: σ/‖X‖ from 0.0015 on ends in [0.68, 1.21]
   dion     ///< another one each time: σ/‖X‖ from 0.01 on ends in [0.97, 1.15]
@@ -144,18 +145,19 @@ struct muon_scratch {
 
 }  // namespace detail
 
-/// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the momentum or what
-/// Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices: embeddings, heads and vectors
-/// want another optimizer. The step does not depend on the scale of the gradients, from 2⁻¹²⁰ to 2¹²⁰. A
-/// tensor of more than two extents is its first × the rest. Inner only: the products come from `Algebra`,
-/// whose bits depend on the machine, so it is not replicated. X is float32, not the bfloat16 of the published
-/// code, which is there for tensor cores and moves X by 1e-2: each step's bits differ, its range of singular
-/// values not. Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` takes one half of a
-/// product; beside them two sweeps, 24 B/param, as a·X and the step itself ride in the products (from 256² to
-/// 1024 × 4096 at most 4 % more time than the products).
+/// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the
+/// momentum or what Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices:
+/// embeddings, heads and vectors want another optimizer. The step does not depend on the scale of the
+/// gradients, from 2⁻¹²⁰ to 2¹²⁰. A tensor of more than two extents is its first × the rest. Inner only: the
+/// products come from `Algebra`, whose bits depend on the machine, so it is not replicated. X is float32, not
+/// the bfloat16 of the published code, which is there for tensor cores and moves X by 1e-2: each step's bits
+/// differ, its range of singular values not. Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where
+/// `gram` takes one half of a product; beside them two sweeps, 24 B/param, as a·X and the step itself ride in
+/// the products (from 256² to 1024 × 4096 at most 4 % more time than the products).
 template <class Algebra>
 struct muon {
-  static_assert(linear_algebra<Algebra>, "diloco: muon: its algebra needs name, multiply and gram; see diloco::eigen");
+  static_assert(linear_algebra<Algebra>,
+                "diloco: muon: its algebra needs name, multiply and gram; see diloco::eigen");
   float lr = 0.02f, momentum = 0.95f;
   bool nesterov = true;
   float weight_decay = 0.0f;
@@ -184,8 +186,8 @@ struct muon {
     float* const x = t.scratch + at.x;
     auto* const parts = reinterpret_cast<detail::muon_norm*>(t.scratch + at.parts);
     auto* const norm = reinterpret_cast<detail::muon_norm*>(t.scratch + at.sum);
-    where.for_each(tiles, detail::muon_momentum_kernel{t.g, t.grad_scale, t.slots[0], x, parts, elements, momentum,
-                                                       nesterov, average == muon_average::lerp});
+    where.for_each(tiles, detail::muon_momentum_kernel{t.g, t.grad_scale, t.slots[0], x, parts, elements,
+                                                       momentum, nesterov, average == muon_average::lerp});
     where.for_each(1, detail::muon_norm_kernel{parts, tiles, norm});
     where.for_each(tiles, detail::muon_normalize_kernel{x, norm, elements});
     orthogonalize(where, t, at);
@@ -193,7 +195,8 @@ struct muon {
 
   /// Of the momentum; X is scaled before it is squared.
   [[nodiscard]] constexpr float largest() const {
-    return detail::float_within(average == muon_average::lerp ? unbounded / 2 : detail::largest_to_sum(momentum, 0.0f));
+    return detail::float_within(average == muon_average::lerp ? unbounded / 2
+                                                              : detail::largest_to_sum(momentum, 0.0f));
   }
 
   template <class F>
@@ -215,8 +218,8 @@ struct muon {
   }
 
  private:
-  /// X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ, or the same from the right with A = Xᵀ·X where that is the smaller one. The last
-  /// product writes into the parameters.
+  /// X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ, or the same from the right with A = Xᵀ·X where that is the
+  /// smaller one. The last product writes into the parameters.
   template <class E>
   void orthogonalize(E const& where, tensor_step<1> const& t, detail::muon_scratch const& at) const {
     bool const tall = t.rows > t.columns;

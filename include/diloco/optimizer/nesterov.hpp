@@ -26,7 +26,9 @@ struct nesterov {
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
 
   /// m is at most largest()/(1−μ), and so is g + μ·m.
-  [[nodiscard]] constexpr float largest() const { return detail::float_within(detail::largest_to_sum(momentum, lr)); }
+  [[nodiscard]] constexpr float largest() const {
+    return detail::float_within(detail::largest_to_sum(momentum, lr));
+  }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -8,10 +8,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// NoLoCo's outer step (Kolehmainen et al. 2025, as its code has it), for pairs that gossip: m ← α·m − β·g + γ·(φ̄ − φ), φ ← φ + m,
-/// with φ this worker's anchor, g and φ̄ the means of the pair's pseudo-gradients and anchors. The last term is what holds
-/// replicas together that never all meet. β is inside the momentum, which is a displacement. Where all anchors are equal it
-/// is `heavy_ball` up to rounding. The anchor travels: 4 B/param more on the wire, and one column more. 24 B/param; replicated.
+/// NoLoCo's outer step (Kolehmainen et al. 2025, as its code has it), for pairs that gossip: m ← α·m − β·g +
+/// γ·(φ̄ − φ), φ ← φ + m, with φ this worker's anchor, g and φ̄ the means of the pair's pseudo-gradients and
+/// anchors. The last term is what holds replicas together that never all meet. β is inside the momentum,
+/// which is a displacement. Where all anchors are equal it is `heavy_ball` up to rounding. The anchor
+/// travels: 4 B/param more on the wire, and one column more. 24 B/param; replicated.
 struct noloco {
   float lr = 0.7f;         ///< β
   float momentum = 0.5f;   ///< α
@@ -45,9 +46,9 @@ struct noloco {
   }
   /// What a pair differs by, d, follows v ← α·v − γ·d, d ← d + v.
   [[nodiscard]] constexpr std::string_view complaint() const {
-    return consensus < 2 * (1 + momentum)
-               ? ""
-               : "consensus must be below 2·(1 + momentum), from where on each exchange moves a pair further apart";
+    return consensus < 2 * (1 + momentum) ? ""
+                                          : "consensus must be below 2·(1 + momentum), from where on each "
+                                            "exchange moves a pair further apart";
   }
   friend bool operator==(noloco const&, noloco const&) = default;
 };

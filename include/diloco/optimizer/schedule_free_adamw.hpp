@@ -10,8 +10,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
-/// x^s for s ≥ 0 by products and one square root for each binary digit of s behind the point: all of them round
-/// correctly, where `pow` has bits of its own in every libm. Relative error below 1e-14.
+/// x^s for s ≥ 0 by products and one square root for each binary digit of s behind the point: all of them
+/// round correctly, where `pow` has bits of its own in every libm. Relative error below 1e-14.
 inline double dyadic_power(double x, double s) {
   double const whole = std::floor(s);
   double result = integer_power(x, static_cast<unsigned long long>(whole));
@@ -25,15 +25,16 @@ inline double dyadic_power(double x, double s) {
   return std::fma(result, 1.0, 0.0);  // rounded here, and not contracted into what the caller adds
 }
 
-/// Σ jˢ over j = 1…n in constant time: term by term up to 16, then Euler–Maclaurin with three corrections. Relative
-/// error below 1e-11 for s in [0, 8].
+/// Σ jˢ over j = 1…n in constant time: term by term up to 16, then Euler–Maclaurin with three corrections.
+/// Relative error below 1e-11 for s in [0, 8].
 inline double power_sum(std::uint64_t n, double s) {
   if (s == 0) return static_cast<double>(n);
   std::uint64_t const first = n < 16 ? n : 16;
   double sum = 0;
   for (std::uint64_t j = 1; j <= first; ++j) sum = sum + dyadic_power(static_cast<double>(j), s);
   if (n == first) return sum;
-  double const c1 = s / 12, c3 = s * (s - 1) * (s - 2) / 720, c5 = s * (s - 1) * (s - 2) * (s - 3) * (s - 4) / 30240;
+  double const c1 = s / 12, c3 = s * (s - 1) * (s - 2) / 720,
+               c5 = s * (s - 1) * (s - 2) * (s - 3) * (s - 4) / 30240;
   auto const primitive = [&](double x) {  // xˢ·(x/(s+1) + 1/2 + c1/x − c3/x³ + c5/x⁵)
     double const corrections = c1 / x - c3 / (x * x * x) + c5 / (x * x * x * x * x);
     return std::fma(x / (s + 1) + 0.5 + corrections, dyadic_power(x, s), 0.0);
@@ -52,19 +53,21 @@ inline double share_of_last(std::uint64_t k, std::uint64_t warmup, double r, dou
 }
 }  // namespace detail
 
-/// Schedule-Free AdamW (Defazio et al. 2024): warm-up, and no schedule after it; an average of the iterates takes its
-/// place. Step k, from 1, of the three sequences x, y and z, which start alike:
+/// Schedule-Free AdamW (Defazio et al. 2024): warm-up, and no schedule after it; an average of the iterates
+/// takes its place. Step k, from 1, of the three sequences x, y and z, which start alike:
 ///   lrₖ = lr·min(1, k/warmup),  n = g(y)/(√v̂ + eps) + wd·y,  z ← z − lrₖ·n
 ///   c = wₖ/(w₁ + … + wₖ),  wₖ = k^r·(lrₖ/lr)^weight_power,  x ← (1−c)·x + c·z,  y ← β₁·x + (1−β₁)·z
-/// The parameters hold y, and the slot holds d = z − y, which starts at zero whichever step is the first that is not skipped:
+/// The parameters hold y, and the slot holds d = z − y, which starts at zero whichever step is the first that
+/// is not skipped:
 ///   y ← y + c·d − lrₖ·(1 − β₁·(1−c))·n,  d ← (1−c)·(d − lrₖ·β₁·n)
-/// One evaluates and keeps the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` finds the sum of weights in closed
-/// form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight (so 0 still moves y towards z): a constant one is a smaller lr, and a
-/// schedule is what this optimizer does without. One sweep, 28 B/param; replicated.
+/// One evaluates and keeps the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` finds the sum of
+/// weights in closed form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight (so
+/// 0 still moves y towards z): a constant one is a smaller lr, and a schedule is what this optimizer does
+/// without. One sweep, 28 B/param; replicated.
 ///
-/// As inner optimizer: Δ is a difference of y's and θ̄ a y. d and v stay with the worker as all inner state does, so a
-/// round moves the worker's x, y and z by one displacement, and where it moves the workers to the mean of their y, the
-/// means of their x and of their z stay where they were.
+/// As inner optimizer: Δ is a difference of y's and θ̄ a y. d and v stay with the worker as all inner state
+/// does, so a round moves the worker's x, y and z by one displacement, and where it moves the workers to the
+/// mean of their y, the means of their x and of their z stay where they were.
 struct schedule_free_adamw {
   float lr = 2.5e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
   long warmup = 0;  // steps
@@ -99,8 +102,9 @@ struct schedule_free_adamw {
             weight_decay};
   }
 
-  /// x of one element from its y and d, also on a device. For a tensor, with d = trainer.cell(name, "inner.z_minus_y"):
-  /// `std::transform(y.begin(), y.end(), d.begin(), x.begin(), optimizer.evaluation_point())`.
+  /// x of one element from its y and d, also on a device. For a tensor, with d = trainer.cell(name,
+  /// "inner.z_minus_y"): `std::transform(y.begin(), y.end(), d.begin(), x.begin(),
+  /// optimizer.evaluation_point())`.
   struct evaluation {
     float ratio;
     DILOCO_HD float operator()(float y, float d) const { return fma(-ratio, d, y); }

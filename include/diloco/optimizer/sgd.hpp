@@ -8,9 +8,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12 B/param;
-/// replicated. With lr = 1 as inner optimizer the pseudo-gradient is the gradient, but for the rounding of θ̄ − g to θ's last place:
-/// data-parallel training.
+/// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12
+/// B/param; replicated. With lr = 1 as inner optimizer the pseudo-gradient is the gradient, but for the
+/// rounding of θ̄ − g to θ's last place: data-parallel training.
 struct plain_sgd {
   float lr = 1e-2f, weight_decay = 0.0f;
 
@@ -35,9 +35,9 @@ struct plain_sgd {
   friend bool operator==(plain_sgd const&, plain_sgd const&) = default;
 };
 
-/// SGD on the trajectory of PyTorch's `torch.optim.SGD`: m ← μ·m + (1−dampening)·g, at the first step m ← g, with lr
-/// outside the buffer; `nesterov` steps along g + μ·m instead of m. As in PyTorch it takes no dampening, and a momentum.
-/// 20 B/param; replicated.
+/// SGD on the trajectory of PyTorch's `torch.optim.SGD`: m ← μ·m + (1−dampening)·g, at the first step m ← g,
+/// with lr outside the buffer; `nesterov` steps along g + μ·m instead of m. As in PyTorch it takes no
+/// dampening, and a momentum. 20 B/param; replicated.
 struct sgd {
   float lr = 1e-2f, momentum = 0.0f, dampening = 0.0f;
   bool nesterov = false;
@@ -69,7 +69,8 @@ struct sgd {
     double const summed = detail::largest_to_sum(momentum, lr);
     if (gain == 1.0) return detail::largest_beside_decay(summed, weight_decay);
     double const damped = gain > 0 ? summed / gain : unbounded;
-    return detail::largest_beside_decay((damped < most ? damped : most) * detail::but_roundings, weight_decay);
+    return detail::largest_beside_decay((damped < most ? damped : most) * detail::but_roundings,
+                                        weight_decay);
   }
 
   template <class F>
@@ -82,8 +83,10 @@ struct sgd {
   }
   [[nodiscard]] constexpr std::string_view complaint() const {
     if (momentum > 0.0f && !(nesterov && dampening > 0.0f)) return {};
-    if (nesterov) return "nesterov needs a momentum above 0 and a dampening of 0; set both, or nesterov = false";
-    return dampening > 0.0f ? "dampening does nothing without a momentum above 0; set one, or dampening = 0" : "";
+    if (nesterov)
+      return "nesterov needs a momentum above 0 and a dampening of 0; set both, or nesterov = false";
+    return dampening > 0.0f ? "dampening does nothing without a momentum above 0; set one, or dampening = 0"
+                            : "";
   }
   friend bool operator==(sgd const&, sgd const&) = default;
 };

@@ -8,11 +8,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients, so that a
-/// change of the inner rate γ rescales what is remembered, where heavy_ball remembers displacements. γ is the rate that
-/// this Δ was made with, `inner_lr`·`lr_scale`: whoever calls `at` says by lr_scale how γ changes. The engine gives an outer
-/// optimizer lr_scale 1, that is a constant γ, under which this is heavy_ball{α, β} up to rounding, and refuses it beside a
-/// `rate` that is not constant. γ = 0 moves nothing and adds nothing to u. 20 B/param; replicated.
+/// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients,
+/// so that a change of the inner rate γ rescales what is remembered, where heavy_ball remembers
+/// displacements. γ is the rate that this Δ was made with, `inner_lr`·`lr_scale`: whoever calls `at` says by
+/// lr_scale how γ changes. The engine gives an outer optimizer lr_scale 1, that is a constant γ, under which
+/// this is heavy_ball{α, β} up to rounding, and refuses it beside a `rate` that is not constant. γ = 0 moves
+/// nothing and adds nothing to u. 20 B/param; replicated.
 struct slowmo {
   float lr = 1.0f, momentum = 0.5f, inner_lr = 1.0f;  // α, β, γ
 
@@ -35,7 +36,8 @@ struct slowmo {
   /// u is at most largest()/(γ·(1−β)).
   [[nodiscard]] constexpr float largest() const {
     double const gamma = static_cast<double>(inner_lr);
-    return detail::float_within(detail::largest_to_sum(momentum, lr * inner_lr) * gamma * detail::but_roundings);
+    return detail::float_within(detail::largest_to_sum(momentum, lr * inner_lr) * gamma *
+                                detail::but_roundings);
   }
 
   template <class F>

@@ -93,7 +93,8 @@ struct soap_rank_kernel {
       std::size_t const i = begin + k;
       float const own = estimate[i];
       std::uint32_t before = 0;
-      for (std::size_t j = 0; j < side; ++j) before += estimate[j] > own || (j < i && !(estimate[j] < own)) ? 1u : 0u;
+      for (std::size_t j = 0; j < side; ++j)
+        before += estimate[j] > own || (j < i && !(estimate[j] < own)) ? 1u : 0u;
       rank[i] = before;
     });
   }
@@ -157,20 +158,22 @@ struct soap_layout {
 
 }  // namespace detail
 
-/// Adam in the eigenbasis of Shampoo's preconditioners (Vyas et al. 2024), in the order of its reference implementation:
-/// step 1 initializes the bases and moves nothing; later steps turn the gradient, keep Adam's moments in the turned basis,
-/// step, decay, and only then take this gradient into the means; every `frequency` steps one power iteration and a QR turn
-/// the bases on, m with them, v only sorted. Sides beyond 10,000 are left as they are, and a vector has no basis. A tensor of
-/// more than two extents is its first × the rest. Inner only: its algebra's bits depend on the machine, so it is not
-/// replicated. The bases do not depend on the scale of the gradients; the step does where √v nears eps, as
-/// published, and squares must be floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside
-/// m and v. Cost for r × c: 2.5·r·c·(r + c) multiply-adds a step where `gram` takes one half of a product; a
-/// refresh 2·r·c·(r + c) more and some 4·(r³ + c³), with `eigen` most of these in one thread; the
-/// eigenvectors of the first step 9·(r³ + c³).
+/// Adam in the eigenbasis of Shampoo's preconditioners (Vyas et al. 2024), in the order of its reference
+/// implementation: step 1 initializes the bases and moves nothing; later steps turn the gradient, keep Adam's
+/// moments in the turned basis, step, decay, and only then take this gradient into the means; every
+/// `frequency` steps one power iteration and a QR turn the bases on, m with them, v only sorted. Sides beyond
+/// 10,000 are left as they are, and a vector has no basis. A tensor of more than two extents is its first ×
+/// the rest. Inner only: its algebra's bits depend on the machine, so it is not replicated. The bases do not
+/// depend on the scale of the gradients; the step does where √v nears eps, as published, and squares must be
+/// floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c:
+/// 2.5·r·c·(r + c) multiply-adds a step where `gram` takes one half of a product; a refresh 2·r·c·(r + c)
+/// more and some 4·(r³ + c³), with `eigen` most of these in one thread; the eigenvectors of the first step
+/// 9·(r³ + c³).
 template <class Algebra>
 struct soap {
-  static_assert(spectral_algebra<Algebra>,
-                "diloco: soap: its algebra needs eigenvectors and orthonormalize beside products; see diloco::eigen");
+  static_assert(
+      spectral_algebra<Algebra>,
+      "diloco: soap: its algebra needs eigenvectors and orthonormalize beside products; see diloco::eigen");
   float lr = 3e-3f, beta1 = 0.95f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0.01f;
   std::uint32_t frequency = 10;
   Algebra algebra{};
@@ -194,7 +197,8 @@ struct soap {
     if (t.context.step == 1) return start(on, g);
 
     on.turn(g, turned);
-    where.for_each(tiles, detail::soap_moments_kernel{t.slots[0], t.slots[1], turned, elements, beta1, beta2, eps});
+    where.for_each(tiles,
+                   detail::soap_moments_kernel{t.slots[0], t.slots[1], turned, elements, beta1, beta2, eps});
     std::uint64_t const updates = t.context.step - 1;
     double const rate = static_cast<double>(lr) * static_cast<double>(t.context.lr_scale);
     double const correction1 = 1.0 - integer_power(static_cast<double>(beta1), updates);
@@ -240,7 +244,8 @@ struct soap {
     void right(operand by, float const* x, float* to, float alpha, float beta) const {
       algebra.multiply(where, matrix_product{t.rows, t.columns, t.columns, {x}, by, to, alpha, beta});
     }
-    /// to ← alpha·(by the left basis and the right one)(x) + beta·to, transposed on the one side or on the other. Uses y.
+    /// to ← alpha·(by the left basis and the right one)(x) + beta·to, transposed on the one side or on the
+    /// other. Uses y.
     void both(bool back, float const* x, float* to, float alpha, float beta) const {
       std::size_t const elements = t.rows * t.columns;
       bool const l = at.left.turned(), r = at.right.turned();
@@ -248,13 +253,18 @@ struct soap {
       if (l) left({q(at.left), !back}, x, r ? between : to, r ? 1.0f : alpha, r ? 0.0f : beta);
       if (r) right({q(at.right), back}, l ? between : x, to, alpha, beta);
       if (!l && !r)
-        where.for_each(detail::tensor_tiles(elements), detail::soap_apply_kernel{x, to, elements, alpha, beta});
+        where.for_each(detail::tensor_tiles(elements),
+                       detail::soap_apply_kernel{x, to, elements, alpha, beta});
     }
     void turn(float const* x, float* to) const { both(false, x, to, 1.0f, 0.0f); }
-    void turn_back(float const* x, float* to, float alpha, float beta) const { both(true, x, to, alpha, beta); }
+    void turn_back(float const* x, float* to, float alpha, float beta) const {
+      both(true, x, to, alpha, beta);
+    }
     void average(float const* g, float newest, float keep) const {
-      if (at.left.turned()) algebra.gram(where, gram_product{t.rows, t.columns, {g}, s(at.left), newest, keep});
-      if (at.right.turned()) algebra.gram(where, gram_product{t.columns, t.rows, {g, true}, s(at.right), newest, keep});
+      if (at.left.turned())
+        algebra.gram(where, gram_product{t.rows, t.columns, {g}, s(at.left), newest, keep});
+      if (at.right.turned())
+        algebra.gram(where, gram_product{t.columns, t.rows, {g, true}, s(at.right), newest, keep});
     }
   };
 
@@ -265,7 +275,8 @@ struct soap {
       std::size_t const n = on.t.rows * on.t.columns;
       on.where.for_each(detail::tensor_tiles(n), detail::soap_apply_kernel{g, on.t.slots[0], n, 0.0f, 0.0f});
     }
-    detail::soap_side const sides[] = {on.at.left, on.at.right};  // nvcc 13.0 loses itself in a loop over a braced list
+    detail::soap_side const sides[] = {on.at.left,
+                                       on.at.right};  // nvcc 13.0 loses itself in a loop over a braced list
     for (detail::soap_side const& side : sides) {
       if (side.turned()) algebra.eigenvectors(on.where, side.extent, on.s(side), on.q(side));
     }
@@ -283,17 +294,20 @@ struct soap {
     }
     on.turn(plain, m);
     std::size_t const elements = on.t.rows * on.t.columns;
-    on.where.for_each(on.t.rows, detail::soap_permute_kernel{v, sorted, on.t.columns,
-                                                             on.at.left.turned() ? on.rank(on.at.left) : nullptr,
-                                                             on.at.right.turned() ? on.rank(on.at.right) : nullptr});
-    on.where.for_each(detail::tensor_tiles(elements), detail::soap_apply_kernel{sorted, v, elements, 1.0f, 0.0f});
+    on.where.for_each(on.t.rows,
+                      detail::soap_permute_kernel{v, sorted, on.t.columns,
+                                                  on.at.left.turned() ? on.rank(on.at.left) : nullptr,
+                                                  on.at.right.turned() ? on.rank(on.at.right) : nullptr});
+    on.where.for_each(detail::tensor_tiles(elements),
+                      detail::soap_apply_kernel{sorted, v, elements, 1.0f, 0.0f});
   }
 
   /// Q ← the Q of S·Q with its columns sorted.
   template <class E>
   void iterate(stepped<E> const& on, detail::soap_side const& side) const {
     std::size_t const n = side.extent;
-    float *const q = on.q(side), *const sq = on.t.scratch + on.at.square, *const sorted = on.t.scratch + on.at.sorted;
+    float *const q = on.q(side), *const sq = on.t.scratch + on.at.square,
+                 *const sorted = on.t.scratch + on.at.sorted;
     float* const estimate = on.t.scratch + on.at.estimate;
     algebra.multiply(on.where, matrix_product{n, n, n, {on.s(side)}, {q}, sq, 1.0f, 0.0f});
     on.where.for_each(detail::tensor_tiles(n), detail::soap_estimate_kernel{q, sq, estimate, n});

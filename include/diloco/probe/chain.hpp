@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Several probes as one, in order; each hears the events it can be called with, also where one before it threw. The first
-/// exception is thrown at the end.
+/// Several probes as one, in order; each hears the events it can be called with, also where one before it
+/// threw. The first exception is thrown at the end.
 template <class... Probes>
 struct chain {
   std::tuple<Probes...> probes;

@@ -18,11 +18,12 @@ struct jsonl {
 
   void operator()(round_landed const& e) const {
     line({"{\"event\":\"round_landed\",\"rank\":", rank, ",\"round\":", e.round, ",\"step\":", e.step,
-          ",\"sent_bytes\":", e.sent_bytes, ",\"wait_seconds\":", e.wait_seconds, ",\"total_weight\":", e.total_weight,
-          "}\n"});
+          ",\"sent_bytes\":", e.sent_bytes, ",\"wait_seconds\":", e.wait_seconds,
+          ",\"total_weight\":", e.total_weight, "}\n"});
   }
   void operator()(round_aborted const& e) const {
-    line({"{\"event\":\"round_aborted\",\"rank\":", rank, ",\"round\":", e.round, ",\"cause\":", e.cause, "}\n"});
+    line({"{\"event\":\"round_aborted\",\"rank\":", rank, ",\"round\":", e.round, ",\"cause\":", e.cause,
+          "}\n"});
   }
 
  private:

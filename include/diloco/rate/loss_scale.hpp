@@ -11,11 +11,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the loss by `scale`, give
-/// the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell `update` whether it was skipped. Each worker's
-/// scale is its own affair: gradients are unscaled before anything else sees them. Skipping has an end: a
-/// scale that would fall below `least` is an error, as in fairseq (1e-4) and DeepSpeed (1), for then it is
-/// not the scale that makes gradients overflow.
+/// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the
+/// loss by `scale`, give the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell
+/// `update` whether it was skipped. Each worker's scale is its own affair: gradients are unscaled before
+/// anything else sees them. Skipping has an end: a scale that would fall below `least` is an error, as in
+/// fairseq (1e-4) and DeepSpeed (1), for then it is not the scale that makes gradients overflow.
 struct loss_scale {
   float scale = 65536.0f;
   float growth = 2.0f, backoff = 0.5f;
@@ -31,12 +31,15 @@ struct loss_scale {
   [[nodiscard]] result<> try_update(bool skipped) {
     if (std::string complaint = field_complaint("rate", *this); !complaint.empty())
       return error{cause::bad_setting, 0, 0, std::move(complaint)};
-    float const next = skipped ? scale * backoff : steps_since + 1 >= growth_interval ? scale * growth : scale;
+    float const next = skipped                              ? scale * backoff
+                       : steps_since + 1 >= growth_interval ? scale * growth
+                                                            : scale;
     if (skipped && next < least) {
-      return error{cause::not_finite, 0, 0,
-                   say({"diloco: rate loss_scale: gradients are not finite at a scale of ", scale,
-                        ", and the next one is below least = ", least,
-                        "; look for what makes them so, such as a learning rate that is too high, or lower least"})};
+      return error{
+          cause::not_finite, 0, 0,
+          say({"diloco: rate loss_scale: gradients are not finite at a scale of ", scale,
+               ", and the next one is below least = ", least,
+               "; look for what makes them so, such as a learning rate that is too high, or lower least"})};
     }
     steps_since = skipped || steps_since + 1 >= growth_interval ? 0 : steps_since + 1;
     if (next <= 0x1p120f) scale = next;

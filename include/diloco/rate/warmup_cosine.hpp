@@ -7,19 +7,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`, and `last` from there
-/// on (Loshchilov & Hutter 2017, without restarts). In double.
+/// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`, and
+/// `last` from there on (Loshchilov & Hutter 2017, without restarts). In double.
 struct warmup_cosine {
   std::uint64_t warmup = 0, total = 0;
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_cosine";
   [[nodiscard]] float factor(std::uint64_t step) const {
-    double const t = static_cast<double>(step), up = static_cast<double>(warmup), end = static_cast<double>(total);
+    double const t = static_cast<double>(step), up = static_cast<double>(warmup),
+                 end = static_cast<double>(total);
     if (step < warmup) return static_cast<float>(t / up);
     if (step >= total) return last;
     double const cosine = std::cos(3.14159265358979323846 * ((t - up) / (end - up)));
-    return static_cast<float>(static_cast<double>(last) + (1.0 - static_cast<double>(last)) * 0.5 * (1.0 + cosine));
+    return static_cast<float>(static_cast<double>(last) +
+                              (1.0 - static_cast<double>(last)) * 0.5 * (1.0 + cosine));
   }
 
   template <class F>

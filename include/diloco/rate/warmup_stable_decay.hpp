@@ -7,19 +7,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to `last` at step
-/// `total` (Hu et al. 2024; Hägele et al. 2024). In double.
+/// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to
+/// `last` at step `total` (Hu et al. 2024; Hägele et al. 2024). In double.
 struct warmup_stable_decay {
   std::uint64_t warmup = 0, decay = 1, total = 0;
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_stable_decay";
   [[nodiscard]] float factor(std::uint64_t step) const {
-    double const t = static_cast<double>(step), down = static_cast<double>(decay), end = static_cast<double>(total);
+    double const t = static_cast<double>(step), down = static_cast<double>(decay),
+                 end = static_cast<double>(total);
     if (step < warmup) return static_cast<float>(t / static_cast<double>(warmup));
     if (step >= total) return last;
     if (t <= end - down) return 1.0f;
-    return static_cast<float>(static_cast<double>(last) + (1.0 - static_cast<double>(last)) * ((end - t) / down));
+    return static_cast<float>(static_cast<double>(last) +
+                              (1.0 - static_cast<double>(last)) * ((end - t) / down));
   }
 
   template <class F>

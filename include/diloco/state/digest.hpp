@@ -10,9 +10,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// 64-bit digest of n floats' bits, a part of at most 2¹⁴ of them at a time: 32 chains over i ≡ 0 … 31 (mod 32), which one
-/// thread vectorizes and 32 lanes share. Every element enters with its position, so a permutation shows. The digest is the hash of
-/// all chains of all parts.
+/// 64-bit digest of n floats' bits, a part of at most 2¹⁴ of them at a time: 32 chains over i ≡ 0 … 31 (mod
+/// 32), which one thread vectorizes and 32 lanes share. Every element enters with its position, so a
+/// permutation shows. The digest is the hash of all chains of all parts.
 struct digest_kernel {
   static constexpr std::size_t part = 16384, chains = 32;
 

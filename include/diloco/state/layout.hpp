@@ -16,8 +16,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One of the caller's tensors: contiguous, borrowed for the trainer's life, never moved. float32 is stepped in place. Of
-/// bfloat16 the trainer keeps a float32 copy (4 B/param), steps that, and writes it rounded after every step and round.
+/// One of the caller's tensors: contiguous, borrowed for the trainer's life, never moved. float32 is stepped
+/// in place. Of bfloat16 the trainer keeps a float32 copy (4 B/param), steps that, and writes it rounded
+/// after every step and round.
 struct tensor {
   std::string name;
   std::vector<std::size_t> shape;  // a scalar has none
@@ -53,8 +54,9 @@ struct tile {
   std::size_t wire;     ///< first byte within its shard's payload
 };
 
-/// Rows and how they are cut. Blocks are cut within a row, so a scale is never shared by an embedding and a norm gain. Columns
-/// align each row, but do not pad it to blocks: 5,000 tensors of 8 elements took 768 B/param when they did.
+/// Rows and how they are cut. Blocks are cut within a row, so a scale is never shared by an embedding and a
+/// norm gain. Columns align each row, but do not pad it to blocks: 5,000 tensors of 8 elements took 768
+/// B/param when they did.
 class layout {
  public:
   struct row {
@@ -88,12 +90,12 @@ class layout {
     [[nodiscard]] role operator()(tensor const&) const { return {}; }
   };
 
-  /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing name. Columns pad
-  /// each row to `padding` elements, where that is not 0. A tile has many blocks, or one where `one_block_tiles` says so.
-  /// `assign(tensor)` gives each tensor's role.
+  /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing
+  /// name. Columns pad each row to `padding` elements, where that is not 0. A tile has many blocks, or one
+  /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role.
   template <class Parameters, class Assign = everything>
-  static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false, int padding = 0,
-                           std::size_t groups = 1, Assign const& assign = {}) {
+  static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false,
+                           int padding = 0, std::size_t groups = 1, Assign const& assign = {}) {
     layout l;
     l.groups_.resize(groups);
     auto const b = static_cast<std::size_t>(block);
@@ -108,7 +110,8 @@ class layout {
     }
     if (auto complaint = l.overlap(); !complaint.empty())
       return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
-    if (l.rows_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
+    if (l.rows_.empty())
+      return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
     if (l.tiles_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: every tensor is frozen"};
     return l;
   }
@@ -138,7 +141,8 @@ class layout {
     auto const at = by_name_.find(std::string(name));
     return at == by_name_.end() ? nullptr : &rows_[at->second];
   }
-  /// What is wrong with `parameters` as another list of the same tensors, or an empty text: names, shapes and types.
+  /// What is wrong with `parameters` as another list of the same tensors, or an empty text: names, shapes and
+  /// types.
   template <class Parameters>
   [[nodiscard]] std::string differs(Parameters const& parameters) const {
     std::size_t r = 0;
@@ -150,14 +154,16 @@ class layout {
       if (mine.shape != t.shape)
         return say({"'", t.name, "' has the shape ", shape_text(t.shape), ", and the constructor was given ",
                     shape_text(mine.shape)});
-      if ((t.data == nullptr) == (t.bf16 == nullptr)) return say({"'", t.name, "' must have either data or bf16"});
+      if ((t.data == nullptr) == (t.bf16 == nullptr))
+        return say({"'", t.name, "' must have either data or bf16"});
       if ((mine.bf16 == nullptr) != (t.bf16 == nullptr))
         return say({"'", t.name, "' is ", t.bf16 == nullptr ? "float32" : "bfloat16",
                     ", and the constructor was given the other type"});
       ++r;
     }
-    return r == rows_.size() ? std::string{}
-                             : say({"there are ", r, " tensors, and the constructor was given ", rows_.size()});
+    return r == rows_.size()
+               ? std::string{}
+               : say({"there are ", r, " tensors, and the constructor was given ", rows_.size()});
   }
   /// The sentence about the first tensor that does not lie where the trainer knows it, or an empty text.
   template <class Parameters>
@@ -192,8 +198,8 @@ class layout {
   }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
-  /// Every column's rows begin at a multiple of so many elements. A lane of many loads whole blocks of 16 elements or more in
-  /// words of 16 bytes; long rows begin with a cache line.
+  /// Every column's rows begin at a multiple of so many elements. A lane of many loads whole blocks of 16
+  /// elements or more in words of 16 bytes; long rows begin with a cache line.
   [[nodiscard]] std::size_t alignment(std::size_t n) const {
     return padding_ != 0 ? padding_ : n < 16 ? 1 : n < 256 ? 4 : line_elements;
   }
@@ -224,7 +230,8 @@ class layout {
   }
 
  private:
-  // 16 KiB per column: long enough to hide the loop's start, short enough that 10,000 small tensors share two cores evenly.
+  // 16 KiB per column: long enough to hide the loop's start, short enough that 10,000 small tensors share two
+  // cores evenly.
   static constexpr std::size_t target_tile_elements = 4096;
 
   [[nodiscard]] std::string complaint_about(tensor const& t) const {
@@ -234,7 +241,8 @@ class layout {
     if (t.size() == tensor::too_large) return say({"'", t.name, "' has a shape that no memory can hold"});
     if (t.size() == 0) return say({"'", t.name, "' has no elements"});
     if (t.data == nullptr && t.bf16 == nullptr) return say({"'", t.name, "' points to nothing"});
-    if (t.data != nullptr && t.bf16 != nullptr) return say({"'", t.name, "' has both data and bf16; give one"});
+    if (t.data != nullptr && t.bf16 != nullptr)
+      return say({"'", t.name, "' has both data and bf16; give one"});
     return {};
   }
 
@@ -246,12 +254,13 @@ class layout {
     };
     std::map<std::uintptr_t, place> by_end;  // <algorithm>'s sort would cost every user 0.1 s of compile time
     for (row const& r : rows_) {
-      auto const begin =
-          r.bf16 == nullptr ? reinterpret_cast<std::uintptr_t>(r.given) : reinterpret_cast<std::uintptr_t>(r.bf16);
+      auto const begin = r.bf16 == nullptr ? reinterpret_cast<std::uintptr_t>(r.given)
+                                           : reinterpret_cast<std::uintptr_t>(r.bf16);
       auto const end = begin + r.size * (r.bf16 == nullptr ? sizeof(float) : sizeof(bfloat16));
       auto const next = by_end.upper_bound(begin);
       if (next != by_end.end() && next->second.begin < end) {
-        return say({"'", r.name, "' overlaps '", next->second.who->name, "'; give memory that is shared once"});
+        return say(
+            {"'", r.name, "' overlaps '", next->second.who->name, "'; give memory that is shared once"});
       }
       by_end.emplace(end, place{begin, &r});
     }
@@ -269,9 +278,10 @@ class layout {
     g.rows += 1;
     if (r.frozen) return;
     for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
-      tiles_.push_back({static_cast<std::uint32_t>(rows_.size() - 1),
-                        static_cast<std::uint32_t>(size - begin < tile_elements_ ? size - begin : tile_elements_), 0, 0,
-                        begin, column + begin, 0});
+      tiles_.push_back(
+          {static_cast<std::uint32_t>(rows_.size() - 1),
+           static_cast<std::uint32_t>(size - begin < tile_elements_ ? size - begin : tile_elements_), 0, 0,
+           begin, column + begin, 0});
       g.tiles += 1;
     }
     parameters_ += size;

@@ -12,8 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Bytes that a trainer took through its executor, all at construction. Names, shapes and the plan of tiles (some 40 B per
-/// 4,096 elements) lie on the host's heap beside them.
+/// Bytes that a trainer took through its executor, all at construction. Names, shapes and the plan of tiles
+/// (some 40 B per 4,096 elements) lie on the host's heap beside them.
 struct footprint {
   std::size_t parameters = 0;    ///< elements of the caller's tensors that are trained
   std::size_t state_bytes = 0;   ///< columns: anchor, residuals, slots
@@ -26,8 +26,8 @@ struct footprint {
   }
 };
 
-/// Memory that the host writes and kernels read: through a copy where their columns lie, if that is not on the host. A kernel that
-/// looked up a tile's row on the host would wait for the bus with each.
+/// Memory that the host writes and kernels read: through a copy where their columns lie, if that is not on
+/// the host. A kernel that looked up a tile's row on the host would wait for the bus with each.
 class mirrored {
  public:
   mirrored() = default;
@@ -36,7 +36,9 @@ class mirrored {
       : host_(where.allocate_wire(bytes)), copy_(E::columns_on_host ? buffer{} : where.allocate(bytes)) {}
 
   [[nodiscard]] std::byte* host() const { return host_.data(); }
-  [[nodiscard]] std::byte* seen_by_kernels() const { return copy_.data() == nullptr ? host_.data() : copy_.data(); }
+  [[nodiscard]] std::byte* seen_by_kernels() const {
+    return copy_.data() == nullptr ? host_.data() : copy_.data();
+  }
   [[nodiscard]] std::size_t bytes() const { return host_.size() + copy_.size(); }
 
   /// Enqueues; the host may write there again when the executor has come so far.
@@ -65,8 +67,8 @@ class index_view {
   [[nodiscard]] float** theta() const { return reinterpret_cast<float**>(slices() + slices_); }
   [[nodiscard]] bfloat16** bf16() const { return reinterpret_cast<bfloat16**>(theta() + rows_); }
   [[nodiscard]] float** shown() const { return reinterpret_cast<float**>(bf16() + rows_); }
-  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they lie, and where
-  /// their mean goes.
+  /// Where columns travel beside the pseudo-gradient: first element of each shard; (rows, planes) where they
+  /// lie, and where their mean goes.
   [[nodiscard]] std::size_t* shard_columns() const { return reinterpret_cast<std::size_t*>(shown() + rows_); }
   [[nodiscard]] float** carried_from() const { return reinterpret_cast<float**>(shard_columns() + shards_); }
   [[nodiscard]] float** carried_to() const { return carried_from() + carried_ / 2; }
@@ -88,7 +90,9 @@ class index_view {
     return reinterpret_cast<frame*>((at + alignof(frame) - 1) / alignof(frame) * alignof(frame));
   }
   /// First row with a value that cannot be sent.
-  [[nodiscard]] std::uint32_t* bad_row() const { return reinterpret_cast<std::uint32_t*>(own_frames() + own_frames_); }
+  [[nodiscard]] std::uint32_t* bad_row() const {
+    return reinterpret_cast<std::uint32_t*>(own_frames() + own_frames_);
+  }
   /// 0 once some tile's θ differed from its anchor.
   [[nodiscard]] std::uint32_t* moved() const { return bad_row() + 1; }
 
@@ -104,9 +108,10 @@ class index_view {
         shards_(plan.carried() == 0 ? 0 : own_frames_),
         carried_(2 * rows_ * plan.carried()) {}
   [[nodiscard]] std::size_t size() const {
-    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) + 5 * rows_ * sizeof(void*) +
-           shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) + ranks_ * sizeof(void*) + ranks_ * sizeof(float) +
-           alignof(frame) + own_frames_ * sizeof(frame) + sizeof(std::uint64_t);
+    return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) +
+           5 * rows_ * sizeof(void*) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) +
+           ranks_ * sizeof(void*) + ranks_ * sizeof(float) + alignof(frame) + own_frames_ * sizeof(frame) +
+           sizeof(std::uint64_t);
   }
 
   std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, own_frames_, shards_, carried_;
@@ -136,12 +141,16 @@ class index_memory : public index_view {
   /// What each rank wrote before its payload.
   [[nodiscard]] frame* frames() const { return answers_.as<frame>(); }
   [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(frames() + ranks_); }
-  /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round is under way.
-  [[nodiscard]] std::uint32_t* not_finite() const { return reinterpret_cast<std::uint32_t*>(weights() + ranks_); }
+  /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round
+  /// is under way.
+  [[nodiscard]] std::uint32_t* not_finite() const {
+    return reinterpret_cast<std::uint32_t*>(weights() + ranks_);
+  }
   [[nodiscard]] float* norm() const { return reinterpret_cast<float*>(not_finite() + 1); }
   [[nodiscard]] std::size_t bytes() const { return memory_.bytes() + answers_.size(); }
 
-  /// Enqueue: what stays for good, once every row's float32 numbers have their place; what changes with a step; with a round.
+  /// Enqueue: what stays for good, once every row's float32 numbers have their place; what changes with a
+  /// step; with a round.
   template <executor E>
   void upload(E const& where, layout const& l) const {
     upload_tensors(where, l);
@@ -206,7 +215,9 @@ struct round_wires {
   template <transport T, executor E>
   static round_wires allocate(E const& where, wire_plan const& plan, int heard, bool owners_send_back) {
     auto const slots = [&](std::size_t n) { return allocate_wire_for<T>(where, n * plan.slot_bytes()); };
-    auto const inbox = [&] { return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(heard); };
+    auto const inbox = [&] {
+      return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(heard);
+    };
     std::size_t const shards = static_cast<std::size_t>(plan.shards());
     round_wires w{{slots(shards), slots(inbox())}, {}};
     if (owners_send_back) w.share = {slots(1), slots(inbox())};

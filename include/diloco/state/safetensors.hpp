@@ -13,9 +13,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The safetensors format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header that names each
-/// tensor with its type, shape and place, and the tensors' bytes without holes. Nothing in such a file is ever executed,
-/// and no bytes at all lead the reader outside them. Numbers are little-endian, as every machine we run on.
+/// The safetensors format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header that
+/// names each tensor with its type, shape and place, and the tensors' bytes without holes. Nothing in such a
+/// file is ever executed, and no bytes at all lead the reader outside them. Numbers are little-endian, as
+/// every machine we run on.
 namespace safetensors {
 
 /// Reads what lies in memory; entries point into `file`, which must outlive them. `called` names it in
@@ -26,7 +27,8 @@ namespace safetensors {
 inline result<contents> read(std::span<std::byte const> file, std::string_view called) {
   detail::reading r(file);
   if (r.run()) return r.take();
-  return error{cause::bad_file, 0, 0, say({"diloco: safetensors '", detail::printable(called), "': ", r.complaint()})};
+  return error{cause::bad_file, 0, 0,
+               say({"diloco: safetensors '", detail::printable(called), "': ", r.complaint()})};
 }
 
 namespace detail {
@@ -56,7 +58,8 @@ inline result<buffer> read_file(std::string const& path) {
   long const size = std::fseek(f, 0, SEEK_END) == 0 ? std::ftell(f) : -1;
   if (size < 0 || std::fseek(f, 0, SEEK_SET) != 0) return cannot("read", path, system_reason());
   buffer memory = allocate(static_cast<std::size_t>(size));
-  if (memory.data() == nullptr) return cannot("read", path, say({"there is no memory for its ", size, " bytes"}));
+  if (memory.data() == nullptr)
+    return cannot("read", path, say({"there is no memory for its ", size, " bytes"}));
   if (std::fread(memory.data(), 1, memory.size(), f) != memory.size()) {
     return cannot("read", path, std::ferror(f) != 0 ? system_reason() : "it became shorter meanwhile");
   }
@@ -72,14 +75,15 @@ inline std::string write_complaint(entry const& e) {
   auto const bytes = tensor_bytes(e.type, e.shape);
   if (bytes && *bytes == e.bytes.size()) return {};
   return say({who, "is ", name_of(e.type), " ", shape_text(e.shape), ", which ",
-              bytes ? say({"takes ", *bytes, " bytes"}) : "64 bits do not count", ", and has ", e.bytes.size()});
+              bytes ? say({"takes ", *bytes, " bytes"}) : "64 bits do not count", ", and has ",
+              e.bytes.size()});
 }
 
 inline std::string write_complaint(contents const& c) {
   std::vector<std::string_view> names, keys;
   if (!c.unread.empty()) {
-    return say({"tensor '", printable(c.unread[0].name), "' was not read, because it ", printable(c.unread[0].why),
-                "; clear `unread` to write the others"});
+    return say({"tensor '", printable(c.unread[0].name), "' was not read, because it ",
+                printable(c.unread[0].why), "; clear `unread` to write the others"});
   }
   for (entry const& e : c.entries) {
     names.push_back(e.name);
@@ -125,22 +129,24 @@ inline std::string header_text(contents const& c) {
 
 }  // namespace detail
 
-/// Sorts `c.entries` into the order of a file (wide types first, names within a type, as the format's own writer has it)
-/// and gives all that precedes their bytes there. Its length is a multiple of 8, so every tensor begins at a multiple of
-/// its elements' size. The same contents give the same bytes, in whatever order they were listed.
+/// Sorts `c.entries` into the order of a file (wide types first, names within a type, as the format's own
+/// writer has it) and gives all that precedes their bytes there. Its length is a multiple of 8, so every
+/// tensor begins at a multiple of its elements' size. The same contents give the same bytes, in whatever
+/// order they were listed.
 inline result<std::string> header_of(contents& c) {
   auto const refuse = [](std::string_view why) {
     return error{cause::bad_file, 0, 0, say({"diloco: safetensors: ", why})};
   };
   if (std::string const why = detail::write_complaint(c); !why.empty()) return refuse(why);
-  std::sort(c.entries.begin(), c.entries.end(),
-            [](entry const& a, entry const& b) { return a.type != b.type ? a.type > b.type : a.name < b.name; });
+  std::sort(c.entries.begin(), c.entries.end(), [](entry const& a, entry const& b) {
+    return a.type != b.type ? a.type > b.type : a.name < b.name;
+  });
   std::sort(c.notes.begin(), c.notes.end());
   std::string const text = detail::header_text(c);
   std::uint64_t const length = text.size();
   if (length > header_bytes_limit) {
-    return refuse(
-        say({"the header has ", length, " bytes and may have ", header_bytes_limit, "; write fewer tensors"}));
+    return refuse(say(
+        {"the header has ", length, " bytes and may have ", header_bytes_limit, "; write fewer tensors"}));
   }
   std::string out(sizeof length, '\0');
   std::memcpy(out.data(), &length, sizeof length);
@@ -163,7 +169,8 @@ struct loaded {
   contents holds;
 };
 
-/// Reads the whole file, once. Fails with `bad_file` where the system does, for want of memory, and where `read` does.
+/// Reads the whole file, once. Fails with `bad_file` where the system does, for want of memory, and where
+/// `read` does.
 inline result<loaded> load(std::string const& path) {
   auto memory = detail::read_file(path);
   if (!memory) return std::move(memory).error();
@@ -172,8 +179,8 @@ inline result<loaded> load(std::string const& path) {
   return loaded{std::move(*memory), std::move(*holds)};
 }
 
-/// Writes the file in place, one tensor after the other without another copy in memory. A crash leaves half a file, which
-/// `read` refuses: whoever must not lose the file before it writes beside it and renames.
+/// Writes the file in place, one tensor after the other without another copy in memory. A crash leaves half a
+/// file, which `read` refuses: whoever must not lose the file before it writes beside it and renames.
 inline result<> save(std::string const& path, contents c) {
   auto const header = header_of(c);
   if (!header) return header.error();
@@ -185,7 +192,8 @@ inline result<> save(std::string const& path, contents c) {
   bool fine = put(std::as_bytes(std::span(*header)));
   for (entry const& e : c.entries) fine = fine && put(e.bytes);
   // What the system still held back, a full disk for instance, shows when the file is closed.
-  if (!fine || std::fclose(file.release()) != 0) return detail::cannot("write", path, detail::system_reason());
+  if (!fine || std::fclose(file.release()) != 0)
+    return detail::cannot("write", path, detail::system_reason());
   return {};
 }
 

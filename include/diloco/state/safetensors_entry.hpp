@@ -46,11 +46,14 @@ enum class dtype : unsigned char {
   i64,
   u64
 };
-inline constexpr std::array<std::string_view, 15> dtype_names{
-    "BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "F64", "I64", "U64"};
+inline constexpr std::array<std::string_view, 15> dtype_names{"BOOL", "U8",  "I8",  "F8_E5M2", "F8_E4M3",
+                                                              "I16",  "U16", "F16", "BF16",    "I32",
+                                                              "U32",  "F32", "F64", "I64",     "U64"};
 
 constexpr std::string_view name_of(dtype t) { return dtype_names[static_cast<std::size_t>(t)]; }
-constexpr std::size_t bytes_of(dtype t) { return t < dtype::i16 ? 1 : t < dtype::i32 ? 2 : t < dtype::f64 ? 4 : 8; }
+constexpr std::size_t bytes_of(dtype t) {
+  return t < dtype::i16 ? 1 : t < dtype::i32 ? 2 : t < dtype::f64 ? 4 : 8;
+}
 
 /// The type of elements that C++ has a name for.
 template <class T>
@@ -83,7 +86,8 @@ inline std::string shape_text(std::span<std::size_t const> shape) {
   return text + "]";
 }
 
-/// Bytes of a tensor; nothing where 64 bits do not count them. No dimensions: one element; a dimension of 0: none.
+/// Bytes of a tensor; nothing where 64 bits do not count them. No dimensions: one element; a dimension of 0:
+/// none.
 inline std::optional<std::uint64_t> tensor_bytes(dtype type, std::span<std::size_t const> shape) {
   std::uint64_t bytes = bytes_of(type);
   for (std::size_t n : shape) {
@@ -100,17 +104,20 @@ struct entry {
   std::vector<std::size_t> shape;
   std::span<std::byte const> bytes;
 
-  /// The elements in place, no copy. Fails where the file holds another type, or where they lie at no multiple of their
-  /// size, which other writers may do: then copy `bytes`.
+  /// The elements in place, no copy. Fails where the file holds another type, or where they lie at no
+  /// multiple of their size, which other writers may do: then copy `bytes`.
   template <class T>
   [[nodiscard]] result<std::span<T const>> as() const {
-    static_assert(dtype_of<T>.has_value(), "diloco: safetensors: these elements have no C++ type; read `bytes`");
+    static_assert(dtype_of<T>.has_value(),
+                  "diloco: safetensors: these elements have no C++ type; read `bytes`");
     std::string const who = say({"diloco: tensor '", detail::printable(name), "' "});
     if (type != *dtype_of<T>) {
-      return error{cause::bad_file, 0, 0, say({who, "holds ", name_of(type), ", not ", name_of(*dtype_of<T>)})};
+      return error{cause::bad_file, 0, 0,
+                   say({who, "holds ", name_of(type), ", not ", name_of(*dtype_of<T>)})};
     }
     if (std::bit_cast<std::uintptr_t>(bytes.data()) % alignof(T) != 0) {
-      return error{cause::bad_file, 0, 0, say({who, "lies at no multiple of ", alignof(T), " bytes; copy its bytes"})};
+      return error{cause::bad_file, 0, 0,
+                   say({who, "lies at no multiple of ", alignof(T), " bytes; copy its bytes"})};
     }
     return std::span(reinterpret_cast<T const*>(bytes.data()), bytes.size() / sizeof(T));
   }
@@ -136,11 +143,12 @@ struct unread_entry {
 struct contents {
   std::vector<entry> entries;
   std::vector<std::pair<std::string, std::string>> notes{};  ///< the format's "__metadata__": texts by name
-  std::vector<unread_entry> unread{};                        ///< what later versions of the format may have added
+  std::vector<unread_entry> unread{};  ///< what later versions of the format may have added
 
   /// Null where there is none; looks at one after the other.
   [[nodiscard]] entry const* find(std::string_view name) const {
-    auto const at = std::find_if(entries.begin(), entries.end(), [&](entry const& e) { return e.name == name; });
+    auto const at =
+        std::find_if(entries.begin(), entries.end(), [&](entry const& e) { return e.name == name; });
     return at == entries.end() ? nullptr : &*at;
   }
   [[nodiscard]] std::string const* note(std::string_view name) const {

@@ -32,7 +32,8 @@ struct received_wires<C> {
   DILOCO_HD fragment<L, C::block> combine(L l, tile const& t, int offset, int count) const {
     fragment<L, C::block> g;
     float const first = sharded ? 1.0f : coefficient[0];
-    decode(l, wire[sharded ? t.shard : 0], t, offset, count, [&](int i, float y) { g.v[i] = product(first, y); });
+    decode(l, wire[sharded ? t.shard : 0], t, offset, count,
+           [&](int i, float y) { g.v[i] = product(first, y); });
     for (int k = 1; k < (sharded ? 1 : voices); ++k) {
       float const c = coefficient[k];
       decode(l, wire[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });
@@ -44,7 +45,8 @@ struct received_wires<C> {
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, std::byte const* slot, tile const& t, int offset, int count, Sink&& sink) const {
     auto const in = block_at<C>(slot + sizeof(frame) + t.wire, t, offset);
-    // Of several wires that go on by a line or two each, the hardware foresees too little (absmax<4>, K = 8, 2^24 parameters:
+    // Of several wires that go on by a line or two each, the hardware foresees too little (absmax<4>, K = 8,
+    // 2^24 parameters:
     // 1.9 ns per element for 1.6). Codes of 16 or 32 bits would lose by it, those of 8 neither gain nor lose.
     constexpr std::size_t line = 64, ahead = 2048, bytes = C::code_bytes(C::block);
     if constexpr (L::width == 1 && bytes <= 2 * line) {
@@ -54,10 +56,10 @@ struct received_wires<C> {
   }
 };
 
-/// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄, or mix·θ + (1−mix)·θ̄ where steps were taken
-/// while the round was under way. The anchor is never mixed.
-/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first. Anchored: the step is told the mean of
-/// the anchors as well.
+/// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄, or mix·θ + (1−mix)·θ̄ where steps
+/// were taken while the round was under way. The anchor is never mixed.
+/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first. Anchored: the step is
+/// told the mean of the anchors as well.
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false>
 struct apply_outer_kernel {
   static constexpr int block = received_wires<C>::block;
@@ -80,8 +82,9 @@ struct apply_outer_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     wires.prepare(l, t);
-    for_each_block<block>(
-        t, [&](int offset, auto count) { one_block(l, t, offset, count, std::make_index_sequence<Slots>{}); });
+    for_each_block<block>(t, [&](int offset, auto count) {
+      one_block(l, t, offset, count, std::make_index_sequence<Slots>{});
+    });
   }
 
  private:
@@ -101,9 +104,11 @@ struct apply_outer_kernel {
       }
     }
     if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
-    if (common != nullptr) settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
+    if (common != nullptr)
+      settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
-    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr, (slots[Index] + column)...);
+    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr,
+              (slots[Index] + column)...);
     shown.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>
@@ -117,8 +122,9 @@ struct apply_outer_kernel {
     for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
   }
   template <lanes L, class... Slot>
-  DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local, float* DILOCO_RESTRICT p,
-                        [[maybe_unused]] float const* DILOCO_RESTRICT mean, Slot* DILOCO_RESTRICT... slot) const {
+  DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local,
+                        float* DILOCO_RESTRICT p, [[maybe_unused]] float const* DILOCO_RESTRICT mean,
+                        Slot* DILOCO_RESTRICT... slot) const {
     constexpr int size = lane_elements<L, block>;
     if constexpr (L::width > 1) {
       if (n == size && mix == 0.0f)
@@ -126,7 +132,8 @@ struct apply_outer_kernel {
             g, writes{anywhere{local}}, [](float q, float) { return q; }, p, mean, slot...);
       if (n == size)
         return update_in_registers<L>(
-            g, updates{anywhere{local}}, [this](float q, float x) { return fma(mix, x - q, q); }, p, mean, slot...);
+            g, updates{anywhere{local}}, [this](float q, float x) { return fma(mix, x - q, q); }, p, mean,
+            slot...);
     }
     auto const one = [&](int i) {
       if constexpr (Anchored)
@@ -169,8 +176,8 @@ struct apply_outer_kernel {
   }
 };
 
-/// The owner's part of scatter–gather: combines every rank's version of this shard, adds the owner's own residual, and
-/// encodes the result once. Everybody, the owner included, then decodes these bytes.
+/// The owner's part of scatter–gather: combines every rank's version of this shard, adds the owner's own
+/// residual, and encodes the result once. Everybody, the owner included, then decodes these bytes.
 template <block_compressor C, feedback F>
 struct combine_shard_kernel {
   received_wires<C> wires;
@@ -192,8 +199,8 @@ struct combine_shard_kernel {
       auto x = wires.combine(l, t, offset, count);
       std::uint32_t magnitude = 0;
       if (residual.none()) {
-        for_first<L, lane_elements<L, C::block>>(mine,
-                                                 [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
+        for_first<L, lane_elements<L, C::block>>(
+            mine, [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
       } else {
         auto const e = residual.block(l, local, count);
         for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
@@ -205,8 +212,9 @@ struct combine_shard_kernel {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
       encode_block(l, wires.compressor, step, x,
-                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), who}, magnitude,
-                   block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row, t.row, largest);
+                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), who},
+                   magnitude, block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row,
+                   t.row, largest);
     });
   }
 };

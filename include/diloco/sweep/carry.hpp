@@ -6,7 +6,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a shard's payload.
+/// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a
+/// shard's payload.
 struct carried_planes {
   tile const* tiles;
   float* const* from;                // (rows, planes): where each row's elements lie; null where it has none
@@ -58,8 +59,8 @@ struct carry_out_kernel {
   }
 };
 
-/// Σ c_k · wire_k in roster order, for the owner of a shard into the slot that it sends on, otherwise into the columns: x ←
-/// mix·x + (1 − mix)·mean, where steps were taken while the round was under way.
+/// Σ c_k · wire_k in roster order, for the owner of a shard into the slot that it sends on, otherwise into
+/// the columns: x ← mix·x + (1 − mix)·mean, where steps were taken while the round was under way.
 struct carry_mean_kernel {
   static constexpr int block = 256;
 
@@ -84,7 +85,8 @@ struct carry_mean_kernel {
         fragment<L, block> sum;
         for (int k = 0; k < (sharded ? 1 : voices); ++k) {
           float const c = sharded ? 1.0f : coefficient[k];
-          float const* DILOCO_RESTRICT y = planes.on_wire(wire[sharded ? static_cast<int>(t.shard) : k], t, plane) + first;
+          float const* DILOCO_RESTRICT y =
+              planes.on_wire(wire[sharded ? static_cast<int>(t.shard) : k], t, plane) + first;
           for_first<L, lane_elements<L, block>>(
               mine, [&](int i) { sum.v[i] = fma(c, finite_or_zero(y[i]), k == 0 ? 0.0f : sum.v[i]); });
         }

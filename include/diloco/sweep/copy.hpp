@@ -21,13 +21,14 @@ struct copy_to_anchor_kernel {
     for_each_block<block>(t, [&](int offset, auto count) {
       int const first = offset + first_element<L, block>(l);
       float* DILOCO_RESTRICT to = anchor + t.column + first;
-      for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { to[i] = p[first + i]; });
+      for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
+                                            [&](int i) { to[i] = p[first + i]; });
     });
   }
 };
 
-/// θ ← what the caller's tensors show, where θ is a copy and they show something else than it, rounded: an element that the
-/// framework left alone keeps what bfloat16 has no room for. Other rows stay. 8 B/param.
+/// θ ← what the caller's tensors show, where θ is a copy and they show something else than it, rounded: an
+/// element that the framework left alone keeps what bfloat16 has no room for. Other rows stay. 8 B/param.
 struct adopt_kernel {
   tile const* tiles;
   shown_rows shown;
@@ -80,7 +81,8 @@ struct show_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     for_each_block<block>(t, [&](int offset, auto count) {
-      shown.template write<block>(l, t, offset, count, theta[t.row] + t.begin + offset + first_element<L, block>(l));
+      shown.template write<block>(l, t, offset, count,
+                                  theta[t.row] + t.begin + offset + first_element<L, block>(l));
     });
   }
 };

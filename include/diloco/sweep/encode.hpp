@@ -7,8 +7,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never exists in
-/// memory. The new residual goes beside the old one and becomes current when the round commits. Weighted: of (h + prior)·(θ̄ − θ).
+/// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never
+/// exists in memory. The new residual goes beside the old one and becomes current when the round commits.
+/// Weighted: of (h + prior)·(θ̄ − θ).
 template <block_compressor C, feedback F, bool Weighted = false>
 struct encode_kernel {
   C compressor;
@@ -77,7 +78,8 @@ struct encode_kernel {
         float const d = delta(i), owed = e(i);
         x.v[i] = step.want(d, owed);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-        if constexpr (keeps_common<F>) estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
+        if constexpr (keeps_common<F>)
+          estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
       });
     }
     if (estimated > bits_of(limits.estimate)) magnitude = estimate_too_large;

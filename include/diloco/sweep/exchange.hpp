@@ -20,15 +20,16 @@ struct gather {
   friend bool operator==(gather const&, gather const&) = default;
 };
 
-/// Each rank combines 1/K of the parameters, encodes the result once and sends it to everybody: two quantizations, each
-/// with its residual, and traffic that does not grow with K.
+/// Each rank combines 1/K of the parameters, encodes the result once and sends it to everybody: two
+/// quantizations, each with its residual, and traffic that does not grow with K.
 struct scatter_gather {
   static constexpr std::string_view name = "scatter_gather";
   [[nodiscard]] constexpr pattern pick(int) const { return pattern::scatter_gather; }
   friend bool operator==(scatter_gather const&, scatter_gather const&) = default;
 };
 
-/// Gather up to two ranks, where it sends no more than scatter–gather and quantizes once; scatter–gather above.
+/// Gather up to two ranks, where it sends no more than scatter–gather and quantizes once; scatter–gather
+/// above.
 struct automatic {
   static constexpr std::string_view name = "automatic";
   [[nodiscard]] constexpr pattern pick(int ranks) const {
@@ -37,17 +38,18 @@ struct automatic {
   friend bool operator==(automatic const&, automatic const&) = default;
 };
 
-/// In each round every rank meets one other, drawn anew, and nobody waits for more than that one: one wire sent, one
-/// quantization, whatever the number of ranks. Of an odd number one is left with itself. Anchors differ between ranks; what
-/// holds them together is the outer optimizer's affair (`noloco`).
+/// In each round every rank meets one other, drawn anew, and nobody waits for more than that one: one wire
+/// sent, one quantization, whatever the number of ranks. Of an odd number one is left with itself. Anchors
+/// differ between ranks; what holds them together is the outer optimizer's affair (`noloco`).
 struct gossip {
   std::uint32_t seed = 0;
 
   static constexpr std::string_view name = "gossip";
   [[nodiscard]] constexpr pattern pick(int) const { return pattern::pairs; }
 
-  /// Each rank draws a number; in the order of these numbers the first meets the second, the third the fourth, and so on: a
-  /// uniformly random matching, known to all without a word. Host only; 2·ranks draws and no memory.
+  /// Each rank draws a number; in the order of these numbers the first meets the second, the third the
+  /// fourth, and so on: a uniformly random matching, known to all without a word. Host only; 2·ranks draws
+  /// and no memory.
   [[nodiscard]] constexpr int partner(std::uint64_t round, int rank, int ranks) const {
     place const mine = place_of(round, rank);
     int before = 0;
@@ -86,7 +88,9 @@ struct gossip {
 };
 
 [[nodiscard]] constexpr std::string_view name_of(pattern p) {
-  return p == pattern::gather ? gather::name : p == pattern::scatter_gather ? scatter_gather::name : gossip::name;
+  return p == pattern::gather           ? gather::name
+         : p == pattern::scatter_gather ? scatter_gather::name
+                                        : gossip::name;
 }
 
 }  // namespace DILOCO_NAMESPACE

@@ -31,7 +31,8 @@ struct float_modes_seen {
   /// Why no trainer can be constructed, or an empty text.
   [[nodiscard]] std::string complaint(std::string_view executor) const {
     if ((all & reassociates_sums) != 0)
-      return "diloco: the compiler reorders sums here, and bits would depend on it; compile without -fassociative-math";
+      return "diloco: the compiler reorders sums here, and bits would depend on it; compile without "
+             "-fassociative-math";
     if (alike) return {};
     return say({"diloco: executor ", executor,
                 ": its threads round or flush subnormal numbers otherwise than the thread "
@@ -39,8 +40,8 @@ struct float_modes_seen {
   }
 };
 
-/// Runs 256 tiles, so that a static schedule reaches every thread of up to 256. Waits; takes microseconds and 1.1 KiB
-/// for a moment.
+/// Runs 256 tiles, so that a static schedule reaches every thread of up to 256. Waits; takes microseconds and
+/// 1.1 KiB for a moment.
 template <executor E>
 float_modes_seen float_modes_on(E const& where) {
   constexpr std::size_t tiles = 256;

@@ -7,8 +7,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Writes a frame before each shard's payload, with the first row that cannot be sent and whether θ stood still, and forgets
-/// both. On the executor, so that a launch need not wait for the sweep to know it. One index.
+/// Writes a frame before each shard's payload, with the first row that cannot be sent and whether θ stood
+/// still, and forgets both. On the executor, so that a launch need not wait for the sweep to know it. One
+/// index.
 struct write_frames_kernel {
   frame const* frames;  // (shards)
   std::uint32_t* bad_row;

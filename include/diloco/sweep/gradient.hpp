@@ -7,7 +7,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Marks the first row that holds a value beyond some magnitude, or NaN. Reads each number once, writes nothing else.
+/// Marks the first row that holds a value beyond some magnitude, or NaN. Reads each number once, writes
+/// nothing else.
 template <class Rows>
 struct find_non_finite_kernel {
   static constexpr int block = 256;
@@ -26,7 +27,9 @@ struct find_non_finite_kernel {
         auto const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
         constexpr int size = lane_elements<L, block>;
         int const mine = owned_elements<L, block>(l, count);
-        auto const look = [&](int, auto number) { largest = larger(largest, magnitude_bits(as_float(number))); };
+        auto const look = [&](int, auto number) {
+          largest = larger(largest, magnitude_bits(as_float(number)));
+        };
         if constexpr (L::width > 1) {
           if (mine == size) return in_registers<size>(look, reads{anywhere{x}});
         }
@@ -53,8 +56,8 @@ struct gradient_factor {
   float norm = 0.0f;    ///< of grad_scale · g over all tensors, before clipping
 };
 
-/// Σ g² of each tile, in double: the square of any float is a double, so nothing overflows, and the sum's order is fixed.
-/// Marks rows that are not finite on the way. Reads 4 B/param.
+/// Σ g² of each tile, in double: the square of any float is a double, so nothing overflows, and the sum's
+/// order is fixed. Marks rows that are not finite on the way. Reads 4 B/param.
 struct norm_partials_kernel {
   tile const* tiles;
   gradient_rows rows;
@@ -73,12 +76,14 @@ struct norm_partials_kernel {
     });
     if (L::rank() != 0) return;
     partial[index] = sum;
-    // A sum is finite where its terms are: 2³² of the largest float's squares are far below the largest double.
+    // A sum is finite where its terms are: 2³² of the largest float's squares are far below the largest
+    // double.
     if (bad_row != nullptr && !(sum < 1e300)) L::atomic_min(bad_row, t.row);
   }
 };
 
-/// The sum of each 1024 of them: a billion parameters have 2¹⁸, too many for the one warp that sums up in the end.
+/// The sum of each 1024 of them: a billion parameters have 2¹⁸, too many for the one warp that sums up in the
+/// end.
 struct sum_partials_kernel {
   static constexpr std::size_t group = 1024;
 
@@ -92,13 +97,14 @@ struct sum_partials_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     double const* const from = partial + index * group;
     std::size_t const left = tiles - index * group;
-    double const sum = ordered_sum<double>(l, left < group ? left : group, [from](std::size_t i) { return from[i]; });
+    double const sum =
+        ordered_sum<double>(l, left < group ? left : group, [from](std::size_t i) { return from[i]; });
     if (L::rank() == 0) out[index] = sum;
   }
 };
 
-/// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip / (norm + 1e-6)).
-/// A norm that is NaN makes the factor NaN. One index.
+/// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip /
+/// (norm + 1e-6)). A norm that is NaN makes the factor NaN. One index.
 struct clip_factor_kernel {
   double const* partial;  // (groups of tiles)
   std::size_t groups;

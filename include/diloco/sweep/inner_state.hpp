@@ -28,8 +28,9 @@ struct group_roles {
                                   "; widen a rule, or add group{the_rest, …}"})};
       }
       if (choice.second != group_choice::none) {
-        return {.complaint = say({"diloco: inner: groups ", choice.first, " and ", choice.second, " both want '",
-                                  t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
+        return {.complaint =
+                    say({"diloco: inner: groups ", choice.first, " and ", choice.second, " both want '",
+                         t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
       }
     }
     layout::role role{static_cast<std::size_t>(choice.first), false, false, {}};
@@ -41,7 +42,8 @@ struct group_roles {
       if constexpr (tensor_optimizer<O>) {
         std::string_view const why = shape_complaint_of<O>(t.shape);
         if (!why.empty()) {
-          role.complaint = say({"diloco: inner: ", O::name, ": '", t.name, "' ", shape_text(t.shape), " ", why});
+          role.complaint =
+              say({"diloco: inner: ", O::name, ": '", t.name, "' ", shape_text(t.shape), " ", why});
         }
       }
     });
@@ -87,7 +89,8 @@ class inner_state {
     std::string found;
     for_each_group(inner, [&](auto const& o, auto index) {
       if (found.empty() && l.groups()[index].rows == 0)
-        found = say({"diloco: inner: group ", std::size_t{index}, " (", o.name, ") wants none of the tensors"});
+        found =
+            say({"diloco: inner: group ", std::size_t{index}, " (", o.name, ") wants none of the tensors"});
     });
     return found;
   }
@@ -137,18 +140,21 @@ class inner_state {
   template <executor E>
   void step(E const& where, Inner const& inner, layout const& l, index_memory const& index,
             inner_step_inputs const& in) const {
-    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
-      using O = std::remove_cvref_t<decltype(o)>;
-      if constexpr (element_optimizer<O>) {
-        step_elements(where, o, groups_[group], index, tiles, count, in);
-      } else if constexpr (tensor_optimizer<O>) {
-        if (in.shown.narrow != nullptr) where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
-        step_tensors(where, o, groups_[group], l, group, index, in);
-        if (in.shown.narrow != nullptr) where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
-      } else if constexpr (sampling_optimizer<O>) {
-        sample(where, o, groups_[group], index, tiles, count, in, true);
-      }
-    });
+    for_each_group_tiles(inner, l, index,
+                         [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+                           using O = std::remove_cvref_t<decltype(o)>;
+                           if constexpr (element_optimizer<O>) {
+                             step_elements(where, o, groups_[group], index, tiles, count, in);
+                           } else if constexpr (tensor_optimizer<O>) {
+                             if (in.shown.narrow != nullptr)
+                               where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
+                             step_tensors(where, o, groups_[group], l, group, index, in);
+                             if (in.shown.narrow != nullptr)
+                               where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
+                           } else if constexpr (sampling_optimizer<O>) {
+                             sample(where, o, groups_[group], index, tiles, count, in, true);
+                           }
+                         });
   }
 
   /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs.
@@ -157,7 +163,8 @@ class inner_state {
     for_each_group(inner, [&](auto const& o, auto index) {
       if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
         held& h = groups_[index];
-        if (h.kept == nullptr) h.kept = columns.add(where, say({"inner.", std::size_t{index}, ".kept"}), h.elements);
+        if (h.kept == nullptr)
+          h.kept = columns.add(where, say({"inner.", std::size_t{index}, ".kept"}), h.elements);
       }
     });
   }
@@ -165,14 +172,15 @@ class inner_state {
   template <executor E>
   void show_view(E const& where, Inner const& inner, layout const& l, index_memory const& index,
                  shown_rows const& shown, bool shows) const {
-    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
-      if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
-        held const& h = groups_[group];
-        auto const view = o.evaluation_point();
-        where.for_each(count, view_kernel<std::remove_const_t<decltype(view)>>{view, shows, tiles, index.theta(),
-                                                                               h.slots[0], h.kept, shown});
-      }
-    });
+    for_each_group_tiles(
+        inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+          if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
+            held const& h = groups_[group];
+            auto const view = o.evaluation_point();
+            where.for_each(count, view_kernel<std::remove_const_t<decltype(view)>>{
+                                      view, shows, tiles, index.theta(), h.slots[0], h.kept, shown});
+          }
+        });
   }
   /// θ of a row that a view was written over; empty for others.
   [[nodiscard]] std::span<float const> kept(layout::row const& r) const {
@@ -182,26 +190,28 @@ class inner_state {
 
   /// Shows new samples, or θ itself, in the tensors of the groups that step by samples.
   template <executor E>
-  void show(E const& where, Inner const& inner, layout const& l, index_memory const& index, inner_step_inputs const& in,
-            bool samples) const {
-    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
-      if constexpr (sampling_optimizer<std::remove_cvref_t<decltype(o)>>) {
-        if (samples)
-          sample(where, o, groups_[group], index, tiles, count, in, false);
-        else
-          where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
-      }
-    });
+  void show(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+            inner_step_inputs const& in, bool samples) const {
+    for_each_group_tiles(inner, l, index,
+                         [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+                           if constexpr (sampling_optimizer<std::remove_cvref_t<decltype(o)>>) {
+                             if (samples)
+                               sample(where, o, groups_[group], index, tiles, count, in, false);
+                             else
+                               where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
+                           }
+                         });
   }
 
   /// θ ← what the caller's tensors show, where they are not samples of it.
   template <executor E>
   void adopt(E const& where, Inner const& inner, layout const& l, index_memory const& index,
              shown_rows const& from) const {
-    for_each_group_tiles(inner, l, index, [&](auto const& o, std::size_t, tile const* tiles, std::size_t count) {
-      if constexpr (!sampling_optimizer<std::remove_cvref_t<decltype(o)>>)
-        where.for_each(count, adopt_kernel{tiles, from, index.theta()});
-    });
+    for_each_group_tiles(inner, l, index,
+                         [&](auto const& o, std::size_t, tile const* tiles, std::size_t count) {
+                           if constexpr (!sampling_optimizer<std::remove_cvref_t<decltype(o)>>)
+                             where.for_each(count, adopt_kernel{tiles, from, index.theta()});
+                         });
   }
 
   /// The slots of a row's group.
@@ -301,12 +311,14 @@ class inner_state {
   }
 
   template <executor E, element_optimizer O>
-  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index, tile const* tiles,
-                            std::size_t count, inner_step_inputs const& in) {
+  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index,
+                            tile const* tiles, std::size_t count, inner_step_inputs const& in) {
     auto const step = o.at(in.context);
     inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
-        step, in.grad_scale, in.factor, tiles, index.theta(), {index.gradients(), index.gradient_is_bf16()}, in.shown,
-        {}};
+        step,          in.grad_scale,
+        in.factor,     tiles,
+        index.theta(), {index.gradients(), index.gradient_is_bf16()},
+        in.shown,      {}};
     for (std::size_t s = 0; s != slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
     where.for_each(count, kernel);
   }
@@ -338,8 +350,9 @@ class inner_state {
       layout::row const& row = l.rows()[r];
       if (row.group != group) continue;
       std::size_t const columns = row.columns(), rows = row.size / columns;
-      tensor_step<slot_count_of<O>> t{rows,   columns,  row.data,  gradient(where, index, r, row.size), in.factor, {},
-                                      memory, scratch_, in.context};
+      tensor_step<slot_count_of<O>> t{rows,      columns, row.data, gradient(where, index, r, row.size),
+                                      in.factor, {},      memory,   scratch_,
+                                      in.context};
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
       o.step(where, t);
       if (memory != nullptr) memory += memory_elements_of<O>(rows, columns);
@@ -348,7 +361,8 @@ class inner_state {
 
   /// Row r's in float32.
   template <executor E>
-  float const* gradient(E const& where, index_memory const& index, std::size_t r, std::size_t elements) const {
+  float const* gradient(E const& where, index_memory const& index, std::size_t r,
+                        std::size_t elements) const {
     void const* const g = index.host().gradients()[r];
     if (index.host().gradient_is_bf16()[r] == 0) return static_cast<float const*>(g);
     widen_kernel const widen{static_cast<bfloat16 const*>(g), wide_gradient_, elements};

@@ -43,10 +43,11 @@ struct inner_step_kernel {
 
  private:
   template <lanes L, class Number, std::size_t... Index>
-  DILOCO_HD void one_block(L l, float scale, float* p, Number const* g, [[maybe_unused]] std::size_t column, int count,
-                           std::index_sequence<Index...>) const {
+  DILOCO_HD void one_block(L l, float scale, float* p, Number const* g, [[maybe_unused]] std::size_t column,
+                           int count, std::index_sequence<Index...>) const {
     int const first = first_element<L, stride<L>>(l);
-    update(l, scale, owned_elements<L, stride<L>>(l, count), p + first, g + first, (slots[Index] + column + first)...);
+    update(l, scale, owned_elements<L, stride<L>>(l, count), p + first, g + first,
+           (slots[Index] + column + first)...);
   }
   template <lanes L, class Number, class... Slot>
   DILOCO_HD void update(L, float scale, int n, float* DILOCO_RESTRICT p, Number const* DILOCO_RESTRICT g,
@@ -54,8 +55,9 @@ struct inner_step_kernel {
     constexpr int size = lane_elements<L, stride<L>>;
     if constexpr (L::width > 1) {
       if (n == size) {
-        in_registers<size>([&](int, float& x, Number y, Slot&... s) { step(x, product(scale, as_float(y)), s...); },
-                           updates{anywhere{p}}, reads{anywhere{g}}, updates{aligned{slot}}...);
+        in_registers<size>(
+            [&](int, float& x, Number y, Slot&... s) { step(x, product(scale, as_float(y)), s...); },
+            updates{anywhere{p}}, reads{anywhere{g}}, updates{aligned{slot}}...);
         return;
       }
     }

@@ -11,8 +11,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A residual's two buffers: `from` is read, `to` becomes current when the round commits; both null where there is none.
-/// `Bits` is 32, plain floats, or 8: integers in ±127 and, behind all of them, a float per block of `Block` elements.
+/// A residual's two buffers: `from` is read, `to` becomes current when the round commits; both null where
+/// there is none. `Bits` is 32, plain floats, or 8: integers in ±127 and, behind all of them, a float per
+/// block of `Block` elements.
 template <int Bits, int Block>
 struct residual_columns {
   static_assert(Bits == 32 || Bits == 8, "diloco: feedback: residual_bits is 32 or 8");
@@ -26,24 +27,26 @@ struct residual_columns {
   static constexpr std::size_t floats(std::size_t n) { return Bits == 32 ? n : n / 4 + n / Block; }
   DILOCO_HD bool none() const { return to == nullptr; }
 
-  /// What lane l holds of the block that begins at `column`: e(i) for its i-th element. 8 bits are widened first, because a
-  /// loop that also loads bytes does not vectorize (1.4 ns per element in place of 0.3).
+  /// What lane l holds of the block that begins at `column`: e(i) for its i-th element. 8 bits are widened
+  /// first, because a loop that also loads bytes does not vectorize (1.4 ns per element in place of 0.3).
   template <lanes L>
   DILOCO_HD auto block(L l, std::size_t column, int count) const {
     if constexpr (Bits == 32 && L::width > 1) {
       widened<L> w = {};
       read_lane<L, lane_elements<L, Block>>(from + column + first_element<L, Block>(l),
-                                            owned_elements<L, Block>(l, count), [&](int i, float e) { w.e.v[i] = e; });
+                                            owned_elements<L, Block>(l, count),
+                                            [&](int i, float e) { w.e.v[i] = e; });
       return w;
     } else if constexpr (Bits == 32) {
       return floats_of_block{from + column + first_element<L, Block>(l)};
     } else {
-      auto const* DILOCO_RESTRICT q = reinterpret_cast<signed char const*>(from) + column + first_element<L, Block>(l);
+      auto const* DILOCO_RESTRICT q =
+          reinterpret_cast<signed char const*>(from) + column + first_element<L, Block>(l);
       float const unit = from[elements / 4 + column / Block];
       widened<L> w = {};
-      read_lane<L, lane_elements<L, Block>>(q, owned_elements<L, Block>(l, count), [&](int i, signed char code) {
-        w.e.v[i] = product(static_cast<float>(code), unit);
-      });
+      read_lane<L, lane_elements<L, Block>>(
+          q, owned_elements<L, Block>(l, count),
+          [&](int i, signed char code) { w.e.v[i] = product(static_cast<float>(code), unit); });
       return w;
     }
   }
@@ -57,8 +60,9 @@ struct residual_columns {
     float const amax = float_of(L::max(magnitude));
     bool const zero = amax < smallest_block_magnitude;
     float const scale = zero ? 0.0f : 127.0f / amax;
-    pack<8, Block>(l, count, reinterpret_cast<std::byte*>(to) + column,
-                   [&](int i) { return bits_of(fma(e.v[i], scale, 12582912.0f)) & 0xffu; });  // 1.5·2²³: the FPU rounds
+    pack<8, Block>(l, count, reinterpret_cast<std::byte*>(to) + column, [&](int i) {
+      return bits_of(fma(e.v[i], scale, 12582912.0f)) & 0xffu;
+    });  // 1.5·2²³: the FPU rounds
     if (L::rank() == 0) to[elements / 4 + column / Block] = zero ? 0.0f : amax * (1.0f / 127.0f);
   }
 

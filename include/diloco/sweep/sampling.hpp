@@ -10,8 +10,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The inner sweep of an optimizer that wants gradients at samples: θ in float32 is ours, the caller's tensor shows a sample. One
-/// pass steps θ by the gradient that was taken there, and shows the next sample, θ + z·deviation. Without `steps` it only shows.
+/// The inner sweep of an optimizer that wants gradients at samples: θ in float32 is ours, the caller's tensor
+/// shows a sample. One pass steps θ by the gradient that was taken there, and shows the next sample, θ +
+/// z·deviation. Without `steps` it only shows.
 template <class Step, std::size_t Slots>
 struct sampling_step_kernel {
   static constexpr int block = 256;
@@ -55,9 +56,10 @@ struct sampling_step_kernel {
     [[maybe_unused]] std::size_t const column = t.column + static_cast<std::size_t>(first);
     // By row and place, so that groups, whose columns all begin at 0, draw other numbers.
     fragment<L, block> z;
-    draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who, step.seed);
-    update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first, g == nullptr ? nullptr : g + first,
-           seen + first, (slots[Index] + column)...);
+    draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who,
+                step.seed);
+    update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first,
+           g == nullptr ? nullptr : g + first, seen + first, (slots[Index] + column)...);
   }
   template <lanes L, class Gradient, class Number, class... Slot>
   DILOCO_HD void update(L, int n, fragment<L, block> const& z, float* DILOCO_RESTRICT p,

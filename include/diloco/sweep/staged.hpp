@@ -7,16 +7,17 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// The path of compressors that need more than a block at a time. A tile is one chunk of one slice. Sweep A writes x to a
-// workbench (the new residual's own column, where that is plain floats), lets the compressor's stages read it, and then
-// turns it into the residual by decoding the own wire over it. Sweep B adds up what was received in a column that is free
-// by then, chunk by chunk, and steps by it while it is in cache.
+// The path of compressors that need more than a block at a time. A tile is one chunk of one slice. Sweep A
+// writes x to a workbench (the new residual's own column, where that is plain floats), lets the compressor's
+// stages read it, and then turns it into the residual by decoding the own wire over it. Sweep B adds up what
+// was received in a column that is free by then, chunk by chunk, and steps by it while it is in cache.
 
 template <staged_compressor C>
 DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who, float const* constants,
                                       float const* memory) {
-  return {r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
-          constants,  memory};
+  return {
+      r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
+      constants,  memory};
 }
 
 /// What the stages of one encoding work on.
@@ -57,16 +58,20 @@ struct stage_work {
     return v;
   }
   DILOCO_HD float* x_of(tile const& t) const { return x + (t.column - column); }
-  DILOCO_HD std::size_t chunk_of(tile const& t) const { return (t.column - slices[t.slice].column) / C::block; }
+  DILOCO_HD std::size_t chunk_of(tile const& t) const {
+    return (t.column - slices[t.slice].column) / C::block;
+  }
 };
 
 /// One element after another of a tile, by all lanes.
 template <lanes L, class F>
 DILOCO_HD inline void for_each_element(L, tile const& t, F&& f) {
-  for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width)) f(i);
+  for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
+    f(i);
 }
 
-/// f(i, e) for each element of a tile that `column` begins in the residual's columns; e is 0 where there is none.
+/// f(i, e) for each element of a tile that `column` begins in the residual's columns; e is 0 where there is
+/// none.
 template <int Bits, int Block, lanes L, class F>
 DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bits, Block> const& residual,
                                         std::size_t column, F&& f) {
@@ -110,7 +115,8 @@ struct local_delta {
       float const delta = from[i] - p[i];
       x[i] = step.want(delta, e);
       anchored = larger(anchored, magnitude_bits(from[i]));
-      if constexpr (keeps_common<F>) estimated = larger(estimated, larger(magnitude_bits(delta), magnitude_bits(e)));
+      if constexpr (keeps_common<F>)
+        estimated = larger(estimated, larger(magnitude_bits(delta), magnitude_bits(e)));
     });
     if (anchored > bits_of(limits.anchor)) return anchor_too_large;
     return estimated > bits_of(limits.estimate) ? estimate_too_large : 0;
@@ -129,13 +135,14 @@ struct combined_delta {
   DILOCO_HD std::uint32_t fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     wires.add_up(l, t, x);
     if (!residual.none())
-      for_each_residual(l, t, residual, t.column - column, [&](int i, float e) { x[i] = step.want(x[i], e); });
+      for_each_residual(l, t, residual, t.column - column,
+                        [&](int i, float e) { x[i] = step.want(x[i], e); });
     return 0;
   }
 };
 
-/// The residual of one tile: e ← keep(x, y, e). Linear in y, so x becomes keep(x, 0, e), and the own wire is decoded over
-/// it times keep(0, 1, 0).
+/// The residual of one tile: e ← keep(x, y, e). Linear in y, so x becomes keep(x, 0, e), and the own wire is
+/// decoded over it times keep(0, 1, 0).
 template <class Step, int Bits, int Block>
 struct keeper {
   Step step;
@@ -164,8 +171,8 @@ struct keeper {
   }
 };
 
-/// The first stage: fills the workbench, finds what cannot be sent, and goes on with a fused stage. Where that is the only
-/// one, the residual follows at once.
+/// The first stage: fills the workbench, finds what cannot be sent, and goes on with a fused stage. Where
+/// that is the only one, the residual follows at once.
 template <staged_compressor C, class Source, class Keep>
 struct first_stage_kernel {
   stage_work<C> work;
@@ -183,7 +190,8 @@ struct first_stage_kernel {
     for_each_element(l, t, [&](std::size_t i) { magnitude = larger(magnitude, magnitude_bits(x[i])); });
     magnitude = L::max(magnitude);
     if (magnitude > bits_of(largest)) {
-      if (L::rank() == 0) L::atomic_min(bad_row, magnitude == anchor_too_large ? t.row | frame::anchor_flag : t.row);
+      if (L::rank() == 0)
+        L::atomic_min(bad_row, magnitude == anchor_too_large ? t.row | frame::anchor_flag : t.row);
       for_each_element(l, t, [&](std::size_t i) { x[i] = 0.0f; });
     }
     if constexpr (stage_at<C, 0> == stage::fused) {
@@ -206,7 +214,8 @@ struct stage_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     if constexpr (stage_at<C, Stage> == stage::whole) {
-      work.compressor.template encode<Stage>(l, work.slice_of(first_slice + static_cast<std::uint32_t>(index)), 0);
+      work.compressor.template encode<Stage>(
+          l, work.slice_of(first_slice + static_cast<std::uint32_t>(index)), 0);
     } else {
       tile const t = work.tiles[index];
       work.compressor.template encode<Stage>(l, work.slice_of(t.slice), work.chunk_of(t));
@@ -249,13 +258,15 @@ struct received_wires<C> {
   DILOCO_HD fragment<L, block> combine(L l, tile const& t, int offset, int count) const {
     fragment<L, block> g;
     float const* const from = sums + t.column + offset + first_element<L, block>(l);
-    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) { g.v[i] = from[i]; });
+    for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
+                                          [&](int i) { g.v[i] = from[i]; });
     return g;
   }
   DILOCO_HD slice_voices voices_of(std::uint32_t index) const {
     slice_record const& r = slices[index];
     slice_voices p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
+    static_cast<slice_shape&>(p) =
+        shape_of<C>(r, who, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
     p.voices = sharded ? 1 : voices;
     p.wires = wire + (sharded ? r.shard : 0);
     p.coefficients = sharded ? nullptr : coefficient;
@@ -277,7 +288,8 @@ struct received_wires<C> {
   }
 };
 
-/// The next memory of one slice after another, from the wires of a round that stands; from none, that of the first round.
+/// The next memory of one slice after another, from the wires of a round that stands; from none, that of the
+/// first round.
 template <agrees_on_memory C>
 struct agree_kernel {
   received_wires<C> wires;
@@ -302,8 +314,9 @@ void run_stages(E const& where, stage_work<C> const& work, stage_extent const& e
   where.for_each(extent.tiles, first_stage_kernel<C, Source, Keep>{work, source, keep, bad_row, largest});
   auto const run = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
     if constexpr (stage_at<C, S> != stage::fused) {
-      where.for_each(stage_at<C, S> == stage::whole ? extent.slices : extent.tiles,
-                     stage_kernel<C, static_cast<int>(S)>{work, static_cast<std::uint32_t>(extent.first_slice)});
+      where.for_each(
+          stage_at<C, S> == stage::whole ? extent.slices : extent.tiles,
+          stage_kernel<C, static_cast<int>(S)>{work, static_cast<std::uint32_t>(extent.first_slice)});
     }
   };
   [&]<std::size_t... S>(std::index_sequence<S...>) { (run(std::integral_constant<std::size_t, S>{}), ...); }

@@ -22,7 +22,8 @@ struct full_block {
   DILOCO_HD constexpr operator int() const { return N; }
 };
 
-/// Calls f(offset, count) for each block of the tile: full blocks first, with the count as a constant, then the tail.
+/// Calls f(offset, count) for each block of the tile: full blocks first, with the count as a constant, then
+/// the tail.
 template <int Block, class F>
 DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   int const count = static_cast<int>(t.count);
@@ -66,9 +67,9 @@ struct element_weights {
   }
 };
 
-/// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even, or up or down as
-/// a draw says, so that the mean is θ (also where |θ| would round to Inf: it stays at the largest number); or θ itself. `who` is
-/// the same on all ranks after a round.
+/// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even,
+/// or up or down as a draw says, so that the mean is θ (also where |θ| would round to Inf: it stays at the
+/// largest number); or θ itself. `who` is the same on all ranks after a round.
 struct shown_rows {
   bfloat16* const* narrow = nullptr;  // (rows); null: no θ is a copy
   float* const* wide = nullptr;       // (rows)
@@ -76,15 +77,18 @@ struct shown_rows {
   std::uint32_t seed = 0;
   draw who = {};
 
-  /// θ where the caller left alone what `write` had put there: it has digits that bfloat16 has no room for. Otherwise what the
-  /// caller wrote. A stochastic draw may have gone either way, so there both neighbours of θ count as left alone.
+  /// θ where the caller left alone what `write` had put there: it has digits that bfloat16 has no room for.
+  /// Otherwise what the caller wrote. A stochastic draw may have gone either way, so there both neighbours of
+  /// θ count as left alone.
   DILOCO_HD float adopted(bfloat16 x, float theta) const {
     std::uint32_t const bits = bits_of(theta), nearest = nearest_bf16(theta).bits;
-    bool const drawn = stochastic && static_cast<std::uint16_t>(x.bits - static_cast<std::uint16_t>(bits >> 16)) <= 1;
+    bool const drawn =
+        stochastic && static_cast<std::uint16_t>(x.bits - static_cast<std::uint16_t>(bits >> 16)) <= 1;
     return x.bits == nearest || drawn ? theta : as_float(x);
   }
-  /// The same for a block of θ, before it is stepped. Reads the line that `write` will write. Where all of them are within
-  /// the rounding of θ, as nearly always, nothing is written: two integer operations and a maximum per element.
+  /// The same for a block of θ, before it is stepped. Reads the line that `write` will write. Where all of
+  /// them are within the rounding of θ, as nearly always, nothing is written: two integer operations and a
+  /// maximum per element.
   template <int Block, lanes L>
   DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
     if (narrow == nullptr || narrow[t.row] == nullptr) return;
@@ -142,8 +146,8 @@ DILOCO_HD inline void will_read([[maybe_unused]] std::byte const* line) {
 #endif
 }
 
-/// Where the draws of a block begin. The generator gives eight at a time, and lanes of many and of one must take the same
-/// eight, so short rows, which begin anywhere, may share up to seven draws with a neighbour.
+/// Where the draws of a block begin. The generator gives eight at a time, and lanes of many and of one must
+/// take the same eight, so short rows, which begin anywhere, may share up to seven draws with a neighbour.
 DILOCO_HD constexpr std::size_t drawn_at(std::size_t column) { return (column + 7) / 8 * 8; }
 
 /// Where the block at `offset` of a tile lies on the wire, given the tile's first byte.
@@ -158,9 +162,10 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
     return wire_block{code, side};
 }
 
-/// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire and, where
-/// there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent (beyond `largest`) is marked by its row
-/// and written as zeros. `column`: where the block begins in the residual's columns.
+/// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire
+/// and, where there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent (beyond
+/// `largest`) is marked by its row and written as zeros. `column`: where the block begins in the residual's
+/// columns.
 template <block_compressor C, class Step, int Bits, lanes L>
 DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, fragment<L, C::block>& x,
                                    block_info info, std::uint32_t magnitude, wire_block out,
@@ -168,7 +173,8 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
                                    std::uint32_t* bad_row, std::uint32_t row, float largest) {
   magnitude = L::max(magnitude);
   if (magnitude > bits_of(largest)) {
-    if (L::rank() == 0) L::atomic_min(bad_row, magnitude == anchor_too_large ? row | frame::anchor_flag : row);
+    if (L::rank() == 0)
+      L::atomic_min(bad_row, magnitude == anchor_too_large ? row | frame::anchor_flag : row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
     magnitude = 0;
   }

@@ -102,8 +102,9 @@ class mpi {
       }
       auto& late = silent.empty() ? deaf : silent;
       std::sort(late.begin(), late.end());
-      auto const what = silent.empty() ? say({" did not take the part of rank ", state_->rank, " before the deadline"})
-                                       : " did not arrive before the deadline";
+      auto const what = silent.empty()
+                            ? say({" did not take the part of rank ", state_->rank, " before the deadline"})
+                            : " did not arrive before the deadline";
       return o.at(cause::timeout, state_->rank,
                   detail::names_of(late) + what + detail::waited(o.what.name(), since, d));
     }
@@ -138,7 +139,8 @@ class mpi {
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
     if (partner < 0 || partner >= size()) {
       raise({cause::bad_setting, rank(), static_cast<long>(tag.round),
-             say({"diloco: mpi: round ", tag.round, ": there is no rank ", partner, " in a world of ", size()})});
+             say({"diloco: mpi: round ", tag.round, ": there is no rank ", partner, " in a world of ",
+                  size()})});
     }
     return start(std::move(w), {detail::mpi_exchange::pair, tag}, partner);
   }
@@ -150,9 +152,9 @@ class mpi {
   /// send to rank 0.
   pending start(wires w, detail::mpi_exchange e, int partner) {
     if (detail::mpi_is_over()) {
-      raise(
-          {cause::wrong_state, rank(), static_cast<long>(e.tag.round),
-           say({"diloco: mpi: round ", e.tag.round, ": MPI was finalized; let the trainer end before MPI_Finalize"})});
+      raise({cause::wrong_state, rank(), static_cast<long>(e.tag.round),
+             say({"diloco: mpi: round ", e.tag.round,
+                  ": MPI was finalized; let the trainer end before MPI_Finalize"})});
     }
     bool const cut = e.kind == detail::mpi_exchange::scatter, all = partner == everybody;
     std::size_t const slot = w.send.size() / static_cast<std::size_t>(cut ? size() : 1);
@@ -163,8 +165,9 @@ class mpi {
     o->prepare();
     std::size_t const room = slot * static_cast<std::size_t>(all ? size() : partner == rank() ? 0 : 1);
     if (o->memory.receive.size() < room) {
-      raise(o->at(cause::bad_setting, rank(),
-                  say({"the buffer to receive in has ", o->memory.receive.size(), " bytes and needs ", room})));
+      raise(
+          o->at(cause::bad_setting, rank(),
+                say({"the buffer to receive in has ", o->memory.receive.size(), " bytes and needs ", room})));
     }
     std::size_t const own = static_cast<std::size_t>(rank()) * slot;
     if (all && slot != 0) std::memcpy(o->to + own, o->from + (cut ? own : 0), slot);

@@ -9,14 +9,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// NCCL on a stream of its own, under a deadline. Wires lie in memory that the device sees; host code that reads them
-/// needs pinned memory. All of a trainer's calls come from one thread, with the device current that was when this was made.
-/// A missed deadline, an error of NCCL's or a flight that is dropped takes the communicator out of service: it is revoked
-/// (before NCCL 2.28.7 aborted, unless it is borrowed) so that no kernel waits for ever, the buffers are given up if that
-/// takes more than `give_up_seconds`, and the trainer says that it cannot go on: make a new transport, of those that are
-/// left. (ncclCommShrink would spare the new meeting; but NCCL does not tell who is missing, and all must name the same.)
-/// Several ranks on one GPU: give each process an NCCL_HOSTID of its own.
-/// No reducing_transport: which ranks add first is NCCL's choice of algorithm, by size, topology and version.
+/// NCCL on a stream of its own, under a deadline. Wires lie in memory that the device sees; host code that
+/// reads them needs pinned memory. All of a trainer's calls come from one thread, with the device current
+/// that was when this was made. A missed deadline, an error of NCCL's or a flight that is dropped takes the
+/// communicator out of service: it is revoked (before NCCL 2.28.7 aborted, unless it is borrowed) so that no
+/// kernel waits for ever, the buffers are given up if that takes more than `give_up_seconds`, and the trainer
+/// says that it cannot go on: make a new transport, of those that are left. (ncclCommShrink would spare the
+/// new meeting; but NCCL does not tell who is missing, and all must name the same.) Several ranks on one GPU:
+/// give each process an NCCL_HOSTID of its own. No reducing_transport: which ranks add first is NCCL's choice
+/// of algorithm, by size, topology and version.
 class nccl {
   using communicator = detail::nccl_communicator;
   using operation = detail::nccl_operation;
@@ -28,8 +29,8 @@ class nccl {
   static constexpr bool wires_on_device = true;  // wires are allocated where columns are
   static constexpr double give_up_seconds = communicator::give_up_seconds;
 
-  /// Borrows: never finalized, destroyed or aborted here. Make it nonblocking (ncclConfig_t.blocking = 0), or an exchange
-  /// may wait for its peers before `wait` is called. Errors: none to borrow.
+  /// Borrows: never finalized, destroyed or aborted here. Make it nonblocking (ncclConfig_t.blocking = 0), or
+  /// an exchange may wait for its peers before `wait` is called. Errors: none to borrow.
   explicit nccl(ncclComm_t handle) : nccl(borrow(handle).value()) {}
   [[nodiscard]] static result<nccl> borrow(ncclComm_t handle) {
     int rank = 0, size = 0;
@@ -39,8 +40,8 @@ class nccl {
     return adopt(handle, false, rank, size);
   }
 
-  /// Collective: the ranks meet at a tcp_store or a file_store, and make a communicator. Errors: those of the meeting;
-  /// a rank that does not join in time.
+  /// Collective: the ranks meet at a tcp_store or a file_store, and make a communicator. Errors: those of the
+  /// meeting; a rank that does not join in time.
   template <store Store>
   explicit nccl(Store const& s, double seconds = 60) : nccl(make(s, seconds).value()) {}
   template <store Store>
@@ -49,8 +50,8 @@ class nccl {
     return make_until(
         s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
   }
-  /// Likewise, where the caller has a way to give everybody the bytes of rank 0: broadcast(std::span<std::byte>),
-  /// which returns nothing or result<>.
+  /// Likewise, where the caller has a way to give everybody the bytes of rank 0:
+  /// broadcast(std::span<std::byte>), which returns nothing or result<>.
   template <class Broadcast>
   requires std::invocable<Broadcast&, std::span<std::byte>>
   [[nodiscard]] static result<nccl> make(int rank, int size, Broadcast&& broadcast, double seconds = 60) {
@@ -64,18 +65,21 @@ class nccl {
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
-  /// What was enqueued on executor.stream so far comes before the next exchange, also one with oneself. Order: enqueues
-  /// only. Raises where that stream is being captured in a graph. Other errors: in that exchange's wait.
+  /// What was enqueued on executor.stream so far comes before the next exchange, also one with oneself.
+  /// Order: enqueues only. Raises where that stream is being captured in a graph. Other errors: in that
+  /// exchange's wait.
   template <class E>
   requires requires(E const& e) {
     { e.stream } -> std::convertible_to<cudaStream_t>;
   }
   void after(E const& executor) { state_->after(executor.stream); }
 
-  /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what reads them.
+  /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what
+  /// reads them.
   using arrival = detail::slotted_arrival<communicator>;
 
-  /// An exchange on its way. Dropped before it is over, it takes the communicator with it, and its buffers are given up.
+  /// An exchange on its way. Dropped before it is over, it takes the communicator with it, and its buffers
+  /// are given up.
   class pending {
    public:
     pending(pending&&) noexcept = default;
@@ -118,12 +122,18 @@ class nccl {
     /// NCCL knows a partner by name, and of a collective only that it is not over.
     [[nodiscard]] error late(deadline since, deadline d) const {
       bool const pair = operation_->partner != everybody;
-      auto const waited = detail::waited(pair ? "exchange" : operation_->cut ? "all_to_all" : "all_gather", since, d);
+      auto const waited = detail::waited(pair              ? "exchange"
+                                         : operation_->cut ? "all_to_all"
+                                                           : "all_gather",
+                                         since, d);
       if (operation_->own)
-        return at(cause::timeout, "what comes before it on the device did not end before the deadline" + waited);
+        return at(cause::timeout,
+                  "what comes before it on the device did not end before the deadline" + waited);
       if (pair)
-        return at(cause::timeout, say({"rank ", operation_->partner, " did not arrive before the deadline", waited}));
-      return at(cause::timeout, "not every rank arrived before the deadline (NCCL does not tell which)" + waited);
+        return at(cause::timeout,
+                  say({"rank ", operation_->partner, " did not arrive before the deadline", waited}));
+      return at(cause::timeout,
+                "not every rank arrived before the deadline (NCCL does not tell which)" + waited);
     }
     [[nodiscard]] error refusal() const {
       return at(cause::wrong_state, "the communicator is out of service since: " + state_->broken->message);
@@ -161,9 +171,12 @@ class nccl {
     std::unique_ptr<operation> operation_;
   };
 
-  /// Exchanges run one after the other on each rank, also those of different pairs: rounds keep the order that this needs.
+  /// Exchanges run one after the other on each rank, also those of different pairs: rounds keep the order
+  /// that this needs.
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return {state_, {std::move(w), tag}}; }
-  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) { return {state_, {std::move(w), tag, everybody, true}}; }
+  [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
+    return {state_, {std::move(w), tag, everybody, true}};
+  }
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
     return {state_, {std::move(w), tag, partner, false, partner == rank()}};
   }
@@ -189,13 +202,15 @@ class nccl {
     }
     if (code != ncclSuccess) return detail::nccl_failure(code, "ncclGetUniqueId failed");
     if (std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{}; })) {
-      return error{cause::transport, rank, 0, "diloco: nccl: rank 0 has no unique id to share; its own error says why"};
+      return error{cause::transport, rank, 0,
+                   "diloco: nccl: rank 0 has no unique id to share; its own error says why"};
     }
     return join(id, rank, size, d);
   }
   static result<> check_place(int rank, int size) {
     if (size >= 1 && rank >= 0 && rank < size) return {};
-    return error{cause::bad_setting, rank, 0, say({"diloco: nccl: there is no rank ", rank, " in a world of ", size})};
+    return error{cause::bad_setting, rank, 0,
+                 say({"diloco: nccl: there is no rank ", rank, " in a world of ", size})};
   }
   static result<nccl> join(ncclUniqueId const& id, int rank, int size, deadline d) {
     deadline const since = std::chrono::steady_clock::now();
@@ -213,7 +228,8 @@ class nccl {
     error e = detail::nccl_failure(code, where, handle, rank);
     if (code == ncclInProgress) {
       e.what = cause::timeout;
-      e.message = say({"diloco: nccl: ", where, " before the deadline: not every rank came (NCCL does not tell which)",
+      e.message = say({"diloco: nccl: ", where,
+                       " before the deadline: not every rank came (NCCL does not tell which)",
                        detail::waited("ncclCommInitRank", since, d)});
     }
     if (code == ncclInvalidUsage) e.message += "; ranks that share a GPU need an NCCL_HOSTID each";

@@ -40,7 +40,8 @@ struct tcp_store {
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     detail::tcp_place const place{{rank, size, bytes.size(), detail::hash_of_run(run), 0}, address, port};
-    if (address.empty()) return place.failure(cause::bad_setting, {"the address of rank 0 (MASTER_ADDR) is empty"});
+    if (address.empty())
+      return place.failure(cause::bad_setting, {"the address of rank 0 (MASTER_ADDR) is empty"});
     if (port < 1 || port > 65535) {
       return place.failure(cause::bad_setting, {"port = ", port, " (MASTER_PORT) must be in [1, 65535]"});
     }
@@ -65,10 +66,10 @@ struct file_store {
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     if (path.empty() || run.empty()) {
-      return error{
-          cause::bad_setting, rank, 0,
-          say({"diloco: rendezvous: a meeting by files needs a ", path.empty() ? "path" : "run id",
-               path.empty() ? " that all ranks see" : " that is new for each run and the same on every rank"})};
+      return error{cause::bad_setting, rank, 0,
+                   say({"diloco: rendezvous: a meeting by files needs a ", path.empty() ? "path" : "run id",
+                        path.empty() ? " that all ranks see"
+                                     : " that is new for each run and the same on every rank"})};
     }
     return detail::file_meeting({rank, size, bytes.size(), detail::hash_of_run(run), 0}, path, bytes).run(d);
   }
@@ -96,7 +97,8 @@ inline result<int> number_of(char const* variable, std::string_view what, int le
 
 inline result<tcp_store> tcp_store::from_environment() {
   tcp_store s;
-  auto const size = detail::number_of("WORLD_SIZE", "the number of processes, and 1 for one that is alone", 1, 1 << 20);
+  auto const size =
+      detail::number_of("WORLD_SIZE", "the number of processes, and 1 for one that is alone", 1, 1 << 20);
   if (!size) return size.error();
   auto const rank = detail::number_of("RANK", "this process's number, from 0", 0, *size - 1);
   if (!rank) return rank.error();

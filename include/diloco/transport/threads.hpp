@@ -44,13 +44,16 @@ class threads {
     }
     ~arrival() { abandon(); }
     [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(mine_.place); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const { return mine_.world->wire(mine_.place, k, mine_.rank); }
+    [[nodiscard]] std::span<std::byte const> wire(int k) const {
+      return mine_.world->wire(mine_.place, k, mine_.rank);
+    }
     void done() {
       if (!std::exchange(read_, true)) mine_.world->read(mine_.place, mine_.rank);
     }
     result<wires> reclaim(deadline d) && {
       done();
-      if (auto free = mine_.world->wait_until_read(mine_.place, mine_.rank, d); !free) return std::move(free).error();
+      if (auto free = mine_.world->wait_until_read(mine_.place, mine_.rank, d); !free)
+        return std::move(free).error();
       mine_.world.reset();
       return std::move(mine_.memory);
     }
@@ -121,7 +124,8 @@ class threads_world {
  public:
   explicit threads_world(int size) {
     if (size < 1) {
-      raise({cause::bad_setting, 0, 0, say({"diloco: threads_world: ", size, " workers; there must be at least 1"})});
+      raise({cause::bad_setting, 0, 0,
+             say({"diloco: threads_world: ", size, " workers; there must be at least 1"})});
     }
     world_ = std::make_shared<detail::thread_exchange>(size);
   }

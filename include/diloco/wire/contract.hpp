@@ -91,8 +91,9 @@ template <transport T, executor E>
 
 /// Gathers `mine` from every rank and compares. Collective; allocates; the same answer on every rank.
 template <transport T, executor E>
-result<std::optional<difference>> first_difference(T& transport, E const& where, std::span<std::uint64_t const> mine,
-                                                   exchange_tag tag, deadline limit) {
+result<std::optional<difference>> first_difference(T& transport, E const& where,
+                                                   std::span<std::uint64_t const> mine, exchange_tag tag,
+                                                   deadline limit) {
   auto all = gather_bytes(transport, where, std::as_bytes(mine), tag, limit);
   if (!all) return std::move(all).error();
   return all->first_difference();
@@ -145,20 +146,27 @@ inline contract_term build_term(std::uint32_t float_modes) {
   auto const when = [&](std::uint32_t mode, char const* set, char const* usual) {
     return std::string((float_modes & mode) != 0 ? set : usual);
   };
-  return {"build",
-          {{"library version", say({DILOCO_VERSION_MAJOR, ".", DILOCO_VERSION_MINOR, ".", DILOCO_VERSION_PATCH})},
-           {"check level DILOCO_CHECKS", say({DILOCO_CHECKS})},
-           {"rounding mode (fesetround)", std::string(rounding_name(float_modes))},
-           {"subnormal results (FTZ)", when(flushes_results, "flushed to zero", "kept")},
-           {"subnormal operands (DAZ)", when(flushes_operands, "taken for zero", "kept")},
-           {"C library's fmaf", when(rounds_fma_twice, "two roundings", "one rounding")}}};
+  return {
+      "build",
+      {{"library version", say({DILOCO_VERSION_MAJOR, ".", DILOCO_VERSION_MINOR, ".", DILOCO_VERSION_PATCH})},
+       {"check level DILOCO_CHECKS", say({DILOCO_CHECKS})},
+       {"rounding mode (fesetround)", std::string(rounding_name(float_modes))},
+       {"subnormal results (FTZ)", when(flushes_results, "flushed to zero", "kept")},
+       {"subnormal operands (DAZ)", when(flushes_operands, "taken for zero", "kept")},
+       {"C library's fmaf", when(rounds_fma_twice, "two roundings", "one rounding")}}};
 }
 
 namespace detail {
 
 /// In place of the first fingerprint: this rank cannot be constructed.
 inline constexpr std::uint64_t refuses = ~std::uint64_t{0};
-enum contract_phase : std::uint32_t { terms_phase = 10, tensors_phase, fields_phase, texts_phase, adopt_phase };
+enum contract_phase : std::uint32_t {
+  terms_phase = 10,
+  tensors_phase,
+  fields_phase,
+  texts_phase,
+  adopt_phase
+};
 
 /// What ranks tell each other once something differs. Fixed size; longer texts are cut.
 struct contract_text {
@@ -185,7 +193,8 @@ inline error refusal_of(gathered const& texts, int own) {
   for (std::size_t k = 0; k < texts.roster.size(); ++k) {
     contract_text const t(texts.of(k));
     if (t.value[0] != 0) {
-      return {cause::peer_lost, own, 0, say({"diloco: rank ", texts.roster[k], " refused: ", t.value.data()})};
+      return {cause::peer_lost, own, 0,
+              say({"diloco: rank ", texts.roster[k], " refused: ", t.value.data()})};
     }
   }
   return {cause::peer_lost, own, 0, "diloco: a rank refused and did not say why; look at its own error"};
@@ -196,12 +205,13 @@ inline error disagreement_of(gathered const& texts, int other, int own, std::str
   int const first = texts.roster[0];
   bool const same = ours.label == theirs.label;
   auto const has = [&](contract_text const& t) {
-    return same ? std::string(t.value.data()) : say({t.label.data(), t.label[0] != 0 ? " " : "", t.value.data()});
+    return same ? std::string(t.value.data())
+                : say({t.label.data(), t.label[0] != 0 ? " " : "", t.value.data()});
   };
   return {cause::disagreement, own, 0,
           say({"diloco: contract: rank ", other, " and rank ", first, " disagree on the ",
-               same ? std::string_view(ours.label.data()) : term, "; rank ", other, " has ", has(theirs), " and rank ",
-               first, " has ", has(ours), "; give all ranks the same"})};
+               same ? std::string_view(ours.label.data()) : term, "; rank ", other, " has ", has(theirs),
+               " and rank ", first, " has ", has(ours), "; give all ranks the same"})};
 }
 
 /// The first field on which a rank differs, 32 fingerprints at a time. Collective: all ranks know that there
@@ -213,7 +223,8 @@ result<difference> differing_field(T& transport, E const& where, contract_term c
     std::array<std::uint64_t, chunk> words{};
     for (std::size_t i = 0; i < chunk && first + i < term.fields.size(); ++i)
       words[i] = term.fields[first + i].fingerprint();
-    auto found = first_difference(transport, where, std::span<std::uint64_t const>(words), {0, fields_phase}, limit);
+    auto found =
+        first_difference(transport, where, std::span<std::uint64_t const>(words), {0, fields_phase}, limit);
     if (!found) return std::move(found).error();
     if (found->has_value()) return difference{first + (*found)->index, (*found)->rank};
   }
@@ -246,10 +257,12 @@ result<> agree(T& transport, E const& where, std::vector<contract_term> const& t
   contract_term const& term = terms[found->index];
   auto const field = detail::differing_field(transport, where, term, limit);
   if (!field) return field.error();
-  auto texts = exchange(field->index < term.fields.size()
-                            ? detail::contract_text(term.fields[field->index].label, term.fields[field->index].value)
-                            : detail::contract_text("", "nothing more"));
-  return texts ? detail::disagreement_of(*texts, field->rank, transport.rank(), term.name) : std::move(texts).error();
+  auto texts =
+      exchange(field->index < term.fields.size()
+                   ? detail::contract_text(term.fields[field->index].label, term.fields[field->index].value)
+                   : detail::contract_text("", "nothing more"));
+  return texts ? detail::disagreement_of(*texts, field->rank, transport.rank(), term.name)
+               : std::move(texts).error();
 }
 
 /// What a rank that cannot be constructed calls in place of `agree`, with the same number of terms. The
@@ -260,7 +273,8 @@ void refuse(T& transport, E const& where, std::string_view sentence, std::size_t
   if (transport.size() == 1) return;
   std::vector<std::uint64_t> words(terms);
   words[0] = detail::refuses;
-  auto const all = gather_bytes(transport, where, std::as_bytes(std::span(words)), {0, detail::terms_phase}, limit);
+  auto const all =
+      gather_bytes(transport, where, std::as_bytes(std::span(words)), {0, detail::terms_phase}, limit);
   if (!all || !all->first_difference()) return;  // nobody is left, or nobody who does not know
   detail::contract_text const text("", sentence);
   static_cast<void>(gather_bytes(transport, where, text.bytes(), {0, detail::texts_phase}, limit));

@@ -14,14 +14,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks divide by the
-/// same sum and all of them drop a round that one of them cannot take part in.
+/// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks
+/// divide by the same sum and all of them drop a round that one of them cannot take part in.
 struct frame {
   static constexpr std::uint32_t expected_magic = 0x4F4C4944;  // "DILO"
   static constexpr std::uint32_t no_row = 0xffffffffu;
-  static constexpr std::uint32_t anchor_flag = 0x80000000u;  ///< in bad_row: it is the row's anchor that is too large
-  static constexpr std::uint32_t by_schedule = 1;            ///< in flags: the schedule launched the round, no hand
-  static constexpr std::uint32_t stood_still = 2;            ///< in flags: steps were counted, and θ is the anchor
+  static constexpr std::uint32_t anchor_flag =
+      0x80000000u;                                 ///< in bad_row: it is the row's anchor that is too large
+  static constexpr std::uint32_t by_schedule = 1;  ///< in flags: the schedule launched the round, no hand
+  static constexpr std::uint32_t stood_still = 2;  ///< in flags: steps were counted, and θ is the anchor
 
   static constexpr int modes_shift = 8;  ///< in flags: above it, how the launching thread rounds and flushes
 
@@ -51,23 +52,27 @@ DILOCO_HD inline frame read_frame(std::byte const* slot) {
 /// Compares a received frame with what this rank computed by itself; empty where it fits.
 inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
   std::string const who = say({"rank ", from});
-  if (got.magic != frame::expected_magic || got.version != expected.version) return say({who, " sent no diloco frame"});
+  if (got.magic != frame::expected_magic || got.version != expected.version)
+    return say({who, " sent no diloco frame"});
   if (got.round != expected.round || got.phase != expected.phase) {
-    return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ", expected.round,
-                " phase ", expected.phase});
+    return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ",
+                expected.round, " phase ", expected.phase});
   }
   // The contract compared them at construction; a library that is loaded later may change them.
   if ((got.flags ^ expected.flags) >> frame::modes_shift != 0) {
     auto const modes = [](frame const& f) {
       std::uint32_t const m = f.flags >> frame::modes_shift;
-      return say({"rounds ", rounding_name(m), (m & flushes_results) != 0 ? ", flushes subnormal results" : "",
+      return say({"rounds ", rounding_name(m),
+                  (m & flushes_results) != 0 ? ", flushes subnormal results" : "",
                   (m & flushes_operands) != 0 ? ", takes subnormal operands for zero" : "",
                   (m & rounds_fma_twice) != 0 ? ", rounds fmaf twice" : ""});
     };
-    return say({who, " ", modes(got), ", this rank ", modes(expected),
-                "; something changed the floating-point mode after construction, so set the same on all ranks"});
+    return say(
+        {who, " ", modes(got), ", this rank ", modes(expected),
+         "; something changed the floating-point mode after construction, so set the same on all ranks"});
   }
-  // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of step all the same.
+  // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of
+  // step all the same.
   if (((got.flags ^ expected.flags) & frame::by_schedule) != 0) {
     auto const how = [](frame const& f) {
       return (f.flags & frame::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch";
@@ -77,13 +82,15 @@ inline std::string frame_complaint(frame const& got, frame const& expected, int 
   }
   if ((expected.flags & frame::by_schedule) != 0 && got.counted_steps != expected.counted_steps) {
     return say({who, " came to this round after ", got.counted_steps, " steps, this rank after ",
-                expected.counted_steps, "; all ranks must count the same steps (leave one out with skip_step)"});
+                expected.counted_steps,
+                "; all ranks must count the same steps (leave one out with skip_step)"});
   }
   if (got.rank != static_cast<std::uint32_t>(from)) return say({who, " signed as rank ", got.rank});
   if (got.payload_bytes != expected.payload_bytes) {
     return say({who, " sent ", got.payload_bytes, " payload bytes, expected ", expected.payload_bytes});
   }
-  if (!non_negative.holds(got.weight)) return say({who, " sent the weight ", got.weight, ", which counts nothing"});
+  if (!non_negative.holds(got.weight))
+    return say({who, " sent the weight ", got.weight, ", which counts nothing"});
   if (got.refused != 0) return say({who, " refused the round"});
   return {};
 }

@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Bytes of one tile on the wire: codes of all its blocks, then their side information, each padded to 16 bytes so that
-/// both can be read with full-width loads.
+/// Bytes of one tile on the wire: codes of all its blocks, then their side information, each padded to 16
+/// bytes so that both can be read with full-width loads.
 template <compressor C>
 DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
   std::size_t const full = count / C::block, rest = count % C::block;
@@ -23,8 +23,8 @@ DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   return code_plane_bytes<C>(count) + (blocks * block_side_bytes<C> + 15) / 16 * 16;
 }
 
-/// Where a staged compressor's slice lies: consecutive tiles of one row that go into one slot. On the wire, what is sent for
-/// all of it, padded to 16 bytes, and then its chunks.
+/// Where a staged compressor's slice lies: consecutive tiles of one row that go into one slot. On the wire,
+/// what is sent for all of it, padded to 16 bytes, and then its chunks.
 struct slice_record {
   std::size_t elements = 0, columns = 0;
   std::size_t column = 0;  ///< first element within our own padded columns
@@ -37,9 +37,9 @@ struct slice_record {
   std::uint32_t unused = 0;
 };
 
-/// How the payload lies in slots. `shards` is 1 for gather (a slot carries everything) and K for scatter–gather (slot r
-/// carries what rank r combines). All slots have one size, so counts never need to be exchanged. `carried` planes of plain
-/// float32 follow the payloads, at one offset in every slot.
+/// How the payload lies in slots. `shards` is 1 for gather (a slot carries everything) and K for
+/// scatter–gather (slot r carries what rank r combines). All slots have one size, so counts never need to be
+/// exchanged. `carried` planes of plain float32 follow the payloads, at one offset in every slot.
 class wire_plan {
  public:
   template <compressor C>
@@ -82,8 +82,8 @@ class wire_plan {
         (plan.carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
     plan.carried_offset_ = sizeof(frame) + (largest + 15) / 16 * 16;
     plan.carried_ = carried;
-    plan.slot_bytes_ =
-        carried == 0 ? sizeof(frame) + largest : plan.carried_offset_ + carried * plan.carried_stride_ * sizeof(float);
+    plan.slot_bytes_ = carried == 0 ? sizeof(frame) + largest
+                                    : plan.carried_offset_ + carried * plan.carried_stride_ * sizeof(float);
     return plan;
   }
 
@@ -99,7 +99,9 @@ class wire_plan {
   [[nodiscard]] std::size_t slot_bytes() const { return slot_bytes_; }
   [[nodiscard]] std::vector<slice_record> const& slices() const { return slices_; }
   [[nodiscard]] std::size_t carried() const { return carried_; }
-  [[nodiscard]] std::size_t carried_offset() const { return carried_offset_; }  ///< bytes, from a slot's first
+  [[nodiscard]] std::size_t carried_offset() const {
+    return carried_offset_;
+  }  ///< bytes, from a slot's first
   [[nodiscard]] std::size_t carried_stride() const { return carried_stride_; }  ///< elements of one plane
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
   [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
@@ -111,7 +113,8 @@ class wire_plan {
   }
 
  private:
-  /// Tile i begins a slice where it begins a tensor or a shard: then the slice is measured and gets its place.
+  /// Tile i begins a slice where it begins a tensor or a shard: then the slice is measured and gets its
+  /// place.
   template <compressor C>
   void add_to_slices(layout& l, std::size_t i, shard& s) {
     std::vector<tile>& tiles = l.tiles();
@@ -119,11 +122,12 @@ class wire_plan {
     if (t.begin == 0 || s.tiles == 0) {
       layout::row const& r = l.rows()[t.row];
       std::size_t const columns = r.columns();
-      std::size_t const share = shards_.size() == 1 || wants_whole_tensors<C> ? r.size : elements_in_shard(l, i);
+      std::size_t const share =
+          shards_.size() == 1 || wants_whole_tensors<C> ? r.size : elements_in_shard(l, i);
       std::size_t const elements = share < r.size - t.begin ? share : r.size - t.begin;
       std::size_t const side = (C::slice_bytes(elements, columns) + 15) / 16 * 16;
-      slices_.push_back({elements, columns, t.column, 0, s.payload_bytes, s.payload_bytes + side, scratch_bytes_,
-                         memory_elements_, t.shard, 0});
+      slices_.push_back({elements, columns, t.column, 0, s.payload_bytes, s.payload_bytes + side,
+                         scratch_bytes_, memory_elements_, t.shard, 0});
       s.payload_bytes += side;
       s.slices += 1;
       scratch_bytes_ += (scratch_bytes_of<C>(elements, columns) + 15) / 16 * 16;
@@ -133,7 +137,8 @@ class wire_plan {
     t.slice = static_cast<std::uint32_t>(slices_.size() - 1);
     slices_.back().tiles += 1;
   }
-  /// Elements of the row of tile i, from there on, that lie in the same shard; tiles are given out by where they begin.
+  /// Elements of the row of tile i, from there on, that lie in the same shard; tiles are given out by where
+  /// they begin.
   [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const {
     std::vector<tile> const& tiles = l.tiles();
     std::size_t const share = (l.column_elements() + shards_.size() - 1) / shards_.size();

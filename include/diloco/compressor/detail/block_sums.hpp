@@ -9,8 +9,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// Sums over a block in units of amax·2⁻²² (or amax²·2⁻²²), as integers: exact in any order, so every number of lanes gets
-// the same bits, and within 2⁻²³ of amax for each element. 512 · 2²² stays below 2³².
+// Sums over a block in units of amax·2⁻²² (or amax²·2⁻²²), as integers: exact in any order, so every number
+// of lanes gets the same bits, and within 2⁻²³ of amax for each element. 512 · 2²² stays below 2³².
 
 inline constexpr int largest_summed_block = 512;
 
@@ -35,7 +35,8 @@ DILOCO_HD inline std::uint32_t fixed_square(float x, float inverse) {
   return fixed_point(product(t, t), 4194304.0f);
 }
 
-/// Mean of |x| over the block; 0 where amax is below smallest_block_magnitude. `least` becomes the bits of this lane's least
+/// Mean of |x| over the block; 0 where amax is below smallest_block_magnitude. `least` becomes the bits of
+/// this lane's least
 /// |x|, of padding too, where there is a mean; 0 says that a zero may be among them.
 template <int Block, lanes L>
 DILOCO_HD inline float mean_magnitude(L, fragment<L, Block> const& x, block_info info, std::uint32_t& least) {
@@ -54,7 +55,8 @@ DILOCO_HD inline float mean_magnitude(L, fragment<L, Block> const& x, block_info
 
 /// Root of the mean of x² over the block; `least` likewise, of (x/amax)².
 template <int Block, lanes L>
-DILOCO_HD inline float root_mean_square(L, fragment<L, Block> const& x, block_info info, std::uint32_t& least) {
+DILOCO_HD inline float root_mean_square(L, fragment<L, Block> const& x, block_info info,
+                                        std::uint32_t& least) {
   static_assert(Block <= largest_summed_block);
   if (info.amax < smallest_block_magnitude) return 0.0f;
   float const scale = 1.0f / info.amax;

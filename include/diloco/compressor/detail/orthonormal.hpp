@@ -8,9 +8,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Of columns of n floats, one after another, the r-th: made a unit vector orthogonal to those before it, which are, by the
-/// modified Gram–Schmidt process, twice. False, and zeros, where less than 1e-6 of its length is left. The same bits for every
-/// number of lanes.
+/// Of columns of n floats, one after another, the r-th: made a unit vector orthogonal to those before it,
+/// which are, by the modified Gram–Schmidt process, twice. False, and zeros, where less than 1e-6 of its
+/// length is left. The same bits for every number of lanes.
 template <lanes L>
 DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, int r) {
   auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
@@ -18,7 +18,8 @@ DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, 
     return ordered_sum(l, n, [&](std::size_t i) { return product(a[i], b[i]); });
   };
   float* const p = columns + static_cast<std::size_t>(r) * n;
-  // By a power of two near its largest element first: a product of matrices may be so small that its squares leave the range.
+  // By a power of two near its largest element first: a product of matrices may be so small that its squares
+  // leave the range.
   std::uint32_t most = 0;
   for (std::size_t i = lane; i < n; i += step) most = larger(most, magnitude_bits(p[i]));
   most = L::max(most);
@@ -43,8 +44,8 @@ DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, 
   return scale != 0.0f;
 }
 
-/// All `count` columns in order. One of which nothing is left is written once more by redraw(column, r), and stays zero where
-/// that leaves nothing either.
+/// All `count` columns in order. One of which nothing is left is written once more by redraw(column, r), and
+/// stays zero where that leaves nothing either.
 template <lanes L, class Redraw>
 DILOCO_HD inline void orthonormalize(L l, float* columns, std::size_t n, int count, Redraw&& redraw) {
   for (int r = 0; r < count; ++r) {

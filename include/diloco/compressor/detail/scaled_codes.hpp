@@ -12,18 +12,20 @@ namespace detail {
 /// The largest scale that an encoder writes: twice it, which damaged codes can make of it, is still finite.
 inline constexpr float largest_scale = 3.4028235e38f / 2;
 
-/// A scale that stands on a wire. What no encoder writes (negative, too large, Inf, NaN) reads as 0, so that a hostile or
-/// damaged wire decodes to finite numbers, never to NaN.
+/// A scale that stands on a wire. What no encoder writes (negative, too large, Inf, NaN) reads as 0, so that
+/// a hostile or damaged wire decodes to finite numbers, never to NaN.
 DILOCO_HD inline float scale_on_wire(std::byte const* side) {
   float const s = *reinterpret_cast<float const*>(side);
   return bits_of(s) <= bits_of(largest_scale) ? s : 0.0f;
 }
 
-/// Codes of a fixed set of numbers in [−L, L], scaled by the block's largest magnitude: code = nearest(x·L/amax), decoded as
-/// (number/L)·amax. The wire carries amax itself, so the largest element returns exactly. `Format`:
+/// Codes of a fixed set of numbers in [−L, L], scaled by the block's largest magnitude: code =
+/// nearest(x·L/amax), decoded as (number/L)·amax. The wire carries amax itself, so the largest element
+/// returns exactly. `Format`:
 ///   static constexpr int bits; static constexpr float levels (L);
 ///   code(float x, float scale) → code of x·scale in the low bits;
-///   value(std::uint32_t top) → number of the code in the top bits, in units of `step`, a power of two, where there is one.
+///   value(std::uint32_t top) → number of the code in the top bits, in units of `step`, a power of two, where
+/// there is one.
 template <class Format, int Block>
 struct scaled_codes {
   static constexpr int bits = Format::bits;
@@ -33,9 +35,10 @@ struct scaled_codes {
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<bits>(n); }
-  static_assert(Block > 0 && Block * bits % 256 == 0,
-                "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
-                "holds whole bytes");
+  static_assert(
+      Block > 0 && Block * bits % 256 == 0,
+      "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
+      "holds whole bytes");
 
   /// What `value` counts in: 1 where the format does not say.
   static constexpr float step = [] {
@@ -68,8 +71,9 @@ struct scaled_codes {
     if constexpr (by_block)
       Format::template decode<Block>(l, count, in.code, amax, 0, static_cast<Sink&&>(sink));
     else
-      unpack<bits, Block>(l, count, in.code,
-                          [&](int i, std::uint32_t top) { sink(i, product(Format::value(top) * unit, amax)); });
+      unpack<bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
+        sink(i, product(Format::value(top) * unit, amax));
+      });
   }
 };
 

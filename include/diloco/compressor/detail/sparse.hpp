@@ -15,11 +15,12 @@ DILOCO_HD constexpr int kept_of(std::size_t n) {
   return static_cast<int>((n * K + Chunk - 1) / Chunk);
 }
 
-/// Elements whose largest magnitude is looked at first: at 64 of 4096, three groups of four hold nothing that is kept.
+/// Elements whose largest magnitude is looked at first: at 64 of 4096, three groups of four hold nothing that
+/// is kept.
 inline constexpr int sparse_group = 16;
 
-/// Bits T such that at least k of n numbers reach T, and no larger T has that many; or any T that exactly k reach. By
-/// bisection from `low`, which at least k reach, or which is 0. count(T) gives how many reach T.
+/// Bits T such that at least k of n numbers reach T, and no larger T has that many; or any T that exactly k
+/// reach. By bisection from `low`, which at least k reach, or which is 0. count(T) gives how many reach T.
 template <class Count>
 DILOCO_HD inline std::uint32_t kth_largest(std::uint32_t low, int k, Count&& count) {
   std::uint32_t high = 0x7f800000u;
@@ -35,10 +36,12 @@ DILOCO_HD inline std::uint32_t kth_largest(std::uint32_t low, int k, Count&& cou
   return low;
 }
 
-/// How many of the n magnitudes reach `threshold`, given the largest of each group: other groups are passed over.
+/// How many of the n magnitudes reach `threshold`, given the largest of each group: other groups are passed
+/// over.
 template <lanes L>
 DILOCO_HD inline std::uint32_t count_reaching(L, float const* DILOCO_RESTRICT x, int n,
-                                              std::uint32_t const* DILOCO_RESTRICT largest, std::uint32_t threshold) {
+                                              std::uint32_t const* DILOCO_RESTRICT largest,
+                                              std::uint32_t threshold) {
   std::uint32_t reached = 0;
   for (int g = L::rank(); g * sparse_group < n; g += L::width) {
     if (largest[g] < threshold) continue;
@@ -53,7 +56,8 @@ DILOCO_HD inline std::uint32_t count_reaching(L, float const* DILOCO_RESTRICT x,
   return L::sum(reached);
 }
 
-/// What the selection of K elements of a chunk works in: a word for each group, and room for what may be kept.
+/// What the selection of K elements of a chunk works in: a word for each group, and room for what may be
+/// kept.
 template <int K, int Chunk>
 struct selection {
   static constexpr int room = 4 * K < Chunk ? 4 * K : Chunk;
@@ -61,7 +65,8 @@ struct selection {
   std::uint32_t candidate[room];
 };
 
-/// f(i, magnitude) for this lane's elements of the groups that reach `threshold`. Each lane's groups stand in a row.
+/// f(i, magnitude) for this lane's elements of the groups that reach `threshold`. Each lane's groups stand in
+/// a row.
 template <lanes L, class F>
 DILOCO_HD inline void visit_groups(L, float const* DILOCO_RESTRICT x, int n, std::uint32_t const* largest,
                                    std::uint32_t threshold, F&& f) {
@@ -73,8 +78,9 @@ DILOCO_HD inline void visit_groups(L, float const* DILOCO_RESTRICT x, int n, std
   }
 }
 
-/// The k-th largest of n magnitudes, as kth_largest says. As many elements as groups reach the k-th largest group, which costs
-/// a sixteenth; on ordinary data few more do, and the rest is done among those (3.6 → 1.3 ns per element at 64 of 4096).
+/// The k-th largest of n magnitudes, as kth_largest says. As many elements as groups reach the k-th largest
+/// group, which costs a sixteenth; on ordinary data few more do, and the rest is done among those (3.6 → 1.3
+/// ns per element at 64 of 4096).
 template <int K, int Chunk, lanes L>
 DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x, int n, int k,
                                              selection<K, Chunk>& w) {
@@ -86,8 +92,8 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
   });
   std::uint32_t const some = count_reaching(l, x, n, w.largest, bound);
   if (some > static_cast<std::uint32_t>(w.room))
-    return kth_largest(bound, k,
-                       [&](std::uint32_t threshold) { return count_reaching(l, x, n, w.largest, threshold); });
+    return kth_largest(
+        bound, k, [&](std::uint32_t threshold) { return count_reaching(l, x, n, w.largest, threshold); });
   std::uint32_t mine = 0;
   if constexpr (L::width > 1)
     visit_groups(l, x, n, w.largest, bound, [&](int, std::uint32_t a) { mine += at_least(a, bound); });
@@ -98,7 +104,8 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
   L::sync();
   return kth_largest(bound, k, [&](std::uint32_t threshold) {
     std::uint32_t reached = 0;
-    for (int i = L::rank(); i < static_cast<int>(some); i += L::width) reached += at_least(w.candidate[i], threshold);
+    for (int i = L::rank(); i < static_cast<int>(some); i += L::width)
+      reached += at_least(w.candidate[i], threshold);
     return L::sum(reached);
   });
 }
@@ -106,8 +113,8 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
 /// take(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the
 /// first.
 template <int K, int Chunk, lanes L, class Take>
-DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n, int k, selection<K, Chunk>& w,
-                                     Take&& take) {
+DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n, int k,
+                                     selection<K, Chunk>& w, Take&& take) {
   for (int g = L::rank(); g * sparse_group < n; g += L::width) {
     int const from = g * sparse_group, size = n - from < sparse_group ? n - from : sparse_group;
     std::uint32_t most = 0;
@@ -159,8 +166,8 @@ DILOCO_HD inline int index_at(std::byte const* in, int p) {
 /// What stands in the free upper half of the second byte where one index says nothing.
 inline constexpr std::byte nothing_said{0xf0};
 
-/// Ends a list after the first `said` of k indices: zeros, which do not rise. One that says nothing does not even begin; where
-/// k is 1, nothing_said says so.
+/// Ends a list after the first `said` of k indices: zeros, which do not rise. One that says nothing does not
+/// even begin; where k is 1, nothing_said says so.
 DILOCO_HD inline void end_indices(std::uint16_t* index, int said, int k) {
   for (int p = said; p < k; ++p) index[p] = said == 0 && p < 2 ? 1 : 0;
 }
@@ -170,7 +177,8 @@ DILOCO_HD inline int rising_indices(L, std::byte const* in, int k, int n) {
   if (k == 1) return index_at(in, 0) < n && static_cast<unsigned>(in[1]) >> 4 == 0 ? 1 : 0;
   std::uint32_t left = 0;  // from the first that does not rise
   for (int p = L::rank(); p < k; p += L::width) {
-    if (p > 0 && index_at(in, p) <= index_at(in, p - 1)) left = larger(left, static_cast<std::uint32_t>(k - p));
+    if (p > 0 && index_at(in, p) <= index_at(in, p - 1))
+      left = larger(left, static_cast<std::uint32_t>(k - p));
   }
   int const said = k - static_cast<int>(L::max(left));
   std::uint32_t bad = 0;
@@ -179,8 +187,8 @@ DILOCO_HD inline int rising_indices(L, std::byte const* in, int k, int n) {
   return L::max(bad) == 0 ? said : 0;
 }
 
-/// Whether k indices rise and stay below n. One that does not makes the chunk say nothing: what it names would depend on
-/// the order in which lanes write.
+/// Whether k indices rise and stay below n. One that does not makes the chunk say nothing: what it names
+/// would depend on the order in which lanes write.
 template <lanes L>
 DILOCO_HD inline bool indices_rise(L, std::byte const* in, int k, int n) {
   std::uint32_t bad = 0;

@@ -8,10 +8,11 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// How codes without a number 0 keep an exact 0. A block is eight equal groups. In a group that holds an exact 0, the code of
-// least magnitude of one sign reads as 0: of the sign whose magnitudes have the smaller sum. Two bits per group say which.
-// They stand in the lower half of the scale's float, and the float's sign bit says that they do. The scale then has the
-// precision of bfloat16, 2^-9 relative. A block without an exact 0 has the sign bit clear and its full scale.
+// How codes without a number 0 keep an exact 0. A block is eight equal groups. In a group that holds an exact
+// 0, the code of least magnitude of one sign reads as 0: of the sign whose magnitudes have the smaller sum.
+// Two bits per group say which. They stand in the lower half of the scale's float, and the float's sign bit
+// says that they do. The scale then has the precision of bfloat16, 2^-9 relative. A block without an exact 0
+// has the sign bit clear and its full scale.
 
 inline constexpr std::uint32_t no_zero = 0, negative_reads_0 = 1, positive_reads_0 = 2;
 
@@ -27,8 +28,8 @@ struct zero_groups {
   std::uint32_t sum[2] = {}, count[2] = {};  // of what is sent, positive and negative: weights and elements
 
   DILOCO_HD explicit zero_groups(std::uint32_t w) : word(w) {}
-  /// weight(|x|), an integer and 0 for 0, is what an element counts in the choice of the sign. Sums of Block such numbers are
-  /// below 2³². One pass of plain sums, which vectorizes.
+  /// weight(|x|), an integer and 0 for 0, is what an element counts in the choice of the sign. Sums of Block
+  /// such numbers are below 2³². One pass of plain sums, which vectorizes.
   template <class Weight>
   DILOCO_HD zero_groups(L l, fragment<L, Block> const& x, int elements_there, Weight&& weight) {
     int const mine = owned_elements<L, Block>(l, elements_there);
@@ -45,7 +46,8 @@ struct zero_groups {
       int const left = mine - g * size, there = left < 0 ? 0 : left < size ? left : size;
       double lead = static_cast<double>(above) - static_cast<double>(below);  // exact, so in any order
       for (int mask = 1; mask < sharing; mask *= 2) lead += L::partner(lead, mask);
-      std::uint32_t const zeros = L::template max_of<sharing>(static_cast<std::uint32_t>(there) - positive - negative);
+      std::uint32_t const zeros =
+          L::template max_of<sharing>(static_cast<std::uint32_t>(there) - positive - negative);
       std::uint32_t const reads_0 = zeros == 0 ? no_zero : lead > 0 ? negative_reads_0 : positive_reads_0;
       sum[0] += reads_0 == positive_reads_0 ? 0u : above;
       count[0] += reads_0 == positive_reads_0 ? 0u : positive;
@@ -91,7 +93,8 @@ DILOCO_HD inline std::uint32_t word_of_zeros(std::byte const* side) {
   return bits_of(*reinterpret_cast<float const*>(side)) & 0xffffu;
 }
 
-/// Whether a lane saw a magnitude of 0, given the bits of its least one. Padding is one, so that the end of a tensor asks.
+/// Whether a lane saw a magnitude of 0, given the bits of its least one. Padding is one, so that the end of a
+/// tensor asks.
 template <lanes L>
 DILOCO_HD inline bool may_hold_zero(L, std::uint32_t least) {
   return L::max(least == 0 ? 1u : 0u) != 0;

@@ -32,7 +32,9 @@ constexpr double largest_move(float rate) {
   return static_cast<double>(float_within(r > 0.5 ? half_of_floats / r : unbounded));
 }
 /// Of m ← μ·m + g, p ← p − rate·m, and with Nesterov's g + μ·m in place of m.
-constexpr double largest_to_sum(float mu, float rate) { return (1.0 - static_cast<double>(mu)) * largest_move(rate); }
+constexpr double largest_to_sum(float mu, float rate) {
+  return (1.0 - static_cast<double>(mu)) * largest_move(rate);
+}
 
 /// Of wd·p + g where that must be at most `room`: for every anchor if the decay leaves room, else for anchors
 /// that are no larger than the result.

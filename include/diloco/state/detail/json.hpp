@@ -11,7 +11,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Bytes of the UTF-8 character that `text` begins with; 0 where none does: cut short, overlong, a surrogate, > U+10FFFF.
+/// Bytes of the UTF-8 character that `text` begins with; 0 where none does: cut short, overlong, a surrogate,
+/// > U+10FFFF.
 inline std::size_t utf8_length(std::string_view text) {
   auto const byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   unsigned const first = byte(0);
@@ -52,9 +53,10 @@ inline void append_utf8(std::string& out, std::uint32_t point) {
   }
 }
 
-/// Reads the JSON that our formats consist of, token by token: punctuation, strings, and whole numbers from 0 to 2⁶⁴ − 1.
-/// Depth is the caller's own nesting of calls, so no input makes it recurse. The first thing that is not as expected
-/// stays in `complaint`; from then on every call says no. Cost: one pass, and memory of the strings kept.
+/// Reads the JSON that our formats consist of, token by token: punctuation, strings, and whole numbers from 0
+/// to 2⁶⁴ − 1. Depth is the caller's own nesting of calls, so no input makes it recurse. The first thing that
+/// is not as expected stays in `complaint`; from then on every call says no. Cost: one pass, and memory of
+/// the strings kept.
 class json_reader {
  public:
   explicit json_reader(std::string_view text) : text_(text) {}
@@ -173,13 +175,15 @@ class json_reader {
   }
 
   void skip_space() {
-    while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;
+    while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos)
+      ++at_;
   }
 
   bool character(std::string& out) {
     std::size_t const n = utf8_length(text_.substr(at_));
     if (n == 0) return fail("a string is not UTF-8");
-    if (static_cast<unsigned char>(text_[at_]) < 0x20) return fail("a control character stands in a string unescaped");
+    if (static_cast<unsigned char>(text_[at_]) < 0x20)
+      return fail("a control character stands in a string unescaped");
     out.append(text_.substr(at_, n));
     at_ += n;
     return true;
@@ -223,7 +227,8 @@ class json_reader {
   std::string complaint_;
 };
 
-/// `text` as a JSON string, shortest escapes; everything above U+001F but quote and backslash stands as it is.
+/// `text` as a JSON string, shortest escapes; everything above U+001F but quote and backslash stands as it
+/// is.
 inline void append_json(std::string& out, std::string_view text) {
   constexpr std::string_view meant = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt", digits = "0123456789abcdef";
   out.push_back('"');

@@ -59,11 +59,12 @@ class reading {
 
   bool header() {
     json_reader json(text_);
-    bool const fits = members(json,
-                              [&](std::string& key) {
-                                return key == notes_key ? read_notes(json) : read_tensor(json, std::move(key));
-                              }) &&
-                      json.expect_end();
+    bool const fits =
+        members(json,
+                [&](std::string& key) {
+                  return key == notes_key ? read_notes(json) : read_tensor(json, std::move(key));
+                }) &&
+        json.expect_end();
     return fits || fail({"header: ", json.complaint(), write_again});
   }
 
@@ -92,7 +93,8 @@ class reading {
 
   bool read_tensor(json_reader& json, std::string name) {
     bool const reserved = name.size() > 4 && name.starts_with("__") && name.ends_with("__");
-    if (reserved && !json.next_is('{')) return out_.unread.push_back({std::move(name), no_tensor}), json.skip_value();
+    if (reserved && !json.next_is('{'))
+      return out_.unread.push_back({std::move(name), no_tensor}), json.skip_value();
     placed& t = tensors_.emplace_back();
     t.is.name = std::move(name);
     constexpr std::array<std::string_view, 3> keys{"dtype", "shape", "data_offsets"};
@@ -116,8 +118,9 @@ class reading {
       out_.unread.push_back({std::move(t.is.name), no_tensor});
       return tensors_.pop_back(), true;
     }
-    return fits && (seen == 7 || json.fail(say({"tensor '", printable(t.is.name), "' lacks '",
-                                                keys[static_cast<std::size_t>(std::countr_one(seen))], "'"})));
+    return fits &&
+           (seen == 7 || json.fail(say({"tensor '", printable(t.is.name), "' lacks '",
+                                        keys[static_cast<std::size_t>(std::countr_one(seen))], "'"})));
   }
 
   static bool read_type(json_reader& json, placed& t) {
@@ -163,18 +166,20 @@ class reading {
     for (placed& t : tensors_) {
       if (!fits(t)) return false;
       if (t.begin < reached) {
-        return fail(t.is, {"begins at byte ", t.begin, " of the data, where others reach to ", reached, write_again});
+        return fail(
+            t.is, {"begins at byte ", t.begin, " of the data, where others reach to ", reached, write_again});
       }
       if (t.begin > reached) {
         return fail({"bytes ", reached, " to ", t.begin, " of its data belong to no tensor", write_again});
       }
       reached = t.end;
-      t.is.bytes = data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
+      t.is.bytes =
+          data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
       if (t.unknown.empty())
         out_.entries.push_back(std::move(t.is));
       else
-        out_.unread.push_back(
-            {std::move(t.is.name), std::move(t.unknown), std::move(t.type), std::move(t.is.shape), t.is.bytes});
+        out_.unread.push_back({std::move(t.is.name), std::move(t.unknown), std::move(t.type),
+                               std::move(t.is.shape), t.is.bytes});
     }
     return reached == data_.size() ||
            fail({"bytes ", reached, " to ", data_.size(), " of its data belong to no tensor", write_again});
@@ -186,15 +191,18 @@ class reading {
     std::string const what = say({"is ", name_of(t.is.type), " ", shape_text(t.is.shape)});
     if (!bytes) return fail(t.is, {what, ", more bytes than 64 bits count", write_again});
     if (t.end >= t.begin && t.end - t.begin != *bytes) {
-      return fail(t.is, {what, ", which takes ", *bytes, " bytes, and was given ", t.end - t.begin, write_again});
+      return fail(t.is,
+                  {what, ", which takes ", *bytes, " bytes, and was given ", t.end - t.begin, write_again});
     }
     return inside(t);
   }
 
   bool inside(placed const& t) {
-    if (t.end < t.begin) return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
+    if (t.end < t.begin)
+      return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
     if (t.end > data_.size()) {
-      return fail(t.is, {"ends at byte ", t.end, " of the data, of which ", data_.size(), " are there", cut_short});
+      return fail(t.is,
+                  {"ends at byte ", t.end, " of the data, of which ", data_.size(), " are there", cut_short});
     }
     return true;
   }

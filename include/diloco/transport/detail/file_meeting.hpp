@@ -114,7 +114,8 @@ class file_meeting {
     return write(greeting(0), text);
   }
   /// Five looks of the others later: they find what `tell` wrote, and the greeting goes.
-  [[nodiscard]] error late(bool published, std::vector<int> const& missing, std::vector<int> const& slow) const {
+  [[nodiscard]] error late(bool published, std::vector<int> const& missing,
+                           std::vector<int> const& slow) const {
     if (published) ::unlink(path_.c_str());
     std::this_thread::sleep_until(deadline_after(5 * between_looks));
     if (missing.empty()) {
@@ -124,8 +125,9 @@ class file_meeting {
     absence const never = absence_of(missing, false), left = absence_of(missing, true);
     absence const& first = never.count != 0 ? never : left;
     bool const both = never.count != 0 && left.count != 0;
-    return failure(cause::timeout, {first.text(self_.size), " before the deadline",
-                                    both ? say({"; ", names_of(left.ranks, left.count), " came and left"}) : ""});
+    return failure(cause::timeout,
+                   {first.text(self_.size), " before the deadline",
+                    both ? say({"; ", names_of(left.ranks, left.count), " came and left"}) : ""});
   }
 
   result<> follow(deadline d) {
@@ -134,12 +136,12 @@ class file_meeting {
       if (odd_) return *odd_;
       was_there_ = was_there_ || (first && first->is_of_the_world_of(self_));
       if (first && first->run == self_.run && first->size != self_.size) {
-        return failure(cause::disagreement, {"rank 0 has a world of ", first->size, ", rank ", self_.rank, " one of ",
-                                             self_.size, " (WORLD_SIZE)"});
+        return failure(cause::disagreement, {"rank 0 has a world of ", first->size, ", rank ", self_.rank,
+                                             " one of ", self_.size, " (WORLD_SIZE)"});
       }
       if (first && first->run == self_.run && first->payload != self_.payload) {
-        return failure(cause::disagreement,
-                       {"rank 0 shares other bytes than rank ", self_.rank, "; run the same program on all ranks"});
+        return failure(cause::disagreement, {"rank 0 shares other bytes than rank ", self_.rank,
+                                             "; run the same program on all ranks"});
       }
       if (take()) return {};
       if (auto const mine = read_greeting(self_.rank); mine && mine->nonce != self_.nonce) {
@@ -163,7 +165,8 @@ class file_meeting {
                      {"there is only what another run left; rank 0 did not come before the deadline, or "
                       "has another run id"});
     }
-    return failure(cause::timeout, {"rank 0 is there, and ", others(" did not come"), " before the deadline"});
+    return failure(cause::timeout,
+                   {"rank 0 is there, and ", others(" did not come"), " before the deadline"});
   }
 
   /// greeting of rank 0 · everybody's numbers · the bytes · a sum: as long as is known before it is read.
@@ -172,17 +175,21 @@ class file_meeting {
     std::vector<std::byte> text(record_length());
     std::copy(head.begin(), head.end(), text.begin());
     for (std::size_t r = 0; r < numbers_.size(); ++r) hello::put(text, hello::length + 8 * r, numbers_[r]);
-    std::copy(bytes_.begin(), bytes_.end(), text.begin() + static_cast<long>(hello::length + 8 * numbers_.size()));
+    std::copy(bytes_.begin(), bytes_.end(),
+              text.begin() + static_cast<long>(hello::length + 8 * numbers_.size()));
     hello::put(text, text.size() - 8, hello::sum_of(std::span(text).first(text.size() - 8)));
     return text;
   }
-  [[nodiscard]] std::size_t record_length() const { return hello::length + 8 * numbers_.size() + bytes_.size() + 8; }
+  [[nodiscard]] std::size_t record_length() const {
+    return hello::length + 8 * numbers_.size() + bytes_.size() + 8;
+  }
   bool take() {
     std::vector<std::byte> text(record_length() + 1);
     if (read(path_, text) != record_length()) return false;
     std::span<std::byte const> const all = std::span(text).first(record_length());
     hello head;
-    if (!head.unpack(all.first<hello::length>(), record_magic) || head.run != self_.run || head.size != self_.size ||
+    if (!head.unpack(all.first<hello::length>(), record_magic) || head.run != self_.run ||
+        head.size != self_.size ||
         hello::get(all, all.size() - 8) != hello::sum_of(all.first(all.size() - 8)) ||
         hello::get(all, hello::length + 8 * static_cast<std::size_t>(self_.rank)) != self_.nonce) {
       return false;
@@ -229,8 +236,10 @@ class file_meeting {
     std::string const aside = say({path_, ".", self_.rank, ".", self_.nonce, ".part"});
     int why = errno = 0;
     {
-      descriptor const file(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-      bool const good = file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      descriptor const file(
+          ::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+      bool const good = file &&
+                        ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
                         ::fsync(file.get()) == 0;
       if (!good) why = errno != 0 ? errno : EIO;
     }

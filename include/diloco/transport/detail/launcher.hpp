@@ -46,7 +46,8 @@ inline std::optional<launch_promise> promise_of_slurm() {
   if (!number_in("SLURM_PROCID")) return std::nullopt;
   char const* const environment = std::getenv("ENVIRONMENT");
   bool const batch = environment != nullptr && std::string_view(environment) == "BATCH";
-  if (batch && std::getenv("SLURM_STEP_ID") == nullptr) return promise_of({"SLURM_STEP_NUM_TASKS"}, "SLURM_PROCID");
+  if (batch && std::getenv("SLURM_STEP_ID") == nullptr)
+    return promise_of({"SLURM_STEP_NUM_TASKS"}, "SLURM_PROCID");
   return promise_of({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"}, "SLURM_PROCID");
 }
 
@@ -57,7 +58,8 @@ inline std::optional<launch_promise> promise_of_launchers(bool torch) {
   if (auto const p = promise_of({"OMPI_COMM_WORLD_SIZE"}, "OMPI_COMM_WORLD_RANK")) return p;
   if (auto const p = promise_of({"MV2_COMM_WORLD_SIZE"}, "MV2_COMM_WORLD_RANK")) return p;
   if (auto const p = promise_of({"MVP_COMM_WORLD_SIZE"}, "MVP_COMM_WORLD_RANK")) return p;  // MVAPICH 3
-  if (auto const p = promise_of({"PMI_SIZE"}, "PMI_RANK")) return p;  // MPICH's Hydra, Intel MPI, PMI-2 of Slurm
+  if (auto const p = promise_of({"PMI_SIZE"}, "PMI_RANK"))
+    return p;  // MPICH's Hydra, Intel MPI, PMI-2 of Slurm
   if (auto const p = promise_of({"PMIX_SIZE"}, "PMIX_RANK")) return p;
   if (torch && (number_in("RANK") || number_in("LOCAL_RANK"))) {
     if (auto const p = promise_of({"WORLD_SIZE"}, "RANK")) return p;

@@ -51,7 +51,8 @@ struct hello {
 
   [[nodiscard]] packed pack(std::uint64_t kind = magic) const {
     std::array<std::uint64_t, 6> const words{
-        kind, static_cast<std::uint64_t>(size) << 32 | static_cast<std::uint32_t>(rank), payload, run, nonce, 0};
+        kind, static_cast<std::uint64_t>(size) << 32 | static_cast<std::uint32_t>(rank), payload, run, nonce,
+        0};
     packed bytes;
     for (std::size_t i = 0; i < length; ++i) bytes[i] = static_cast<std::byte>(words[i / 8] >> (8 * (i % 8)));
     put(bytes, 40, sum_of(std::span(bytes).first(40)));
@@ -148,14 +149,17 @@ inline result<> check_place(int rank, int size, std::size_t payload) {
                  say({"diloco: rendezvous: there is no rank ", rank, " in a world of ", size})};
   }
   if (payload > 4096) {
-    return error{cause::bad_setting, rank, 0,
-                 say({"diloco: rendezvous: ", payload, " bytes are too many to share here; 4096 are the most"})};
+    return error{
+        cause::bad_setting, rank, 0,
+        say({"diloco: rendezvous: ", payload, " bytes are too many to share here; 4096 are the most"})};
   }
   return {};
 }
 
 /// Until `seconds` from now or the deadline.
-inline void pause(double seconds, deadline d) { std::this_thread::sleep_until(std::min(d, deadline_after(seconds))); }
+inline void pause(double seconds, deadline d) {
+  std::this_thread::sleep_until(std::min(d, deadline_after(seconds)));
+}
 
 }  // namespace detail
 }  // namespace DILOCO_NAMESPACE

@@ -42,7 +42,9 @@ struct mpi_exchange {
   [[nodiscard]] std::string_view name() const {
     return kind == gather ? "all_gather" : kind == scatter ? "all_to_all" : "exchange";
   }
-  [[nodiscard]] std::string text() const { return say({name(), " of round ", tag.round, " phase ", tag.phase}); }
+  [[nodiscard]] std::string text() const {
+    return say({name(), " of round ", tag.round, " phase ", tag.phase});
+  }
 };
 
 /// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises
@@ -58,7 +60,8 @@ struct mpi_tags {
     if (found != 0 && *most > 32767) rounds = (static_cast<std::uint64_t>(*most) + 1) / 64;
   }
   [[nodiscard]] int pack(mpi_exchange e) const {
-    return static_cast<int>((e.tag.round % rounds) * 64 + (e.tag.phase % 16) * 4 + static_cast<std::uint64_t>(e.kind));
+    return static_cast<int>((e.tag.round % rounds) * 64 + (e.tag.phase % 16) * 4 +
+                            static_cast<std::uint64_t>(e.kind));
   }
   /// The round next to `near` of those with this tag.
   [[nodiscard]] mpi_exchange unpack(int tag, std::uint64_t near) const {
@@ -159,7 +162,8 @@ struct mpi_communicator {
 
   [[nodiscard]] std::span<int const> roster_with(int partner) const {
     if (partner == with_everybody) return roster;
-    return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
+    return {pairs[static_cast<std::size_t>(partner)].data(),
+            partner == rank ? std::size_t{1} : std::size_t{2}};
   }
   /// Order: enqueues the sends. Receives begin when a message is seen, see `take`.
   void post(std::shared_ptr<mpi_operation> const& o) {
@@ -168,9 +172,10 @@ struct mpi_communicator {
     waiting.push_back(o);
     int const tag = tags.pack(o->what);
     for (std::size_t i = 0; i < n; ++i) {
-      int const code = MPI_Isend(o->from + (o->cut ? o->place(i) : 0), o->unit->count, o->unit->type, o->peers[i], tag,
-                                 handle, &o->requests[n + i]);
-      if (code != MPI_SUCCESS) return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
+      int const code = MPI_Isend(o->from + (o->cut ? o->place(i) : 0), o->unit->count, o->unit->type,
+                                 o->peers[i], tag, handle, &o->requests[n + i]);
+      if (code != MPI_SUCCESS)
+        return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
     }
   }
   /// Looks once at each peer that somebody waits for. Messages between two ranks come in the order of their
@@ -202,7 +207,8 @@ struct mpi_communicator {
       code = MPI_Imrecv(to, o.unit->count, o.unit->type, &message, &o.requests[i]);
     }
     if (code != MPI_SUCCESS) {
-      o.fail(o.at(cause::transport, rank, say({"receiving from rank ", o.peers[i], " failed: ", mpi_words(code)})));
+      o.fail(o.at(cause::transport, rank,
+                  say({"receiving from rank ", o.peers[i], " failed: ", mpi_words(code)})));
     }
   }
   /// Errors: the message is of another exchange, or of another length.
@@ -210,8 +216,8 @@ struct mpi_communicator {
     std::string_view const advice = "; every rank must make the same calls in the same order";
     if (status.MPI_TAG != tags.pack(o.what)) {
       return o.at(cause::disagreement, rank,
-                  say({"rank ", peer, " is in ", tags.unpack(status.MPI_TAG, o.what.tag.round).text(), " and rank ",
-                       rank, " in ", o.what.text(), advice}));
+                  say({"rank ", peer, " is in ", tags.unpack(status.MPI_TAG, o.what.tag.round).text(),
+                       " and rank ", rank, " in ", o.what.text(), advice}));
     }
     MPI_Count bytes = 0;
     MPI_Get_elements_x(&status, MPI_BYTE, &bytes);
@@ -225,14 +231,16 @@ struct mpi_communicator {
     take();
     int count = 0;
     if (o.failed) return *o.failed;
-    int const code =
-        MPI_Testsome(static_cast<int>(o.requests.size()), o.requests.data(), &count, o.done.data(), o.statuses.data());
-    if (code != MPI_SUCCESS) return o.at(cause::transport, rank, "MPI_Testsome failed: " + words_of(code, o, count));
+    int const code = MPI_Testsome(static_cast<int>(o.requests.size()), o.requests.data(), &count,
+                                  o.done.data(), o.statuses.data());
+    if (code != MPI_SUCCESS)
+      return o.at(cause::transport, rank, "MPI_Testsome failed: " + words_of(code, o, count));
     if (count > 0) o.open -= count;  // MPI_UNDEFINED, where no request is active, is negative
     return o.open == 0;
   }
   [[nodiscard]] static std::string words_of(int code, mpi_operation const& o, int count) {
-    for (std::size_t k = 0; code == MPI_ERR_IN_STATUS && k < static_cast<std::size_t>(std::max(count, 0)); ++k) {
+    for (std::size_t k = 0; code == MPI_ERR_IN_STATUS && k < static_cast<std::size_t>(std::max(count, 0));
+         ++k) {
       if (o.statuses[k].MPI_ERROR != MPI_SUCCESS) return mpi_words(o.statuses[k].MPI_ERROR);
     }
     return mpi_words(code);

@@ -23,11 +23,12 @@ inline result<> check_launcher(MPI_Comm world, int rank) {
   if (whole != 1 || same == MPI_IDENT) return {};
   auto const promise = promise_of_launchers(true);
   if (!promise || promise->size <= 1) return {};
-  return mpi_refusal(cause::bad_setting, rank,
-                     {promise->variable, " = ", promise->value, " promises ",
-                      promise->size == promise->value ? "" : "at least ", promise->size,
-                      " ranks and MPI_COMM_WORLD has 1; start the program with the launcher of the MPI that it"
-                      " is linked with, or ask for a world of one by mpi(world, 1)"});
+  return mpi_refusal(
+      cause::bad_setting, rank,
+      {promise->variable, " = ", promise->value, " promises ",
+       promise->size == promise->value ? "" : "at least ", promise->size,
+       " ranks and MPI_COMM_WORLD has 1; start the program with the launcher of the MPI that it"
+       " is linked with, or ask for a world of one by mpi(world, 1)"});
 }
 
 /// Whether the others of `world` can be told anything.
@@ -49,7 +50,8 @@ inline result<> check_mpi_world(MPI_Comm world, int expected_size, double deadli
                                 : "MPI was finalized; make the transport before MPI_Finalize"});
   }
   if (world == MPI_COMM_NULL) {
-    return mpi_refusal(cause::bad_setting, 0, {"the communicator is MPI_COMM_NULL; give one that this process is in"});
+    return mpi_refusal(cause::bad_setting, 0,
+                       {"the communicator is MPI_COMM_NULL; give one that this process is in"});
   }
   MPI_Comm_test_inter(world, &between);
   if (between != 0) {
@@ -59,13 +61,14 @@ inline result<> check_mpi_world(MPI_Comm world, int expected_size, double deadli
   MPI_Comm_rank(world, &rank);
   MPI_Comm_size(world, &size);
   if (!(deadline_seconds > 0 && deadline_seconds < 1e9)) {
-    return mpi_refusal(cause::bad_setting, rank, {"deadline_seconds = ", deadline_seconds, " must be in (0, 1e9)"});
+    return mpi_refusal(cause::bad_setting, rank,
+                       {"deadline_seconds = ", deadline_seconds, " must be in (0, 1e9)"});
   }
   if (expected_size == -1) return check_launcher(world, rank);
   if (expected_size < 1) {
-    return mpi_refusal(
-        cause::bad_setting, rank,
-        {"expected_size = ", expected_size, " is no world; say how many ranks there are, and 1 for one that is alone"});
+    return mpi_refusal(cause::bad_setting, rank,
+                       {"expected_size = ", expected_size,
+                        " is no world; say how many ranks there are, and 1 for one that is alone"});
   }
   if (expected_size == size) return {};
   return mpi_refusal(

@@ -70,7 +70,8 @@ struct nccl_communicator {
     }
     int low = 0, high = 0;  // a round's few bytes should not queue behind sweeps
     check(cudaDeviceGetStreamPriorityRange(&low, &high), "cudaDeviceGetStreamPriorityRange", {});
-    check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, high), "cudaStreamCreateWithPriority", {});
+    check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, high), "cudaStreamCreateWithPriority",
+          {});
     check(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming), "cudaEventCreateWithFlags", {});
   }
   nccl_communicator(nccl_communicator const&) = delete;
@@ -93,7 +94,8 @@ struct nccl_communicator {
     check(broken ? cudaSuccess : cudaStreamIsCapturing(theirs, &status), "cudaStreamIsCapturing", {});
     if (status != cudaStreamCaptureStatusNone) {
       raise({cause::wrong_state, rank, 0,
-             "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture steps only"});
+             "diloco: nccl: the stream is being captured in a graph, and an exchange cannot be; capture "
+             "steps only"});
     }
     check(broken ? cudaSuccess : cudaEventRecord(ready, theirs), "cudaEventRecord", {});
     check(broken ? cudaSuccess : cudaStreamWaitEvent(stream, ready, 0), "cudaStreamWaitEvent", {});
@@ -128,11 +130,13 @@ struct nccl_communicator {
       waiting.pop_front();
     }
   }
-  /// all_to_all is sends and receives like a pair's: NCCL has ncclAlltoAll from 2.28 only, and does the same in it.
+  /// all_to_all is sends and receives like a pair's: NCCL has ncclAlltoAll from 2.28 only, and does the same
+  /// in it.
   [[nodiscard]] ncclResult_t post(nccl_operation const& o) const {
     auto const [send, receive] = std::pair(o.memory.send.data(), o.memory.receive.data());
     std::size_t const bytes = o.memory.send.size();
-    if (o.partner == with_everybody && !o.cut) return ncclAllGather(send, receive, bytes, ncclUint8, handle, stream);
+    if (o.partner == with_everybody && !o.cut)
+      return ncclAllGather(send, receive, bytes, ncclUint8, handle, stream);
     std::size_t const slot = o.cut ? bytes / static_cast<std::size_t>(size) : bytes;
     ncclResult_t code = ncclGroupStart();
     auto const keep = [&](ncclResult_t c) {
@@ -146,7 +150,8 @@ struct nccl_communicator {
     keep(ncclGroupEnd());
     return code;
   }
-  /// Whether it is over. Errors: the communicator is broken, and then so is what a revoked kernel left behind.
+  /// Whether it is over. Errors: the communicator is broken, and then so is what a revoked kernel left
+  /// behind.
   [[nodiscard]] result<bool> look(nccl_operation const& o) {
     progress();
     bool over = false;
@@ -182,7 +187,8 @@ struct nccl_communicator {
     return false;
   }
 
-  /// Begins to take NCCL out of all buffers. Enqueues only; an abort may wait for ever, so a thread of its own does.
+  /// Begins to take NCCL out of all buffers. Enqueues only; an abort may wait for ever, so a thread of its
+  /// own does.
   void stop() {
     waiting.clear();
     if (std::exchange(stopping, true)) return;
@@ -215,7 +221,8 @@ struct nccl_communicator {
   [[nodiscard]] bool is_stopped() const {
     if (aborts) return *aborted;
     ncclResult_t state = ncclInProgress;
-    return DILOCO_NCCL_REVOKES && ncclCommGetAsyncError(handle, &state) == ncclSuccess && state == ncclSuccess;
+    return DILOCO_NCCL_REVOKES && ncclCommGetAsyncError(handle, &state) == ncclSuccess &&
+           state == ncclSuccess;
   }
   [[nodiscard]] bool finalized() const {
     ncclResult_t state = ncclCommFinalize(handle);
@@ -228,7 +235,8 @@ struct nccl_communicator {
 
   [[nodiscard]] std::span<int const> roster_with(int partner) const {
     if (partner == with_everybody) return roster;
-    return {pairs[static_cast<std::size_t>(partner)].data(), partner == rank ? std::size_t{1} : std::size_t{2}};
+    return {pairs[static_cast<std::size_t>(partner)].data(),
+            partner == rank ? std::size_t{1} : std::size_t{2}};
   }
 };
 

@@ -11,8 +11,8 @@ namespace detail {
 
 inline constexpr int with_everybody = -1;
 
-/// Delivered wires in buffers of one's own: a slot per rank, or of a pair what was sent and what came. `State` has rank, size and
-/// roster_with(partner).
+/// Delivered wires in buffers of one's own: a slot per rank, or of a pair what was sent and what came.
+/// `State` has rank, size and roster_with(partner).
 template <class State>
 class slotted_arrival {
  public:

@@ -49,7 +49,8 @@ class tcp_host {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
     std::size_t const most = static_cast<std::size_t>(limit.rlim_cur);
-    std::size_t needed = static_cast<std::size_t>(place_.self.size) + 1;  // the others, the listener, a newcomer
+    std::size_t needed =
+        static_cast<std::size_t>(place_.self.size) + 1;  // the others, the listener, a newcomer
     for (int fd = 0; fd < static_cast<int>(std::min<std::size_t>(most, 65536)); ++fd) {
       if (::fcntl(fd, F_GETFD) != -1) needed += 1;
     }
@@ -70,8 +71,8 @@ class tcp_host {
     std::string words;
     addresses const found = resolve(place_, d, words);
     if (found == nullptr) {
-      return place_.failure(cause::bad_setting,
-                            {"the address '", place_.address, "' of rank 0 (MASTER_ADDR) cannot be resolved: ", words});
+      return place_.failure(cause::bad_setting, {"the address '", place_.address,
+                                                 "' of rank 0 (MASTER_ADDR) cannot be resolved: ", words});
     }
     for (deadline const last = std::min(d, deadline_after(1));;) {
       int why = 0;
@@ -89,13 +90,15 @@ class tcp_host {
                                                    " (MASTER_PORT) is in use; choose "
                                                    "another, the same for every rank"});
       }
-      return place_.failure(cause::transport, {"rank 0 cannot listen at ", place_.where(), ": ", std::strerror(why)});
+      return place_.failure(cause::transport,
+                            {"rank 0 cannot listen at ", place_.where(), ": ", std::strerror(why)});
     }
   }
   static descriptor bound(sockaddr const* address, socklen_t length, int& why) {
     descriptor s(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     int const on = 1, off = 0;  // connections of an earlier run may linger for minutes
-    if (s && address->sa_family == AF_INET6) ::setsockopt(s.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    if (s && address->sa_family == AF_INET6)
+      ::setsockopt(s.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (s && ::setsockopt(s.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
         ::bind(s.get(), address, length) == 0 && ::listen(s.get(), 512) == 0) {
       return s;
@@ -117,10 +120,12 @@ class tcp_host {
   }
 
   [[nodiscard]] int here() const {
-    return static_cast<int>(std::count_if(guests_.begin(), guests_.end(), [](guest const& g) { return g.rank >= 0; }));
+    return static_cast<int>(
+        std::count_if(guests_.begin(), guests_.end(), [](guest const& g) { return g.rank >= 0; }));
   }
   [[nodiscard]] bool is_here(int rank) const {
-    return std::any_of(guests_.begin(), guests_.end(), [=](guest const& g) { return g.rank == rank && !g.gone; });
+    return std::any_of(guests_.begin(), guests_.end(),
+                       [=](guest const& g) { return g.rank == rank && !g.gone; });
   }
 
   /// Waits a moment, hears everybody out, and takes who knocks. Errors: no descriptor is left.
@@ -141,8 +146,8 @@ class tcp_host {
       if (why == EAGAIN) break;
       if (why == EMFILE || why == ENFILE) {
         if (drop_oldest_unknown()) continue;
-        return place_.failure(cause::transport, {"rank 0 cannot take another connection: ", std::strerror(why),
-                                                 "; raise RLIMIT_NOFILE (ulimit -n)"});
+        return place_.failure(cause::transport, {"rank 0 cannot take another connection: ",
+                                                 std::strerror(why), "; raise RLIMIT_NOFILE (ulimit -n)"});
       }
       if (!s) continue;  // one that left before it was taken
       if (guests_.size() - static_cast<std::size_t>(here()) >= most_unknown_) drop_oldest_unknown();
@@ -159,7 +164,8 @@ class tcp_host {
     });
   }
   bool drop_oldest_unknown() {
-    auto const oldest = std::find_if(guests_.begin(), guests_.end(), [](guest const& g) { return g.rank < 0; });
+    auto const oldest =
+        std::find_if(guests_.begin(), guests_.end(), [](guest const& g) { return g.rank < 0; });
     if (oldest == guests_.end()) return false;
     guests_.erase(oldest);
     return true;
@@ -258,9 +264,10 @@ class tcp_host {
     for (int r = 1; r < place_.self.size && !who.came; ++r) {
       if (!is_here(r) && came_[static_cast<std::size_t>(r)]) left.add(r);
     }
-    auto const others = left.count == 0 ? "" : say({"; ", names_of(left.ranks, left.count), " came and left"});
-    return place_.failure(cause::timeout, {who.text(place_.self.size), who.came ? " again at " : " to ", place_.where(),
-                                           " before the deadline", others, refused_});
+    auto const others =
+        left.count == 0 ? "" : say({"; ", names_of(left.ranks, left.count), " came and left"});
+    return place_.failure(cause::timeout, {who.text(place_.self.size), who.came ? " again at " : " to ",
+                                           place_.where(), " before the deadline", others, refused_});
   }
 
   tcp_place const& place_;

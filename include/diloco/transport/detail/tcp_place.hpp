@@ -30,13 +30,23 @@ struct tcp_place {
 };
 
 /// `waiting` and `gave_up` are followed by who is missing, `welcome` by the bytes.
-enum class verdict : int { welcome, other_run, other_size, other_payload, no_such_rank, taken, waiting, gave_up };
+enum class verdict : int {
+  welcome,
+  other_run,
+  other_size,
+  other_payload,
+  no_such_rank,
+  taken,
+  waiting,
+  gave_up
+};
 inline constexpr std::uint64_t answer_magic =
     0x3141'4f43'4f4c'4944ull;  // "DILOCOA1": a hello whose rank is the verdict
 
 /// Up to timeout (and 100 ms at most, so that clocks are looked at): what of `events` is true.
 inline int wait_for(int fd, short events, deadline d) {
-  auto const left = std::chrono::duration_cast<std::chrono::milliseconds>(d - std::chrono::steady_clock::now()).count();
+  auto const left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(d - std::chrono::steady_clock::now()).count();
   pollfd one{fd, events, 0};
   return ::poll(&one, 1, static_cast<int>(std::clamp<long long>(left, 0, 100))) > 0 ? one.revents : 0;
 }

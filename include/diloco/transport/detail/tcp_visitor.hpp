@@ -21,7 +21,8 @@ class tcp_visitor {
       } else if (*met) {
         return {};
       }
-      if (is_past(d)) return place_.failure(cause::timeout, {"rank 0 at ", place_.where(), ": ", why_, told_});
+      if (is_past(d))
+        return place_.failure(cause::timeout, {"rank 0 at ", place_.where(), ": ", why_, told_});
       pause(0.05, d);
     }
   }
@@ -77,7 +78,8 @@ class tcp_visitor {
   result<bool> talk(int fd, deadline d) {
     auto const said = place_.self.pack();
     talking_since_ = std::chrono::steady_clock::now();
-    if (::send(fd, said.data(), said.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(said.size())) return again();
+    if (::send(fd, said.data(), said.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(said.size()))
+      return again();
     hello answer;
     for (;;) {
       hello::packed head;
@@ -93,8 +95,8 @@ class tcp_visitor {
       missing_ = told;
       if (v == verdict::waiting && !is_past(d)) continue;
       if (v == verdict::waiting) return silence();
-      return place_.failure(cause::timeout,
-                            {"rank 0 at ", place_.where(), " gave up at its deadline: ", told.text(place_.self.size)});
+      return place_.failure(cause::timeout, {"rank 0 at ", place_.where(),
+                                             " gave up at its deadline: ", told.text(place_.self.size)});
     }
     std::vector<std::byte> payload(bytes_.size());  // of our own size; of another one we would not be welcome
     if (!read(fd, payload, d)) return again();
@@ -142,20 +144,23 @@ class tcp_visitor {
   [[nodiscard]] error refusal(verdict v, int size) const {
     auto const& own = place_.self;
     if (v == verdict::other_run) {
-      return place_.failure(cause::disagreement, {"rank 0 at ", place_.where(), " belongs to another run than rank ",
-                                                  own.rank, "; give all ranks the same run id, and each run its port"});
+      return place_.failure(cause::disagreement,
+                            {"rank 0 at ", place_.where(), " belongs to another run than rank ", own.rank,
+                             "; give all ranks the same run id, and each run its port"});
     }
     if (v == verdict::other_size) {
-      return place_.failure(cause::disagreement, {"rank 0 at ", place_.where(), " has a world of ", size, ", rank ",
-                                                  own.rank, " one of ", own.size, " (WORLD_SIZE)"});
+      return place_.failure(cause::disagreement,
+                            {"rank 0 at ", place_.where(), " has a world of ", size, ", rank ", own.rank,
+                             " one of ", own.size, " (WORLD_SIZE)"});
     }
     if (v == verdict::taken) {
       return place_.failure(cause::disagreement, {"rank ", own.rank, " (RANK) is at ", place_.where(),
                                                   " already; each "
                                                   "process has a rank of its own"});
     }
-    return place_.failure(cause::disagreement, {"rank 0 at ", place_.where(), " shares other bytes than rank ",
-                                                own.rank, "; run the same program on all ranks"});
+    return place_.failure(cause::disagreement,
+                          {"rank 0 at ", place_.where(), " shares other bytes than rank ", own.rank,
+                           "; run the same program on all ranks"});
   }
 
   tcp_place const& place_;

@@ -19,9 +19,10 @@ struct thread_place {
   std::uint64_t ticket;
 };
 
-/// The meeting place of `threads`: slots, each filled by all who take part in its exchange, then read by all of them, then
-/// free again. The first few are a ring for the exchanges of all ranks; the others serve pairs, which find each other in
-/// them. Under one mutex, so an exchange completes or fails for everybody in it, never for some. Takes its memory at once.
+/// The meeting place of `threads`: slots, each filled by all who take part in its exchange, then read by all
+/// of them, then free again. The first few are a ring for the exchanges of all ranks; the others serve pairs,
+/// which find each other in them. Under one mutex, so an exchange completes or fails for everybody in it,
+/// never for some. Takes its memory at once.
 class thread_exchange {
  public:
   static constexpr std::size_t under_way = 8;  // exchanges of one rank
@@ -56,7 +57,8 @@ class thread_exchange {
     changed_.notify_all();
   }
 
-  thread_place post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag, bool cut) {
+  thread_place post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag,
+                    bool cut) {
     std::lock_guard const lock(mutex_);
     thread_place const place{ticket % under_way, ticket};
     slot& s = slots_[place.slot];
@@ -71,7 +73,8 @@ class thread_exchange {
     return place;
   }
 
-  /// For a pair: the oldest exchange that the partner began and this rank has no part in yet, otherwise a new one.
+  /// For a pair: the oldest exchange that the partner began and this rank has no part in yet, otherwise a new
+  /// one.
   thread_place post_to(int partner, int rank, std::span<std::byte const> bytes, exchange_tag tag) {
     std::lock_guard const lock(mutex_);
     slot *found = nullptr, *free = nullptr;
@@ -129,7 +132,8 @@ class thread_exchange {
     finish_reader(slots_[p.slot], rank);
   }
 
-  /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as good.
+  /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as
+  /// good.
   result<> wait_until_read(thread_place p, int rank, deadline d) {
     deadline const since = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
@@ -146,10 +150,12 @@ class thread_exchange {
   /// A rank forgets buffers that peers may still read: they live until the slot is used again.
   void adopt(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
-    if (slot& s = slots_[p.slot]; s.ticket == p.ticket && s.readers > 0) s.adopted[s.place_of(rank)] = std::move(w);
+    if (slot& s = slots_[p.slot]; s.ticket == p.ticket && s.readers > 0)
+      s.adopted[s.place_of(rank)] = std::move(w);
   }
 
-  /// A flight destroyed before it landed breaks an exchange that was not complete, and reads nothing of one that was.
+  /// A flight destroyed before it landed breaks an exchange that was not complete, and reads nothing of one
+  /// that was.
   void drop(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
     slot& s = slots_[p.slot];
@@ -179,7 +185,9 @@ class thread_exchange {
     fault broken;  // of a pair's; all exchanges of all ranks share one
 
     [[nodiscard]] std::span<int const> members() const { return {roster.data(), alone ? 1 : roster.size()}; }
-    [[nodiscard]] std::string_view operation() const { return pair ? "exchange" : cut ? "all_to_all" : "all_gather"; }
+    [[nodiscard]] std::string_view operation() const {
+      return pair ? "exchange" : cut ? "all_to_all" : "all_gather";
+    }
     /// Who has not said done, apart from `rank`.
     [[nodiscard]] std::vector<int> readers_other_than(int rank) const {
       std::vector<int> ranks;
