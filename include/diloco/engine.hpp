@@ -326,7 +326,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   void commit(flight const& f);
   [[nodiscard]] received_wires<Compressor> received(int voices, bool sharded, float* sums) const;
   [[nodiscard]] float* free_column(bool heard) const;
-  [[nodiscard]] error fail(cause why, std::string what) const {
+  DILOCO_COLD [[nodiscard]] error fail(cause why, std::string what) const {
     return {why, recipe_.transport.rank(), static_cast<long>(rounds_), "diloco: " + std::move(what)};
   }
   [[nodiscard]] error broken_by(error e);

@@ -25,7 +25,7 @@ magnitude_limits DILOCO_CLASS::limits() const {
 
 /// Why the round is dropped where a rank found a value that it cannot send.
 DILOCO_ENGINE
-error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) const {
+DILOCO_COLD error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) const {
   char const* const beside = plan_.carried() == 0   ? ""
                              : !carries_anchor      ? " or the inner state"
                              : plan_.carried() == 1 ? " or the anchor"
@@ -130,7 +130,7 @@ result<> DILOCO_CLASS::try_reset_feedback() {
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::compare_anchors() {
+DILOCO_COLD result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
   for (layout::row const& r : layout_.rows())
     digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));

@@ -30,7 +30,7 @@ shown_rows DILOCO_CLASS::shown(draw const& by) const {
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::try_adopt() {
+DILOCO_COLD result<> DILOCO_CLASS::try_adopt() {
   if (auto fine = usable({}); !fine) return fine;
   if constexpr (inner_state<Inner>::has_samples) {
     if (!shows_mean_)
@@ -69,7 +69,7 @@ result<> DILOCO_CLASS::try_adopt() {
 
 DILOCO_ENGINE
 template <class Parameters>
-result<> DILOCO_CLASS::try_rebind(Parameters const& parameters) {
+DILOCO_COLD result<> DILOCO_CLASS::try_rebind(Parameters const& parameters) {
   if (auto fine = usable({}); !fine) return fine;
   if (auto fine = shows_training_point("rebind"); !fine) return fine;
   return guard("rebind", [&]() -> result<> {
@@ -83,7 +83,8 @@ result<> DILOCO_CLASS::try_rebind(Parameters const& parameters) {
 }
 
 DILOCO_ENGINE
-result<std::span<float const>> DILOCO_CLASS::try_cell(std::string_view row, std::string_view column) const {
+DILOCO_COLD result<std::span<float const>> DILOCO_CLASS::try_cell(std::string_view row,
+                                                                  std::string_view column) const {
   using cell = std::span<float const>;
   layout::row const* const r = layout_.find(row);
   if (r == nullptr) return fail(cause::bad_setting, say({"cell: there is no tensor '", row, "'"}));

@@ -62,7 +62,7 @@ DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
 /// Workbench, scratch, constants and memory of a staged compressor; `own` elements are those of the own
 /// shard.
 DILOCO_ENGINE
-void DILOCO_CLASS::allocate_stages(std::size_t own) {
+DILOCO_COLD void DILOCO_CLASS::allocate_stages(std::size_t own) {
   if (!residual_is_workbench || !owner_is_workbench)
     workbench_ = column("workbench", residual_is_workbench ? own : layout_.column_elements());
   scratch_ = reinterpret_cast<std::byte*>(column("scratch", plan_.scratch_bytes() / sizeof(float)));
@@ -82,7 +82,7 @@ void DILOCO_CLASS::allocate_stages(std::size_t own) {
 
 /// What the inner sweep multiplies gradients with, where that is no argument.
 DILOCO_ENGINE
-void DILOCO_CLASS::allocate_factor() {
+DILOCO_COLD void DILOCO_CLASS::allocate_factor() {
   if (inner_state<Inner>::has_tensor_steps || clips())
     factor_ = reinterpret_cast<gradient_factor*>(
         column("gradient_factor", sizeof(gradient_factor) / sizeof(float)));
@@ -131,7 +131,7 @@ carried_planes DILOCO_CLASS::carried(std::size_t first_tile) const {
 /// What travels beside the pseudo-gradient: slots to be averaged in place, then the anchor, and last of all
 /// what a rule weighs elements by.
 DILOCO_ENGINE
-void DILOCO_CLASS::list_carried() {
+DILOCO_COLD void DILOCO_CLASS::list_carried() {
   std::size_t const planes = plan_.carried();
   if (planes == 0) return;
   bool const averages = recipe_.inner_at_sync == at_sync::average;
@@ -173,7 +173,7 @@ footprint DILOCO_CLASS::footprint() const {
 }
 
 DILOCO_ENGINE
-std::string DILOCO_CLASS::describe() const {
+DILOCO_COLD std::string DILOCO_CLASS::describe() const {
   int const k = recipe_.transport.size();
   double const wires = pattern_ == pattern::scatter_gather ? 1 : voices();
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);

@@ -18,7 +18,7 @@ inline constexpr std::size_t term_count = 11;  // of `contract_terms`, whatever 
 /// All that this rank can find out alone; nothing is sent.
 DILOCO_ENGINE
 template <class Parameters>
-auto DILOCO_CLASS::build(recipe_type& r, Parameters const& parameters) -> result<DiLoCo> {
+DILOCO_COLD auto DILOCO_CLASS::build(recipe_type& r, Parameters const& parameters) -> result<DiLoCo> {
   int const rank = r.transport.rank();
   if (auto complaint = settings_complaint(r); !complaint.empty())
     return error{cause::bad_setting, rank, 0, std::move(complaint)};
@@ -39,7 +39,7 @@ auto DILOCO_CLASS::build(recipe_type& r, Parameters const& parameters) -> result
 /// Likewise; peers hear at once of what goes wrong here, and do not wait for their deadline.
 DILOCO_ENGINE
 template <class Parameters>
-auto DILOCO_CLASS::build_or_tell(recipe_type& r, Parameters const& parameters) -> result<DiLoCo> {
+DILOCO_COLD auto DILOCO_CLASS::build_or_tell(recipe_type& r, Parameters const& parameters) -> result<DiLoCo> {
   auto const attempt = [&]() -> result<DiLoCo> {
     auto built = build(r, parameters);
     if (!built) tell_peers(r, built.error().message);
@@ -61,7 +61,7 @@ auto DILOCO_CLASS::build_or_tell(recipe_type& r, Parameters const& parameters) -
 }
 
 DILOCO_ENGINE
-void DILOCO_CLASS::tell_peers(recipe_type& r, std::string_view sentence) noexcept {
+DILOCO_COLD void DILOCO_CLASS::tell_peers(recipe_type& r, std::string_view sentence) noexcept {
   double const seconds = r.deadline_seconds > 0 && r.deadline_seconds < 1e9 ? r.deadline_seconds : 300;
 #if DILOCO_EXCEPTIONS
   try {
@@ -74,7 +74,7 @@ void DILOCO_CLASS::tell_peers(recipe_type& r, std::string_view sentence) noexcep
 }
 
 DILOCO_ENGINE
-std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
+DILOCO_COLD std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
   std::string complaint;
   auto const check = [&](std::string_view role, auto const& policy) {
     if (complaint.empty()) complaint = field_complaint(role, policy);
@@ -99,7 +99,7 @@ std::string DILOCO_CLASS::settings_complaint(recipe_type const& r) {
 
 /// Of the recipe's plain numbers, and of settings that would do nothing.
 DILOCO_ENGINE
-std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
+DILOCO_COLD std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
   using state = inner_state<Inner>;
   if (!positive.holds(static_cast<double>(r.clip_norm)))
     return say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
@@ -132,7 +132,7 @@ std::string DILOCO_CLASS::plain_complaint(recipe_type const& r) {
 
 /// What must be equal on all ranks and does not depend on how many tensors there are: `term_count` of them.
 DILOCO_ENGINE
-std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
+DILOCO_COLD std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
   constexpr std::array<std::string_view, 3> at_sync{"keep", "reset", "average"};
   constexpr std::array<std::string_view, 2> rounds{"nearest", "stochastic"};
   std::vector<contract_term> terms{build_term(float_modes_),
@@ -159,7 +159,7 @@ std::vector<contract_term> DILOCO_CLASS::contract_terms() const {
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::join() {
+DILOCO_COLD result<> DILOCO_CLASS::join() {
   if (auto fine = compare_with_peers(); !fine) return fine;
   show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
   recipe_.executor.wait();
@@ -167,7 +167,7 @@ result<> DILOCO_CLASS::join() {
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::compare_with_peers() {
+DILOCO_COLD result<> DILOCO_CLASS::compare_with_peers() {
   auto const limit = deadline_after(recipe_.deadline_seconds);
   auto terms = contract_terms();
   if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::terms_phase, limit); !fine)

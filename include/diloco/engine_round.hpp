@@ -144,9 +144,8 @@ auto DILOCO_CLASS::launch_round(bool scheduled) -> result<flight> {
     return fail(cause::wrong_state, say({"launch: round ", rounds_, " is under way; land it first"}));
   }
   if (auto fine = shows_training_point("launch"); !fine) return std::move(fine).error();
-  auto const met = guard("the exchange", [&]() -> result<int> { return partner(); });
-  if (!met) return met.error();
-  int const meets = *met;
+  int meets = 0;
+  if (auto fine = guard("the exchange", [&] { meets = partner(); }); !fine) return std::move(fine).error();
   if (meets < 0 || meets >= recipe_.transport.size()) {
     return fail(cause::bad_setting, say({"launch: in round ", rounds_, " the exchange ", Exchange::name,
                                          " pairs this rank with rank ", meets, ", which is not there"}));
@@ -162,11 +161,12 @@ auto DILOCO_CLASS::encode_and_send(int meets, bool scheduled) -> result<flight> 
   encode_contribution(slots);
   for (int s = 0; s < plan_.shards(); ++s)
     index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes, scheduled);
-  auto pending = ask("an exchange", [&] {
+  std::optional<pending_of<Transport>> pending;
+  auto const sent = ask("an exchange", [&] {
     write_frames(slots, plan_.shards(), must_move_);
-    return send(meets);
+    pending.emplace(send(meets));
   });
-  if (!pending) return broken_by(std::move(pending).error());
+  if (!sent) return broken_by(sent.error());
   in_flight_ = true;
   wait_seconds_ = 0;
   if constexpr (hears<Probe, round_launched>) tell(round_launched{rounds_, steps_, weight_});
@@ -278,11 +278,12 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
   }
   frame& f = index_.host().own_frames()[0] = own_frame(1, own.payload_bytes, flown.scheduled_);
   f.refused = spoiled ? 1 : 0;
-  auto pending = ask("an exchange", [&] {
+  std::optional<pending_of<Transport>> pending;
+  auto const sent = ask("an exchange", [&] {
     write_frames(wires_.share.send.data(), 1, false);
-    return recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1});
+    pending.emplace(recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1}));
   });
-  if (!pending) return std::move(pending).error();
+  if (!sent) return sent.error();
   return receive(*pending);
 }
 

@@ -47,9 +47,9 @@ result<> DILOCO_CLASS::count_step(double tokens) {
   steps_ += 1;
   weight_ += tokens;
   if constexpr (hears<Probe, inner_stepped>) tell(inner_stepped{steps_});
-  auto const due = guard("the schedule", [&]() -> result<bool> { return recipe_.schedule.due(steps_); });
-  if (!due) return due.error();
-  if (!*due) return {};
+  bool due = false;
+  if (auto fine = guard("the schedule", [&] { due = recipe_.schedule.due(steps_); }); !fine) return fine;
+  if (!due) return {};
   total_weight_ = -1;  // until all frames are read
   auto done = one_round(true);
   // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this

@@ -4,7 +4,6 @@
 #include <diloco/core/float_formats.hpp>
 
 #include <iterator>
-#include <ranges>
 #include <span>
 #include <type_traits>
 #include <utility>

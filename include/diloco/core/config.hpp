@@ -48,6 +48,13 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 
 #define DILOCO_RESTRICT __restrict__
 
+/// Before a function that runs once in a run, or where something went wrong: -O3 is spent on kernels only.
+#if defined(__GNUC__) && !defined(__CUDACC__)
+#define DILOCO_COLD [[gnu::cold]]
+#else
+#define DILOCO_COLD
+#endif
+
 /// Before a loop of exactly one vector: keeps g++ from unrolling it into scalars that it then shuffles
 /// together.
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)

@@ -46,7 +46,7 @@ namespace detail {
 /// is "0.7" and the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters
 /// suffice.
 template <std::floating_point T>
-[[gnu::noinline]] inline char* write_number(char* to, T x) {
+DILOCO_COLD [[gnu::noinline]] inline char* write_number(char* to, T x) {
   if (x != x) return to + std::string_view("nan").copy(to, 3);
   char digits[32];
   char* const end = std::to_chars(digits, digits + sizeof digits, x, std::chars_format::scientific).ptr;
@@ -60,10 +60,10 @@ template <std::floating_point T>
   if (exponent < -4 || exponent >= (count > 7 ? count : 7)) return to + all.copy(to, all.size());
   return std::to_chars(to, to + 32, x, std::chars_format::fixed).ptr;
 }
-[[gnu::noinline]] inline char* write_number(char* to, long long n) {
+DILOCO_COLD [[gnu::noinline]] inline char* write_number(char* to, long long n) {
   return std::to_chars(to, to + 32, n).ptr;
 }
-[[gnu::noinline]] inline char* write_number(char* to, unsigned long long n) {
+DILOCO_COLD [[gnu::noinline]] inline char* write_number(char* to, unsigned long long n) {
   return std::to_chars(to, to + 32, n).ptr;
 }
 
@@ -105,7 +105,8 @@ inline std::string three_digits(double x) {
 }
 
 /// Appends the pieces to `to` without memory of its own, cut where `to` ends. Returns the characters written.
-[[gnu::noinline]] inline std::size_t write_pieces(std::span<char> to, std::initializer_list<piece> pieces) {
+DILOCO_COLD [[gnu::noinline]] inline std::size_t write_pieces(std::span<char> to,
+                                                              std::initializer_list<piece> pieces) {
   std::size_t n = 0;
   for (piece const& p : pieces) n += p.view().copy(to.data() + n, to.size() - n);
   return n;
@@ -113,7 +114,7 @@ inline std::string three_digits(double x) {
 
 /// The pieces as one sentence. Out of line on purpose: chains of operator+ were a quarter of a user's compile
 /// time.
-[[gnu::noinline]] inline std::string say(std::initializer_list<piece> pieces) {
+DILOCO_COLD [[gnu::noinline]] inline std::string say(std::initializer_list<piece> pieces) {
   std::string sentence;
   for (piece const& p : pieces) sentence.append(p.view());
   return sentence;

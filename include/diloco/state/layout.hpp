@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 namespace diloco {
@@ -37,7 +36,7 @@ struct tensor {
 };
 
 /// (256, 128)
-inline std::string shape_text(std::vector<std::size_t> const& shape) {
+DILOCO_COLD inline std::string shape_text(std::vector<std::size_t> const& shape) {
   std::string extents;
   for (std::size_t extent : shape) extents += say({extents.empty() ? "" : ", ", extent});
   return "(" + extents + ")";
@@ -94,8 +93,8 @@ class layout {
   /// name. Columns pad each row to `padding` elements, where that is not 0. A tile has many blocks, or one
   /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role.
   template <class Parameters, class Assign = everything>
-  static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false,
-                           int padding = 0, std::size_t groups = 1, Assign const& assign = {}) {
+  DILOCO_COLD static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false,
+                                       int padding = 0, std::size_t groups = 1, Assign const& assign = {}) {
     layout l;
     l.groups_.resize(groups);
     auto const b = static_cast<std::size_t>(block);
@@ -234,7 +233,7 @@ class layout {
   // cores evenly.
   static constexpr std::size_t target_tile_elements = 4096;
 
-  [[nodiscard]] std::string complaint_about(tensor const& t) const {
+  DILOCO_COLD [[nodiscard]] std::string complaint_about(tensor const& t) const {
     std::string const number = say({"tensor ", rows_.size()});
     if (t.name.empty()) return say({number, " has no name"});
     if (by_name_.count(t.name) != 0) return say({"the name '", t.name, "' is given twice"});
@@ -247,7 +246,7 @@ class layout {
   }
 
   /// Two names for the same memory (tied weights given twice) would be stepped twice.
-  [[nodiscard]] std::string overlap() const {
+  DILOCO_COLD [[nodiscard]] std::string overlap() const {
     struct place {
       std::uintptr_t begin;
       row const* who;
@@ -267,7 +266,7 @@ class layout {
     return {};
   }
 
-  void append(tensor const& t, role const& r) {
+  DILOCO_COLD void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
     group& g = groups_[r.group];
     std::size_t const column = r.frozen ? 0 : place(column_, size),
@@ -288,7 +287,7 @@ class layout {
   }
 
   std::vector<row> rows_;
-  std::unordered_map<std::string, std::size_t> by_name_;
+  std::map<std::string, std::size_t> by_name_;
   std::vector<tile> tiles_;
   std::vector<group> groups_;
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;

@@ -52,8 +52,9 @@ struct gathered {
 
 /// Gathers `mine`, a multiple of 8 bytes, from every rank. Collective; waits; allocates.
 template <transport T, executor E>
-[[gnu::noinline]] result<gathered> gather_bytes(T& transport, E const& where, std::span<std::byte const> mine,
-                                                exchange_tag tag, deadline limit) {
+DILOCO_COLD [[gnu::noinline]] result<gathered> gather_bytes(T& transport, E const& where,
+                                                            std::span<std::byte const> mine, exchange_tag tag,
+                                                            deadline limit) {
   auto const ranks = static_cast<std::size_t>(transport.size());
   std::size_t const bytes = mine.size(), all = bytes * ranks;
   wires w{allocate_wire_for<T>(where, bytes), allocate_wire_for<T>(where, T::receives_in_place ? 0 : all)};
@@ -91,9 +92,9 @@ template <transport T, executor E>
 
 /// Gathers `mine` from every rank and compares. Collective; allocates; the same answer on every rank.
 template <transport T, executor E>
-result<std::optional<difference>> first_difference(T& transport, E const& where,
-                                                   std::span<std::uint64_t const> mine, exchange_tag tag,
-                                                   deadline limit) {
+DILOCO_COLD result<std::optional<difference>> first_difference(T& transport, E const& where,
+                                                               std::span<std::uint64_t const> mine,
+                                                               exchange_tag tag, deadline limit) {
   auto all = gather_bytes(transport, where, std::as_bytes(mine), tag, limit);
   if (!all) return std::move(all).error();
   return all->first_difference();
@@ -124,7 +125,7 @@ struct contract_term {
 
 /// A policy's name and each of its numbers.
 template <class P>
-contract_term term_of(std::string role, P const& policy) {
+DILOCO_COLD contract_term term_of(std::string role, P const& policy) {
   static_cast<void>(detail::numbers_are_listed<P>{});
   contract_term term{std::move(role), {}};
   term.fields.push_back({term.name, std::string(std::string_view(P::name))});
@@ -142,7 +143,7 @@ contract_term term_of(std::string role, P const& policy) {
 }
 
 /// What the build and the floating-point unit do to bits and to the sequence of exchanges.
-inline contract_term build_term(std::uint32_t float_modes) {
+DILOCO_COLD inline contract_term build_term(std::uint32_t float_modes) {
   auto const when = [&](std::uint32_t mode, char const* set, char const* usual) {
     return std::string((float_modes & mode) != 0 ? set : usual);
   };
@@ -175,7 +176,7 @@ struct contract_text {
   std::array<char, value_room> value{};
 
   contract_text() = default;
-  contract_text(std::string_view l, std::string_view v) {
+  DILOCO_COLD contract_text(std::string_view l, std::string_view v) {
     cut(l, label_room - 1).copy(label.data(), label_room - 1);
     cut(v, value_room - 1).copy(value.data(), value_room - 1);
   }
@@ -189,7 +190,7 @@ struct contract_text {
 static_assert(sizeof(contract_text) == 512);
 
 /// "rank 2 refused: …" from the texts of all ranks, of which those that refuse have a value.
-inline error refusal_of(gathered const& texts, int own) {
+DILOCO_COLD inline error refusal_of(gathered const& texts, int own) {
   for (std::size_t k = 0; k < texts.roster.size(); ++k) {
     contract_text const t(texts.of(k));
     if (t.value[0] != 0) {
@@ -200,7 +201,7 @@ inline error refusal_of(gathered const& texts, int own) {
   return {cause::peer_lost, own, 0, "diloco: a rank refused and did not say why; look at its own error"};
 }
 
-inline error disagreement_of(gathered const& texts, int other, int own, std::string_view term) {
+DILOCO_COLD inline error disagreement_of(gathered const& texts, int other, int own, std::string_view term) {
   contract_text const ours(texts.of(0)), theirs(texts.of(texts.place_of(other)));
   int const first = texts.roster[0];
   bool const same = ours.label == theirs.label;
@@ -217,7 +218,8 @@ inline error disagreement_of(gathered const& texts, int other, int own, std::str
 /// The first field on which a rank differs, 32 fingerprints at a time. Collective: all ranks know that there
 /// is one.
 template <transport T, executor E>
-result<difference> differing_field(T& transport, E const& where, contract_term const& term, deadline limit) {
+DILOCO_COLD result<difference> differing_field(T& transport, E const& where, contract_term const& term,
+                                               deadline limit) {
   constexpr std::size_t chunk = 32, most = 1u << 20;
   for (std::size_t first = 0; first < most; first += chunk) {
     std::array<std::uint64_t, chunk> words{};
@@ -238,8 +240,8 @@ result<difference> differing_field(T& transport, E const& where, contract_term c
 /// of a rank that refuses. It is the same on every rank. If all agree, one exchange of 8 B a term; otherwise
 /// one of 256 B for each 32 fields and one of 512 B follow.
 template <transport T, executor E>
-result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms, std::uint32_t phase,
-               deadline limit) {
+DILOCO_COLD result<> agree(T& transport, E const& where, std::vector<contract_term> const& terms,
+                           std::uint32_t phase, deadline limit) {
   std::vector<std::uint64_t> words;
   for (contract_term const& t : terms) words.push_back(t.fingerprint());
   auto all = gather_bytes(transport, where, std::as_bytes(std::span(words)), {0, phase}, limit);
@@ -269,7 +271,8 @@ result<> agree(T& transport, E const& where, std::vector<contract_term> const& t
 /// others get `sentence`. Collective; waits for the others. Its own failures are dropped, because the caller
 /// has an error already.
 template <transport T, executor E>
-void refuse(T& transport, E const& where, std::string_view sentence, std::size_t terms, deadline limit) {
+DILOCO_COLD void refuse(T& transport, E const& where, std::string_view sentence, std::size_t terms,
+                        deadline limit) {
   if (transport.size() == 1) return;
   std::vector<std::uint64_t> words(terms);
   words[0] = detail::refuses;

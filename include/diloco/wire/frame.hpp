@@ -50,7 +50,7 @@ DILOCO_HD inline frame read_frame(std::byte const* slot) {
 }
 
 /// Compares a received frame with what this rank computed by itself; empty where it fits.
-inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
+DILOCO_COLD inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
   std::string const who = say({"rank ", from});
   if (got.magic != frame::expected_magic || got.version != expected.version)
     return say({who, " sent no diloco frame"});
