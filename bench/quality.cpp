@@ -44,7 +44,7 @@ loss measure(std::vector<float> const& x) {
     along += a * y;
   }
   // One slot; what a staged compressor sends for the whole tensor counts too.
-  double const bits = 8 * static_cast<double>(trainer.footprint().wire_bytes - sizeof(frame)) / size;
+  double const bits = 8 * static_cast<double>(trainer.footprint().wire_bytes - sizeof(message_header)) / size;
   return {bits, lost / all, along / std::sqrt(all * sent)};
 }
 

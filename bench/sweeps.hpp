@@ -186,7 +186,7 @@ class encoding {
   float const* constants_ = p_.constants();
   std::uint64_t round_ = 0;
   float *memory_ = p_.memory(0), *next_memory_ = p_.memory(1);
-  std::uint32_t* bad_ = p_.word(frame::no_row);
+  std::uint32_t* bad_ = p_.word(message_header::no_row);
 };
 
 /// Sweep B under Nesterov, of `voices` wires that say the same.

@@ -136,10 +136,10 @@ set(DILOCO_HEADERS
     include/diloco/sweep/encode.hpp
     include/diloco/sweep/exchange.hpp
     include/diloco/sweep/float_modes.hpp
-    include/diloco/sweep/frames.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
+    include/diloco/sweep/message_headers.hpp
     include/diloco/sweep/residual.hpp
     include/diloco/sweep/sampling.hpp
     include/diloco/sweep/staged.hpp
@@ -164,6 +164,6 @@ set(DILOCO_HEADERS
     include/diloco/transport/with/counted.hpp
     include/diloco/version.hpp
     include/diloco/wire/contract.hpp
-    include/diloco/wire/frame.hpp
     include/diloco/wire/hand_over.hpp
+    include/diloco/wire/message_header.hpp
     include/diloco/wire/plan.hpp)

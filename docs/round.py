@@ -112,7 +112,7 @@ def exchange(x, width):
     for i in (2, 1, 0):
         box(x + 6 * i, BOX_TOP + 26 + 6 * i, width - 12, 78, "#fdf3ec", WIRE)
     label(middle - 6, BOX_TOP + 58, "K wires", 15)
-    label(middle - 6, BOX_TOP + 82, "frame · codes · scales", 12, MUTED)
+    label(middle - 6, BOX_TOP + 82, "header · codes · scales", 12, MUTED)
     label(middle, BOX_BOTTOM - 6, "the same bytes for all,", 12, MUTED)
     label(middle, BOX_BOTTOM + 10, "summed in the same order", 12, MUTED)
 

@@ -17,8 +17,8 @@
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/encode.hpp>
 #include <diloco/sweep/float_modes.hpp>
-#include <diloco/sweep/frames.hpp>
 #include <diloco/sweep/inner_state.hpp>
+#include <diloco/sweep/message_headers.hpp>
 #include <diloco/sweep/staged.hpp>
 #include <diloco/wire/contract.hpp>
 
@@ -192,8 +192,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Exactly what was asked for.
   [[nodiscard]] struct footprint footprint() const;
 
-  /// Bytes that this rank sends in one round, frames and padding included: what a transport counts. Of an odd
-  /// number of ranks that pair, one sends nothing.
+  /// Bytes that this rank sends in one round, message headers and padding included: what a transport
+  /// counts. Of an odd number of ranks that pair, one sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return sent_bytes(recipe_.transport.size() == 1); }
 
   /// One row of a column: `theta` (as trained, also under `show_mean`), `anchor`, `residual`, `outer.<slot>`,
@@ -298,21 +298,21 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] stage_work<C> work_on(float* x, wire_plan::shard const& s, std::byte* slots,
                                       memory_pair const& memory, std::uint32_t phase) const;
   [[nodiscard]] magnitude_limits limits() const;
-  [[nodiscard]] frame own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const;
+  [[nodiscard]] message_header own_header(std::uint16_t phase, std::size_t payload, bool scheduled) const;
   [[nodiscard]] draw who(std::uint32_t phase) const;
   [[nodiscard]] int voices() const;
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
-  void write_frames(std::byte* slots, int shards, bool must_move);
-  void collect_frames(arrival_type const& a);
+  void write_headers(std::byte* slots, int shards, bool must_move);
+  void collect_headers(arrival_type const& a);
   [[nodiscard]] pending_of<Transport> send(int partner);
   [[nodiscard]] result<flight> launch_round(bool scheduled);
   [[nodiscard]] result<flight> encode_and_send(int meets, bool scheduled);
   [[nodiscard]] result<> one_round(bool scheduled);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
-  [[nodiscard]] result<> read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
-                                     flight const& f);
-  [[nodiscard]] error unsendable(frame const& got, int from, std::uint16_t phase) const;
+  [[nodiscard]] result<> read_headers(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
+                                      flight const& f);
+  [[nodiscard]] error unsendable(message_header const& got, int from, std::uint16_t phase) const;
   [[nodiscard]] result<> weigh(arrival_type const& a, flight& f);
   [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled,
                                                        flight const& f);

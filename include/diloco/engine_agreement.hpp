@@ -25,13 +25,13 @@ magnitude_limits DILOCO_CLASS::limits() const {
 
 /// Why the round is dropped where a rank found a value that it cannot send.
 DILOCO_ENGINE
-DILOCO_COLD error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint16_t phase) const {
+DILOCO_COLD error DILOCO_CLASS::unsendable(message_header const& got, int from, std::uint16_t phase) const {
   char const* const beside = plan_.carried() == 0   ? ""
                              : !carries_anchor      ? " or the inner state"
                              : plan_.carried() == 1 ? " or the anchor"
                                                     : " or the anchor or the inner state";
-  bool const anchor = (got.bad_row & frame::anchor_flag) != 0;
-  std::uint32_t const index = got.bad_row & ~frame::anchor_flag;
+  bool const anchor = (got.bad_row & message_header::anchor_flag) != 0;
+  std::uint32_t const index = got.bad_row & ~message_header::anchor_flag;
   std::string const row = index < layout_.rows().size() ? layout_.rows()[index].name : "?";
   std::string const dropped =
       say({"; the round is dropped on ", pairs_ranks ? "both ranks of the pair" : "every rank",
@@ -50,18 +50,19 @@ DILOCO_COLD error DILOCO_CLASS::unsendable(frame const& got, int from, std::uint
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
-                                   flight const& f) {
+result<> DILOCO_CLASS::read_headers(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
+                                    flight const& f) {
   auto const roster = a.roster();
-  collect_frames(a);
+  collect_headers(a);
   if (phase == 0) agreed_steps_ = 0;
   for (std::size_t k = 0; k < roster.size(); ++k) {
     std::size_t const shard = phase == 0 ? own_shard : k;
-    frame const got = index_.frames()[k];
-    frame const expected = own_frame(phase, plan_[static_cast<int>(shard)].payload_bytes, f.scheduled_);
-    std::string complaint = frame_complaint(got, expected, roster[k]);
+    message_header const got = index_.headers()[k];
+    message_header const expected =
+        own_header(phase, plan_[static_cast<int>(shard)].payload_bytes, f.scheduled_);
+    std::string complaint = header_error(got, expected, roster[k]);
     if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
-    if ((got.flags & frame::stood_still) != 0) {
+    if ((got.flags & message_header::stood_still) != 0) {
       return fail(
           cause::wrong_state,
           say({"round ", rounds_, ": rank ", roster[k],
@@ -73,7 +74,7 @@ result<> DILOCO_CLASS::read_frames(arrival_type const& a, std::uint16_t phase, s
       index_.weights()[k] = got.weight;
       if (got.weight > 0 && got.steps > agreed_steps_) agreed_steps_ = got.steps;
     }
-    if (got.bad_row != frame::no_row) return unsendable(got, roster[k], phase);
+    if (got.bad_row != message_header::no_row) return unsendable(got, roster[k], phase);
   }
   return {};
 }

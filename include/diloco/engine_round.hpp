@@ -25,15 +25,15 @@ result<> DILOCO_CLASS::take_wires_back() {
 }
 
 DILOCO_ENGINE
-frame DILOCO_CLASS::own_frame(std::uint16_t phase, std::size_t payload, bool scheduled) const {
-  frame f;
+message_header DILOCO_CLASS::own_header(std::uint16_t phase, std::size_t payload, bool scheduled) const {
+  message_header f;
   f.phase = phase;
   f.round = rounds_;
   f.weight = weight_;
   f.steps = steps_taken_;
   f.payload_bytes = payload;
   f.rank = static_cast<std::uint32_t>(recipe_.transport.rank());
-  f.flags = (scheduled ? frame::by_schedule : 0) | float_modes_here() << frame::modes_shift;
+  f.flags = (scheduled ? message_header::by_schedule : 0) | float_modes_here() << message_header::modes_shift;
   f.counted_steps = steps_;
   return f;
 }
@@ -114,26 +114,26 @@ pending_of<Transport> DILOCO_CLASS::send([[maybe_unused]] int partner) {
 /// Before the payloads, and hands over what was encoded. Where θ must have moved, every rank hears if it did
 /// not.
 DILOCO_ENGINE
-void DILOCO_CLASS::write_frames(std::byte* slots, int shards, bool must_move) {
+void DILOCO_CLASS::write_headers(std::byte* slots, int shards, bool must_move) {
   index_.upload_round(recipe_.executor);
   if (must_move) {
     recipe_.executor.for_each(index_.tile_count(),
                               find_motion_kernel{index_.tiles(), index_.theta(), anchor_, index_.moved()});
   }
   recipe_.executor.for_each(
-      1, write_frames_kernel{index_.own_frames(), index_.bad_row(), index_.moved(), must_move, slots,
-                             plan_.slot_bytes(), static_cast<std::size_t>(shards)});
+      1, write_headers_kernel{index_.own_headers(), index_.bad_row(), index_.moved(), must_move, slots,
+                              plan_.slot_bytes(), static_cast<std::size_t>(shards)});
   hand_over(recipe_.transport, recipe_.executor);
 }
 
-/// Lists the wires, for the sweeps to come, and brings their frames to the host.
+/// Lists the wires, for the sweeps to come, and brings their message headers to the host.
 DILOCO_ENGINE
-void DILOCO_CLASS::collect_frames(arrival_type const& a) {
+void DILOCO_CLASS::collect_headers(arrival_type const& a) {
   std::size_t const n = a.roster().size();
   recipe_.executor.wait();  // what was uploaded from there before has arrived
   for (std::size_t k = 0; k < n; ++k) index_.host().wires()[k] = a.wire(static_cast<int>(k)).data();
   index_.upload_round(recipe_.executor);
-  recipe_.executor.for_each(n, collect_frames_kernel{index_.wires(), index_.frames()});
+  recipe_.executor.for_each(n, collect_headers_kernel{index_.wires(), index_.headers()});
   recipe_.executor.wait();
 }
 
@@ -160,10 +160,10 @@ auto DILOCO_CLASS::encode_and_send(int meets, bool scheduled) -> result<flight> 
   adopt_shown(false);
   encode_contribution(slots);
   for (int s = 0; s < plan_.shards(); ++s)
-    index_.host().own_frames()[s] = own_frame(0, plan_[s].payload_bytes, scheduled);
+    index_.host().own_headers()[s] = own_header(0, plan_[s].payload_bytes, scheduled);
   std::optional<pending_of<Transport>> pending;
   auto const sent = ask("an exchange", [&] {
-    write_frames(slots, plan_.shards(), must_move_);
+    write_headers(slots, plan_.shards(), must_move_);
     pending.emplace(send(meets));
   });
   if (!sent) return broken_by(sent.error());
@@ -210,7 +210,7 @@ result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
   auto contributions = receive(f.pending_);
   if (!contributions) return aborted(std::move(contributions).error(), f);
   int const own = pattern_ == pattern::scatter_gather ? recipe_.transport.rank() : 0;
-  auto verdict = read_frames(*contributions, 0, static_cast<std::size_t>(own), f);
+  auto verdict = read_headers(*contributions, 0, static_cast<std::size_t>(own), f);
   if (verdict)
     static_cast<void>(verdict = weigh(*contributions, f));  // nvcc takes the assignment for a dropped result
   if (pattern_ == pattern::scatter_gather)
@@ -239,7 +239,7 @@ result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdic
   auto done = ask("done", [&] { contributions.done(); });
   last_contribution_.emplace(std::move(contributions));
   if (!shares) return aborted(std::move(shares).error(), f);
-  auto second = read_frames(*shares, 1, 0, f);
+  auto second = read_headers(*shares, 1, 0, f);
   if (verdict) static_cast<void>(verdict = std::move(second));
   if (verdict) apply(*shares, true, o.mix, f);
   if (done) static_cast<void>(done = ask("done", [&] { shares->done(); }));
@@ -276,11 +276,11 @@ auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, bool spo
   if (!spoiled) {
     encode_share(contributions);
   }
-  frame& f = index_.host().own_frames()[0] = own_frame(1, own.payload_bytes, flown.scheduled_);
+  message_header& f = index_.host().own_headers()[0] = own_header(1, own.payload_bytes, flown.scheduled_);
   f.refused = spoiled ? 1 : 0;
   std::optional<pending_of<Transport>> pending;
   auto const sent = ask("an exchange", [&] {
-    write_frames(wires_.share.send.data(), 1, false);
+    write_headers(wires_.share.send.data(), 1, false);
     pending.emplace(recipe_.transport.all_gather(std::move(wires_.share), {rounds_, 1}));
   });
   if (!sent) return sent.error();

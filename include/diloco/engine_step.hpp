@@ -50,7 +50,7 @@ result<> DILOCO_CLASS::count_step(double tokens) {
   bool due = false;
   if (auto fine = guard("the schedule", [&] { due = recipe_.schedule.due(steps_); }); !fine) return fine;
   if (!due) return {};
-  total_weight_ = -1;  // until all frames are read
+  total_weight_ = -1;  // until all message headers are read
   auto done = one_round(true);
   // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this
   // one.
@@ -180,7 +180,7 @@ result<> DILOCO_CLASS::measure_gradients(step_options const& o) {
   }
   Executor const& where = recipe_.executor;
   std::size_t const tiles = index_.tile_count();
-  if (checks) *index_.not_finite() = frame::no_row;
+  if (checks) *index_.not_finite() = message_header::no_row;
   where.for_each(tiles, norm_partials_kernel{index_.tiles(),
                                              gradient_rows{index_.gradients(), index_.gradient_is_bf16()},
                                              norm_partials_, checks ? index_.not_finite() : nullptr});
@@ -223,7 +223,7 @@ template <class Rows>
 result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, float scale, float most) {
   float const scaled = most / scale, all = static_cast<float>(unbounded);  // of what is `most` when scaled
   float const largest = scaled < all ? scaled : all;
-  *index_.not_finite() = frame::no_row;
+  *index_.not_finite() = message_header::no_row;
   recipe_.executor.for_each(index_.tile_count(),
                             find_non_finite_kernel<Rows>{index_.tiles(), rows, largest, index_.not_finite()});
   return complaint_about_bad_row(what);
@@ -232,7 +232,7 @@ result<> DILOCO_CLASS::find_non_finite(Rows const& rows, std::string_view what, 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::complaint_about_bad_row(std::string_view what) {
   recipe_.executor.wait();
-  if (*index_.not_finite() == frame::no_row) return {};
+  if (*index_.not_finite() == message_header::no_row) return {};
   return fail(cause::not_finite, say({what, " '", layout_.rows()[*index_.not_finite()].name,
                                       "' holds a value that is not finite"}));
 }

@@ -158,17 +158,17 @@ struct any_block {
 
 /// The head of every slot: a complaint is a sentence about the sender, and what is accepted differs from what
 /// was expected only in what a rank may say for itself.
-struct any_frame {
+struct any_header {
   static constexpr int from = 3;
-  static frame expected() { return {.phase = 1, .round = 7, .payload_bytes = 4096, .rank = from}; }
+  static message_header expected() { return {.phase = 1, .round = 7, .payload_bytes = 4096, .rank = from}; }
 
   static void check(bytes input) {
-    exact const slot(sizeof(frame), 16, input), back(sizeof(frame), 16, std::byte{0});
-    frame const got = read_frame(slot.data());
-    write_frame(back.data(), got);
-    if (back != slot) broken("frame", "writing what was read gives other bytes");
+    exact const slot(sizeof(message_header), 16, input), back(sizeof(message_header), 16, std::byte{0});
+    message_header const got = read_header(slot.data());
+    write_header(back.data(), got);
+    if (back != slot) broken("message header", "writing what was read gives other bytes");
 
-    frame same = expected();
+    message_header same = expected();
     same.weight = got.weight;
     same.bad_row = got.bad_row;
     same.flags = got.flags & 0xfeu;  // but who launched, and how that thread rounds
@@ -176,17 +176,17 @@ struct any_frame {
     same.counted_steps = got.counted_steps;
     bool const fits =
         std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
-    std::string const complaint = frame_complaint(got, expected(), from);
+    std::string const complaint = header_error(got, expected(), from);
     if (complaint.empty() != fits)
-      broken("frame", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");
-    if (!fits && !complaint.starts_with("rank 3 ")) broken("frame", "names no sender: " + complaint);
+      broken("message header", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");
+    if (!fits && !complaint.starts_with("rank 3 ")) broken("message header", "names no sender: " + complaint);
   }
   static std::vector<std::byte> seed(bool whole) {
-    frame f = expected();
+    message_header f = expected();
     f.refused = whole ? 0 : 1;
     f.weight = 1024;
     std::vector<std::byte> input(sizeof f);
-    write_frame(input.data(), f);
+    write_header(input.data(), f);
     return input;
   }
 };

@@ -24,7 +24,7 @@ constexpr decoder entry(std::string_view name) {
 template <class... C>
 constexpr auto list(std::tuple<C...>*) {
   using vote = sign<256, sign_scale::vote>;
-  return std::array{entry<any_frame>("frame"), entry<any_block<vote>>(vote::name),
+  return std::array{entry<any_header>("message header"), entry<any_block<vote>>(vote::name),
                     entry<any_block<C>>(C::name)...};
 }
 constexpr auto decoders = list(static_cast<laws::block_compressors*>(nullptr));

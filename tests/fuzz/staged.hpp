@@ -27,7 +27,8 @@ struct any_staged {
     auto const numbers = numbers_of<C>(rest, static_cast<int>(w.values[0].size()));
     w.values[0] = numbers;
     for (std::uint64_t round : {0, 1}) {
-      if (w.encode(round) != frame::no_row) broken(C::name, "refuses numbers of at most its largest");
+      if (w.encode(round) != message_header::no_row)
+        broken(C::name, "refuses numbers of at most its largest");
       all_finite(w, "its own bytes", round);
       w.commit(round);
     }
@@ -36,7 +37,7 @@ struct any_staged {
     laws::staged_wire<C> w{
         {{whole ? std::size_t{16} : std::size_t{3}, whole ? std::size_t{256} : std::size_t{33}}}};
     w.values[0] = laws::numbers(29).many(w.values[0].size(), 0.01f);
-    if (w.encode() != frame::no_row) broken(C::name, "refuses its seed");
+    if (w.encode() != message_header::no_row) broken(C::name, "refuses its seed");
     std::vector<std::byte> input{whole ? std::byte{15} : std::byte{2}, std::byte{0},
                                  whole ? std::byte{255} : std::byte{32}};
     auto const payload = w.payload();

@@ -89,7 +89,7 @@ TEST_CASE("32 lanes agree on one thread's memory, from what was said and from no
     if (round == 2) {
       for (auto& v : one.values) std::fill(v.begin(), v.end(), 0.0f);
     }
-    CHECK(one.encode(round) == frame::no_row);
+    CHECK(one.encode(round) == message_header::no_row);
     std::copy(one.payload().begin(), one.payload().end(), many.payload().begin());
     one.commit(round);
     many.commit<lane_threads>(round);

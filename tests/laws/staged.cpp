@@ -74,7 +74,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
   SUBCASE("zero becomes +0") {
     staged_wire<C> w{shapes};
     for (auto& v : w.values) std::fill(v.begin(), v.end(), -0.0f);
-    CHECK(w.encode() == frame::no_row);
+    CHECK(w.encode() == message_header::no_row);
     for (auto const& v : w.decode()) {
       for (float y : v) REQUIRE(bits_of(y) == 0u);
     }
@@ -83,7 +83,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
     staged_wire<C> w{shapes};
     for (float scale : {1.0f, 1e-3f, 1e-8f, std::min(2e4f, C::largest / 2)}) {
       fill(w, 3, scale / 3);
-      CHECK(w.encode() == frame::no_row);
+      CHECK(w.encode() == message_header::no_row);
       auto const y = w.decode();
       for (std::size_t t = 0; t < y.size(); ++t) {
         double lost = 0, all = 0;
@@ -102,7 +102,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
     hash64 h;
     // What all agree on after a round is in the bytes of the next one.
     for (std::uint64_t round = 0; round < (agrees_on_memory<C> ? 4 : 1); ++round) {
-      CHECK(w.encode(round) == frame::no_row);
+      CHECK(w.encode(round) == message_header::no_row);
       h.add(std::string_view(reinterpret_cast<char const*>(w.payload().data()), w.payload().size()));
       w.commit(round);
     }
@@ -115,7 +115,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
       for (std::byte& b : w.payload()) b = static_cast<std::byte>(trial == 0 ? 0xffu : bits());
       if (trial % 2 == 1) {  // a few flipped bits in what an encoder wrote
         fill(w, trial, 0.1f);
-        CHECK(w.encode() == frame::no_row);
+        CHECK(w.encode() == message_header::no_row);
         for (int flips = 0; flips < 64; ++flips) {
           w.payload()[bits() % w.payload().size()] ^= static_cast<std::byte>(1u << bits() % 8);
         }
@@ -165,7 +165,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
           else
             trainer.skip_step(1.0);  // nothing new, but it counts
           trainer.sync();
-          CHECK(w.encode(round) == frame::no_row);
+          CHECK(w.encode(round) == message_header::no_row);
           auto const y = w.decode(round);
           w.commit(round);
           for (std::size_t t = 0; t < 2; ++t) {
@@ -197,8 +197,8 @@ TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what
   for (std::uint64_t round = 0; round < 4; ++round) {
     fill(a, 11 + int(round), 1.0f);
     fill(b, 12 + int(round), 3.0f);
-    CHECK(a.encode(round) == frame::no_row);
-    CHECK(b.encode(round) == frame::no_row);
+    CHECK(a.encode(round) == message_header::no_row);
+    CHECK(b.encode(round) == message_header::no_row);
     auto const floats = [](staged_wire<C>& w) { return reinterpret_cast<float*>(w.payload().data()); };
     for (std::size_t i = 0; i < mean.payload().size() / sizeof(float); ++i)
       floats(mean)[i] = 0.25f * floats(a)[i] + 0.75f * floats(b)[i];
@@ -229,7 +229,7 @@ TEST_CASE("top_k keeps the largest, of equals the first, and says so in 14 bits 
   staged_wire<top64_f16> w{{{4096}, {1000}}};
   for (std::size_t i = 0; i < 4096; ++i) w.values[0][i] = i % 64 == 5 ? -2.0f : 1.0f / float(i + 2);
   for (std::size_t i = 0; i < 1000; ++i) w.values[1][i] = i % 3 == 0 ? 0.5f : 0.25f;
-  CHECK(w.encode() == frame::no_row);
+  CHECK(w.encode() == message_header::no_row);
   auto const y = w.decode();
   for (std::size_t i = 0; i < 4096; ++i) REQUIRE(y[0][i] == (i % 64 == 5 ? -2.0f : 0.0f));
   int kept = 0;
@@ -244,7 +244,7 @@ TEST_CASE("top_k keeps the largest, of equals the first, and says so in 14 bits 
 TEST_CASE("dct_top_k: orthonormal there and back, and a wave is one coefficient") {
   staged_wire<dct_top_k<4096>> all{{{4096}, {5000}}};
   fill(all, 3, 0.1f);
-  CHECK(all.encode() == frame::no_row);
+  CHECK(all.encode() == message_header::no_row);
   auto y = all.decode();
   // Every coefficient as binary16: what is lost is their rounding, 2⁻¹² of each.
   for (std::size_t i = 0; i < 4096; ++i) REQUIRE(std::fabs(y[0][i] - all.values[0][i]) < 2e-3f);
@@ -256,8 +256,9 @@ TEST_CASE("dct_top_k: orthonormal there and back, and a wave is one coefficient"
                 std::cos(3.14159265358979 * (2 * c + 1) * 9 / 128));
     }
   }
-  CHECK(wave.encode() == frame::no_row);
-  CHECK(detail::index_at(wave.slot.data() + sizeof(frame) + wave.plan.slices()[0].codes, 0) == 5 * 64 + 9);
+  CHECK(wave.encode() == message_header::no_row);
+  CHECK(detail::index_at(wave.slot.data() + sizeof(message_header) + wave.plan.slices()[0].codes, 0) ==
+        5 * 64 + 9);
   y = wave.decode();
   for (std::size_t i = 0; i < 4096; ++i) REQUIRE(std::fabs(y[0][i] - wave.values[0][i]) < 3e-4f);
 }
@@ -265,9 +266,9 @@ TEST_CASE("dct_top_k: orthonormal there and back, and a wave is one coefficient"
 TEST_CASE("indices that do not rise, or leave the chunk, make it say nothing") {
   staged_wire<top_small> w{{{256}, {100}}};
   for (auto& v : w.values) std::fill(v.begin(), v.end(), 1.0f);
-  CHECK(w.encode() == frame::no_row);
+  CHECK(w.encode() == message_header::no_row);
   slice_record const& r = w.plan.slices()[0];
-  auto* const index = w.slot.data() + sizeof(frame) + r.codes;
+  auto* const index = w.slot.data() + sizeof(message_header) + r.codes;
   auto const heard = [&](std::size_t t) {
     float sum = 0;
     auto const y = w.decode();
@@ -280,7 +281,7 @@ TEST_CASE("indices that do not rise, or leave the chunk, make it say nothing") {
   CHECK(heard(0) == 0.0f);
   index[0] = kept;
   CHECK(heard(0) == 5.0f);
-  auto* const second = w.slot.data() + sizeof(frame) + w.plan.slices()[1].codes;
+  auto* const second = w.slot.data() + sizeof(message_header) + w.plan.slices()[1].codes;
   second[0] = std::byte{0};
   second[1] = static_cast<std::byte>(0x40);  // 0 and 100 + … : beyond the hundred that there are
   second[2] = std::byte{0x10};
@@ -293,8 +294,8 @@ TEST_CASE("random_k draws the same places on every rank, others in the next roun
   fill(b, 2, 1.0f);
   std::vector<int> drawn(5000);
   for (std::uint64_t round = 0; round < 400; ++round) {
-    CHECK(a.encode(round) == frame::no_row);
-    CHECK(b.encode(round) == frame::no_row);
+    CHECK(a.encode(round) == message_header::no_row);
+    CHECK(b.encode(round) == message_header::no_row);
     auto const y = a.decode(round), z = b.decode(round);
     int kept = 0;
     for (std::size_t i = 0; i < 5000; ++i) {
@@ -318,7 +319,7 @@ TEST_CASE("random_k, unbiased: the mean over many rounds is x") {
   std::vector<double> sum(4096);
   constexpr int rounds = 2000;
   for (std::uint64_t round = 0; round < rounds; ++round) {
-    CHECK(w.encode(round) == frame::no_row);
+    CHECK(w.encode(round) == message_header::no_row);
     auto const y = w.decode(round);
     for (std::size_t i = 0; i < 4096; ++i) sum[i] += double(y[0][i]) / rounds;
   }
@@ -332,7 +333,7 @@ TEST_CASE("statistical: a constant tensor is sent as it is, and an outlier spoil
   fill(w, 8, 1.0f);
   std::fill(w.values[0].begin(), w.values[0].end(), 0.375f);
   w.values[1][17] = 1e6f;
-  CHECK(w.encode() == frame::no_row);
+  CHECK(w.encode() == message_header::no_row);
   auto const y = w.decode();
   for (float v : y[0]) REQUIRE(v == doctest::Approx(0.375f).epsilon(1e-6));
   CHECK(y[1][17] == doctest::Approx(1e6f).epsilon(1e-4));
@@ -346,7 +347,7 @@ TEST_CASE("the largest magnitudes that are accepted come out again") {
     for (auto& v : w.values) {
       for (float& each : v) each = C::largest;
     }
-    CHECK(w.encode() == frame::no_row);
+    CHECK(w.encode() == message_header::no_row);
     auto const y = w.decode();
     float most = 0;
     for (auto const& v : y) {
@@ -370,7 +371,7 @@ TEST_CASE("statistical: chunks of zeros beside others, at a mean just off zero")
   staged_wire<symmetric4> w{{{64 * 4096}}};
   numbers source(31);
   for (std::size_t i = 0; i < 4096; ++i) w.values[0][i] = source.bell() + 1e-4f;
-  CHECK(w.encode() == frame::no_row);
+  CHECK(w.encode() == message_header::no_row);
   auto const y = w.decode();
   CHECK(std::fabs(y[0][64 * 4096 - 1]) < 0.01f);
 }
@@ -385,7 +386,7 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
     }
   }
   auto const error = [&](std::uint64_t round) {
-    CHECK(w.encode(round) == frame::no_row);
+    CHECK(w.encode(round) == message_header::no_row);
     w.memory.swap(w.next_memory);
     double lost = 0, all = 0;
     auto const y = w.decode();
@@ -440,7 +441,7 @@ TEST_CASE(
     std::vector<float>& x = w.values[0];
     std::uint64_t round = 0;
     auto const error = [&] {
-      CHECK(w.encode(round) == frame::no_row);
+      CHECK(w.encode(round) == message_header::no_row);
       auto const y = w.decode(round);
       w.commit(round++);
       // What all hold next is orthonormal.
@@ -498,7 +499,7 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
     staged_wire<low_rank<4>> own{{{rows, columns}}};
     own.values[0] = w.values[0];
     for (std::uint64_t round = 0; round < 30; ++round) {
-      CHECK(own.encode(round) == frame::no_row);
+      CHECK(own.encode(round) == message_header::no_row);
       own.commit(round);
     }
     return own.decode(29);
@@ -506,7 +507,7 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
   double lost = 0, least = 0, all = 0;
   for (std::uint64_t round = 0; round < 20; ++round) {
     std::memset(w.payload().data(), 0xff, w.payload().size());
-    CHECK(w.encode(round) == frame::no_row);
+    CHECK(w.encode(round) == message_header::no_row);
     auto const* const said = reinterpret_cast<float const*>(w.payload().data());
     for (std::size_t i = 4 * (round % 2 == 0 ? rows : columns); i < 4 * rows; ++i)
       REQUIRE(bits_of(said[i]) == 0u);
@@ -528,7 +529,7 @@ TEST_CASE(
   staged_wire<common4> odd{{{90, 70}}}, zero{{{90, 70}}};
   for (auto* w : {&odd, &zero}) {
     fill(*w, 14, 1.0f);
-    CHECK(w->encode() == frame::no_row);
+    CHECK(w->encode() == message_header::no_row);
   }
   auto const floats = [](staged_wire<common4>& w) { return reinterpret_cast<float*>(w.payload().data()); };
   for (float bad :
@@ -553,7 +554,7 @@ TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {
     CAPTURE(std::string(C::name));
     staged_wire<C> w{{{gauss.size()}}};
     w.values[0] = gauss;
-    CHECK(w.encode() == frame::no_row);
+    CHECK(w.encode() == message_header::no_row);
     auto const y = w.decode();
     double lost = 0, all = 0;
     for (std::size_t i = 0; i < gauss.size(); ++i) {

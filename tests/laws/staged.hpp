@@ -88,9 +88,9 @@ struct staged_wire {
       wires.prepare(L{}, tiles[index]);
     }
   };
-  /// Row of the first value that cannot be sent, or frame::no_row.
+  /// Row of the first value that cannot be sent, or message_header::no_row.
   std::uint32_t encode(std::uint64_t round = 0) {
-    std::vector<std::uint32_t> bad{frame::no_row};
+    std::vector<std::uint32_t> bad{message_header::no_row};
     std::vector<float const*> rows;
     for (auto const& v : values) rows.push_back(v.data());
     run_stages(main_executor{}, work(round), stage_extent{l.tiles().size(), 0, plan.slices().size()},
@@ -127,7 +127,9 @@ struct staged_wire {
   void commit(std::uint64_t round) {
     commit<Executor>(round, {slot.data()}, {1.0f});
   }
-  std::span<std::byte> payload() const { return slot.bytes().subspan(sizeof(frame), plan.payload_bytes()); }
+  std::span<std::byte> payload() const {
+    return slot.bytes().subspan(sizeof(message_header), plan.payload_bytes());
+  }
 
  private:
   received_wires<C> received(std::vector<std::byte const*> const& wires, std::vector<float> const& shares,

@@ -130,7 +130,7 @@ TEST_CASE("staged: an exact 0 decodes to exactly +0") {
             for (std::size_t i = 0; i < v.size() && pattern >= patterns; ++i)
               v[i] = i < 2000 || (pattern > patterns && (i == 5000 || i == 5001 || i == 8190)) ? v[i] : 0.0f;
           }
-          CHECK(w.encode() == frame::no_row);
+          CHECK(w.encode() == message_header::no_row);
           auto const y = w.decode();
           for (std::size_t t = 0; t < y.size(); ++t) {
             for (std::size_t i = 0; i < y[t].size(); ++i) {
@@ -169,7 +169,7 @@ double lost_share_staged(float amax) {
     v = source.many(v.size(), amax / 3);
     v[7] = amax;
   }
-  CHECK(w.encode() == frame::no_row);
+  CHECK(w.encode() == message_header::no_row);
   auto const y = w.decode();
   double lost = 0, all = 0;
   for (std::size_t t = 0; t < y.size(); ++t) {
@@ -242,7 +242,7 @@ TEST_CASE("staged: the largest magnitude decodes to finite numbers of at most tw
         v = with_zeros(v.size(), pattern, 3, C::largest, source);
         v[0] = -C::largest;
       }
-      CHECK(w.encode() == frame::no_row);
+      CHECK(w.encode() == message_header::no_row);
       for (auto const& v : w.decode()) {
         for (float y : v)
           REQUIRE(std::fabs(double(y)) <= 2 * double(C::largest) * (C::name.starts_with("dct") ? 32 : 1));

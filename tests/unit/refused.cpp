@@ -66,13 +66,13 @@ class flipping {
   threads inner_;
 };
 
-TEST_CASE("a frame whose weight is no number of tokens") {
+TEST_CASE("a message header whose weight is no number of tokens") {
   for (double weight :
        {-1.0, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    frame sent;
+    message_header sent;
     sent.rank = 3;
     sent.weight = weight;
-    CHECK(frame_complaint(sent, frame{}, 3) ==
+    CHECK(header_error(sent, message_header{}, 3) ==
           say({"rank 3 sent the weight ", weight, ", which counts nothing"}));
   }
 }
@@ -90,7 +90,7 @@ TEST_CASE("scatter-gather: what one rank refuses, no rank commits") {
     std::string const said = toy::sentence(toy::outcome_of(t.try_step(m.gradients(rank, 1))));
     return std::tuple{said, t.digest() == before, t.rounds()};
   });
-  CHECK(std::get<0>(seen[0]) == "diloco: round 1: rank 1 sent no diloco frame");
+  CHECK(std::get<0>(seen[0]) == "diloco: round 1: rank 1 sent no diloco message header");
   CHECK(std::get<0>(seen[1]) == "diloco: round 1: rank 0 refused the round");
   CHECK(std::get<0>(seen[2]) == "diloco: round 1: rank 0 refused the round");
   for (auto const& [said, unchanged, rounds] : seen) {

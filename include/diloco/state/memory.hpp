@@ -85,13 +85,14 @@ class index_view {
   }
   [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
   /// What goes out before each shard's payload.
-  [[nodiscard]] frame* own_frames() const {
+  [[nodiscard]] message_header* own_headers() const {
     auto const at = reinterpret_cast<std::uintptr_t>(coefficients() + ranks_);
-    return reinterpret_cast<frame*>((at + alignof(frame) - 1) / alignof(frame) * alignof(frame));
+    return reinterpret_cast<message_header*>((at + alignof(message_header) - 1) / alignof(message_header) *
+                                             alignof(message_header));
   }
   /// First row with a value that cannot be sent.
   [[nodiscard]] std::uint32_t* bad_row() const {
-    return reinterpret_cast<std::uint32_t*>(own_frames() + own_frames_);
+    return reinterpret_cast<std::uint32_t*>(own_headers() + own_headers_);
   }
   /// 0 once some tile's θ differed from its anchor.
   [[nodiscard]] std::uint32_t* moved() const { return bad_row() + 1; }
@@ -104,17 +105,17 @@ class index_view {
         slices_(plan.slices().size()),
         rows_(l.rows().size()),
         ranks_(static_cast<std::size_t>(ranks)),
-        own_frames_(static_cast<std::size_t>(plan.shards())),
-        shards_(plan.carried() == 0 ? 0 : own_frames_),
+        own_headers_(static_cast<std::size_t>(plan.shards())),
+        shards_(plan.carried() == 0 ? 0 : own_headers_),
         carried_(2 * rows_ * plan.carried()) {}
   [[nodiscard]] std::size_t size() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) +
            5 * rows_ * sizeof(void*) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) +
-           ranks_ * sizeof(void*) + ranks_ * sizeof(float) + alignof(frame) + own_frames_ * sizeof(frame) +
-           sizeof(std::uint64_t);
+           ranks_ * sizeof(void*) + ranks_ * sizeof(float) + alignof(message_header) +
+           own_headers_ * sizeof(message_header) + sizeof(std::uint64_t);
   }
 
-  std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, own_frames_, shards_, carried_;
+  std::size_t tiles_, group_tiles_, slices_, rows_, ranks_, own_headers_, shards_, carried_;
   std::byte* base_ = nullptr;
 };
 
@@ -126,21 +127,22 @@ class index_memory : public index_view {
       : index_view(l, plan, ranks),
         host_(*this),
         memory_(where, size()),
-        answers_(where.allocate_wire(static_cast<std::size_t>(ranks) * (sizeof(frame) + sizeof(double)) +
-                                     sizeof(std::uint32_t) + sizeof(float))) {
+        answers_(
+            where.allocate_wire(static_cast<std::size_t>(ranks) * (sizeof(message_header) + sizeof(double)) +
+                                sizeof(std::uint32_t) + sizeof(float))) {
     base_ = memory_.seen_by_kernels();
     host_.base_ = memory_.host();
     std::memcpy(host().tiles(), l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles_ != 0) write_group_tiles(l);
     if (slices_ != 0) std::memcpy(host().slices(), plan.slices().data(), slices_ * sizeof(slice_record));
     for (std::size_t s = 0; s < shards_; ++s) host().shard_columns()[s] = plan[static_cast<int>(s)].column;
-    *host().bad_row() = *host().moved() = frame::no_row;
+    *host().bad_row() = *host().moved() = message_header::no_row;
   }
 
   [[nodiscard]] index_view const& host() const { return host_; }
   /// What each rank wrote before its payload.
-  [[nodiscard]] frame* frames() const { return answers_.as<frame>(); }
-  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(frames() + ranks_); }
+  [[nodiscard]] message_header* headers() const { return answers_.as<message_header>(); }
+  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(headers() + ranks_); }
   /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round
   /// is under way.
   [[nodiscard]] std::uint32_t* not_finite() const {

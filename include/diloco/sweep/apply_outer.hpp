@@ -44,7 +44,7 @@ struct received_wires<C> {
  private:
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, std::byte const* slot, tile const& t, int offset, int count, Sink&& sink) const {
-    auto const in = block_at<C>(slot + sizeof(frame) + t.wire, t, offset);
+    auto const in = block_at<C>(slot + sizeof(message_header) + t.wire, t, offset);
     // Of several wires that go on by a line or two each, the hardware foresees too little (absmax<4>, K = 8,
     // 2^24 parameters:
     // 1.9 ns per element for 1.6). Codes of 16 or 32 bits would lose by it, those of 8 neither gain nor lose.
@@ -213,8 +213,8 @@ struct combine_shard_kernel {
       }
       encode_block(l, wires.compressor, step, x,
                    block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), who},
-                   magnitude, block_at<C>(slot + sizeof(frame) + t.wire, t, offset), residual, local, bad_row,
-                   t.row, largest);
+                   magnitude, block_at<C>(slot + sizeof(message_header) + t.wire, t, offset), residual, local,
+                   bad_row, t.row, largest);
     });
   }
 };

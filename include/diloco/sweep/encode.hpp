@@ -29,7 +29,7 @@ struct encode_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     float const* p = theta[t.row] + t.begin;
-    std::byte* bytes = slots + t.shard * slot_bytes + sizeof(frame) + t.wire;
+    std::byte* bytes = slots + t.shard * slot_bytes + sizeof(message_header) + t.wire;
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       fragment<L, C::block> x;

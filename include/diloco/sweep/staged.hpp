@@ -41,7 +41,7 @@ struct stage_work {
     slice_record const& r = slices[index];
     slice p;
     static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants, memory + (r.memory - memory_first));
-    std::byte* const payload = slots + r.shard * slot_bytes + sizeof(frame);
+    std::byte* const payload = slots + r.shard * slot_bytes + sizeof(message_header);
     p.x = x + (r.column - column);
     p.side = payload + r.wire;
     p.codes = payload + r.codes;
@@ -191,7 +191,7 @@ struct first_stage_kernel {
     magnitude = L::max(magnitude);
     if (magnitude > bits_of(largest)) {
       if (L::rank() == 0)
-        L::atomic_min(bad_row, magnitude == anchor_too_large ? t.row | frame::anchor_flag : t.row);
+        L::atomic_min(bad_row, magnitude == anchor_too_large ? t.row | message_header::anchor_flag : t.row);
       for_each_element(l, t, [&](std::size_t i) { x[i] = 0.0f; });
     }
     if constexpr (stage_at<C, 0> == stage::fused) {
@@ -270,8 +270,8 @@ struct received_wires<C> {
     p.voices = sharded ? 1 : voices;
     p.wires = wire + (sharded ? r.shard : 0);
     p.coefficients = sharded ? nullptr : coefficient;
-    p.side = sizeof(frame) + r.wire;
-    p.codes = sizeof(frame) + r.codes;
+    p.side = sizeof(message_header) + r.wire;
+    p.codes = sizeof(message_header) + r.codes;
     return p;
   }
   /// g = Σ c_k · decode(wire_k) over one tile, in roster order.

@@ -174,7 +174,7 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
   magnitude = L::max(magnitude);
   if (magnitude > bits_of(largest)) {
     if (L::rank() == 0)
-      L::atomic_min(bad_row, magnitude == anchor_too_large ? row | frame::anchor_flag : row);
+      L::atomic_min(bad_row, magnitude == anchor_too_large ? row | message_header::anchor_flag : row);
     for (int i = 0; i < x.size; ++i) x.v[i] = 0.0f;
     magnitude = 0;
   }

@@ -3,7 +3,7 @@
 
 #include <diloco/concepts/staged.hpp>
 #include <diloco/state/layout.hpp>
-#include <diloco/wire/frame.hpp>
+#include <diloco/wire/message_header.hpp>
 
 #include <vector>
 
@@ -80,9 +80,9 @@ class wire_plan {
     // Whole cache lines: planes begin aligned, and transports take slots of whole words.
     plan.carried_stride_ =
         (plan.carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
-    plan.carried_offset_ = sizeof(frame) + (largest + 15) / 16 * 16;
+    plan.carried_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
     plan.carried_ = carried;
-    plan.slot_bytes_ = carried == 0 ? sizeof(frame) + largest
+    plan.slot_bytes_ = carried == 0 ? sizeof(message_header) + largest
                                     : plan.carried_offset_ + carried * plan.carried_stride_ * sizeof(float);
     return plan;
   }
@@ -105,7 +105,7 @@ class wire_plan {
   [[nodiscard]] std::size_t carried_stride() const { return carried_stride_; }  ///< elements of one plane
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
   [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
-  /// Of all shards, without frames and without the padding to the largest.
+  /// Of all shards, without message headers and without the padding to the largest.
   [[nodiscard]] std::size_t payload_bytes() const {
     std::size_t sum = 0;
     for (shard const& s : shards_) sum += s.payload_bytes;

@@ -49,7 +49,7 @@ struct mpi_exchange {
 
 /// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises
 /// 15 bits in all, Open MPI and MPICH give 28 and more. Rounds that are a multiple of `rounds` apart are told
-/// apart by the frame.
+/// apart by the message header.
 struct mpi_tags {
   std::uint64_t rounds = 512;
 

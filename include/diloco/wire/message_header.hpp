@@ -16,7 +16,7 @@ inline namespace DILOCO_NAMESPACE {
 
 /// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks
 /// divide by the same sum and all of them drop a round that one of them cannot take part in.
-struct frame {
+struct message_header {
   static constexpr std::uint32_t expected_magic = 0x4F4C4944;  // "DILO"
   static constexpr std::uint32_t no_row = 0xffffffffu;
   static constexpr std::uint32_t anchor_flag =
@@ -39,29 +39,32 @@ struct frame {
   std::uint64_t steps = 0;          ///< that the inner state has seen
   std::uint64_t counted_steps = 0;  ///< at the launch, skipped ones included
 };
-static_assert(sizeof(frame) == 64 && std::is_trivially_copyable_v<frame>);
+static_assert(sizeof(message_header) == 64 && std::is_trivially_copyable_v<message_header>);
 
-DILOCO_HD inline void write_frame(std::byte* slot, frame const& f) { std::memcpy(slot, &f, sizeof f); }
+DILOCO_HD inline void write_header(std::byte* slot, message_header const& f) {
+  std::memcpy(slot, &f, sizeof f);
+}
 
-DILOCO_HD inline frame read_frame(std::byte const* slot) {
-  frame f;
+DILOCO_HD inline message_header read_header(std::byte const* slot) {
+  message_header f;
   std::memcpy(&f, slot, sizeof f);
   return f;
 }
 
-/// Compares a received frame with what this rank computed by itself; empty where it fits.
-DILOCO_COLD inline std::string frame_complaint(frame const& got, frame const& expected, int from) {
+/// Compares a received message header with what this rank computed by itself; empty where it fits.
+DILOCO_COLD inline std::string header_error(message_header const& got, message_header const& expected,
+                                            int from) {
   std::string const who = say({"rank ", from});
-  if (got.magic != frame::expected_magic || got.version != expected.version)
-    return say({who, " sent no diloco frame"});
+  if (got.magic != message_header::expected_magic || got.version != expected.version)
+    return say({who, " sent no diloco message header"});
   if (got.round != expected.round || got.phase != expected.phase) {
     return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ",
                 expected.round, " phase ", expected.phase});
   }
   // The contract compared them at construction; a library that is loaded later may change them.
-  if ((got.flags ^ expected.flags) >> frame::modes_shift != 0) {
-    auto const modes = [](frame const& f) {
-      std::uint32_t const m = f.flags >> frame::modes_shift;
+  if ((got.flags ^ expected.flags) >> message_header::modes_shift != 0) {
+    auto const modes = [](message_header const& f) {
+      std::uint32_t const m = f.flags >> message_header::modes_shift;
       return say({"rounds ", rounding_name(m),
                   (m & flushes_results) != 0 ? ", flushes subnormal results" : "",
                   (m & flushes_operands) != 0 ? ", takes subnormal operands for zero" : "",
@@ -73,14 +76,14 @@ DILOCO_COLD inline std::string frame_complaint(frame const& got, frame const& ex
   }
   // A rank with a round more or fewer than the others meets them in rounds of the same number, and is out of
   // step all the same.
-  if (((got.flags ^ expected.flags) & frame::by_schedule) != 0) {
-    auto const how = [](frame const& f) {
-      return (f.flags & frame::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch";
+  if (((got.flags ^ expected.flags) & message_header::by_schedule) != 0) {
+    auto const how = [](message_header const& f) {
+      return (f.flags & message_header::by_schedule) != 0 ? "by its schedule" : "by a call of sync or launch";
     };
     return say({who, " came to this round ", how(got), " after ", got.counted_steps, " steps, this rank ",
                 how(expected), " after ", expected.counted_steps, "; all ranks must make the same calls"});
   }
-  if ((expected.flags & frame::by_schedule) != 0 && got.counted_steps != expected.counted_steps) {
+  if ((expected.flags & message_header::by_schedule) != 0 && got.counted_steps != expected.counted_steps) {
     return say({who, " came to this round after ", got.counted_steps, " steps, this rank after ",
                 expected.counted_steps,
                 "; all ranks must count the same steps (leave one out with skip_step)"});
