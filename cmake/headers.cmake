@@ -48,6 +48,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/transport.hpp
     include/diloco/core/access.hpp
     include/diloco/core/buffer.hpp
+    include/diloco/core/checksum.hpp
     include/diloco/core/config.hpp
     include/diloco/core/dynamic_map.hpp
     include/diloco/core/error.hpp
@@ -74,6 +75,7 @@ set(DILOCO_HEADERS
     include/diloco/engine_contract.hpp
     include/diloco/engine_flight.hpp
     include/diloco/engine_foreign.hpp
+    include/diloco/engine_launch.hpp
     include/diloco/engine_round.hpp
     include/diloco/engine_step.hpp
     include/diloco/executor/cuda.cuh

@@ -227,9 +227,6 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] static result<DiLoCo> build(recipe_type& r, Parameters const& parameters);
   template <class Parameters>
   [[nodiscard]] static result<DiLoCo> build_or_tell(recipe_type& r, Parameters const& parameters);
-  static void tell_peers(recipe_type& r, std::string_view sentence) noexcept;
-  [[nodiscard]] static std::string settings_complaint(recipe_type const& r);
-  [[nodiscard]] static std::string plain_complaint(recipe_type const& r);
   float* column(std::string name, std::size_t n) { return table_.add(recipe_.executor, std::move(name), n); }
   void allocate_stages(std::size_t own);
   void allocate_factor();
@@ -266,7 +263,6 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
   [[nodiscard]] result<> count_step(double tokens);
-  // engine_foreign.hpp: calls of code that may throw.
   template <class F>
   [[nodiscard]] auto guard(std::string_view call, F&& f);
   template <class F>
@@ -277,19 +273,14 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   /// Of anchor elements [first, first + n).
   [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
-    return digest_of_column(anchor_ + first, n);
+    return digest_of_column(recipe_.executor, anchor_ + first, n);
   }
-  [[nodiscard]] std::uint64_t digest_of_column(float const* from, std::size_t n) const;
-  [[nodiscard]] std::uint64_t digest_of_start(layout::row const& r) const;
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();
   [[nodiscard]] static std::size_t carried_by(recipe_type const& r);
   void list_carried();
   [[nodiscard]] element_weights weights() const;
-  [[nodiscard]] float const* constants() const {
-    return reinterpret_cast<float const*>(constants_.seen_by_kernels());
-  }
   [[nodiscard]] carried_planes carried(std::size_t first_tile) const;
   void encode_contribution(std::byte* slots);
   void encode_share(arrival_type const& contributions);
@@ -303,19 +294,25 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] int voices() const;
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
-  void write_headers(std::byte* slots, int shards, bool must_move);
-  void collect_headers(arrival_type const& a);
+  void write_headers(std::byte* slots, std::size_t shards, std::size_t slot_bytes, bool must_move);
+  void list_messages(arrival_type const& a);
+  void collect_headers(arrival_type const& a, std::size_t copies);
   [[nodiscard]] pending_of<Transport> send(int partner);
   [[nodiscard]] result<flight> launch_round(bool scheduled);
   [[nodiscard]] result<flight> encode_and_send(int meets, bool scheduled);
   [[nodiscard]] result<> one_round(bool scheduled);
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_headers(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
-                                      flight const& f);
+                                      flight& f);
+  [[nodiscard]] result<> vote(result<> verdict, flight const& f);
+  void send_vote(std::optional<pending_of<Transport>>& to, flight const& f, std::uint32_t refused);
+  void send_share(std::optional<pending_of<Transport>>& to, flight const& f, std::uint32_t refused);
+  [[nodiscard]] result<> count_votes(arrival_type const& a, flight const& f);
+  [[nodiscard]] result<> given_up(error e, flight const& f, bool owes_share);
   [[nodiscard]] error unsendable(message_header const& got, int from, std::uint16_t phase) const;
   [[nodiscard]] result<> weigh(arrival_type const& a, flight& f);
-  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, bool spoiled,
-                                                       flight const& f);
+  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions,
+                                                       result<> const& verdict, flight const& f);
   [[nodiscard]] result<> settle(flight&& f, land_options const& o);
   [[nodiscard]] result<> land_wires(flight& f, land_options const& o);
   [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f,
@@ -370,7 +367,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   bool must_move_ = false;          // the framework took a step since the last round, so θ is not θ̄
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
   std::shared_ptr<detail::flight_watch> watch_ = std::make_shared<detail::flight_watch>();
-  std::optional<arrival_type> last_contribution_, last_share_;  // read, but peers may still read what we sent
+  std::uint64_t run_ = 0, history_ = 0;
+  /// Read, but peers may still read what we sent.
+  std::optional<arrival_type> last_contribution_, last_share_, last_vote_;
   std::unique_ptr<error> broken_;
 #if DILOCO_EXCEPTIONS
   std::exception_ptr probe_threw_;
@@ -396,5 +395,6 @@ DiLoCo(recipe<Policies...>, Parameters const&) -> DiLoCo<Policies...>;
 #include <diloco/engine_caller.hpp>
 #include <diloco/engine_construction.hpp>
 #include <diloco/engine_contract.hpp>
+#include <diloco/engine_launch.hpp>
 #include <diloco/engine_round.hpp>
 #include <diloco/engine_step.hpp>

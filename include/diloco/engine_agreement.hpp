@@ -8,6 +8,62 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+namespace detail {
+/// Phases of the exchanges of a round, after 0.
+enum round_phase : std::uint16_t { share_phase = 1, anchors_phase, vote_phase };
+
+/// Whether the trainer takes further steps and rounds after a round that was dropped for this.
+constexpr bool goes_on_after(cause c) {
+  return c == cause::not_finite || c == cause::bad_setting || c == cause::wrong_state ||
+         c == cause::corrupted;
+}
+/// What a rank says of a round that it cannot commit: 0, or 1 + cause.
+inline std::uint32_t refusal_of(result<> const& verdict) {
+  return verdict ? 0 : 1 + static_cast<std::uint32_t>(verdict.error().what);
+}
+DILOCO_COLD inline std::string_view reason_text(cause c) {
+  switch (c) {
+    case cause::not_finite:
+      return "a value of it cannot be sent";
+    case cause::bad_setting:
+      return "the weights cannot be combined";
+    case cause::wrong_state:
+      return "a rank's tensors did not move";
+    case cause::corrupted:
+      return "a message arrived there with other bits than it was sent with";
+    case cause::disagreement:
+      return "a rank is out of step with it";
+    case cause::timeout:
+      return "a message did not arrive there before the deadline";
+    case cause::peer_lost:
+      return "it lost a peer";
+    default:
+      return "its transport or executor failed";
+  }
+}
+
+/// Errors: bits that changed on the way, a rank that is out of step or of another run, a rank that refuses.
+DILOCO_COLD inline result<> check_header(message_header const& got, std::uint64_t checksum,
+                                         message_header const& expected, int from) {
+  constexpr std::string_view dropped = "; the round is dropped on every rank and nothing was changed";
+  auto const fail = [&](cause what, std::string_view text, std::string_view why = {},
+                        std::string_view end = {}) {
+    return error{what, static_cast<int>(expected.rank), static_cast<long>(expected.round),
+                 say({"diloco: round ", expected.round, ": ", text, why, end})};
+  };
+  if (was_altered(got, checksum)) {
+    return fail(cause::corrupted,
+                say({"the message of rank ", from, " arrived with other bits than it was sent with"}),
+                dropped);
+  }
+  if (std::string const what = header_error(got, expected, from); !what.empty())
+    return fail(cause::disagreement, what);
+  if (got.refused == 0) return {};
+  auto const why = static_cast<cause>(got.refused - 1);
+  return fail(goes_on_after(why) ? why : cause::peer_lost,
+              say({"rank ", from, " refused the round, because "}), reason_text(why), dropped);
+}
+}  // namespace detail
 
 /// The outer optimizer's bound is on what it steps by. A decoded block may exceed its own maximum by half, a
 /// common column by as much again, and an element of weight below 1 is divided by it.
@@ -51,17 +107,21 @@ DILOCO_COLD error DILOCO_CLASS::unsendable(message_header const& got, int from, 
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::read_headers(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
-                                    flight const& f) {
+                                    flight& f) {
   auto const roster = a.roster();
-  collect_headers(a);
+  collect_headers(a, 1);
   if (phase == 0) agreed_steps_ = 0;
+  hash64 history;
+  history.add(history_);
+  history.add(rounds_);
   for (std::size_t k = 0; k < roster.size(); ++k) {
     std::size_t const shard = phase == 0 ? own_shard : k;
     message_header const got = index_.headers()[k];
     message_header const expected =
         own_header(phase, plan_[static_cast<int>(shard)].payload_bytes, f.scheduled_);
-    std::string complaint = header_error(got, expected, roster[k]);
-    if (!complaint.empty()) return fail(cause::disagreement, say({"round ", rounds_, ": ", complaint}));
+    if (auto fine = detail::check_header(got, index_.checksums()[k], expected, roster[k]); !fine) return fine;
+    history.add(static_cast<std::uint64_t>(roster[k]));
+    history.add(got.checksum);
     if ((got.flags & message_header::stood_still) != 0) {
       return fail(
           cause::wrong_state,
@@ -76,10 +136,64 @@ result<> DILOCO_CLASS::read_headers(arrival_type const& a, std::uint16_t phase, 
     }
     if (got.bad_row != message_header::no_row) return unsendable(got, roster[k], phase);
   }
+  f.history_ = history.value();
   return {};
 }
 
-/// Coefficients of the mean, and whether this rank's contribution is in it.
+/// The last exchange of a round, before anything is written: all commit, or none. Every rank that can still
+/// send takes part in it, whatever it thinks of the round. A rank that gives up before it hears all votes may
+/// be alone with that; the others then miss it by name in the next round.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::vote(result<> verdict, flight const& f) {
+  int const meets = partner();
+  if (recipe_.transport.size() == 1 || (pairs_ranks && meets == recipe_.transport.rank())) return verdict;
+  std::optional<pending_of<Transport>> pending;
+  auto heard = ask("an exchange", [&] { send_vote(pending, f, detail::refusal_of(verdict)); });
+  if (heard) {
+    auto votes = receive(*pending);
+    if (votes) {
+      static_cast<void>(heard = guard("land", [&] { return count_votes(*votes, f); }));
+      auto done = ask("done", [&] { votes->done(); });
+      if (heard) static_cast<void>(heard = std::move(done));
+      last_vote_.emplace(std::move(*votes));
+    } else {
+      static_cast<void>(heard = std::move(votes).error());
+    }
+  }
+  return verdict ? std::move(heard) : std::move(verdict);
+}
+
+DILOCO_ENGINE
+void DILOCO_CLASS::send_vote(std::optional<pending_of<Transport>>& to, flight const& f,
+                             std::uint32_t refused) {
+  message_header mine = own_header(detail::vote_phase, 0, f.scheduled_);
+  mine.refused = refused;
+  mine.history = f.history_;
+  std::fill_n(index_.host().own_headers(), vote_copies, mine);
+  write_headers(wires_.vote.send.data(), vote_copies, sizeof(message_header), false);
+  exchange_tag const tag{rounds_, detail::vote_phase};
+  if constexpr (pairs_ranks)
+    to.emplace(recipe_.transport.exchange(std::move(wires_.vote), partner(), tag));
+  else
+    to.emplace(recipe_.transport.all_gather(std::move(wires_.vote), tag));
+}
+
+DILOCO_ENGINE
+result<> DILOCO_CLASS::count_votes(arrival_type const& a, flight const& f) {
+  collect_headers(a, vote_copies);
+  message_header expected = own_header(detail::vote_phase, 0, f.scheduled_);
+  expected.history = f.history_;
+  auto const roster = a.roster();
+  for (std::size_t k = 0; k < roster.size(); ++k) {
+    std::size_t at = k * vote_copies;
+    if (index_.headers()[at].checksum != index_.checksums()[at]) at += 1;
+    if (auto fine = detail::check_header(index_.headers()[at], index_.checksums()[at], expected, roster[k]);
+        !fine)
+      return fine;
+  }
+  return {};
+}
+
 DILOCO_ENGINE
 result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
   auto const roster = a.roster();
@@ -137,7 +251,7 @@ DILOCO_COLD result<> DILOCO_CLASS::compare_anchors() {
     digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
   auto found = ask("an exchange", [&] {
     return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
-                            {rounds_, 2}, deadline_after(recipe_.deadline_seconds));
+                            {rounds_, detail::anchors_phase}, deadline_after(recipe_.deadline_seconds));
   });
   if (!found) return broken_by(std::move(found).error());
   if (!found->has_value()) return {};

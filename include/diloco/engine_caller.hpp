@@ -50,7 +50,8 @@ DILOCO_COLD result<> DILOCO_CLASS::try_adopt() {
     };
     term("question whether all tensors are finite", finite ? "finite tensors" : finite.error().message);
     for (layout::row const& r : layout_.rows())
-      term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_start(r)}));
+      term(say({"values of '", r.name, "'"}),
+           say({"values with the digest ", digest_of_tensor(recipe_.executor, r)}));
     auto const limit = deadline_after(recipe_.deadline_seconds);
     if (auto fine = agree(recipe_.transport, recipe_.executor, terms, detail::adopt_phase, limit); !fine) {
       // Ranks that all came may try again. After a missed or mixed-up exchange the transport cannot go on.

@@ -20,7 +20,7 @@ DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
           layout_, pattern_ == pattern::scatter_gather ? recipe_.transport.size() : 1, carried_by(recipe_))),
       index_(recipe_.executor, layout_, plan_, voices()),
       wires_(round_wires::allocate<Transport>(recipe_.executor, plan_, pairs_ranks ? voices() - 1 : voices(),
-                                              pattern_ == pattern::scatter_gather)),
+                                              recipe_.transport.size(), pattern_ == pattern::scatter_gather)),
       wire_bytes_(wires_.bytes()),
       float_modes_(float_modes) {
   std::size_t const n = layout_.column_elements();

@@ -96,6 +96,7 @@ class round_flight {
     weight_ = other.weight_;
     scheduled_ = other.scheduled_;
     heard_ = other.heard_;
+    history_ = other.history_;
     return *this;
   }
   ~round_flight() { drop(); }
@@ -115,8 +116,9 @@ class round_flight {
   std::shared_ptr<detail::flight_watch> watch_;  // empty once handed over
   std::uint64_t round_;
   double weight_;
-  bool scheduled_;      // by the schedule, and not by the caller's hand
-  bool heard_ = false;  // this rank's contribution counted
+  bool scheduled_;             // by the schedule, and not by the caller's hand
+  bool heard_ = false;         // this rank's contribution counted
+  std::uint64_t history_ = 0;  // of the trainer, once this round is committed
 };
 
 }  // namespace DILOCO_NAMESPACE

@@ -34,9 +34,9 @@ static_assert(tile_wire_bytes<sign<>>(4096) == 512 + 64);
 static_assert(tile_wire_bytes<sign<512>>(511) == 64 + 16 && tile_wire_bytes<sign<512>>(512) == 64 + 16);
 static_assert(tile_wire_bytes<sign<512>>(513) == 80 + 16);
 
-constexpr std::size_t header_bytes = 64;
-/// Nine terms, then two for each tensor, 8 bytes each.
-constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (11 + 2 * tensors); }
+constexpr std::size_t header_bytes = 128, votes = 2 * header_bytes;
+/// Eleven terms, two for each tensor, and the rank's part of the run's number, 8 bytes each.
+constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (11 + 2 * tensors + 1); }
 constexpr int rounds = 3;
 
 /// What a rank told and what was counted, without the contract.
@@ -81,22 +81,23 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
   auto const k = static_cast<std::size_t>(workers);
   for (traffic const& t : traffic_of<C>(sizes, workers, pattern::gather)) {
     CHECK(t.contract == (k - 1) * contract_bytes(sizes.size()));
-    CHECK(t.told == (k - 1) * (header_bytes + payload_of<C>(sizes)));
+    CHECK(t.told == (k - 1) * (header_bytes + payload_of<C>(sizes) + votes));
     CHECK(t.counted == rounds * t.told);
     CHECK(t.probed == t.counted);
     CHECK(t.same_counts);
-    CHECK(t.operations == rounds);
+    CHECK(t.operations == rounds * (k == 1 ? 1 : 2));
   }
   for (traffic const& t : traffic_of<C>(sizes, workers, pattern::scatter_gather)) {
     CHECK(t.contract == (k - 1) * contract_bytes(sizes.size()));
     CHECK(t.counted == rounds * t.told);
     CHECK(t.probed == t.counted);
     CHECK(t.same_counts);
-    CHECK(t.operations == 2 * rounds);
+    CHECK(t.operations == rounds * (k == 1 ? 2 : 3));
     // Two phases of K − 1 slots; a slot holds the largest shard: at least 1/K of the payload, at most all of
     // it.
-    CHECK(t.told >= 2 * (k - 1) * (header_bytes + (payload_of<C>(sizes) + k - 1) / k));
-    CHECK(t.told <= 2 * (k - 1) * (header_bytes + payload_of<C>(sizes)));
+    std::size_t const shares = t.told - (k - 1) * votes;
+    CHECK(shares >= 2 * (k - 1) * (header_bytes + (payload_of<C>(sizes) + k - 1) / k));
+    CHECK(shares <= 2 * (k - 1) * (header_bytes + payload_of<C>(sizes)));
   }
 }
 
@@ -120,7 +121,7 @@ TEST_CASE("scatter-gather by hand: four ranks, five tiles of one tensor") {
   // Tiles go to the shard in which they begin: 0 and 4096 to the first, then one each.
   std::size_t const slot = header_bytes + 2 * tile_wire_bytes<absmax<8>>(4096);
   for (traffic const& t : traffic_of<absmax<8>>({20000}, 4, pattern::scatter_gather)) {
-    CHECK(t.told == 2 * 3 * slot);
+    CHECK(t.told == 2 * 3 * slot + 3 * votes);
     CHECK(t.counted == rounds * t.told);
   }
 }

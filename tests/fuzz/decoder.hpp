@@ -174,6 +174,10 @@ struct any_header {
     same.flags = got.flags & 0xfeu;  // but who launched, and how that thread rounds
     same.steps = got.steps;
     same.counted_steps = got.counted_steps;
+    same.refused = got.refused;  // was_altered and the agreement look at these
+    same.checksum = got.checksum;
+    std::memcpy(same.unused, got.unused, sizeof same.unused);
+    if (got.refused != 0) same.last_round = got.last_round, same.history = got.history;
     bool const fits =
         std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
     std::string const complaint = header_error(got, expected(), from);
@@ -183,7 +187,7 @@ struct any_header {
   }
   static std::vector<std::byte> seed(bool whole) {
     message_header f = expected();
-    f.refused = whole ? 0 : 1;
+    if (!whole) f.round = 8;
     f.weight = 1024;
     std::vector<std::byte> input(sizeof f);
     write_header(input.data(), f);

@@ -162,7 +162,7 @@ static_assert(std::is_trivially_copyable_v<find_non_finite_kernel<gradient_rows>
               std::is_trivially_copyable_v<carry_mean_kernel> &&
               std::is_trivially_copyable_v<copy_to_anchor_kernel>);
 static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<message_header> &&
-              sizeof(message_header) == 64);
+              sizeof(message_header) == 128);
 
 // A round under way has one owner, and so has a trainer.
 using trainer = DiLoCo<adamw, nesterov, absmax<4>, threads>;

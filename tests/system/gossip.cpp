@@ -323,7 +323,7 @@ TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
   for (int const ranks : {1, 2, 4, 5}) {
     CAPTURE(ranks);
     auto const check = [&]<class C, class Outer>(C, Outer, std::size_t anchors) {
-      std::size_t const slot = 64 + tile_wire_bytes<C>(300) + tile_wire_bytes<C>(700) + anchors;
+      std::size_t const slot = 128 + tile_wire_bytes<C>(300) + tile_wire_bytes<C>(700) + anchors;
       toy::on_each_rank(ranks, [&](threads transport) {
         int const rank = transport.rank();
         toy::model m({300, 700});
@@ -332,15 +332,18 @@ TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
         trainer_of<Outer, C, gossip, counted<threads>> t(
             {.exchange = {5}, .transport = std::move(watched), .schedule = every(1)}, m.parameters());
         std::uint64_t const before = counts->sent_bytes, operations = counts->operations;
-        std::size_t sent = 0;
+        std::size_t sent = 0, votes = 0;
         for (int round = 0; round < rounds; ++round) {
           t.skip_step(1.0);
-          if (gossip{5}.partner(static_cast<std::uint64_t>(round), rank, ranks) != rank) sent += slot;
+          if (gossip{5}.partner(static_cast<std::uint64_t>(round), rank, ranks) != rank) {
+            sent += slot + vote_bytes;
+            votes += 1;
+          }
         }
-        CHECK(t.wire_bytes_per_round() == (ranks == 1 ? 0 : slot));
+        CHECK(t.wire_bytes_per_round() == (ranks == 1 ? 0 : slot + vote_bytes));
         CHECK(counts->sent_bytes - before == sent);
         CHECK(t.probe().sent_bytes == sent);
-        CHECK(counts->operations - operations == rounds);
+        CHECK(counts->operations - operations == rounds + votes);
         if (ranks % 2 == 0) CHECK(sent == rounds * t.wire_bytes_per_round());
         return 0;
       });

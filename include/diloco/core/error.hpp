@@ -26,6 +26,7 @@ enum class cause {
   transport,     ///< the transport's own library reported an error
   device,        ///< the executor's device reported an error, or has no memory left
   bad_file,      ///< a file that cannot be read or written, or is not what it should be
+  corrupted,     ///< a message arrived with other bits than it was sent with
   foreign,       ///< an exception of code that is not ours: a transport, an allocator, an own policy
 };
 

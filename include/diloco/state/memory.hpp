@@ -7,6 +7,7 @@
 #include <diloco/wire/hand_over.hpp>
 #include <diloco/wire/plan.hpp>
 
+#include <algorithm>
 #include <cstring>
 
 namespace diloco {
@@ -38,6 +39,10 @@ class mirrored {
   [[nodiscard]] std::byte* host() const { return host_.data(); }
   [[nodiscard]] std::byte* seen_by_kernels() const {
     return copy_.data() == nullptr ? host_.data() : copy_.data();
+  }
+  template <class T>
+  [[nodiscard]] T* seen_as() const {
+    return reinterpret_cast<T*>(seen_by_kernels());
   }
   [[nodiscard]] std::size_t bytes() const { return host_.size() + copy_.size(); }
 
@@ -105,8 +110,8 @@ class index_view {
         slices_(plan.slices().size()),
         rows_(l.rows().size()),
         ranks_(static_cast<std::size_t>(ranks)),
-        own_headers_(static_cast<std::size_t>(plan.shards())),
-        shards_(plan.carried() == 0 ? 0 : own_headers_),
+        own_headers_(std::max(static_cast<std::size_t>(plan.shards()), vote_copies)),
+        shards_(plan.carried() == 0 ? 0 : static_cast<std::size_t>(plan.shards())),
         carried_(2 * rows_ * plan.carried()) {}
   [[nodiscard]] std::size_t size() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) +
@@ -127,9 +132,9 @@ class index_memory : public index_view {
       : index_view(l, plan, ranks),
         host_(*this),
         memory_(where, size()),
-        answers_(
-            where.allocate_wire(static_cast<std::size_t>(ranks) * (sizeof(message_header) + sizeof(double)) +
-                                sizeof(std::uint32_t) + sizeof(float))) {
+        answers_(where.allocate_wire(static_cast<std::size_t>(ranks) *
+                                         (vote_bytes + vote_copies * sizeof(std::uint64_t) + sizeof(double)) +
+                                     sizeof(std::uint32_t) + sizeof(float))) {
     base_ = memory_.seen_by_kernels();
     host_.base_ = memory_.host();
     std::memcpy(host().tiles(), l.tiles().data(), tiles_ * sizeof(tile));
@@ -140,13 +145,19 @@ class index_memory : public index_view {
   }
 
   [[nodiscard]] index_view const& host() const { return host_; }
-  /// What each rank wrote before its payload.
+  /// What each rank wrote before its payload, or its vote: (ranks, copies).
   [[nodiscard]] message_header* headers() const { return answers_.as<message_header>(); }
-  [[nodiscard]] double* weights() const { return reinterpret_cast<double*>(headers() + ranks_); }
+  [[nodiscard]] double* weights() const {
+    return reinterpret_cast<double*>(headers() + vote_copies * ranks_);
+  }
+  /// message_checksum of each.
+  [[nodiscard]] std::uint64_t* checksums() const {
+    return reinterpret_cast<std::uint64_t*>(weights() + ranks_);
+  }
   /// First row with a number that is not finite. Not the same as bad_row: a step may be checked while a round
   /// is under way.
   [[nodiscard]] std::uint32_t* not_finite() const {
-    return reinterpret_cast<std::uint32_t*>(weights() + ranks_);
+    return reinterpret_cast<std::uint32_t*>(checksums() + vote_copies * ranks_);
   }
   [[nodiscard]] float* norm() const { return reinterpret_cast<float*>(not_finite() + 1); }
   [[nodiscard]] std::size_t bytes() const { return memory_.bytes() + answers_.size(); }
@@ -208,25 +219,38 @@ struct memory_pair {
   std::size_t first = 0;  // of the elements of all slices
 };
 
-/// The buffers of one round: what goes out first, and under scatter–gather what the owner sends back.
+/// The buffers of one round: what goes out first, under scatter–gather what the owner sends back, the vote,
+/// and sums for checksums. A world of one sends nothing, so it neither checks nor votes.
 struct round_wires {
   wires contribution;
   wires share;
+  wires vote;
+  buffer sums;                     // (messages, checksum_parts) of checksum
+  std::size_t checksum_parts = 0;  // of one message
 
-  /// `heard`: how many slots come in.
+  /// `heard`: how many slots come in, of `ranks` in all.
   template <transport T, executor E>
-  static round_wires allocate(E const& where, wire_plan const& plan, int heard, bool owners_send_back) {
+  static round_wires allocate(E const& where, wire_plan const& plan, int heard, int ranks,
+                              bool owners_send_back) {
     auto const slots = [&](std::size_t n) { return allocate_wire_for<T>(where, n * plan.slot_bytes()); };
     auto const inbox = [&] {
       return T::receives_in_place ? std::size_t{0} : static_cast<std::size_t>(heard);
     };
     std::size_t const shards = static_cast<std::size_t>(plan.shards());
-    round_wires w{{slots(shards), slots(inbox())}, {}};
+    round_wires w{{slots(shards), slots(inbox())}, {}, {}, {}, 0};
     if (owners_send_back) w.share = {slots(1), slots(inbox())};
+    if (ranks == 1) return w;
+    auto const votes = [&](std::size_t n) { return allocate_wire_for<T>(where, n * vote_bytes); };
+    w.vote = {votes(1), votes(inbox())};
+    w.checksum_parts = checksum_parts_of(plan.slot_bytes());
+    std::size_t const messages = std::max(shards, static_cast<std::size_t>(ranks));
+    w.sums = where.allocate(messages * w.checksum_parts * sizeof(checksum));
     return w;
   }
   [[nodiscard]] std::size_t bytes() const {
-    return contribution.send.size() + contribution.receive.size() + share.send.size() + share.receive.size();
+    std::size_t sum = sums.size();
+    for (wires const* w : {&contribution, &share, &vote}) sum += w->send.size() + w->receive.size();
+    return sum;
   }
 };
 

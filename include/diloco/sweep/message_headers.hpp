@@ -7,9 +7,40 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Writes a message header before each shard's payload, with the first row that cannot be sent and whether θ
-/// stood still, and forgets both. Runs on the executor, so a launch does not wait for the encoding. One
-/// index.
+/// Sums for the checksums of messages: of 16 KiB of what follows a header at a time. Reads every byte of the
+/// messages once. Indices: (messages, parts).
+struct checksum_kernel {
+  std::byte const* slots;            // (messages, slot_bytes), or null
+  std::byte const* const* messages;  // else each of its own
+  std::size_t slot_bytes;
+  std::size_t parts;  // of one message
+  checksum* sums;     // (messages, parts)
+
+  template <lanes L>
+  DILOCO_HD void operator()(L l, std::size_t index) const {
+    std::size_t const m = index / parts, first = sizeof(message_header) + index % parts * checksum_part_bytes;
+    std::byte const* const from = slots != nullptr ? slots + m * slot_bytes : messages[m];
+    std::size_t const left = slot_bytes - first,
+                      bytes = left < checksum_part_bytes ? left : checksum_part_bytes;
+    checksum const c =
+        checksum_of(l, reinterpret_cast<std::uint32_t const*>(from + first),
+                    static_cast<std::uint32_t>(bytes / 4), static_cast<std::uint32_t>(first / 4));
+    if (L::rank() == 0) sums[index] = c;
+  }
+};
+
+/// The sum of `parts` sums, on every lane.
+template <lanes L>
+DILOCO_HD inline checksum total_of(L, checksum const* sums, std::size_t parts) {
+  checksum c;
+  for (auto i = static_cast<std::size_t>(L::rank()); i < parts; i += static_cast<std::size_t>(L::width))
+    c.add(sums[i]);
+  return {L::sum(c.sum), L::sum(c.mixed)};
+}
+
+/// Writes a message header before each shard's payload, with the first row that cannot be sent, whether θ
+/// stood still, and the checksum; then forgets the first two. Runs on the executor, so a launch does not wait
+/// for the encoding. One index.
 struct write_headers_kernel {
   message_header const* headers;  // (shards)
   std::uint32_t* bad_row;
@@ -18,30 +49,42 @@ struct write_headers_kernel {
   std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::size_t shards;
+  checksum const* sums;  // (shards, parts)
+  std::size_t parts;
 
   template <lanes L>
-  DILOCO_HD void operator()(L, std::size_t) const {
+  DILOCO_HD void operator()(L l, std::size_t) const {
     std::uint32_t const bad = *bad_row;
     bool const stands = must_move && *moved == message_header::no_row;
-    for (auto s = static_cast<std::size_t>(L::rank()); s < shards; s += static_cast<std::size_t>(L::width)) {
-      message_header f = headers[s];
-      f.bad_row = bad;
-      if (stands) f.flags |= message_header::stood_still;
-      write_header(slots + s * slot_bytes, f);
+    for (std::size_t s = 0; s < shards; ++s) {
+      checksum const behind = total_of(l, sums + s * parts, parts);
+      if (L::rank() != 0) continue;
+      message_header h = headers[s];
+      h.bad_row = bad;
+      if (stands) h.flags |= message_header::stood_still;
+      h.checksum = message_checksum(h, behind);
+      write_header(slots + s * slot_bytes, h);
     }
     L::sync();
     if (L::rank() == 0) *bad_row = *moved = message_header::no_row;
   }
 };
 
-/// Brings what stands before each payload to where the host reads it. One index a wire.
+/// Brings headers and checksums of messages to where the host reads them. Indices: (messages, copies).
 struct collect_headers_kernel {
-  std::byte const* const* wires;
+  std::byte const* const* messages;
+  std::size_t copies;    // of the header in a message; one, where anything else follows
+  checksum const* sums;  // (messages, parts)
+  std::size_t parts;
   message_header* to;
+  std::uint64_t* checksums;
 
   template <lanes L>
-  DILOCO_HD void operator()(L, std::size_t k) const {
-    if (L::rank() == 0) to[k] = read_header(wires[k]);
+  DILOCO_HD void operator()(L l, std::size_t k) const {
+    checksum const behind = total_of(l, sums + k * parts, parts);
+    if (L::rank() != 0) return;
+    to[k] = read_header(messages[k / copies] + k % copies * sizeof(message_header));
+    checksums[k] = message_checksum(to[k], behind);
   }
 };
 

@@ -166,7 +166,8 @@ enum contract_phase : std::uint32_t {
   tensors_phase,
   fields_phase,
   texts_phase,
-  adopt_phase
+  adopt_phase,
+  run_phase
 };
 
 /// What ranks tell each other once something differs. Fixed size; longer texts are cut.
@@ -281,6 +282,23 @@ DILOCO_COLD void refuse(T& transport, E const& where, std::string_view sentence,
   if (!all || !all->first_difference()) return;  // nobody is left, or nobody who does not know
   detail::contract_text const text("", sentence);
   static_cast<void>(gather_bytes(transport, where, text.bytes(), {0, detail::texts_phase}, limit));
+}
+
+/// A number that two runs do not share: from the clocks of all ranks and an address of each. Messages carry
+/// it, so that one of another run is found. Collective.
+template <transport T, executor E>
+DILOCO_COLD result<std::uint64_t> agree_on_run(T& transport, E const& where, void const* mine,
+                                               deadline limit) {
+  hash64 own, all;
+  own.add(static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()));
+  own.add(static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()));
+  own.add(static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(mine)));
+  std::uint64_t const word = own.value();
+  auto const each =
+      gather_bytes(transport, where, std::as_bytes(std::span(&word, 1)), {0, detail::run_phase}, limit);
+  if (!each) return each.error();
+  for (std::size_t k = 0; k < each->roster.size(); ++k) all.add(each->word(k, 0));
+  return all.value();
 }
 
 }  // namespace DILOCO_NAMESPACE

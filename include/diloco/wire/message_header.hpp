@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/core/checksum.hpp>
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/float_modes.hpp>
@@ -14,11 +15,13 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What precedes the payload in every slot. Weight and verdict travel with the contribution, so all ranks
+/// What precedes the payload in every message. Weight and verdict travel with the contribution, so all ranks
 /// divide by the same sum and all of them drop a round that one of them cannot take part in.
 struct message_header {
   static constexpr std::uint32_t expected_magic = 0x4F4C4944;  // "DILO"
+  static constexpr std::uint16_t expected_version = 4;
   static constexpr std::uint32_t no_row = 0xffffffffu;
+  static constexpr std::uint64_t no_round = ~std::uint64_t{0};
   static constexpr std::uint32_t anchor_flag =
       0x80000000u;                                 ///< in bad_row: it is the row's anchor that is too large
   static constexpr std::uint32_t by_schedule = 1;  ///< in flags: the schedule launched the round, no hand
@@ -27,29 +30,73 @@ struct message_header {
   static constexpr int modes_shift = 8;  ///< in flags: above it, how the launching thread rounds and flushes
 
   std::uint32_t magic = expected_magic;
-  std::uint16_t version = 3;
+  std::uint16_t version = expected_version;
   std::uint16_t phase = 0;
   std::uint64_t round = 0;
   double weight = 0;
   std::uint64_t payload_bytes = 0;
   std::uint32_t bad_row = no_row;  ///< first row with a value that cannot be sent
   std::uint32_t rank = 0;
-  std::uint32_t refused = 0;  ///< 1: this rank cannot take part in the round, so nobody does
+  std::uint32_t refused = 0;  ///< 1 + cause: this rank cannot commit the round, so nobody does
   std::uint32_t flags = 0;
-  std::uint64_t steps = 0;          ///< that the inner state has seen
-  std::uint64_t counted_steps = 0;  ///< at the launch, skipped ones included
+  std::uint64_t steps = 0;              ///< that the inner state has seen
+  std::uint64_t counted_steps = 0;      ///< at the launch, skipped ones included
+  std::uint64_t run = 0;                ///< drawn at construction, the same on all ranks
+  std::uint32_t epoch = 0;              ///< of the membership; 0, as nobody joins or leaves yet
+  std::uint32_t part = 0;               ///< of the parameters; 0, as a round carries all of them yet
+  std::uint64_t last_round = no_round;  ///< committed
+  std::uint64_t history = 0;            ///< hash of all committed rounds: whose messages, with what checksums
+  std::uint64_t checksum = 0;  ///< of this header with 0 here, and of all bytes that follow in the message
+  std::uint64_t unused[3] = {};
 };
-static_assert(sizeof(message_header) == 64 && std::is_trivially_copyable_v<message_header>);
+static_assert(sizeof(message_header) == 128 && std::is_trivially_copyable_v<message_header>);
 
-DILOCO_HD inline void write_header(std::byte* slot, message_header const& f) {
-  std::memcpy(slot, &f, sizeof f);
+DILOCO_HD inline void write_header(std::byte* slot, message_header const& h) {
+  std::memcpy(slot, &h, sizeof h);
 }
 
 DILOCO_HD inline message_header read_header(std::byte const* slot) {
-  message_header f;
-  std::memcpy(&f, slot, sizeof f);
-  return f;
+  message_header h;
+  std::memcpy(&h, slot, sizeof h);
+  return h;
 }
+
+/// Words of a header: the first word behind it has this position in the checksum.
+inline constexpr std::uint32_t header_words = sizeof(message_header) / sizeof(std::uint32_t);
+
+/// A vote is its header twice: nobody votes on whether the votes were read, so a flipped bit of one copy must
+/// not make its reader the only one that drops the round.
+inline constexpr std::size_t vote_copies = 2;
+inline constexpr std::size_t vote_bytes = vote_copies * sizeof(message_header);
+
+/// Checksums are summed over this many bytes behind a header at a time.
+inline constexpr std::size_t checksum_part_bytes = 16384;
+[[nodiscard]] constexpr std::size_t checksum_parts_of(std::size_t message_bytes) {
+  return (message_bytes - sizeof(message_header) + checksum_part_bytes - 1) / checksum_part_bytes;
+}
+
+/// Of a whole message, from the sums over what follows its header.
+DILOCO_HD inline std::uint64_t message_checksum(message_header h, struct checksum behind) {
+  h.checksum = 0;
+  std::uint32_t words[header_words];
+  std::memcpy(words, &h, sizeof h);
+  for (std::uint32_t i = 0; i < header_words; ++i) behind.add(words[i], i);
+  return behind.value();
+}
+
+/// Whether bits changed on the way. `found`: message_checksum of what arrived. Another program, or another
+/// version of the library, is no change of bits: header_error names it.
+inline bool was_altered(message_header const& got, std::uint64_t found) {
+  bool const ours =
+      got.magic == message_header::expected_magic || got.version == message_header::expected_version;
+  return ours && found != got.checksum;
+}
+
+namespace detail {
+DILOCO_COLD inline std::string round_name(std::uint64_t round) {
+  return round == message_header::no_round ? std::string("no round") : say({"round ", round});
+}
+}  // namespace detail
 
 /// Compares a received message header with what this rank computed by itself; empty where it fits.
 DILOCO_COLD inline std::string header_error(message_header const& got, message_header const& expected,
@@ -57,7 +104,9 @@ DILOCO_COLD inline std::string header_error(message_header const& got, message_h
   std::string const who = say({"rank ", from});
   if (got.magic != message_header::expected_magic || got.version != expected.version)
     return say({who, " sent no diloco message header"});
-  if (got.round != expected.round || got.phase != expected.phase) {
+  if (got.run != expected.run) return say({who, " belongs to another run; give each run its own transport"});
+  if (got.round != expected.round || got.phase != expected.phase || got.part != expected.part ||
+      got.epoch != expected.epoch) {
     return say({who, " is in round ", got.round, " phase ", got.phase, ", this rank in round ",
                 expected.round, " phase ", expected.phase});
   }
@@ -94,7 +143,14 @@ DILOCO_COLD inline std::string header_error(message_header const& got, message_h
   }
   if (!non_negative.holds(got.weight))
     return say({who, " sent the weight ", got.weight, ", which counts nothing"});
-  if (got.refused != 0) return say({who, " refused the round"});
+  if (got.refused == 0 && got.last_round != expected.last_round) {
+    return say({who, " committed ", detail::round_name(got.last_round), " last, this rank ",
+                detail::round_name(expected.last_round), "; save one of them and start all ranks from it"});
+  }
+  if (got.refused == 0 && got.history != expected.history) {
+    return say({who, " committed other messages than this rank up to ", detail::round_name(got.last_round),
+                "; save one of them and start all ranks from it"});
+  }
   return {};
 }
 
