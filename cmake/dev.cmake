@@ -7,7 +7,7 @@ option(DILOCO_BENCH "Build the benches" ON)
 option(DILOCO_BENCH_CUDA "Build the benches for a device, where there is nvcc" ${DILOCO_BENCH})
 set(DILOCO_SANITIZE "" CACHE STRING "-fsanitize= for tests and examples")
 set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda;nccl" CACHE STRING "Optional parts that are built where their package is found")
-set(DILOCO_TEST_KINDS "static;unit;cases;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
+set(DILOCO_TEST_KINDS "static;unit;cases;fault;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_CUDA_TESTS "mpi_mixed;nccl;whole_tensor" CACHE STRING "Programs of tests/cuda that are built; ALL takes nvcc twenty minutes")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")

@@ -48,7 +48,7 @@ float train(diloco::threads transport, float target, double tokens) {
     for (std::size_t i = 0; i < x.size(); ++i) gradient[i] = x[i] - target;
     // [step]
     optimizer.step(gradient);                // theirs
-    trainer.after_step({.tokens = tokens});  // ours: counts, and runs a round after every tenth
+    trainer.after_step(tokens);  // ours: counts, and runs a round after every tenth
     // [/step]
   }
   return x[0];

@@ -94,7 +94,7 @@ milliseconds outer(std::string const& layout, Transport transport, Executor exec
       repeat, [&] { trainer.sync(); },
       [&] {
         theta.add(drift);
-        trainer.after_step({});
+        trainer.after_step();
         meet();
       });
 }

@@ -119,7 +119,7 @@ milliseconds outer(std::string const& layout, std::size_t total, int repeat) {
       repeat, [&] { trainer.sync(); },
       [&] {
         theta.add_noise(1e-3f);
-        trainer.after_step({});
+        trainer.after_step();
       });
 }
 

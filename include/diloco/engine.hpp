@@ -78,14 +78,15 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>`, or where all tensors are bfloat16 to `std::span<bfloat16 const>`, in the order
-  /// and of the sizes of the parameters; those of frozen tensors are not looked at.
+  /// `std::span<float const>` or `std::span<bfloat16 const>`, or of `gradient`, which is a view of either, in
+  /// the order and of the sizes of the parameters. An empty one: the tensor has no gradient in this step, and
+  /// its θ and slots stay, without decay and momentum. Those of frozen tensors are not looked at.
   /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite
   /// gradient before anything is written; one sweep does both.
   /// The tensors are the caller's at every step: a value that the caller wrote since the last call is stepped
   /// from, also where they are bfloat16 and the trainer keeps a float32 copy.
   template <class Gradients>
-  result<> try_step(Gradients const& gradients, step_options o = {}) {
+  step_result try_step(Gradients const& gradients, step_options o = {}) {
     if constexpr (detail::explain_inside<steps_inside>() && detail::explain_gradients<Gradients>()) {
       return told(take_step(gradients, o));
     } else {
@@ -97,33 +98,35 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     try_step(gradients, o).value();
   }
 
-  /// Counts a step that the framework took on θ itself, and runs a round where the schedule says so.
+  /// Counts a step of `tokens` that the framework took on θ itself, and runs a round where the schedule says
+  /// so.
   template <class Self = DiLoCo>
-  result<> try_after_step(step_options o = {}) {
+  step_result try_after_step(double tokens = 1) {
     static_assert(detail::explain_outside<Self::steps_inside>());
-    return told(count_outside_step(o));
+    return told(count_outside_step(tokens));
   }
   template <class Self = DiLoCo>
-  void after_step(step_options o = {}) {
-    try_after_step<Self>(o).value();
+  void after_step(double tokens = 1) {
+    try_after_step<Self>(tokens).value();
   }
   /// The same, after a comparison of addresses: an error names the first tensor that is not where the trainer
   /// knows it. Cost: one comparison a tensor.
   template <class Parameters, class Self = DiLoCo>
-  requires no_options<Parameters> result<> try_after_step(Parameters const& parameters, step_options o = {}) {
+  requires no_options<Parameters> step_result try_after_step(Parameters const& parameters,
+                                                             double tokens = 1) {
     auto where = layout_.moved(parameters);
-    return where.empty() ? try_after_step<Self>(o) : fail(cause::bad_layout, "after_step: " + where);
+    return where.empty() ? try_after_step<Self>(tokens) : fail(cause::bad_layout, "after_step: " + where);
   }
   template <class Parameters, class Self = DiLoCo>
   requires no_options<Parameters>
-  void after_step(Parameters const& parameters, step_options o = {}) {
-    try_after_step<Parameters, Self>(parameters, o).value();
+  void after_step(Parameters const& parameters, double tokens = 1) {
+    try_after_step<Parameters, Self>(parameters, tokens).value();
   }
 
   /// Counts a step that was left out (a loss scale that overflowed, a gradient that is not finite): θ and the
   /// slots stay, and the schedule goes on as on the other ranks, who must come to the round together. More
   /// than `max_skipped_steps` of them in a row are an error, and the one too many is not counted.
-  result<> try_skip_step(double tokens = 0);
+  step_result try_skip_step(double tokens = 0);
   void skip_step(double tokens = 0) { try_skip_step(tokens).value(); }
 
   /// For an evaluation: the caller's tensors show θ under ivon, and the average x under schedule_free_adamw,
@@ -205,7 +208,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// Digest of θ̄: equal on all ranks after every round, unless they pair.
-  [[nodiscard]] std::uint64_t digest() const { return digest_of_anchor(0, layout_.column_elements()); }
+  [[nodiscard]] std::uint64_t digest() const {
+    return digest_of_column(recipe_.executor, anchor_, layout_.column_elements());
+  }
 
  private:
   static constexpr std::size_t outer_slots = slot_count<Outer>;
@@ -217,8 +222,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
       (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8)
           ? padding
           : 0;
-  /// A residual of plain floats is a staged compressor's workbench while it is written, and free while it is
-  /// replaced.
+  /// While it is written or replaced, a residual of plain floats is a staged compressor's workbench.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
   static constexpr bool agrees = agrees_on_memory<Compressor>;
@@ -239,9 +243,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] result<> usable(step_options const& o) const;
   [[nodiscard]] result<> room_for_a_step(step_options const& o) const;
   template <class Gradients>
-  [[nodiscard]] result<> take_step(Gradients const& gradients, step_options const& o);
-  [[nodiscard]] result<> count_outside_step(step_options const& o);
-  [[nodiscard]] result<> skip(double tokens, std::string_view why);
+  step_result take_step(Gradients const& gradients, step_options const& o);
+  step_result count_outside_step(double tokens);
+  step_result skip(double tokens, std::string_view why);
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o);
   template <class Gradients>
@@ -262,19 +266,15 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] result<> measure_gradients(step_options const& o);
   [[nodiscard]] bool clips() const { return recipe_.clip_norm < no_clipping; }
   void inner_sweep(step_options const& o);
-  [[nodiscard]] result<> count_step(double tokens);
+  step_result count_step(double tokens);
   template <class F>
   [[nodiscard]] auto guard(std::string_view call, F&& f);
   template <class F>
   [[nodiscard]] auto ask(std::string_view call, F&& f);
   template <class Event>
   void tell(Event const& event);
-  [[nodiscard]] result<> told(result<> r);
-
-  /// Of anchor elements [first, first + n).
-  [[nodiscard]] std::uint64_t digest_of_anchor(std::size_t first, std::size_t n) const {
-    return digest_of_column(recipe_.executor, anchor_ + first, n);
-  }
+  template <class R>
+  [[nodiscard]] R told(R r);
 
   using arrival_type = arrival_of<Transport>;
   [[nodiscard]] result<> take_wires_back();

@@ -248,7 +248,7 @@ DILOCO_ENGINE
 DILOCO_COLD result<> DILOCO_CLASS::compare_anchors() {
   std::vector<std::uint64_t> digests;
   for (layout::row const& r : layout_.rows())
-    digests.push_back(r.frozen ? 0 : digest_of_anchor(r.column, r.size));
+    digests.push_back(r.frozen ? 0 : digest_of_column(recipe_.executor, anchor_ + r.column, r.size));
   auto found = ask("an exchange", [&] {
     return first_difference(recipe_.transport, recipe_.executor, std::span<std::uint64_t const>(digests),
                             {rounds_, detail::anchors_phase}, deadline_after(recipe_.deadline_seconds));

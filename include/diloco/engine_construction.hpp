@@ -178,6 +178,12 @@ DILOCO_COLD std::string DILOCO_CLASS::describe() const {
   double const wires = pattern_ == pattern::scatter_gather ? 1 : voices();
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
+  // Checksums read each message once at its sender and once at each reader.
+  if (k != 1) {
+    double const shares = pattern_ == pattern::scatter_gather ? 2 + 1.0 / k : voices();
+    round +=
+        static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) * (1 + shares);
+  }
   // What is shown of a copy, and, where it shows θ and no samples, read back with it.
   round += (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(layout_.copied_elements()) /
            static_cast<double>(layout_.parameters());

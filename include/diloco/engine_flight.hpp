@@ -17,14 +17,49 @@ struct step_options {
   bool skip_not_finite = false;  ///< a gradient that is not finite makes this a skipped step, and no error
 };
 
+/// What became of a step and of the round that was due after it. A step that was refused changed nothing.
+/// Where only the round failed, the step stands and is counted: do not take it again.
+class [[nodiscard]] step_result {
+ public:
+  step_result() = default;
+  /// The step was refused.
+  step_result(diloco::error refused) : failure_(std::move(refused)) {}
+  /// The step was taken, and `round` is what became of the round, if one was due.
+  static step_result taken(result<> round) {
+    step_result r;
+    r.failure_ = std::move(round);
+    if (!r.failure_) {
+      diloco::error e = std::move(r.failure_).error();
+      e.step_taken = true;
+      r.failure_ = std::move(e);
+    }
+    return r;
+  }
+
+  [[nodiscard]] bool step_taken() const noexcept { return has_value() || failure_.error().step_taken; }
+  [[nodiscard]] bool round_failed() const noexcept { return !has_value() && failure_.error().step_taken; }
+  /// Whether all went well.
+  [[nodiscard]] bool has_value() const noexcept { return failure_.has_value(); }
+  explicit operator bool() const noexcept { return has_value(); }
+  /// Of the step, or of the round: its `step_taken` says which.
+  [[nodiscard]] diloco::error const& error() const { return failure_.error(); }
+  void value() const {
+    if (!has_value()) raise(error());
+  }
+  operator result<>() const { return failure_; }
+
+ private:
+  result<> failure_;
+};
+
 struct land_options {
   /// Share of θ that survives: θ ← mix·θ + (1−mix)·θ̄, for steps taken while the round was under way.
   float mix = 0.0f;
 };
 
-/// A list of parameters, and no step_options.
+/// A list of parameters, and neither tokens nor step_options.
 template <class P>
-concept no_options = !std::is_convertible_v<P const&, step_options>;
+concept no_options = !std::is_convertible_v<P const&, double> && !std::is_same_v<P, step_options>;
 
 namespace detail {
 

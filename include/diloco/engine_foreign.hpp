@@ -58,13 +58,14 @@ void DILOCO_CLASS::tell(Event const& event) {
 /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it
 /// says both.
 DILOCO_ENGINE
-result<> DILOCO_CLASS::told(result<> r) {
+template <class R>
+R DILOCO_CLASS::told(R r) {
 #if DILOCO_EXCEPTIONS
   if constexpr (hears_anything<Probe>) {
     if (probe_threw_ == nullptr) return r;
     auto const thrown = std::exchange(probe_threw_, nullptr);
     if (r) std::rethrow_exception(thrown);
-    error e = std::move(r).error();
+    error e = r.error();
     e.message += "; and the probe threw: " + text_of(thrown);
     return e;
   }

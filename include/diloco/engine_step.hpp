@@ -8,6 +8,20 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+namespace detail {
+DILOCO_COLD inline std::string gradient_error(layout::row const& row, gradient const& g) {
+  if (row.frozen || g.size == 0) return {};
+  if (g.is_bf16 && row.bf16 == nullptr) {
+    return say({"step: the gradient of '", row.name, "' is bfloat16 and the parameter float32; widen it"});
+  }
+  if (g.size != row.size) {
+    return say(
+        {"step: the gradient of '", row.name, "' has ", g.size, " elements, the parameter ", row.size});
+  }
+  return g.data == nullptr ? say({"step: the gradient of '", row.name, "' points to nothing"})
+                           : std::string{};
+}
+}  // namespace detail
 
 DILOCO_ENGINE
 result<> DILOCO_CLASS::usable(step_options const& o) const {
@@ -43,56 +57,50 @@ result<> DILOCO_CLASS::room_for_a_step(step_options const& o) const {
 
 /// Counts a step, and makes the round that is due after it.
 DILOCO_ENGINE
-result<> DILOCO_CLASS::count_step(double tokens) {
+step_result DILOCO_CLASS::count_step(double tokens) {
   steps_ += 1;
   weight_ += tokens;
   if constexpr (hears<Probe, inner_stepped>) tell(inner_stepped{steps_});
   bool due = false;
-  if (auto fine = guard("the schedule", [&] { due = recipe_.schedule.due(steps_); }); !fine) return fine;
-  if (!due) return {};
+  auto fine = guard("the schedule", [&] { due = recipe_.schedule.due(steps_); });
+  if (!fine || !due) return step_result::taken(std::move(fine));
   total_weight_ = -1;  // until all message headers are read
   auto done = one_round(true);
   // Nobody took a step since the last round, so there is nothing to agree on: the next round speaks for this
   // one.
   bool const nothing_said = !done && broken_ == nullptr && total_weight_ == 0 && !unskipped_;
-  return nothing_said ? result<>{} : std::move(done);
+  return step_result::taken(nothing_said ? result<>{} : std::move(done));
 }
 
 DILOCO_ENGINE
 template <class Gradients>
-result<> DILOCO_CLASS::take_step(Gradients const& gradients, step_options const& o) {
+step_result DILOCO_CLASS::take_step(Gradients const& gradients, step_options const& o) {
   auto fine = accept(gradients, o);
   if (!fine && o.skip_not_finite && fine.error().what == cause::not_finite)
     return skip(0, fine.error().message);
-  if (!fine) return fine;
+  if (!fine) return std::move(fine).error();
   skipped_in_a_row_ = 0;
   unskipped_ = true;
-  if (auto stepped = guard("step", [&] { inner_sweep(o); }); !stepped) return stepped;
+  if (auto stepped = guard("step", [&] { inner_sweep(o); }); !stepped) return std::move(stepped).error();
   return count_step(o.tokens);
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::count_outside_step(step_options const& o) {
-  if (auto fine = room_for_a_step(o); !fine) return fine;
-  if (o.lr_scale != 1.0f || o.grad_scale != 1.0f || o.skip_not_finite) {
-    return fail(cause::bad_setting,
-                "after_step: lr_scale, grad_scale and skip_not_finite are for steps that the trainer takes; "
-                "only tokens "
-                "count here");
-  }
+step_result DILOCO_CLASS::count_outside_step(double tokens) {
+  if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return std::move(fine).error();
   skipped_in_a_row_ = 0;
   unskipped_ = must_move_ = true;
-  return count_step(o.tokens);
+  return count_step(tokens);
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::try_skip_step(double tokens) {
-  if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return fine;
+step_result DILOCO_CLASS::try_skip_step(double tokens) {
+  if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return std::move(fine).error();
   return told(skip(tokens, "skip_step was called"));
 }
 
 DILOCO_ENGINE
-result<> DILOCO_CLASS::skip(double tokens, std::string_view why) {
+step_result DILOCO_CLASS::skip(double tokens, std::string_view why) {
   if (skipped_in_a_row_ >= recipe_.max_skipped_steps) {
     return fail(cause::wrong_state,
                 say({"step: ", skipped_in_a_row_,
@@ -116,30 +124,19 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
                        " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
     }
   }
-  auto const& rows = layout_.rows();
-  if (static_cast<std::size_t>(gradients.size()) != rows.size()) {
+  if (static_cast<std::size_t>(gradients.size()) != layout_.rows().size()) {
     return fail(cause::bad_layout,
-                say({"step: ", gradients.size(), " gradients for ", rows.size(), " parameters"}));
+                say({"step: ", gradients.size(), " gradients for ", layout_.rows().size(), " parameters"}));
   }
-  std::size_t r = 0;
+  std::size_t r = 0, there = 0;
   for (auto const& each : gradients) {
-    constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
-    std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
-    if (rows[r].frozen) {
-      ++r;
-      continue;
-    }
-    if (narrow && rows[r].bf16 == nullptr)
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name,
-                                          "' is bfloat16 and the parameter float32; widen it"}));
-    if (g.size() != rows[r].size) {
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' has ", g.size(),
-                                          " elements, the parameter ", rows[r].size}));
-    }
-    if (g.data() == nullptr)
-      return fail(cause::bad_layout, say({"step: the gradient of '", rows[r].name, "' points to nothing"}));
-    ++r;
+    gradient const g = detail::view_of(each);
+    if (std::string what = detail::gradient_error(layout_.rows()[r], g); !what.empty())
+      return fail(cause::bad_layout, what);
+    there += layout_.rows()[r++].frozen || g.size == 0 ? 0 : 1;
   }
+  if (there == 0)
+    return fail(cause::bad_layout, "step: no tensor has a gradient; leave a step out with skip_step()");
   return guard("step", [&] {
     take(gradients);
     return measure_gradients(o);
@@ -154,14 +151,13 @@ void DILOCO_CLASS::take(Gradients const& gradients) {
   std::size_t r = 0;
   bool changed = false;
   for (auto const& each : gradients) {
-    constexpr bool narrow = !std::is_constructible_v<std::span<float const>, decltype(each)>;
-    std::span<std::conditional_t<narrow, bfloat16 const, float const>> const g(each);
-    std::uint64_t const kind = narrow ? 1 : 0;
-    if (!layout_.rows()[r].frozen &&
-        (table.gradients()[r] != g.data() || table.gradient_is_bf16()[r] != kind)) {
+    gradient const g = detail::view_of(each);
+    void const* const at = g.size == 0 ? nullptr : g.data;
+    std::uint64_t const kind = g.is_bf16 ? 1 : 0;
+    if (!layout_.rows()[r].frozen && (table.gradients()[r] != at || table.gradient_is_bf16()[r] != kind)) {
       // An asynchronous executor may still read the pointers of the step before.
       if (!std::exchange(changed, true)) recipe_.executor.wait();
-      table.gradients()[r] = g.data();
+      table.gradients()[r] = at;
       table.gradient_is_bf16()[r] = kind;
     }
     ++r;

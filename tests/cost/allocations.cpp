@@ -153,7 +153,7 @@ TEST_CASE("external inner: nothing is allocated after construction") {
   std::size_t const before = allocations;
   for (int step = 0; step < 6; ++step) {
     m[1][7] -= 0.125f;
-    t.after_step({.tokens = 2});
+    t.after_step(2);
     if (step % 3 == 2) t.sync();
   }
   CHECK(allocations - before == 0);

@@ -6,5 +6,5 @@ using trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, dil
 
 void train(trainer& t, std::vector<std::vector<float>> const& gradients) {
   t.step(gradients);
-  t.after_step({.tokens = 8});
+  t.after_step(8);
 }

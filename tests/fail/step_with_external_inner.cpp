@@ -7,6 +7,6 @@
 using trainer = diloco::DiLoCo<diloco::external, diloco::nesterov, diloco::f32, diloco::alone>;
 
 void train(trainer& t, std::vector<std::vector<float>> const& gradients) {
-  t.after_step({.tokens = 8});
+  t.after_step(8);
   t.step(gradients);
 }

@@ -192,7 +192,7 @@ TEST_CASE("the mean is weighted by tokens, in the same operation") {
     laws::trainer_of<external, plain_sgd, f32, threads> trainer(
         {.outer = {.lr = 1.0f, .weight_decay = 0.0f}, .transport = std::move(transport)}, parameters);
     for (float& x : theta) x -= 0.125f * static_cast<float>(rank + 1);
-    trainer.after_step({.tokens = double(weights[rank])});
+    trainer.after_step(double(weights[rank]));
     trainer.sync();
     if (rank == 0) result = theta;
   });

@@ -94,7 +94,7 @@ std::vector<trace> by_trainers(int ranks, int rounds, gossip who, noloco const& 
     trace seen;
     for (int round = 0; round < rounds; ++round) {
       for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, round, i);
-      t.after_step({.tokens = tokens(rank, round, equal)});
+      t.after_step(tokens(rank, round, equal));
       float const kept = m[0][13];
       bool const spoils = round == spoiled_round && rank == spoiled_rank;
       if (spoils) m[0][13] = std::numeric_limits<float>::quiet_NaN();
@@ -383,7 +383,7 @@ TEST_CASE("noloco where all ranks meet: all anchors are equal, and it is heavy_b
               m.parameters());
           for (int round = 0; round < 12; ++round) {
             for (std::size_t i = 0; i < 5000; ++i) m[1][i] -= delta(rank, round, i);
-            t.after_step({.tokens = 1.0 + rank});
+            t.after_step(1.0 + rank);
           }
           auto const anchor = t.cell("t1", "anchor"), mean = toy::cell_or_none(t, "t1", "mean_anchor");
           return std::tuple{row(anchor.begin(), anchor.end()), t.digest(), row(mean.begin(), mean.end())};

@@ -81,7 +81,7 @@ double distance_from_weighted_mean(int workers, pattern exchange, std::vector<do
                                                         .schedule = every(1000)},
                                                        m.parameters());
     for (std::size_t i = 0; i < n; ++i) m[0][i] -= delta(rank, i);
-    t.after_step({.tokens = tokens[static_cast<std::size_t>(rank)]});
+    t.after_step(tokens[static_cast<std::size_t>(rank)]);
     t.sync();
     auto const anchor = t.cell("t0", "anchor");
     return std::vector<float>(anchor.begin(), anchor.end());

@@ -118,15 +118,17 @@ TEST_CASE("groups: every tensor takes the trajectory that its own optimizer alon
         of_matrices.footprint().parameters + of_vectors.footprint().parameters);
 }
 
-TEST_CASE("groups: a frozen tensor needs no gradient, and a missing one of the others is still seen") {
+TEST_CASE("groups: a frozen tensor needs no gradient, and a wrong one of the others is still seen") {
   shapes s;
   DiLoCo trainer(recipe_of(groups(group{named("wte"), frozen{}}, group{the_rest, plain_sgd{}})), s.tensors);
   std::vector<std::span<float const>> gradients(s.slopes.begin(), s.slopes.end());
   gradients[2] = {};
   CHECK(trainer.try_step(gradients));
   gradients[3] = {};
+  CHECK(trainer.try_step(gradients));
+  gradients[3] = std::span(s.slopes[3]).first(14);
   CHECK(toy::sentence(toy::outcome_of(trainer.try_step(gradients))) ==
-        "diloco: step: the gradient of 'h.1.w' has 0 elements, the parameter 15");
+        "diloco: step: the gradient of 'h.1.w' has 14 elements, the parameter 15");
 }
 
 TEST_CASE("groups: an optimizer over whole tensors gets each as a matrix, with its own memory") {

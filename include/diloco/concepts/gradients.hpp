@@ -10,6 +10,19 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+
+/// A view of one tensor's gradient, of float32 or bfloat16: for lists of both. Empty: the tensor has no
+/// gradient in this step.
+struct gradient {
+  void const* data = nullptr;
+  std::size_t size = 0;
+  bool is_bf16 = false;
+
+  gradient() = default;
+  gradient(std::span<float const> g) : data(g.data()), size(g.size()) {}
+  gradient(std::span<bfloat16 const> g) : data(g.data()), size(g.size()), is_bf16(true) {}
+};
+
 namespace detail {
 
 template <class R>
@@ -26,11 +39,23 @@ inline constexpr bool wide_gradient = std::is_constructible_v<std::span<float co
 template <class E>
 inline constexpr bool narrow_gradient = std::is_constructible_v<std::span<diloco::bfloat16 const>, E>;
 
+template <class E>
+inline constexpr bool is_view = std::is_same_v<std::remove_cvref_t<E>, gradient>;
+template <class E>
+gradient view_of(E const& each) {
+  if constexpr (is_view<E>)
+    return each;
+  else if constexpr (wide_gradient<E const&>)
+    return std::span<float const>(each);
+  else
+    return std::span<diloco::bfloat16 const>(each);
+}
+
 /// Whether an element's memory outlives the expression that gave the element: an object of the range, or a
 /// view of one.
 template <class E>
 inline constexpr bool outlives =
-    std::is_lvalue_reference_v<E> || std::ranges::enable_borrowed_range<std::remove_cvref_t<E>>;
+    is_view<E> || std::is_lvalue_reference_v<E> || std::ranges::enable_borrowed_range<std::remove_cvref_t<E>>;
 
 /// What `step` takes: a list with one contiguous gradient per tensor. The first assertion that fails is the
 /// compiler's first line.
@@ -43,7 +68,7 @@ consteval bool explain_gradients() {
     using element = element_of<G>;
     constexpr bool number = std::is_arithmetic_v<std::remove_cvref_t<element>> ||
                             std::is_same_v<std::remove_cvref_t<element>, diloco::bfloat16>;
-    constexpr bool convertible = wide_gradient<element> || narrow_gradient<element>;
+    constexpr bool convertible = is_view<element> || wide_gradient<element> || narrow_gradient<element>;
     static_assert(!number,
                   "diloco: step: gradients is one flat list of numbers; give a list with one std::span<float "
                   "const> per "
@@ -52,7 +77,8 @@ consteval bool explain_gradients() {
         number || convertible,
         "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 "
         "const>; "
-        "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first");
+        "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first "
+        "(diloco::gradient is a view of either)");
     static_assert(
         !convertible || outlives<element>,
         "diloco: step: the range makes each gradient anew and destroys it before it is read; give a range of "

@@ -36,6 +36,7 @@ struct error {
   int rank = 0;
   long round = 0;
   std::string message;
+  bool step_taken = false;  ///< of a round's failure: the step before it stands; do not take it again
 };
 
 class exception : public std::runtime_error {

@@ -299,7 +299,6 @@ class inner_state {
     std::string_view names[max_slots] = {};
   };
 
-  /// f(optimizer, group, its tiles, how many)
   template <class F>
   static void for_each_group_tiles(Inner const& inner, layout const& l, index_memory const& index, F&& f) {
     tile const* tiles = index.group_tiles();
@@ -350,16 +349,17 @@ class inner_state {
       layout::row const& row = l.rows()[r];
       if (row.group != group) continue;
       std::size_t const columns = row.columns(), rows = row.size / columns;
+      float* const own = memory;
+      memory += memory == nullptr ? 0 : memory_elements_of<O>(rows, columns);
+      if (index.host().gradients()[r] == nullptr) continue;
       tensor_step<slot_count_of<O>> t{rows,      columns, row.data, gradient(where, index, r, row.size),
-                                      in.factor, {},      memory,   scratch_,
+                                      in.factor, {},      own,      scratch_,
                                       in.context};
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
       o.step(where, t);
-      if (memory != nullptr) memory += memory_elements_of<O>(rows, columns);
     }
   }
 
-  /// Row r's in float32.
   template <executor E>
   float const* gradient(E const& where, index_memory const& index, std::size_t r,
                         std::size_t elements) const {

@@ -32,13 +32,14 @@ DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   if (offset < count) f(offset, count - offset);
 }
 
-/// The gradients of all rows, each of float or of bfloat16.
+/// The gradients of all rows, each of float or of bfloat16, or null: no gradient in this step.
 struct gradient_rows {
   void const* const* rows;
   std::uint64_t const* is_bf16;
   /// f(first element of the tile)
   template <class F>
   DILOCO_HD void of(tile const& t, F&& f) const {
+    if (rows[t.row] == nullptr) return;
     if (is_bf16[t.row] != 0)
       f(static_cast<bfloat16 const*>(rows[t.row]) + t.begin);
     else
