@@ -73,6 +73,7 @@ class layers(unittest.TestCase):
             ("core/text.hpp", header("<diloco/concepts/optimizer.hpp>"), "floor 1 includes only floors"),
             ("core/error.hpp", header("<diloco/core/lanes.hpp>"), "floor 0 includes only floors"),
             ("diloco.hpp", header("<diloco/transport/mpi.hpp>"), "the umbrella includes nothing"),
+            ("core/text.hpp", header() + "int f() {\n" + "  g();\n" * 39 + "}\n", "the function in line 3 has 41 lines"),
             ("core/text.hpp", header('"lanes.hpp"'), "write <diloco/...>"),
             ("core/text.hpp", header("<cuda_fp16.h>"), "CUDA headers belong"),
             ("executor/host.hpp", header("<thrust/device_vector.h>"), "CUDA headers belong"),

@@ -10,7 +10,7 @@ import re
 import statistics
 import sys
 
-MAX_LINES, MAX_MEDIAN, MAX_COLUMNS = 400, 120, 110
+MAX_LINES, MAX_MEDIAN, MAX_COLUMNS, MAX_FUNCTION = 400, 120, 110, 40
 FLOOR_OF_FILE = {
     "version.hpp": 0, "diloco_fwd.hpp": 0, "core/config.hpp": 0, "core/units.hpp": 0, "core/error.hpp": 0,
     "recipe.hpp": 5, "diloco.hpp": 7,
@@ -73,6 +73,23 @@ def judge_outside_include(path, target):
     return None
 
 
+# A line that ends with { opens a function unless it begins with one of these. Code is laid out by clang-format, so a body
+# ends with the first } at the column in which it began.
+NO_FUNCTION = re.compile(r" *((inline )?namespace|struct|class|enum|union|template|if|for|while|switch|else|do|try|\}|#)\b")
+
+
+def long_functions(text):
+    """(line, lines) of each function or lambda of namespace or class level that is too long."""
+    lines = text.splitlines()
+    for first, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if not line.rstrip().endswith("{") or indent > 2 or NO_FUNCTION.match(line) or "=" in line:
+            continue
+        last = next((n for n in range(first + 1, len(lines)) if lines[n].startswith(" " * indent + "}")), first)
+        if last - first + 1 > MAX_FUNCTION:
+            yield first + 1, last - first + 1
+
+
 def check_header(path, text, known):
     problems = []
     lines = text.count("\n")
@@ -81,6 +98,8 @@ def check_header(path, text, known):
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) > MAX_COLUMNS:
             problems.append(f"line {number} has {len(line)} columns, and {MAX_COLUMNS} are the most")
+    for number, length in long_functions(text):
+        problems.append(f"the function in line {number} has {length} lines, and {MAX_FUNCTION} are the most: split it")
     if not text.startswith("// SPDX-License-Identifier: Apache-2.0\n"):
         problems.append("the first line must be the SPDX licence line")
     if "#pragma once" not in text:

@@ -8,6 +8,34 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+namespace detail {
+
+/// Bytes per parameter that a round of k ranks moves through this rank's memory. `owns`: a shard, under
+/// scatter-gather; `heard`: contributions that it reads at first.
+template <class Inner, class Outer, class Compressor, class Feedback>
+DILOCO_COLD double round_bytes(layout const& l, wire_plan const& plan, bool owns, int k, int heard) {
+  double const parameters = static_cast<double>(l.parameters());
+  double const wires = owns ? 1 : heard, owner = owns ? 1 + 1.0 / k : 0;
+  double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
+  if (owns) round += combine_bytes<Compressor, Feedback>(k);
+  double const payload = static_cast<double>(plan.payload_bytes()) / parameters;
+  // Checksums read each message once at its sender and once at each reader.
+  if (k != 1) round += payload * (1 + (owns ? 2 + 1.0 / k : heard));
+  // What is shown of a copy, and, where it shows θ and no samples, read back with it.
+  round +=
+      (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(l.copied_elements()) / parameters;
+  // Slots that travel: written and read at either end, and once more by their owner.
+  round += 4.0 * static_cast<double>(plan.carried()) * (3 + wires + owner);
+  if constexpr (staged_compressor<
+                    Compressor>) {  // what is sent once for a tensor is in no constant of the type
+    double const times =
+        agrees_on_memory<Compressor> ? 2 * wires : wires;  // for the sum, and the next memory
+    round += (payload - wire_bytes_per_parameter<Compressor>)*(1 + times + owner);
+  }
+  return round;
+}
+
+}  // namespace detail
 
 DILOCO_ENGINE
 DILOCO_CLASS::DiLoCo(recipe_type& r, layout l, std::uint32_t float_modes)
@@ -174,29 +202,8 @@ footprint DILOCO_CLASS::footprint() const {
 
 DILOCO_ENGINE
 DILOCO_COLD std::string DILOCO_CLASS::describe() const {
-  int const k = recipe_.transport.size();
-  double const wires = pattern_ == pattern::scatter_gather ? 1 : voices();
-  double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
-  if (pattern_ == pattern::scatter_gather) round += combine_bytes<Compressor, Feedback>(k);
-  // Checksums read each message once at its sender and once at each reader.
-  if (k != 1) {
-    double const shares = pattern_ == pattern::scatter_gather ? 2 + 1.0 / k : voices();
-    round +=
-        static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) * (1 + shares);
-  }
-  // What is shown of a copy, and, where it shows θ and no samples, read back with it.
-  round += (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(layout_.copied_elements()) /
-           static_cast<double>(layout_.parameters());
-  // Slots that travel: written and read at either end, and once more by their owner.
-  round += 4.0 * static_cast<double>(plan_.carried()) *
-           (3 + wires + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0));
-  if constexpr (is_staged) {  // what is sent once for a tensor is in no constant of the type
-    double const more =
-        static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters()) -
-        wire_bytes_per_parameter<Compressor>;
-    double const heard = agrees ? 2 * wires : wires;  // once for the sum, once for the next memory
-    round += more * (1 + heard + (pattern_ == pattern::scatter_gather ? 1 + 1.0 / k : 0.0));
-  }
+  double const round = detail::round_bytes<Inner, Outer, Compressor, Feedback>(
+      layout_, plan_, pattern_ == pattern::scatter_gather, recipe_.transport.size(), voices());
   double const bits =
       is_staged ? 8.0 * static_cast<double>(plan_.payload_bytes()) / static_cast<double>(layout_.parameters())
                 : wire_bits<Compressor>;
@@ -204,7 +211,6 @@ DILOCO_COLD std::string DILOCO_CLASS::describe() const {
                                 ? say({" · below ", three_digits(double{Compressor::smallest}),
                                        " lost in part", has_residual ? " and kept in the residual" : ""})
                                 : std::string{};
-  std::string const feedback = has_residual ? say({" + ", Feedback::name}) : std::string{};
   return say({Inner::name,
               " → ",
               Outer::name,
@@ -213,7 +219,7 @@ DILOCO_COLD std::string DILOCO_CLASS::describe() const {
               " (",
               three_digits(bits),
               " bit)",
-              feedback,
+              has_residual ? say({" + ", Feedback::name}) : std::string{},
               small,
               recipe_.inner_at_sync == at_sync::average ? " + inner state (32 bit each)" : "",
               carries_anchor ? " + anchor (32 bit)" : "",
@@ -223,7 +229,7 @@ DILOCO_COLD std::string DILOCO_CLASS::describe() const {
               " over ",
               Transport::name,
               "×",
-              k,
+              recipe_.transport.size(),
               " · ",
               recipe_.schedule.describe(),
               std::is_same_v<Rate, constant_rate> ? std::string{} : say({" · ", Rate::name}),

@@ -72,18 +72,7 @@ class wire_plan {
       static_cast<void>(l.place(end, t.count));
       s.elements = end - s.column;
     }
-    std::size_t largest = 0;
-    for (shard const& s : plan.shards_) {
-      largest = s.payload_bytes > largest ? s.payload_bytes : largest;
-      plan.carried_stride_ = s.elements > plan.carried_stride_ ? s.elements : plan.carried_stride_;
-    }
-    // Whole cache lines: planes begin aligned, and transports take slots of whole words.
-    plan.carried_stride_ =
-        (plan.carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
-    plan.carried_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
-    plan.carried_ = carried;
-    plan.slot_bytes_ = carried == 0 ? sizeof(message_header) + largest
-                                    : plan.carried_offset_ + carried * plan.carried_stride_ * sizeof(float);
+    plan.lay_out_slots(carried);
     return plan;
   }
 
@@ -113,6 +102,21 @@ class wire_plan {
   }
 
  private:
+  /// Once all shards are known.
+  void lay_out_slots(std::size_t carried) {
+    std::size_t largest = 0;
+    for (shard const& s : shards_) {
+      largest = s.payload_bytes > largest ? s.payload_bytes : largest;
+      carried_stride_ = s.elements > carried_stride_ ? s.elements : carried_stride_;
+    }
+    // Whole cache lines: planes begin aligned, and transports take slots of whole words.
+    carried_stride_ =
+        (carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
+    carried_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
+    carried_ = carried;
+    slot_bytes_ = carried == 0 ? sizeof(message_header) + largest
+                               : carried_offset_ + carried * carried_stride_ * sizeof(float);
+  }
   /// Tile i begins a slice where it begins a tensor or a shard: then the slice is measured and gets its
   /// place.
   template <compressor C>
