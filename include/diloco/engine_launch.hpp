@@ -201,7 +201,7 @@ DILOCO_ENGINE
 void DILOCO_CLASS::encode_share(arrival_type const& contributions) {
   wire_plan::shard const own = plan_[recipe_.transport.rank()];
   std::byte* const slot = wires_.share.send.data();
-  auto const step = owner_of(recipe_.feedback).at(rounds_);
+  auto const step = recipe_.feedback.owner().at(rounds_);
   int const voices = static_cast<int>(contributions.roster().size());
   if constexpr (is_staged) {
     float* const x =

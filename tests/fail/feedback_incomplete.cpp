@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: feedback: needs name, stateful and at(round), which returns a value with float want(
+// must not compile: diloco: feedback: needs name, traits, owner() and at(round), which returns a value with float want(
 #include "../support/archetypes.hpp"
 
 using archetype::without;

@@ -59,7 +59,8 @@ static_assert(compressor<archetype::staged<without::decode>> &&
 
 static_assert(feedback<archetype::feedback<>>);
 static_assert(!feedback<archetype::feedback<without::name>>);
-static_assert(!feedback<archetype::feedback<without::stateful>>);
+static_assert(!feedback<archetype::feedback<without::traits>>);
+static_assert(!feedback<archetype::feedback<without::owner>>);
 static_assert(!feedback<archetype::feedback<without::at>>);
 static_assert(!feedback<archetype::feedback<without::want>>);
 static_assert(!feedback<archetype::feedback<without::keep>>);

@@ -95,8 +95,9 @@ static_assert(agrees_on_memory<low_rank<1, factors::common>> && !agrees_on_memor
 // Which policies drop what they could not say.
 static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless &&
               !sign<>::lossless);
-static_assert(error_feedback::stateful && !no_feedback::stateful && averaged_error::stateful &&
-              mean_error_feedback::stateful && ef21::stateful);
+static_assert(error_feedback::traits.stateful && !no_feedback::traits.stateful &&
+              averaged_error::traits.residual_bits == 8 && mean_error_feedback::traits.mean_residual &&
+              ef21::traits.common);
 
 // Names are what describe() and the contract print; templates carry their numbers.
 static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" &&

@@ -29,7 +29,8 @@ enum class without {
   encode,
   decode,
   slice_bytes,  // compressor
-  stateful,
+  traits,
+  owner,
   want,
   keep,  // feedback
   coefficients,
@@ -89,8 +90,8 @@ struct has_side_bytes {
 struct has_code_bytes {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
 };
-struct has_stateful {
-  static constexpr bool stateful = true;
+struct has_feedback_traits {
+  static constexpr diloco::feedback_traits traits{};
 };
 struct has_columns_on_host {
   static constexpr bool columns_on_host = true;
@@ -205,8 +206,10 @@ struct staged : part<Missing, without::name, has_name>,
 };
 
 template <without Missing = without::nothing>
-struct feedback : part<Missing, without::name, has_name>, part<Missing, without::stateful, has_stateful> {
+struct feedback : part<Missing, without::name, has_name>,
+                  part<Missing, without::traits, has_feedback_traits> {
   feedback at(std::uint64_t) const requires(Missing != without::at) { return *this; }
+  feedback owner() const requires(Missing != without::owner) { return *this; }
   DILOCO_HD float want(float delta, float residual) const requires(Missing != without::want) {
     return delta + residual;
   }

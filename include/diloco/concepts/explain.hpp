@@ -240,9 +240,9 @@ struct explained {
   static_assert(explain_outer<Outer>());
   static_assert(explain_compressor<Compressor>());
   static_assert(feedback<Feedback>,
-                "diloco: feedback: needs name, stateful and at(round), which returns a value with float "
-                "want(float delta, "
-                "float residual) const and float keep(float wanted, float sent, float residual) const");
+                "diloco: feedback: needs name, traits, owner() and at(round), which returns a value with "
+                "float want(float delta, float residual) const and float keep(float wanted, float sent, "
+                "float residual) const");
   static_assert(!mean_residual<Feedback> || linear_wires<Compressor>,
                 "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
                 "as random_k or "

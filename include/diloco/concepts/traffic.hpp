@@ -17,7 +17,7 @@ inline constexpr double wire_bytes_per_parameter = wire_bits<C> / 8;
 
 /// A residual is carried where something can be lost and the feedback wants it back.
 template <compressor C, feedback F>
-inline constexpr bool carries_residual = F::stateful && !C::lossless;
+inline constexpr bool carries_residual = F::traits.stateful && !C::lossless;
 
 /// Read and written once.
 template <compressor C, feedback F>

@@ -19,8 +19,7 @@ struct averaged_error {
   std::uint32_t reset_every = 1024;
 
   static constexpr std::string_view name = "averaged_error";
-  static constexpr bool stateful = true;
-  static constexpr int residual_bits = 8;
+  static constexpr feedback_traits traits{.residual_bits = 8};
   struct step {
     float remembered, beta, fresh;  // 1 and β, or 0 in a round of reset; 1 − β
     [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(remembered, e, delta); }
@@ -32,6 +31,8 @@ struct averaged_error {
     bool const reset = reset_every != 0 && round % reset_every == 0;
     return {reset ? 0.0f : 1.0f, reset ? 0.0f : beta, 1.0f - beta};
   }
+
+  [[nodiscard]] constexpr averaged_error owner() const { return *this; }
 
   template <class F>
   constexpr void fields(F&& f) const {

@@ -16,8 +16,7 @@ inline namespace DILOCO_NAMESPACE {
 /// the owner's quantization has exact error feedback.
 struct ef21 {
   static constexpr std::string_view name = "ef21";
-  static constexpr bool stateful = true;
-  static constexpr bool common = true;
+  static constexpr feedback_traits traits{.common = true};
   [[nodiscard]] DILOCO_HD float want(float delta, float h) const { return delta - h; }
   [[nodiscard]] DILOCO_HD float keep(float, float sent, float h) const { return h + sent; }
   [[nodiscard]] constexpr ef21 at(std::uint64_t) const { return {}; }

@@ -16,13 +16,14 @@ struct error_feedback {
   float decay = 1.0f;
 
   static constexpr std::string_view name = "error_feedback";
-  static constexpr bool stateful = true;
+  static constexpr feedback_traits traits{};
   struct step {
     float decay;
     [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(decay, e, delta); }
     [[nodiscard]] DILOCO_HD float keep(float wanted, float sent, float) const { return wanted - sent; }
   };
   [[nodiscard]] constexpr step at(std::uint64_t) const { return {decay}; }
+  [[nodiscard]] constexpr error_feedback owner() const { return *this; }
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -34,10 +35,11 @@ struct error_feedback {
 /// What the compressor loses is lost.
 struct no_feedback {
   static constexpr std::string_view name = "no_feedback";
-  static constexpr bool stateful = false;
+  static constexpr feedback_traits traits{.stateful = false};
   [[nodiscard]] DILOCO_HD float want(float delta, float) const { return delta; }
   [[nodiscard]] DILOCO_HD float keep(float, float, float) const { return 0.0f; }
   [[nodiscard]] constexpr no_feedback at(std::uint64_t) const { return {}; }
+  [[nodiscard]] constexpr no_feedback owner() const { return {}; }
   friend bool operator==(no_feedback const&, no_feedback const&) = default;
 };
 
@@ -52,8 +54,7 @@ struct mean_error_feedback {
   float decay = 1.0f;
 
   static constexpr std::string_view name = "mean_error_feedback";
-  static constexpr bool stateful = true;
-  static constexpr bool mean_residual = true;
+  static constexpr feedback_traits traits{.mean_residual = true};
   struct step {
     float decay;
     [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(decay, e, delta); }
