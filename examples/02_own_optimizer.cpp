@@ -15,6 +15,9 @@ struct adagrad {
 
   static constexpr std::string_view name = "adagrad";
   static constexpr std::array<std::string_view, 1> slots{"sum"};  // its columns of state, zero at the start
+  // [replicated]
+  static constexpr diloco::optimizer_traits traits{.replicated = true};
+  // [/replicated]
 
   struct step {
     float lr;
@@ -32,11 +35,6 @@ struct adagrad {
   }
 };
 // [/optimizer]
-
-// [replicated]
-template <>
-inline constexpr bool diloco::enable_replicated<adagrad> = true;
-// [/replicated]
 
 int main() {
   constexpr std::size_t n = 4096;

@@ -18,6 +18,7 @@ struct scheduled {
 
   static constexpr std::string_view name = Optimizer::name;
   static constexpr auto slots = Optimizer::slots;
+  static constexpr diloco::optimizer_traits traits = Optimizer::traits;
 
   float factor(std::uint64_t step) const {
     float const rise = static_cast<float>(step) / static_cast<float>(ramp);
@@ -40,7 +41,3 @@ struct scheduled {
 };
 
 }  // namespace gpt
-
-template <class Optimizer>
-inline constexpr bool diloco::enable_replicated<gpt::scheduled<Optimizer>> =
-    diloco::enable_replicated<Optimizer>;

@@ -117,7 +117,7 @@ DILOCO_ENGINE
 template <class Gradients>
 result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o) {
   if (auto fine = room_for_a_step(o); !fine) return fine;
-  if constexpr (requires { requires Outer::wants_constant_inner_rate; }) {
+  if constexpr (traits_of<Outer>.wants_constant_inner_rate) {
     if (o.lr_scale != 1.0f) {
       return fail(cause::bad_setting,
                   say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", Outer::name,

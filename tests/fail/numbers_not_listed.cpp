@@ -5,8 +5,6 @@
 struct with_a_number : archetype::optimizer<> {
   float lr = 0.5f;
 };
-template <>
-inline constexpr bool diloco::enable_replicated<with_a_number> = true;
 
 void make(std::vector<diloco::tensor> const& parameters) {
   diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(with_a_number{}), parameters);

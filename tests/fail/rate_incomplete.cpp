@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: rate: needs name and float factor(std::uint64_t step) const
+// must not compile: diloco: rate: needs name, traits and float factor(std::uint64_t step) const
 #include <diloco/diloco.hpp>
 
 struct linear {

@@ -125,6 +125,7 @@ struct optimizer : part<Missing, without::name, has_name>,
                    part<Missing, without::slots, has_slots>,
                    part<Missing, without::largest, says_largest>,
                    std::conditional_t<Missing == without::copy, move_only, hole<without::copy>> {
+  static constexpr diloco::optimizer_traits traits{.replicated = Missing != without::promise};
   auto at(diloco::step_context) const requires(Missing != without::at) {
     if constexpr (Missing == without::matching_step)
       return step_without_slot{};
@@ -146,7 +147,7 @@ template <without Missing = without::nothing>
 struct anchored : has_name,
                   part<Missing, without::slots, has_slots>,
                   part<Missing, without::largest, says_largest> {
-  static constexpr bool wants_mean_anchor = true;
+  static constexpr diloco::optimizer_traits traits{.replicated = true, .wants_mean_anchor = true};
   auto at(diloco::step_context) const requires(Missing != without::at) {
     if constexpr (Missing == without::matching_step)
       return step{};
@@ -310,9 +311,3 @@ struct transport : part<Missing, without::name, has_name>, part<Missing, without
 };
 
 }  // namespace archetype
-
-template <archetype::without Missing>
-inline constexpr bool diloco::enable_replicated<archetype::anchored<Missing>> = true;
-template <archetype::without Missing>
-inline constexpr bool diloco::enable_replicated<archetype::optimizer<Missing>> =
-    Missing != archetype::without::promise;

@@ -50,6 +50,7 @@ struct one_of {
 
   static constexpr std::string_view name = "one_of";
   static constexpr std::array<std::string_view, 2> slots{"first", "second"};
+  static constexpr diloco::optimizer_traits traits{.replicated = (diloco::replicated<O> && ...)};
 
   struct step {
     int which;
@@ -84,6 +85,3 @@ struct one_of {
 };
 
 }  // namespace support
-
-template <class... O>
-inline constexpr bool diloco::enable_replicated<support::one_of<O...>> = (diloco::replicated<O> && ...);

@@ -19,6 +19,7 @@ struct astray {
 
   static constexpr std::string_view name = "astray";
   static constexpr std::array<std::string_view, 0> slots{};
+  static constexpr diloco::optimizer_traits traits{.replicated = true};
   struct step {
     float lr;
     DILOCO_HD void operator()(float& p, float g) const { p = diloco::fma(-lr, g, p); }
@@ -37,9 +38,6 @@ struct astray {
 };
 
 }  // namespace
-
-template <>
-inline constexpr bool diloco::enable_replicated<astray> = true;
 
 using namespace diloco;
 

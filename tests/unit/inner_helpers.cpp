@@ -62,6 +62,7 @@ namespace {
 /// Divides by zero in step 3, and turns round in step 4.
 struct broken_rate {
   static constexpr std::string_view name = "broken_rate";
+  static constexpr rate_traits traits{};
   [[nodiscard]] float factor(std::uint64_t step) const {
     return step == 3 ? std::numeric_limits<float>::quiet_NaN() : step > 3 ? -1.0f : 1.0f;
   }

@@ -95,7 +95,7 @@ consteval bool explain_outer() {
     static_assert(
         replicated<O>,
         "diloco: outer: is not declared replicated; every rank repeats this step, so spell its multiply-adds "
-        "with diloco::fma and specialize diloco::enable_replicated<YourOptimizer> = true");
+        "with diloco::fma and state static constexpr diloco::optimizer_traits traits{.replicated = true}");
   }
   return true;
 }
@@ -104,8 +104,8 @@ consteval bool explain_outer() {
 /// itself is told.
 template <class Inner, class Outer, class Rate>
 consteval bool explain_rates() {
-  constexpr bool wants = requires { requires Outer::wants_constant_inner_rate; };
-  constexpr bool constant = requires { requires Rate::constant; };
+  constexpr bool wants = traits_of<Outer>.wants_constant_inner_rate;
+  constexpr bool constant = Rate::traits.constant;
   static_assert(constant || !external_optimizer<Inner>,
                 "diloco: rate: the inner optimizer is external, so the framework sets its own learning rate "
                 "and this one "
@@ -257,7 +257,8 @@ struct explained {
   static_assert(explain_weights<Combine, Feedback>());
   static_assert(schedule<Schedule>,
                 "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
-  static_assert(learning_rate<Rate>, "diloco: rate: needs name and float factor(std::uint64_t step) const");
+  static_assert(learning_rate<Rate>,
+                "diloco: rate: needs name, traits and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());
   static_assert(
       executor<Executor>,

@@ -10,12 +10,18 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
+/// What a learning-rate schedule says of itself: `static constexpr rate_traits traits{};`
+struct rate_traits {
+  bool constant = false;  ///< its factor is 1 in every step
+};
+
 /// A learning-rate schedule: a value whose `factor(step)` scales the inner learning rate in inner step
 /// `step`, which counts from 1 and skipped steps with it. A pure function: its whole position is the step,
 /// which a snapshot holds already.
 template <class R>
 concept learning_rate = std::copyable<R> && requires(R const& r, std::uint64_t step) {
   { R::name } -> std::convertible_to<std::string_view>;
+  { R::traits } -> std::same_as<rate_traits const&>;
   { r.factor(step) } -> std::same_as<float>;
 };
 

@@ -61,16 +61,34 @@ concept element_optimizer = optimizer<O> && requires(O const& o, step_context c)
     detail::steps_with<decltype(std::declval<O const&>().at(step_context{})),
                        std::make_index_sequence<O::slots.size()>>::value;
 
-/// Optional member of an outer optimizer: `wants_mean_anchor = true` makes its step `(p, g, mean_anchor,
-/// slots…)`. The anchor then travels beside the pseudo-gradient, and its mean has the coefficients that g
-/// has.
+/// What an optimizer says of itself: `static constexpr optimizer_traits traits{.replicated = true};`. The
+/// outer role wants it; an inner optimizer may go without.
+struct optimizer_traits {
+  /// A promise that the step gives the same bits on every rank, compiler and backend: every multiply-add
+  /// spelled `diloco::fma`, no transcendental function, no `rsqrt`. The law suites check it.
+  bool replicated = false;
+  /// The step is `(p, g, mean_anchor, slots…)`. The anchor then travels beside the pseudo-gradient, and its
+  /// mean has the coefficients that g has.
+  bool wants_mean_anchor = false;
+  /// The step divides by the inner rate, and a round is not told of a schedule of it.
+  bool wants_constant_inner_rate = false;
+};
 template <class O>
-inline constexpr bool wants_mean_anchor = [] {
-  if constexpr (requires { O::wants_mean_anchor; })
-    return O::wants_mean_anchor;
+concept states_optimizer_traits = requires {
+  { O::traits } -> std::same_as<optimizer_traits const&>;
+};
+template <class O>
+inline constexpr optimizer_traits traits_of = [] {
+  if constexpr (states_optimizer_traits<O>)
+    return O::traits;
   else
-    return false;
+    return optimizer_traits{};
 }();
+template <class O>
+inline constexpr bool wants_mean_anchor = traits_of<O>.wants_mean_anchor;
+template <class O>
+concept replicated = traits_of<O>
+.replicated;
 
 template <class O>
 concept anchored_optimizer = optimizer<O> && wants_mean_anchor<O> && requires(O const& o, step_context c) {
@@ -147,15 +165,6 @@ constexpr std::string_view shape_complaint_of([[maybe_unused]] std::span<std::si
 /// The framework steps its own parameters and only counts here (`after_step`).
 template <class O>
 concept external_optimizer = optimizer<O> && O::steps_outside;
-
-/// A promise that the step gives the same bits on every rank, compiler and backend: every multiply-add
-/// spelled `diloco::fma`, no transcendental function, no `rsqrt`. Opt in by specialization; the law suites
-/// check it.
-template <class P>
-inline constexpr bool enable_replicated = false;
-
-template <class P>
-concept replicated = enable_replicated<P>;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

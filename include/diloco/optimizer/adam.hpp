@@ -42,6 +42,7 @@ struct adam {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
 
   static constexpr std::string_view name = "adam";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
@@ -71,9 +72,6 @@ struct adam {
   }
   friend bool operator==(adam const&, adam const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<adam> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -16,6 +16,7 @@ struct adamw {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
 
   static constexpr std::string_view name = "adamw";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
@@ -45,9 +46,6 @@ struct adamw {
   }
   friend bool operator==(adamw const&, adamw const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<adamw> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

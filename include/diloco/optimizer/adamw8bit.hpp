@@ -142,6 +142,7 @@ struct adamw8bit {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
 
   static constexpr std::string_view name = "adamw8bit";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 0> slots{};
   /// For n elements in 8 bits, each part rounded up to 64 bytes: codes of m and of v, scales of m and of v.
   /// Otherwise m, v.
@@ -191,9 +192,6 @@ struct adamw8bit {
   static constexpr std::size_t block = 256;
   static constexpr std::size_t blocks(std::size_t n) { return (n + block - 1) / block; }
 };
-
-template <std::size_t LeastElements>
-inline constexpr bool enable_replicated<adamw8bit<LeastElements>> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -17,6 +17,7 @@ struct bmuf {
   bool nesterov = false;
 
   static constexpr std::string_view name = "bmuf";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"D"};
 
   struct step {
@@ -45,9 +46,6 @@ struct bmuf {
   }
   friend bool operator==(bmuf const&, bmuf const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<bmuf> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

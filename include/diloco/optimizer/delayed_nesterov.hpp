@@ -23,6 +23,7 @@ struct delayed_nesterov {
   float activation = 0.0f;           // c in [0, 1/N]
 
   static constexpr std::string_view name = "delayed_nesterov";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"momentum", "buffer"};
 
   struct step {
@@ -65,9 +66,6 @@ struct delayed_nesterov {
   }
   friend bool operator==(delayed_nesterov const&, delayed_nesterov const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<delayed_nesterov> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -28,6 +28,7 @@ struct fedadam {
   float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
 
   static constexpr std::string_view name = "fedadam";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
@@ -61,6 +62,7 @@ struct fedyogi {
   float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
 
   static constexpr std::string_view name = "fedyogi";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
@@ -94,6 +96,7 @@ struct fedadagrad {
   float lr = 1e-2f, beta1 = 0.0f, tau = 1e-3f;
 
   static constexpr std::string_view name = "fedadagrad";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
 
   struct step {
@@ -120,13 +123,6 @@ struct fedadagrad {
   }
   friend bool operator==(fedadagrad const&, fedadagrad const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<fedadam> = true;
-template <>
-inline constexpr bool enable_replicated<fedyogi> = true;
-template <>
-inline constexpr bool enable_replicated<fedadagrad> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

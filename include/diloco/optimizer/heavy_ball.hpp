@@ -15,6 +15,7 @@ struct heavy_ball {
   float lr = 0.7f, momentum = 0.9f;
 
   static constexpr std::string_view name = "heavy_ball";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -38,9 +39,6 @@ struct heavy_ball {
   }
   friend bool operator==(heavy_ball const&, heavy_ball const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<heavy_ball> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

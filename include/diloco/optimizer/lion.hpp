@@ -14,6 +14,7 @@ struct lion {
   float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.99f, weight_decay = 0.0f;
 
   static constexpr std::string_view name = "lion";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"m"};
 
   struct step {
@@ -40,9 +41,6 @@ struct lion {
   }
   friend bool operator==(lion const&, lion const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<lion> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

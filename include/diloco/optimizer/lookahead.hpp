@@ -14,6 +14,7 @@ struct lookahead {
   float alpha = 0.5f;
 
   static constexpr std::string_view name = "lookahead";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 0> slots{};
 
   struct step {
@@ -30,9 +31,6 @@ struct lookahead {
   }
   friend bool operator==(lookahead const&, lookahead const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<lookahead> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,6 +14,7 @@ struct nesterov {
   float lr = 0.7f, momentum = 0.9f;
 
   static constexpr std::string_view name = "nesterov";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -37,9 +38,6 @@ struct nesterov {
   }
   friend bool operator==(nesterov const&, nesterov const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<nesterov> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -19,8 +19,8 @@ struct noloco {
   float consensus = 0.7f;  ///< γ
 
   static constexpr std::string_view name = "noloco";
+  static constexpr optimizer_traits traits{.replicated = true, .wants_mean_anchor = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
-  static constexpr bool wants_mean_anchor = true;
 
   struct step {
     float lr, alpha, gamma;
@@ -52,9 +52,6 @@ struct noloco {
   }
   friend bool operator==(noloco const&, noloco const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<noloco> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -74,6 +74,7 @@ struct schedule_free_adamw {
   float r = 0.0f, weight_power = 2.0f;
 
   static constexpr std::string_view name = "schedule_free_adamw";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 2> slots{"z_minus_y", "v"};
 
   struct step {
@@ -132,9 +133,6 @@ struct schedule_free_adamw {
   }
   friend bool operator==(schedule_free_adamw const&, schedule_free_adamw const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<schedule_free_adamw> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -15,6 +15,7 @@ struct plain_sgd {
   float lr = 1e-2f, weight_decay = 0.0f;
 
   static constexpr std::string_view name = "plain_sgd";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 0> slots{};
 
   struct step {
@@ -44,6 +45,7 @@ struct sgd {
   float weight_decay = 0.0f;
 
   static constexpr std::string_view name = "sgd";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -90,11 +92,6 @@ struct sgd {
   }
   friend bool operator==(sgd const&, sgd const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<plain_sgd> = true;
-template <>
-inline constexpr bool enable_replicated<sgd> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,6 +14,7 @@ struct sign_sgd {
   float lr = 1e-3f;
 
   static constexpr std::string_view name = "sign_sgd";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 0> slots{};
 
   struct step {
@@ -39,6 +40,7 @@ struct signum {
   float lr = 1e-3f, beta = 0.9f, weight_decay = 0.0f;
 
   static constexpr std::string_view name = "signum";
+  static constexpr optimizer_traits traits{.replicated = true};
   static constexpr std::array<std::string_view, 1> slots{"m"};
 
   struct step {
@@ -63,11 +65,6 @@ struct signum {
   }
   friend bool operator==(signum const&, signum const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<sign_sgd> = true;
-template <>
-inline constexpr bool enable_replicated<signum> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -18,8 +18,8 @@ struct slowmo {
   float lr = 1.0f, momentum = 0.5f, inner_lr = 1.0f;  // α, β, γ
 
   static constexpr std::string_view name = "slowmo";
+  static constexpr optimizer_traits traits{.replicated = true, .wants_constant_inner_rate = true};
   static constexpr std::array<std::string_view, 1> slots{"u"};
-  static constexpr bool wants_constant_inner_rate = true;  // rounds are told nothing of a schedule of γ
 
   struct step {
     float rate, beta, per_inner_lr;
@@ -48,9 +48,6 @@ struct slowmo {
   }
   friend bool operator==(slowmo const&, slowmo const&) = default;
 };
-
-template <>
-inline constexpr bool enable_replicated<slowmo> = true;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -14,6 +14,7 @@ struct warmup_cosine {
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_cosine";
+  static constexpr rate_traits traits{};
   [[nodiscard]] float factor(std::uint64_t step) const {
     double const t = static_cast<double>(step), up = static_cast<double>(warmup),
                  end = static_cast<double>(total);

@@ -14,6 +14,7 @@ struct warmup_stable_decay {
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_stable_decay";
+  static constexpr rate_traits traits{};
   [[nodiscard]] float factor(std::uint64_t step) const {
     double const t = static_cast<double>(step), down = static_cast<double>(decay),
                  end = static_cast<double>(total);
