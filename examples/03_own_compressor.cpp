@@ -12,7 +12,7 @@
 struct ternary {
   static constexpr std::string_view name = "ternary";
   static constexpr int block = 256;                         // elements that share a scale
-  static constexpr bool lossless = false;                   // so a residual is carried
+  static constexpr diloco::compressor_traits traits{};      // not lossless, so a residual is carried
   static constexpr float largest = 3.4028235e38f;           // a larger magnitude is an error, never saturated
   static constexpr float smallest = 0x1p-126f;              // below it a block loses precision
   static constexpr std::size_t side_bytes = sizeof(float);  // per block, beside the codes

@@ -11,8 +11,8 @@
 /// x → ±mean|x| over the whole tensor (the scaled sign of Karimireddy et al. 2019).
 struct tensor_sign {
   static constexpr std::string_view name = "tensor_sign";
-  static constexpr int block = 4096;            // elements of a chunk
-  static constexpr bool lossless = false;       // so a residual is carried
+  static constexpr int block = 4096;                    // elements of a chunk
+  static constexpr diloco::compressor_traits traits{};  // not lossless, so a residual is carried
   static constexpr float largest = 0x1p96f;     // a larger magnitude is an error; sums of these are finite
   static constexpr float smallest = 0x1p-126f;  // a smaller tensor loses its precision
   static constexpr std::array stages{diloco::stage::fused, diloco::stage::whole};

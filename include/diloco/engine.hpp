@@ -78,9 +78,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   }
 
   /// Inner step on θ, then a round where the schedule says so. `gradients`: a range of things convertible to
-  /// `std::span<float const>` or `std::span<bfloat16 const>`, or of `gradient`, which is a view of either, in
-  /// the order and of the sizes of the parameters. An empty one: the tensor has no gradient in this step, and
-  /// its θ and slots stay, without decay and momentum. Those of frozen tensors are not looked at.
+  /// `std::span<float const>` or `std::span<bfloat16 const>`, or of `gradient_view`, a view of either, in the
+  /// order and of the sizes of the parameters. An empty one: the tensor has no gradient in this step, and its
+  /// θ and slots stay, without decay and momentum. Those of frozen tensors are not looked at.
   /// Reads 4 B/param more where the recipe clips, and under DILOCO_CHECKS_NORMAL, to find a non-finite
   /// gradient before anything is written; one sweep does both.
   /// The tensors are the caller's at every step: a value that the caller wrote since the last call is stepped

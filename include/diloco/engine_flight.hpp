@@ -26,14 +26,10 @@ class [[nodiscard]] step_result {
   step_result(diloco::error refused) : failure_(std::move(refused)) {}
   /// The step was taken, and `round` is what became of the round, if one was due.
   static step_result taken(result<> round) {
-    step_result r;
-    r.failure_ = std::move(round);
-    if (!r.failure_) {
-      diloco::error e = std::move(r.failure_).error();
-      e.step_taken = true;
-      r.failure_ = std::move(e);
-    }
-    return r;
+    if (round) return {};
+    diloco::error failed = std::move(round).error();
+    failed.step_taken = true;
+    return step_result(std::move(failed));
   }
 
   [[nodiscard]] bool step_taken() const noexcept { return has_value() || failure_.error().step_taken; }

@@ -9,7 +9,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
-DILOCO_COLD inline std::string gradient_error(layout::row const& row, gradient const& g) {
+DILOCO_COLD inline std::string gradient_error(layout::row const& row, gradient_view const& g) {
   if (row.frozen || g.size == 0) return {};
   if (g.is_bf16 && row.bf16 == nullptr) {
     return say({"step: the gradient of '", row.name, "' is bfloat16 and the parameter float32; widen it"});
@@ -130,7 +130,7 @@ result<> DILOCO_CLASS::accept(Gradients const& gradients, step_options const& o)
   }
   std::size_t r = 0, there = 0;
   for (auto const& each : gradients) {
-    gradient const g = detail::view_of(each);
+    gradient_view const g = detail::view_of(each);
     if (std::string what = detail::gradient_error(layout_.rows()[r], g); !what.empty())
       return fail(cause::bad_layout, what);
     there += layout_.rows()[r++].frozen || g.size == 0 ? 0 : 1;
@@ -151,7 +151,7 @@ void DILOCO_CLASS::take(Gradients const& gradients) {
   std::size_t r = 0;
   bool changed = false;
   for (auto const& each : gradients) {
-    gradient const g = detail::view_of(each);
+    gradient_view const g = detail::view_of(each);
     void const* const at = g.size == 0 ? nullptr : g.data;
     std::uint64_t const kind = g.is_bf16 ? 1 : 0;
     if (!layout_.rows()[r].frozen && (table.gradients()[r] != at || table.gradient_is_bf16()[r] != kind)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, side_bytes and code_bytes(n)
+// must not compile: diloco: compressor: does not state its wire; add static constexpr name, block, traits, largest, side_bytes and code_bytes(n)
 #include "../support/archetypes.hpp"
 
 using archetype::without;

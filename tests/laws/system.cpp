@@ -66,7 +66,7 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
     // quantized a second time.
     CHECK(anchors_of<C, E>(2, 3, same, pattern::gather)[1] == alone_anchor);
     CHECK(anchors_of<C, E>(4, 3, same, pattern::gather)[3] == alone_anchor);
-    if (C::lossless) CHECK(anchors_of<C, E>(4, 3, same, pattern::scatter_gather)[2] == alone_anchor);
+    if (C::traits.lossless) CHECK(anchors_of<C, E>(4, 3, same, pattern::scatter_gather)[2] == alone_anchor);
   }
   SUBCASE("after every round all anchors are bitwise equal") {
     for (int workers : {2, 3, 4}) {

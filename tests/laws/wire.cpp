@@ -49,7 +49,7 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
       }
       SUBCASE("the residual is what the wire lost, bit for bit") {
         auto const residual = toy::cell_or_none(trainer, "w", "residual");
-        REQUIRE(residual.size() == (C::lossless ? 0 : length));
+        REQUIRE(residual.size() == (C::traits.lossless ? 0 : length));
         for (std::size_t begin = 0; begin < residual.size(); begin += n) {
           int const count = static_cast<int>(std::min(n, length - begin));
           std::vector<float> x;

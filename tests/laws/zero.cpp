@@ -74,7 +74,7 @@ TEST_CASE_TEMPLATE_DEFINE("an exact 0 decodes to exactly +0", C, zero_laws) {
           auto const x = with_zeros(static_cast<std::size_t>(n), pattern, shape, scale, source);
           auto const y = decode(C{}, encode(C{}, x.data(), n), n);
           for (std::size_t i = 0; i < y.size(); ++i) {
-            bool const right = C::lossless ? y[i] == x[i] : x[i] != 0.0f || bits_of(y[i]) == 0u;
+            bool const right = C::traits.lossless ? y[i] == x[i] : x[i] != 0.0f || bits_of(y[i]) == 0u;
             if (keeps_zero<C>) REQUIRE(right);
             kept = kept && right;
           }

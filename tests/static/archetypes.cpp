@@ -34,7 +34,7 @@ static_assert(!outer_optimizer<archetype::anchored<without::largest>> &&
 static_assert(block_compressor<archetype::compressor<>>);
 static_assert(!compressor<archetype::compressor<without::name>>);
 static_assert(!compressor<archetype::compressor<without::block>>);
-static_assert(!compressor<archetype::compressor<without::lossless>>);
+static_assert(!compressor<archetype::compressor<without::traits>>);
 static_assert(!compressor<archetype::compressor<without::largest>>);
 static_assert(!compressor<archetype::compressor<without::side_bytes>>);
 static_assert(!compressor<archetype::compressor<without::code_bytes>>);
@@ -48,7 +48,7 @@ static_assert(!block_compressor<archetype::compressor<without::decode>>);
 static_assert(staged_compressor<archetype::staged<>> && !block_compressor<archetype::staged<>>);
 static_assert(!compressor<archetype::staged<without::name>> &&
               !compressor<archetype::staged<without::block>>);
-static_assert(!compressor<archetype::staged<without::lossless>> &&
+static_assert(!compressor<archetype::staged<without::traits>> &&
               !compressor<archetype::staged<without::largest>>);
 static_assert(!compressor<archetype::staged<without::code_bytes>> &&
               !compressor<archetype::staged<without::slice_bytes>>);

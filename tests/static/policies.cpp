@@ -93,8 +93,8 @@ static_assert(agrees_on_memory<low_rank<1, factors::common>> && !agrees_on_memor
               !agrees_on_memory<top_k<64>> && !agrees_on_memory<absmax<4>>);
 
 // Which policies drop what they could not say.
-static_assert(f32::lossless && !f16::lossless && !bf16::lossless && !absmax<8>::lossless &&
-              !sign<>::lossless);
+static_assert(f32::traits.lossless && !f16::traits.lossless && !bf16::traits.lossless &&
+              !absmax<8>::traits.lossless && !sign<>::traits.lossless);
 static_assert(error_feedback::traits.stateful && !no_feedback::traits.stateful &&
               averaged_error::traits.residual_bits == 8 && mean_error_feedback::traits.mean_residual &&
               ef21::traits.common);

@@ -21,7 +21,6 @@ enum class without {
   trivial_step,
   promise,  // optimizer
   block,
-  lossless,
   largest,
   smallest,
   side_bytes,
@@ -71,8 +70,8 @@ struct has_slots {
 struct has_block {
   static constexpr int block = 64;
 };
-struct has_lossless {
-  static constexpr bool lossless = true;
+struct has_compressor_traits {
+  static constexpr diloco::compressor_traits traits{.lossless = true};
 };
 struct has_largest {
   static constexpr float largest = 3.4028235e38f;
@@ -159,7 +158,7 @@ struct anchored : has_name,
 template <without Missing = without::nothing>
 struct compressor : part<Missing, without::name, has_name>,
                     part<Missing, without::block, has_block>,
-                    part<Missing, without::lossless, has_lossless>,
+                    part<Missing, without::traits, has_compressor_traits>,
                     part<Missing, without::largest, has_largest>,
                     part<Missing, without::smallest, has_smallest>,
                     part<Missing, without::side_bytes, has_side_bytes>,
@@ -184,7 +183,7 @@ struct compressor : part<Missing, without::name, has_name>,
 template <without Missing = without::nothing>
 struct staged : part<Missing, without::name, has_name>,
                 part<Missing, without::block, has_block>,
-                part<Missing, without::lossless, has_lossless>,
+                part<Missing, without::traits, has_compressor_traits>,
                 part<Missing, without::largest, has_largest>,
                 part<Missing, without::smallest, has_smallest>,
                 part<Missing, without::code_bytes, has_code_bytes> {

@@ -109,14 +109,14 @@ TEST_CASE("gradients of float32 and of bfloat16 in one list") {
   };
   DiLoCo mixed(recipe_of(), list(narrow, s)), plain(recipe_of(), list(also, wide));
   for (int step = 0; step < 3; ++step) {
-    mixed.step(std::vector<gradient>{std::span<bfloat16 const>(g), std::span<float const>(s.gb)});
+    mixed.step(std::vector<gradient_view>{std::span<bfloat16 const>(g), std::span<float const>(s.gb)});
     plain.step(std::vector<std::span<float const>>{wide.ga, wide.gb});
   }
   CHECK(s.b == wide.b);
   CHECK(std::equal(narrow.begin(), narrow.end(), also.begin(),
                    [](auto x, auto y) { return x.bits == y.bits; }));
   CHECK(toy::sentence(toy::outcome_of(mixed.try_step(
-            std::vector<gradient>{std::span<bfloat16 const>(g), std::span<bfloat16 const>(g)}))) ==
+            std::vector<gradient_view>{std::span<bfloat16 const>(g), std::span<bfloat16 const>(g)}))) ==
         "diloco: step: the gradient of 'b' is bfloat16 and the parameter float32; widen it");
 }
 

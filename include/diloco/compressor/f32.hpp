@@ -13,7 +13,7 @@ inline namespace DILOCO_NAMESPACE {
 struct f32 {
   static constexpr std::string_view name = "f32";
   static constexpr int block = 256;
-  static constexpr bool lossless = true;
+  static constexpr compressor_traits traits{.lossless = true};
   static constexpr float largest = 3.4028235e38f;
   static constexpr float smallest = 0x1p-149f;  // the smallest float
   static constexpr std::size_t side_bytes = 0;

@@ -25,10 +25,9 @@ struct hadamard {
       join(std::string_view("hadamard"), unsigned(N), std::string_view("+"), Inner::name);
   static constexpr std::string_view name = label.view();
   static constexpr int block = Inner::block;
-  static constexpr bool lossless = false;
-  static constexpr float largest = Inner::largest / N;    // N of them add up before they are scaled
+  static constexpr compressor_traits traits{.keeps_zero = false};  // each element becomes a part of N others
+  static constexpr float largest = Inner::largest / N;             // N of them add up before they are scaled
   static constexpr float smallest = Inner::smallest * N;  // one element alone is spread over N, N^½ smaller
-  static constexpr bool keeps_zero = false;               // each element becomes a part of N others
   static constexpr std::size_t side_bytes = Inner::side_bytes;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return Inner::code_bytes(n); }
 

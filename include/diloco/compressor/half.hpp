@@ -15,7 +15,7 @@ namespace detail {
 template <class Format>
 struct sixteen_bit {
   static constexpr int block = 256;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr std::size_t side_bytes = 0;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
 

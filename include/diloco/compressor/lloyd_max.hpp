@@ -51,7 +51,7 @@ struct lloyd_max {
       join(std::string_view("lloyd_max"), unsigned(Bits), std::string_view("/"), unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 3.4028235e38f / 4;  // the largest number of the table stays finite
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);

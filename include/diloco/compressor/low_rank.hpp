@@ -36,18 +36,17 @@ struct low_rank {
   static_assert(R >= 1 && R <= 64, "diloco: low_rank: R is in [1, 64]");
   std::uint32_t seed = 0;  ///< of the first round's Q, and of columns that are drawn anew
 
-  static constexpr bool linear = Form == factors::common;
+  static constexpr bool is_common = Form == factors::common;
   static constexpr auto label =
-      join(std::string_view("low_rank"), unsigned(R), std::string_view(linear ? "/common" : ""));
+      join(std::string_view("low_rank"), unsigned(R), std::string_view(is_common ? "/common" : ""));
   static constexpr std::string_view name = label.view();
   static constexpr int block = 4096;
-  static constexpr bool lossless = false;
-  static constexpr bool whole_tensors = true;
-  static constexpr float largest = 0x1p40f;  // products of sums stay finite
+  static constexpr compressor_traits traits{
+      .linear = is_common, .keeps_zero = false, .whole_tensors = true};  // an element is a sum of R products
+  static constexpr float largest = 0x1p40f;                              // products of sums stay finite
   static constexpr float smallest = 0x1p-100f;
-  static constexpr bool keeps_zero = false;  // an element is a sum of R products
   static constexpr auto stages = [] {
-    if constexpr (linear)
+    if constexpr (is_common)
       return std::array{stage::chunks};
     else
       return std::array{stage::chunks, stage::whole, stage::chunks};
@@ -56,7 +55,7 @@ struct low_rank {
   /// Floats in a slot: both factors, or the longer.
   DILOCO_HD static constexpr std::size_t said(std::size_t elements, std::size_t columns) {
     std::size_t const rows = elements / columns;
-    return R * (!linear ? rows + columns : rows > columns ? rows : columns);
+    return R * (!is_common ? rows + columns : rows > columns ? rows : columns);
   }
   DILOCO_HD static constexpr bool raw(std::size_t elements, std::size_t columns) {
     return columns == 1 || said(elements, columns) >= elements;
@@ -65,7 +64,7 @@ struct low_rank {
     return sizeof(float) * (raw(elements, columns) ? elements : said(elements, columns));
   }
   static constexpr std::size_t memory_elements(std::size_t elements, std::size_t columns) {
-    return raw(elements, columns) ? 0 : linear ? said(elements, columns) : R * columns;
+    return raw(elements, columns) ? 0 : is_common ? said(elements, columns) : R * columns;
   }
 
   template <int Stage, lanes L>
@@ -76,7 +75,7 @@ struct low_rank {
     }
     float* const side = reinterpret_cast<float*>(s.side);
     std::size_t const rows = s.elements / s.columns;
-    if constexpr (linear) {
+    if constexpr (is_common) {
       if (says_p(s.who.round))
         multiply_rows(l, s, j, side);
       else
@@ -98,8 +97,8 @@ struct low_rank {
     auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
     std::size_t const columns = s.columns, rows = s.elements / columns;
     auto const* const side = reinterpret_cast<float const*>(s.side);
-    float const* const all_p = linear && !says_p(s.who.round) ? s.memory : side;
-    float const* const all_q = !linear ? side + R * rows : says_p(s.who.round) ? s.memory : side;
+    float const* const all_p = is_common && !says_p(s.who.round) ? s.memory : side;
+    float const* const all_q = !is_common ? side + R * rows : says_p(s.who.round) ? s.memory : side;
     for (std::size_t i = begin / columns; i * columns < end; ++i) {
       std::size_t const from = i * columns < begin ? begin : i * columns;
       std::size_t const to = (i + 1) * columns < end ? (i + 1) * columns : end;
@@ -164,10 +163,10 @@ struct low_rank {
     std::size_t const columns = s.columns, rows = s.elements / columns, chunks = s.chunks();
     for (int r = 0; r < R; ++r) {
       float const* const q = s.memory + static_cast<std::size_t>(r) * columns;
-      std::uint32_t const seen = linear ? 0 : magnitude_of(l, q, columns);
-      bool const fresh = !linear && seen == 0;
+      std::uint32_t const seen = is_common ? 0 : magnitude_of(l, q, columns);
+      bool const fresh = !is_common && seen == 0;
       float const unit = seen < least_unscaled ? unit_of(seen) : 1.0f;
-      bool const scaled = !linear && !fresh && unit != 1.0f;
+      bool const scaled = !is_common && !fresh && unit != 1.0f;
       for (std::size_t i = rows * j / chunks; i < rows * (j + 1) / chunks; ++i) {
         float const* const x = s.x + i * columns;
         float const sum =

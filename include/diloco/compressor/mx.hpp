@@ -47,7 +47,7 @@ struct group_magnitudes {
 template <class Float, int LargestExponent>
 struct microscaled {
   static constexpr int block = 256, group = 32, bits = Float::bits;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 3.4028235e38f / 2;  // a number of the largest group may be rounded up
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = block / group;
@@ -128,7 +128,7 @@ struct mxfp4 : detail::microscaled<float_e2m1, 2> {
 struct nvfp4 {
   static constexpr std::string_view name = "nvfp4";
   static constexpr int block = 512, group = 16, bits = 4;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 3.4028235e38f / 2;
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float) + block / group;

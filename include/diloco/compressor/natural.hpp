@@ -25,7 +25,7 @@ struct natural {
   static constexpr std::string_view name =
       Rounding == natural_rounding::nearest ? "natural" : "natural_stochastic";
   static constexpr int block = 256;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 0x1p127f;
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = 0;

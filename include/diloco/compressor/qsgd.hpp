@@ -29,7 +29,7 @@ struct qsgd {
                                      unsigned(Bits), std::string_view("/"), unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 3.4028235e38f / 64;  // the norm of 512 such numbers is a scale
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);

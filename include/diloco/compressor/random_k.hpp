@@ -28,8 +28,7 @@ struct random_k {
       join(std::string_view("random_k"), unsigned(K), std::string_view("/"), unsigned(Chunk));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Chunk;
-  static constexpr bool lossless = false;
-  static constexpr bool linear = true;
+  static constexpr compressor_traits traits{.linear = true};
   static constexpr float largest = 3.4028235e38f / Chunk;
   static constexpr float smallest = 0x1p-126f;
   static constexpr std::array stages{stage::fused};

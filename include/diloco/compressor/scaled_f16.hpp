@@ -19,7 +19,7 @@ struct scaled_f16 {
   static constexpr auto label = join(std::string_view("scaled_f16/"), unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = detail::largest_scale;  // the largest may be rounded up
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);

@@ -30,7 +30,7 @@ struct sign {
                                      unsigned(Block));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = detail::largest_scale;
   static constexpr float smallest = Scale == sign_scale::vote ? 0x1p-149f : smallest_block_magnitude;
   /// A vote has no scale: the word of its groups alone.

@@ -32,7 +32,7 @@ struct statistical {
   static constexpr std::string_view name = label.view();
   static constexpr int bits = N == 4 ? 2 : N == 16 ? 4 : 8;
   static constexpr int block = 4096;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = 0x1p48f;  // squares of 2³¹ such numbers have a finite sum
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::array stages{stage::fused, stage::whole, stage::chunks, stage::whole};

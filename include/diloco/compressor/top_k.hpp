@@ -53,16 +53,15 @@ struct sparse {
                                      std::string_view(As == kept_as::f16 ? "+f16" : "+2bit"));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Chunk;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{.keeps_zero = Domain::constant_elements == 0,
+                                            .rereads = 0};  // later stages look at what was kept
   static constexpr bool coded = As == kept_as::two_bits;
   /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
   static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
   /// As binary16, a coefficient below 2⁻¹⁴ is subnormal; the largest is at least a 64th of the largest
   /// element.
   static constexpr float smallest = (coded ? smallest_block_magnitude : 0x1p-14f) * Domain::spread;
-  static constexpr bool keeps_zero = Domain::constant_elements == 0;
   static constexpr std::size_t constant_elements = Domain::constant_elements;
-  static constexpr double rereads = 0;  // later stages look at what was kept
   static void write_constants(float* to) requires(constant_elements != 0) { Domain::write_constants(to); }
 
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) {

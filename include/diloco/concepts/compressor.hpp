@@ -31,12 +31,21 @@ struct wire_block_view {
   std::byte const* side;
 };
 
+/// What a compressor says of itself: `static constexpr compressor_traits traits{};`
+struct compressor_traits {
+  bool lossless = false;       ///< what is decoded is what was encoded, bit for bit: no residual is kept
+  bool linear = false;         ///< decoding the mean of messages is the mean of decoding them
+  bool keeps_zero = true;      ///< what is exactly 0 decodes to exactly 0; false where elements are mixed
+  bool whole_tensors = false;  ///< staged: cannot work on a part of a tensor
+  double rereads = -1;         ///< staged: how often x is read again; -1: once for each stage over chunks
+};
+
 /// What every compressor states about itself at compile time, blocks or staged (concepts/staged.hpp).
 template <class C>
 concept states_wire = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
-  { C::lossless } -> std::convertible_to<bool>;
+  { C::traits } -> std::same_as<compressor_traits const&>;
   { C::largest } -> std::convertible_to<float>;  // a larger magnitude is an error, never saturated
   { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
 };
@@ -60,14 +69,8 @@ concept states_stages = states_codes<C> && requires(std::size_t n) {
 template <class C>
 concept compressor = states_blocks<C> || states_stages<C>;
 
-/// What is exactly 0 decodes to exactly 0. Compressors that mix elements say `keeps_zero = false`.
 template <class C>
-inline constexpr bool keeps_zero = [] {
-  if constexpr (requires { C::keeps_zero; })
-    return C::keeps_zero;
-  else
-    return true;
-}();
+inline constexpr bool keeps_zero = C::traits.keeps_zero;
 
 template <class C>
 concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info,
@@ -96,13 +99,10 @@ concept block_compressor = states_blocks<C> && encodes_blocks<C> && decodes_bloc
 /// its product with any element stay finite with room to spare.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
-/// Decoding the mean of wires is the mean of decoding them: `linear = true`, and lossless ones.
 template <class C>
 inline constexpr bool linear_wires = [] {
-  if constexpr (requires { C::linear; })
-    return C::linear || C::lossless;
-  else if constexpr (requires { C::lossless; })
-    return C::lossless;
+  if constexpr (states_wire<C>)
+    return C::traits.linear || C::traits.lossless;
   else
     return false;
 }();

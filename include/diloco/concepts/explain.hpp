@@ -133,7 +133,7 @@ consteval bool explain_compressor() {
   constexpr bool lacks_smallest = states_wire<C> && !states_smallest<C>;
   static_assert(
       compressor<C> || lacks_smallest,
-      "diloco: compressor: does not state its wire; add static constexpr name, block, lossless, largest, "
+      "diloco: compressor: does not state its wire; add static constexpr name, block, traits, largest, "
       "side_bytes and code_bytes(n)");
   static_assert(
       !lacks_smallest,

@@ -13,14 +13,14 @@ inline namespace DILOCO_NAMESPACE {
 
 /// A view of one tensor's gradient, of float32 or bfloat16: for lists of both. Empty: the tensor has no
 /// gradient in this step.
-struct gradient {
+struct gradient_view {
   void const* data = nullptr;
   std::size_t size = 0;
   bool is_bf16 = false;
 
-  gradient() = default;
-  gradient(std::span<float const> g) : data(g.data()), size(g.size()) {}
-  gradient(std::span<bfloat16 const> g) : data(g.data()), size(g.size()), is_bf16(true) {}
+  gradient_view() = default;
+  gradient_view(std::span<float const> g) : data(g.data()), size(g.size()) {}
+  gradient_view(std::span<bfloat16 const> g) : data(g.data()), size(g.size()), is_bf16(true) {}
 };
 
 namespace detail {
@@ -40,9 +40,9 @@ template <class E>
 inline constexpr bool narrow_gradient = std::is_constructible_v<std::span<diloco::bfloat16 const>, E>;
 
 template <class E>
-inline constexpr bool is_view = std::is_same_v<std::remove_cvref_t<E>, gradient>;
+inline constexpr bool is_view = std::is_same_v<std::remove_cvref_t<E>, gradient_view>;
 template <class E>
-gradient view_of(E const& each) {
+gradient_view view_of(E const& each) {
   if constexpr (is_view<E>)
     return each;
   else if constexpr (wide_gradient<E const&>)
@@ -78,7 +78,7 @@ consteval bool explain_gradients() {
         "diloco: step: a gradient converts neither to std::span<float const> nor to std::span<bfloat16 "
         "const>; "
         "it must be contiguous float32 or bfloat16 with a known size, so convert double or half first "
-        "(diloco::gradient is a view of either)");
+        "(diloco::gradient_view is a view of either)");
     static_assert(
         !convertible || outlives<element>,
         "diloco: step: the range makes each gradient anew and destroys it before it is read; give a range of "

@@ -95,9 +95,8 @@ concept decodes_chunks = requires(C const& c, slice_view const& p, float* g) {
 /// side
 ///   template <lanes L> void decode(L, slice_view const&, std::size_t chunk, float c, float* g) const;
 ///                                     g[i] ← fma(c, y[i], g[i]) for each element of the chunk that was sent;
-/// adds c·y Only finite numbers may come out of any bytes. Optional: scratch_bytes, memory_elements
-/// (elements, columns), rereads, and whole_tensors = true for one that cannot work on a part of a tensor. The
-/// memory is each rank's own, of what it encodes, unless they agree on it:
+/// adds c·y Only finite numbers may come out of any bytes. Optional: scratch_bytes and memory_elements of
+/// (elements, columns). The memory is each rank's own, of what it encodes, unless they agree on it:
 ///   template <lanes L> void agree(L, slice_voices const&, float* next_memory) const;
 /// runs once for each slice of a round that stands, on every rank over the same wires, and alone writes the
 /// memory of the next one; at construction over none, for that of the first. Then decode has the memory, too.
@@ -134,12 +133,7 @@ inline constexpr std::size_t constant_elements_of = [] {
     return std::size_t{0};
 }();
 template <class C>
-inline constexpr bool wants_whole_tensors = [] {
-  if constexpr (requires { C::whole_tensors; })
-    return C::whole_tensors;
-  else
-    return false;
-}();
+inline constexpr bool wants_whole_tensors = C::traits.whole_tensors;
 
 /// Our own columns pad each tensor to this many elements: a block, so that no block spans two tensors; a
 /// staged compressor works in memory and masks the end itself.

@@ -17,7 +17,7 @@ inline constexpr double wire_bytes_per_parameter = wire_bits<C> / 8;
 
 /// A residual is carried where something can be lost and the feedback wants it back.
 template <compressor C, feedback F>
-inline constexpr bool carries_residual = F::traits.stateful && !C::lossless;
+inline constexpr bool carries_residual = F::traits.stateful && !C::traits.lossless;
 
 /// Read and written once.
 template <compressor C, feedback F>
@@ -30,8 +30,8 @@ template <compressor C, feedback F>
 inline constexpr double stages_traffic = [] {
   if constexpr (states_stages<C>) {
     double sum = carries_residual<C, F> && residual_bits<F> == 32 ? 0.0 : 8.0;
-    if constexpr (requires { C::rereads; }) {
-      sum += 4.0 * C::rereads;
+    if constexpr (C::traits.rereads >= 0) {
+      sum += 4.0 * C::traits.rereads;
     } else {
       for (stage s : C::stages) sum += s == stage::chunks ? 4.0 : 0.0;
     }

@@ -30,7 +30,7 @@ template <class Format, int Block>
 struct scaled_codes {
   static constexpr int bits = Format::bits;
   static constexpr int block = Block;
-  static constexpr bool lossless = false;
+  static constexpr compressor_traits traits{};
   static constexpr float largest = largest_scale;
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
