@@ -68,7 +68,8 @@ result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
   auto contributions = receive(f.pending_);
   if (!contributions) return given_up(std::move(contributions).error(), f, shares);
   auto verdict = guard("land", [&]() -> result<> {
-    auto fine = read_headers(*contributions, 0, shares ? recipe_.transport.rank() : 0, f);
+    auto fine =
+        read_headers(*contributions, 0, shares ? static_cast<std::size_t>(recipe_.transport.rank()) : 0, f);
     return fine ? weigh(*contributions, f) : std::move(fine);
   });
   if (shares) return land_shares(std::move(*contributions), std::move(verdict), f, o);
