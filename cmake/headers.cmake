@@ -139,6 +139,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/exchange.hpp
     include/diloco/sweep/float_modes.hpp
     include/diloco/sweep/gradient.hpp
+    include/diloco/sweep/group_roles.hpp
     include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
     include/diloco/sweep/message_headers.hpp

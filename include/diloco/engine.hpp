@@ -17,13 +17,13 @@
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/encode.hpp>
 #include <diloco/sweep/float_modes.hpp>
+#include <diloco/sweep/group_roles.hpp>
 #include <diloco/sweep/inner_state.hpp>
 #include <diloco/sweep/message_headers.hpp>
 #include <diloco/sweep/staged.hpp>
 #include <diloco/wire/contract.hpp>
 
 #include <memory>
-#include <optional>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -59,8 +59,9 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   DiLoCo(DiLoCo&&) noexcept = default;
   DiLoCo& operator=(DiLoCo&&) noexcept = default;
-  /// Waits for what was enqueued: memory of the host, which a device may still read, is given back.
-  ~DiLoCo() { end_.now(); }
+  /// Waits for what was enqueued, as memory of the host is given back; after a failed exchange also up to 1 s
+  /// for the peers to read that this rank gave up.
+  ~DiLoCo() { let_peers_read(), end_.now(); }
 
   /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial
   /// parameters with the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the
@@ -98,8 +99,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     try_step(gradients, o).value();
   }
 
-  /// Counts a step of `tokens` that the framework took on θ itself, and runs a round where the schedule says
-  /// so.
+  /// Counts a step of `tokens` that the framework took on θ, then runs a round where the schedule says so.
   template <class Self = DiLoCo>
   step_result try_after_step(double tokens = 1) {
     static_assert(detail::explain_outside<Self::steps_inside>());
@@ -160,9 +160,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   result<flight> try_launch() { return launch_round(false); }
   [[nodiscard]] flight launch() { return try_launch().value(); }
 
-  /// Waits for the messages, reads every rank's verdict in them, and applies sweep B where all are good. A
-  /// rank that cannot read the last messages of a round is alone with that: no vote follows them yet.
-  /// A flight of another trainer, or a bad option, is refused and the flight left as it was.
+  /// Waits for the messages, votes, and applies sweep B where all votes are good. A flight of another
+  /// trainer, or a bad option, is refused and the flight left as it was.
   result<> try_land(flight&& f, land_options o = {}) { return told(settle(std::move(f), o)); }
   void land(flight&& f, land_options o = {}) { try_land(std::move(f), o).value(); }
 
@@ -295,7 +294,6 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] int partner() const;
   [[nodiscard]] std::size_t sent_bytes(bool to_nobody) const;
   void write_headers(std::byte* slots, std::size_t shards, std::size_t slot_bytes, bool must_move);
-  void list_messages(arrival_type const& a);
   void collect_headers(arrival_type const& a, std::size_t copies);
   [[nodiscard]] pending_of<Transport> send(int partner);
   [[nodiscard]] result<flight> launch_round(bool scheduled);
@@ -304,15 +302,17 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] result<arrival_type> receive(pending_of<Transport>& p);
   [[nodiscard]] result<> read_headers(arrival_type const& a, std::uint16_t phase, std::size_t own_shard,
                                       flight& f);
-  [[nodiscard]] result<> vote(result<> verdict, flight const& f);
+  [[nodiscard]] std::uint32_t refusal(cause c) const;
+  [[nodiscard]] result<> vote(result<>& verdict, flight const& f);
   void send_vote(std::optional<pending_of<Transport>>& to, flight const& f, std::uint32_t refused);
   void send_share(std::optional<pending_of<Transport>>& to, flight const& f, std::uint32_t refused);
-  [[nodiscard]] result<> count_votes(arrival_type const& a, flight const& f);
+  [[nodiscard]] result<> count_votes(arrival_type const& a, flight const& f, bool knows);
   [[nodiscard]] result<> given_up(error e, flight const& f, bool owes_share);
+  void let_peers_read() noexcept;
   [[nodiscard]] error unsendable(message_header const& got, int from, std::uint16_t phase) const;
   [[nodiscard]] result<> weigh(arrival_type const& a, flight& f);
-  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions,
-                                                       result<> const& verdict, flight const& f);
+  [[nodiscard]] result<arrival_type> combine_own_shard(arrival_type const& contributions, result<>& verdict,
+                                                       flight const& f);
   [[nodiscard]] result<> settle(flight&& f, land_options const& o);
   [[nodiscard]] result<> land_wires(flight& f, land_options const& o);
   [[nodiscard]] result<> land_shares(arrival_type&& contributions, result<> verdict, flight& f,
@@ -368,8 +368,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   std::uint64_t agreed_steps_ = 0;  // those of the inner state, where it is averaged
   std::shared_ptr<detail::flight_watch> watch_ = std::make_shared<detail::flight_watch>();
   std::uint64_t run_ = 0, history_ = 0;
-  /// Read, but peers may still read what we sent.
-  std::optional<arrival_type> last_contribution_, last_share_, last_vote_;
+  std::optional<arrival_type> last_contribution_, last_share_, last_vote_;  // peers may still read our part
+  std::vector<std::pair<pending_of<Transport>, bool>> unfinished_;  // after a failure; whether to wait for it
   std::unique_ptr<error> broken_;
 #if DILOCO_EXCEPTIONS
   std::exception_ptr probe_threw_;

@@ -17,10 +17,6 @@ constexpr bool goes_on_after(cause c) {
   return c == cause::not_finite || c == cause::bad_setting || c == cause::wrong_state ||
          c == cause::corrupted;
 }
-/// What a rank says of a round that it cannot commit: 0, or 1 + cause.
-inline std::uint32_t refusal_of(result<> const& verdict) {
-  return verdict ? 0 : 1 + static_cast<std::uint32_t>(verdict.error().what);
-}
 DILOCO_COLD inline std::string_view reason_text(cause c) {
   switch (c) {
     case cause::not_finite:
@@ -44,8 +40,10 @@ DILOCO_COLD inline std::string_view reason_text(cause c) {
 
 /// Errors: bits that changed on the way, a rank that is out of step or of another run, a rank that refuses.
 DILOCO_COLD inline result<> check_header(message_header const& got, std::uint64_t checksum,
-                                         message_header const& expected, int from) {
-  constexpr std::string_view dropped = "; the round is dropped on every rank and nothing was changed";
+                                         message_header const& expected, int from, bool pair) {
+  std::string const dropped =
+      say({"; the round is dropped on ", pair ? "both ranks of the pair" : "every rank",
+           " and nothing was changed"});
   auto const fail = [&](cause what, std::string_view text, std::string_view why = {},
                         std::string_view end = {}) {
     return error{what, static_cast<int>(expected.rank), static_cast<long>(expected.round),
@@ -119,7 +117,8 @@ result<> DILOCO_CLASS::read_headers(arrival_type const& a, std::uint16_t phase, 
     message_header const got = index_.headers()[k];
     message_header const expected =
         own_header(phase, plan_[static_cast<int>(shard)].payload_bytes, f.scheduled_);
-    if (auto fine = detail::check_header(got, index_.checksums()[k], expected, roster[k]); !fine) return fine;
+    if (auto fine = detail::check_header(got, index_.checksums()[k], expected, roster[k], pairs_ranks); !fine)
+      return fine;
     history.add(static_cast<std::uint64_t>(roster[k]));
     history.add(got.checksum);
     if ((got.flags & message_header::stood_still) != 0) {
@@ -140,27 +139,41 @@ result<> DILOCO_CLASS::read_headers(arrival_type const& a, std::uint16_t phase, 
   return {};
 }
 
-/// The last exchange of a round, before anything is written: all commit, or none. Every rank that can still
-/// send takes part in it, whatever it thinks of the round. A rank that gives up before it hears all votes may
-/// be alone with that; the others then miss it by name in the next round.
+/// What this rank tells the others of a round that it cannot commit, as in a message header. Where its own
+/// run has ended, the cause is one after which theirs ends, too.
 DILOCO_ENGINE
-result<> DILOCO_CLASS::vote(result<> verdict, flight const& f) {
+DILOCO_COLD std::uint32_t DILOCO_CLASS::refusal(cause c) const {
+  return 1 +
+         static_cast<std::uint32_t>(broken_ != nullptr && detail::goes_on_after(c) ? cause::transport : c);
+}
+
+/// The last exchange of a round, before anything is written: all commit, or none. Every rank that can still
+/// send takes part in it, whatever it thinks of the round; `verdict` becomes that of all. A rank that gives
+/// up before it hears all votes may be alone with that; the others then miss it by name in the next round.
+/// Returns what failed once all votes were read: the round stands, and the run ends.
+DILOCO_ENGINE
+result<> DILOCO_CLASS::vote(result<>& verdict, flight const& f) {
   int const meets = partner();
-  if (recipe_.transport.size() == 1 || (pairs_ranks && meets == recipe_.transport.rank())) return verdict;
+  if (recipe_.transport.size() == 1 || (pairs_ranks && meets == recipe_.transport.rank())) return {};
+  bool const over = !verdict && (broken_ != nullptr || !detail::goes_on_after(verdict.error().what));
   std::optional<pending_of<Transport>> pending;
-  auto heard = ask("an exchange", [&] { send_vote(pending, f, detail::refusal_of(verdict)); });
-  if (heard) {
-    auto votes = receive(*pending);
-    if (votes) {
-      static_cast<void>(heard = guard("land", [&] { return count_votes(*votes, f); }));
-      auto done = ask("done", [&] { votes->done(); });
-      if (heard) static_cast<void>(heard = std::move(done));
-      last_vote_.emplace(std::move(*votes));
-    } else {
-      static_cast<void>(heard = std::move(votes).error());
-    }
+  auto heard =
+      ask("an exchange", [&] { send_vote(pending, f, verdict ? 0 : refusal(verdict.error().what)); });
+  result<> done;
+  if (!heard) {
+    static_cast<void>(broken_by(heard.error()));
+  } else if (auto votes = receive(*pending); !votes) {
+    heard = std::move(votes).error();
+  } else {
+    bool const knows = verdict.has_value();
+    static_cast<void>(heard = guard("land", [&] { return count_votes(*votes, f, knows); }));
+    static_cast<void>(done = ask("done", [&] { votes->done(); }));
+    last_vote_.emplace(std::move(*votes));
   }
-  return verdict ? std::move(heard) : std::move(verdict);
+  // Of two errors the one that ends the run counts.
+  bool const worse = !heard && (broken_ != nullptr || !detail::goes_on_after(heard.error().what));
+  if (verdict || (worse && !over)) static_cast<void>(verdict = std::move(heard));
+  return done;
 }
 
 DILOCO_ENGINE
@@ -178,20 +191,26 @@ void DILOCO_CLASS::send_vote(std::optional<pending_of<Transport>>& to, flight co
     to.emplace(recipe_.transport.all_gather(std::move(wires_.vote), tag));
 }
 
+/// `knows`: this rank could read all messages, so it knows what the others must have read. Of several that
+/// say no, the one counts that ends the run.
 DILOCO_ENGINE
-result<> DILOCO_CLASS::count_votes(arrival_type const& a, flight const& f) {
+result<> DILOCO_CLASS::count_votes(arrival_type const& a, flight const& f, bool knows) {
   collect_headers(a, vote_copies);
   message_header expected = own_header(detail::vote_phase, 0, f.scheduled_);
-  expected.history = f.history_;
   auto const roster = a.roster();
+  result<> verdict;
   for (std::size_t k = 0; k < roster.size(); ++k) {
+    if (roster[k] == recipe_.transport.rank()) continue;
     std::size_t at = k * vote_copies;
     if (index_.headers()[at].checksum != index_.checksums()[at]) at += 1;
-    if (auto fine = detail::check_header(index_.headers()[at], index_.checksums()[at], expected, roster[k]);
-        !fine)
-      return fine;
+    message_header const& got = index_.headers()[at];
+    expected.history = knows ? f.history_ : got.history;
+    auto fine = detail::check_header(got, index_.checksums()[at], expected, roster[k], pairs_ranks);
+    bool const worse = !fine && !detail::goes_on_after(fine.error().what);
+    if (verdict || worse) static_cast<void>(verdict = std::move(fine));
+    if (worse) break;
   }
-  return {};
+  return verdict;
 }
 
 DILOCO_ENGINE

@@ -176,13 +176,15 @@ auto DILOCO_CLASS::encode_and_send(int meets, bool scheduled) -> result<flight> 
   return flight(std::move(*pending), watch_, rounds_, std::exchange(weight_, 0.0), scheduled);
 }
 
+/// Whatever the verdict, a share goes out: one that says no, where this rank cannot make it.
 DILOCO_ENGINE
-auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, result<> const& verdict,
-                                     flight const& f) -> result<arrival_type> {
-  if (verdict) encode_share(contributions);
+auto DILOCO_CLASS::combine_own_shard(arrival_type const& contributions, result<>& verdict, flight const& f)
+    -> result<arrival_type> {
+  if (verdict) static_cast<void>(verdict = guard("land", [&] { encode_share(contributions); }));
   std::optional<pending_of<Transport>> pending;
-  auto const sent = ask("an exchange", [&] { send_share(pending, f, detail::refusal_of(verdict)); });
-  if (!sent) return sent.error();
+  auto const sent =
+      ask("an exchange", [&] { send_share(pending, f, verdict ? 0 : refusal(verdict.error().what)); });
+  if (!sent) return broken_by(sent.error());
   return receive(*pending);
 }
 

@@ -9,25 +9,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// For the kernels to come.
-DILOCO_ENGINE
-void DILOCO_CLASS::list_messages(arrival_type const& a) {
-  recipe_.executor.wait();  // what was uploaded from there before has arrived
-  for (std::size_t k = 0; k < a.roster().size(); ++k)
-    index_.host().wires()[k] = a.wire(static_cast<int>(k)).data();
-  index_.upload_round(recipe_.executor);
-}
-
-/// Lists the messages, and brings their headers and checksums to the host.
+/// Lists the messages, for the kernels to come, and brings their headers and checksums to the host. Votes
+/// have several copies of a header, and nothing behind them.
 DILOCO_ENGINE
 void DILOCO_CLASS::collect_headers(arrival_type const& a, std::size_t copies) {
-  std::size_t const parts = copies == 1 ? wires_.checksum_parts : 0, slot_bytes = plan_.slot_bytes();
-  std::size_t const n = a.roster().size();
-  list_messages(a);
+  bool const votes = copies != 1;
+  std::size_t const parts = votes ? 0 : wires_.checksum_parts, n = a.roster().size();
+  recipe_.executor.wait();  // what was uploaded from there before has arrived
+  std::byte const** const host = votes ? index_.host().votes() : index_.host().wires();
+  for (std::size_t k = 0; k < n; ++k) host[k] = a.wire(static_cast<int>(k)).data();
+  index_.upload_round(recipe_.executor);
+  std::byte const* const* const messages = votes ? index_.votes() : index_.wires();
   checksum* const sums = wires_.sums.template as<checksum>();
   if (parts != 0)
-    recipe_.executor.for_each(n * parts, checksum_kernel{nullptr, index_.wires(), slot_bytes, parts, sums});
-  recipe_.executor.for_each(n * copies, collect_headers_kernel{index_.wires(), copies, sums, parts,
+    recipe_.executor.for_each(n * parts, checksum_kernel{nullptr, messages, plan_.slot_bytes(), parts, sums});
+  recipe_.executor.for_each(n * copies, collect_headers_kernel{messages, copies, sums, parts,
                                                                index_.headers(), index_.checksums()});
   recipe_.executor.wait();
 }
@@ -57,7 +53,7 @@ result<> DILOCO_CLASS::aborted(error e, flight const& f) {
   must_move_ = false;  // the way out of an aborted round may be to copy θ̄ to θ
   weight_ += f.weight_;
   if constexpr (hears<Probe, round_aborted>) tell(round_aborted{rounds_, static_cast<int>(e.what)});
-  if (!detail::goes_on_after(e.what)) return broken_by(std::move(e));
+  if (broken_ != nullptr || !detail::goes_on_after(e.what)) return broken_by(std::move(e));
   if (pairs_ranks) rounds_ += 1;  // the other pairs have gone on, and who meets whom goes by this number
   return e;
 }
@@ -73,9 +69,10 @@ result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
     return fine ? weigh(*contributions, f) : std::move(fine);
   });
   if (shares) return land_shares(std::move(*contributions), std::move(verdict), f, o);
-  static_cast<void>(verdict = vote(std::move(verdict), f));  // nvcc takes it for a dropped result
+  auto done = vote(verdict, f);
   if (verdict) apply(*contributions, false, o.mix, f);
-  auto done = ask("done", [&] { contributions->done(); });
+  auto read = ask("done", [&] { contributions->done(); });
+  if (done) static_cast<void>(done = std::move(read));
   last_contribution_.emplace(std::move(*contributions));
   return end_of_round(std::move(verdict), std::move(done), f);
 }
@@ -85,13 +82,32 @@ result<> DILOCO_CLASS::land_wires(flight& f, land_options const& o) {
 /// their deadline.
 DILOCO_ENGINE
 DILOCO_COLD result<> DILOCO_CLASS::given_up(error e, flight const& f, bool owes_share) {
-  std::uint32_t const no = 1 + static_cast<std::uint32_t>(e.what);
-  std::optional<pending_of<Transport>> share, vote;
+  std::optional<pending_of<Transport>> sent;
+  auto const keep = [&] {  // one that is dropped would tell the peers another story
+    if (sent) unfinished_.emplace_back(std::move(*sent), true);
+    sent.reset();
+  };
   static_cast<void>(ask("an exchange", [&] {
-    if (owes_share && wires_.share.send.size() != 0) send_share(share, f, no);
-    if (recipe_.transport.size() != 1 && wires_.vote.send.size() != 0) send_vote(vote, f, no);
+    if (owes_share && wires_.share.send.size() != 0) send_share(sent, f, refusal(e.what));
+    keep();
+    if (recipe_.transport.size() != 1 && wires_.vote.send.size() != 0) send_vote(sent, f, refusal(e.what));
+    keep();
   }));
   return aborted(std::move(e), f);
+}
+
+/// The last one first: where all peers have sent their votes, all have this rank's messages.
+DILOCO_ENGINE
+DILOCO_COLD void DILOCO_CLASS::let_peers_read() noexcept {
+  auto const limit = deadline_after(recipe_.deadline_seconds < 1 ? recipe_.deadline_seconds : 1);
+  while (!unfinished_.empty()) {
+    static_cast<void>(guarded([](cause, std::string_view) { return error{}; },
+                              [&] {
+                                auto& [sent, waits] = unfinished_.back();
+                                if (waits) static_cast<void>(sent.wait(limit));
+                              }));
+    unfinished_.pop_back();
+  }
 }
 
 /// Commits, or not. An error of `done` comes after what was read, so the round stands and the run ends.
@@ -111,12 +127,14 @@ result<> DILOCO_CLASS::land_shares(arrival_type&& contributions, result<> verdic
   auto shares = combine_own_shard(contributions, verdict, f);
   auto done = ask("done", [&] { contributions.done(); });
   last_contribution_.emplace(std::move(contributions));
-  if (!shares) return given_up(verdict ? std::move(shares).error() : std::move(verdict).error(), f, false);
+  if (!shares) return given_up(std::move(shares).error(), f, false);
   auto second = guard("land", [&] { return read_headers(*shares, detail::share_phase, 0, f); });
   if (verdict) static_cast<void>(verdict = std::move(second));
-  static_cast<void>(verdict = vote(std::move(verdict), f));
+  auto counted = vote(verdict, f);
+  if (done) static_cast<void>(done = std::move(counted));
   if (verdict) apply(*shares, true, o.mix, f);
-  if (done) static_cast<void>(done = ask("done", [&] { shares->done(); }));
+  auto read = ask("done", [&] { shares->done(); });
+  if (done) static_cast<void>(done = std::move(read));
   last_share_.emplace(std::move(*shares));
   return end_of_round(std::move(verdict), std::move(done), f);
 }
@@ -126,7 +144,9 @@ auto DILOCO_CLASS::receive(pending_of<Transport>& p) -> result<arrival_type> {
   auto const before = std::chrono::steady_clock::now();
   auto arrived = ask("wait", [&] { return p.wait(deadline_after(recipe_.deadline_seconds)); });
   wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
-  return arrived;
+  if (arrived) return arrived;
+  unfinished_.emplace_back(std::move(p), false);
+  return broken_by(std::move(arrived).error());  // whatever its cause: the buffers are gone
 }
 
 DILOCO_ENGINE
@@ -162,7 +182,6 @@ void DILOCO_CLASS::average_carried(arrival_type const& a, bool sharded, std::byt
 DILOCO_ENGINE
 void DILOCO_CLASS::apply(arrival_type const& a, bool sharded, float mix, flight const& f) {
   auto const step = recipe_.outer.at(step_context{rounds_ + 1, 1.0f});
-  list_messages(a);  // in place of the votes
   apply_outer_kernel<Compressor, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements,
                      carries_anchor>
       kernel{received(static_cast<int>(a.roster().size()), sharded, free_column(f.heard_)),

@@ -66,6 +66,7 @@ std::vector<float> trajectory(O const& optimizer, Executor where, extents n, int
     t.memory = memory.data();
     t.scratch = scratch.data();
     t.context.step = static_cast<std::uint64_t>(i) + 1;
+    t.first = i == 0;
     optimizer.step(where, t);
     where.wait();
   }

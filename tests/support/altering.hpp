@@ -4,9 +4,10 @@
 #include <diloco/transport/threads.hpp>
 
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
-/// Threads on which one rank receives one message with one bit flipped.
+/// Threads on which one rank receives one message with one bit flipped, or on which its wait fails.
 class altering {
  public:
   static constexpr std::string_view name = "altering";
@@ -18,7 +19,13 @@ class altering {
     std::uint32_t phase = 0;
     std::size_t bit = 0;
   };
-  std::optional<flip> next;       // at this rank, until it is reset
+  std::optional<flip> next;  // at this rank, until it is reset
+  struct failure {
+    std::uint32_t phase = 0;
+    diloco::cause what = diloco::cause::transport;
+    bool throws = false;
+  };
+  std::optional<failure> fails;   // the wait for an exchange of that phase, at this rank
   std::size_t message_bytes = 0;  // of the last message that arrived in the phase of `next`, or in any
 
   explicit altering(diloco::threads inner) : inner_(std::move(inner)) {}
@@ -51,8 +58,11 @@ class altering {
   };
   class pending {
    public:
-    pending(diloco::threads::pending inner, std::optional<flip> f) : inner_(std::move(inner)), flip_(f) {}
+    pending(diloco::threads::pending inner, std::optional<flip> f, std::optional<failure> fails)
+        : inner_(std::move(inner)), flip_(f), fails_(fails) {}
     diloco::result<arrival> wait(diloco::deadline d) {
+      if (fails_ && fails_->throws) throw std::runtime_error("the cable was cut");
+      if (fails_) return diloco::error{fails_->what, 0, 0, "diloco: the cable was cut"};
       auto here = inner_.wait(d);
       if (!here) return std::move(here).error();
       return arrival(std::move(*here), flip_);
@@ -61,21 +71,25 @@ class altering {
    private:
     diloco::threads::pending inner_;
     std::optional<flip> flip_;
+    std::optional<failure> fails_;
   };
   [[nodiscard]] pending all_gather(diloco::wires w, diloco::exchange_tag tag) {
     auto const f = of(tag, w.send.size());
-    return {inner_.all_gather(std::move(w), tag), f};
+    return {inner_.all_gather(std::move(w), tag), f, failing(tag)};
   }
   [[nodiscard]] pending all_to_all(diloco::wires w, diloco::exchange_tag tag) {
     auto const f = of(tag, w.send.size() / static_cast<std::size_t>(size()));
-    return {inner_.all_to_all(std::move(w), tag), f};
+    return {inner_.all_to_all(std::move(w), tag), f, failing(tag)};
   }
   [[nodiscard]] pending exchange(diloco::wires w, int partner, diloco::exchange_tag tag) {
     auto const f = of(tag, w.send.size());
-    return {inner_.exchange(std::move(w), partner, tag), f};
+    return {inner_.exchange(std::move(w), partner, tag), f, failing(tag)};
   }
 
  private:
+  [[nodiscard]] std::optional<failure> failing(diloco::exchange_tag tag) const {
+    return fails && fails->phase == tag.phase ? fails : std::nullopt;
+  }
   [[nodiscard]] std::optional<flip> of(diloco::exchange_tag tag, std::size_t bytes) {
     bool const mine = next && next->phase == tag.phase;
     if (!next || mine) message_bytes = bytes;

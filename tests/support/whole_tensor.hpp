@@ -37,6 +37,7 @@ class whole_tensor {
     t.memory = memory.data();
     t.scratch = scratch.template as<float>();
     t.context = {++steps, lr_scale};
+    t.first = steps == 1;
     optimizer.step(where, t);
     where.wait();
   }

@@ -68,6 +68,64 @@ TEST_CASE("a tensor without a gradient stays, and the others do not notice") {
   check(muon<eigen>{});
 }
 
+TEST_CASE("soap: a tensor whose first gradient comes late is started with it") {
+  shaped s;
+  DiLoCo t(recipe<>{}
+               .with_inner(soap<eigen>{.lr = 1e-3f, .weight_decay = 0.0f})
+               .with_transport(alone{})
+               .with_schedule(manual{}),
+           s.both());
+  auto const moved = [&](bool with) {
+    auto const before = s.a;
+    t.step(with ? std::vector<std::span<float const>>{s.ga, s.gb}
+                : std::vector<std::span<float const>>{{}, s.gb});
+    return s.a != before;
+  };
+  CHECK(!moved(false));
+  CHECK(!moved(false));
+  CHECK(!moved(true));  // the first gradient only begins its matrices, as in step 1
+  CHECK(moved(true));
+  CHECK(!moved(false));
+  CHECK(moved(true));
+}
+
+TEST_CASE("bfloat16 tensors without a gradient are not rounded anew") {
+  auto const run = [](auto inner) {
+    std::vector<bfloat16> a(24, bfloat16{bf16_from_float(0.7f)}), b = a;
+    std::vector<float> g(24, 0.01f);
+    DiLoCo t(recipe<>{}.with_inner(inner).with_transport(alone{}).with_schedule(manual{}).with_bf16_rounding(
+                 rounding::stochastic),
+             std::vector<tensor>{{.name = "a", .shape = {4, 6}, .bf16 = a.data()},
+                                 {.name = "b", .shape = {4, 6}, .bf16 = b.data()}});
+    t.step(std::vector<std::span<float const>>{g, g});
+    std::vector<std::uint16_t> before, after;
+    for (auto x : a) before.push_back(x.bits);
+    for (int i = 0; i < 5; ++i) t.step(std::vector<std::span<float const>>{{}, g});
+    for (auto x : a) after.push_back(x.bits);
+    return before == after;
+  };
+  CHECK(run(adamw{}));
+  CHECK(run(muon<eigen>{}));
+  CHECK(run(adafactor{}));
+  CHECK(run(adamw8bit<>{}));
+}
+
+TEST_CASE("ivon: a tensor without a gradient shows a sample that show_sample brings back") {
+  shaped s;
+  DiLoCo t(recipe<>{}.with_inner(ivon{}).with_transport(alone{}).with_schedule(manual{}), s.both());
+  t.step(std::vector<std::span<float const>>{s.ga, s.gb});
+  auto const theta = std::vector<float>(t.cell("a", "theta").begin(), t.cell("a", "theta").end());
+  t.step(std::vector<std::span<float const>>{{}, s.gb});
+  auto const now = t.cell("a", "theta");
+  CHECK(std::equal(now.begin(), now.end(), theta.begin()));
+  auto const a = s.a, b = s.b;
+  t.show_mean();
+  CHECK(s.a != a);
+  t.show_sample();
+  CHECK(s.a == a);
+  CHECK(s.b == b);
+}
+
 TEST_CASE("a tensor without a gradient counts nothing in the norm that is clipped by") {
   shaped with, without;
   auto const recipe_of = [] {
@@ -109,7 +167,7 @@ TEST_CASE("gradients of float32 and of bfloat16 in one list") {
   };
   DiLoCo mixed(recipe_of(), list(narrow, s)), plain(recipe_of(), list(also, wide));
   for (int step = 0; step < 3; ++step) {
-    mixed.step(std::vector<gradient_view>{std::span<bfloat16 const>(g), std::span<float const>(s.gb)});
+    mixed.step(std::vector<gradient_view>{std::span(g), s.gb});
     plain.step(std::vector<std::span<float const>>{wide.ga, wide.gb});
   }
   CHECK(s.b == wide.b);

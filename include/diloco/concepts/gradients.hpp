@@ -7,6 +7,7 @@
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -21,6 +22,10 @@ struct gradient_view {
   gradient_view() = default;
   gradient_view(std::span<float const> g) : data(g.data()), size(g.size()) {}
   gradient_view(std::span<bfloat16 const> g) : data(g.data()), size(g.size()), is_bf16(true) {}
+  gradient_view(std::span<float> g) : gradient_view(std::span<float const>(g)) {}
+  gradient_view(std::span<bfloat16> g) : gradient_view(std::span<bfloat16 const>(g)) {}
+  gradient_view(std::vector<float> const& g) : gradient_view(std::span<float const>(g)) {}
+  gradient_view(std::vector<float>&&) = delete;  // its memory ends before it is read
 };
 
 namespace detail {

@@ -128,6 +128,7 @@ struct tensor_step {
   float* memory = nullptr;   ///< memory_elements(rows, columns); zeros at first; kept between steps
   float* scratch = nullptr;  ///< scratch_elements(rows, columns); any content; 64-byte aligned
   step_context context = {};
+  bool first = false;  ///< since slots and memory were zeros; a tensor may have no gradient for some steps
 };
 
 /// Needs a whole tensor at a time: `step(where, tensor)` enqueues kernels on the executor and never waits.

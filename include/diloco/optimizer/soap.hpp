@@ -194,7 +194,7 @@ struct soap {
     std::size_t const elements = t.rows * t.columns, tiles = detail::tensor_tiles(elements);
     float *const g = t.scratch + on.at.x, *const turned = t.scratch + on.at.z;
     where.for_each(tiles, detail::soap_gradient_kernel{t.g, t.grad_scale, g, elements});
-    if (t.context.step == 1) return start(on, g);
+    if (t.first) return start(on, g);
 
     on.turn(g, turned);
     where.for_each(tiles,

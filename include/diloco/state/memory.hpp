@@ -88,7 +88,9 @@ class index_view {
   [[nodiscard]] std::byte const** wires() const {
     return reinterpret_cast<std::byte const**>(gradient_is_bf16() + rows_);
   }
-  [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(wires() + ranks_); }
+  /// Their votes: apart, since kernels read the messages after them.
+  [[nodiscard]] std::byte const** votes() const { return wires() + ranks_; }
+  [[nodiscard]] float* coefficients() const { return reinterpret_cast<float*>(votes() + ranks_); }
   /// What goes out before each shard's payload.
   [[nodiscard]] message_header* own_headers() const {
     auto const at = reinterpret_cast<std::uintptr_t>(coefficients() + ranks_);
@@ -116,7 +118,7 @@ class index_view {
   [[nodiscard]] std::size_t size() const {
     return (tiles_ + group_tiles_) * sizeof(tile) + slices_ * sizeof(slice_record) +
            5 * rows_ * sizeof(void*) + shards_ * sizeof(std::size_t) + carried_ * sizeof(float*) +
-           ranks_ * sizeof(void*) + ranks_ * sizeof(float) + alignof(message_header) +
+           2 * ranks_ * sizeof(void*) + ranks_ * sizeof(float) + alignof(message_header) +
            own_headers_ * sizeof(message_header) + sizeof(std::uint64_t);
   }
 

@@ -76,10 +76,12 @@ struct show_kernel {
   tile const* tiles;
   float* const* theta;  // (rows)
   shown_rows shown;
+  void const* const* stepped = nullptr;  // (rows) null for a row that stays as it is; or nothing, for all
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
+    if (stepped != nullptr && stepped[t.row] == nullptr) return;
     for_each_block<block>(t, [&](int offset, auto count) {
       shown.template write<block>(l, t, offset, count,
                                   theta[t.row] + t.begin + offset + first_element<L, block>(l));

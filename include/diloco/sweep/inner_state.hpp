@@ -9,47 +9,8 @@
 #include <diloco/sweep/inner_step.hpp>
 #include <diloco/sweep/sampling.hpp>
 
-#include <initializer_list>
-
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
-
-/// Which group of `inner` a tensor goes into, as layout::of wants to know it.
-template <class Inner>
-struct group_roles {
-  Inner const& inner;
-
-  [[nodiscard]] layout::role operator()(tensor const& t) const {
-    group_choice choice{0, group_choice::none};
-    if constexpr (grouped_optimizer<Inner>) {
-      choice = inner.choose(t.name, t.shape);
-      if (choice.first == group_choice::none) {
-        return {.complaint = say({"diloco: inner: no group wants '", t.name, "' ", shape_text(t.shape),
-                                  "; widen a rule, or add group{the_rest, …}"})};
-      }
-      if (choice.second != group_choice::none) {
-        return {.complaint =
-                    say({"diloco: inner: groups ", choice.first, " and ", choice.second, " both want '",
-                         t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
-      }
-    }
-    layout::role role{static_cast<std::size_t>(choice.first), false, false, {}};
-    for_each_group(inner, [&](auto const& o, auto index) {
-      using O = std::remove_cvref_t<decltype(o)>;
-      if (index != role.group) return;
-      role.frozen = freezing_optimizer<O>;
-      role.samples = sampling_optimizer<O>;
-      if constexpr (tensor_optimizer<O>) {
-        std::string_view const why = shape_complaint_of<O>(t.shape);
-        if (!why.empty()) {
-          role.complaint =
-              say({"diloco: inner: ", O::name, ": '", t.name, "' ", shape_text(t.shape), " ", why});
-        }
-      }
-    });
-    return role;
-  }
-};
 
 /// What every group's step needs beside its own state.
 struct inner_step_inputs {
@@ -112,6 +73,7 @@ class inner_state {
   template <executor E>
   void allocate(E const& where, table& columns, layout const& l, Inner const& inner) {
     std::size_t scratch = 0, wide = 0;
+    if constexpr (has_tensor_steps) stepped_.resize(l.rows().size());
     for_each_group(inner, [&](auto const& o, auto index) {
       using O = std::remove_cvref_t<decltype(o)>;
       held& h = groups_[index];
@@ -139,22 +101,22 @@ class inner_state {
   /// Steps every group.
   template <executor E>
   void step(E const& where, Inner const& inner, layout const& l, index_memory const& index,
-            inner_step_inputs const& in) const {
-    for_each_group_tiles(inner, l, index,
-                         [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
-                           using O = std::remove_cvref_t<decltype(o)>;
-                           if constexpr (element_optimizer<O>) {
-                             step_elements(where, o, groups_[group], index, tiles, count, in);
-                           } else if constexpr (tensor_optimizer<O>) {
-                             if (in.shown.narrow != nullptr)
-                               where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
-                             step_tensors(where, o, groups_[group], l, group, index, in);
-                             if (in.shown.narrow != nullptr)
-                               where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
-                           } else if constexpr (sampling_optimizer<O>) {
-                             sample(where, o, groups_[group], index, tiles, count, in, true);
-                           }
-                         });
+            inner_step_inputs const& in) {
+    for_each_group_tiles(
+        inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+          using O = std::remove_cvref_t<decltype(o)>;
+          if constexpr (element_optimizer<O>) {
+            step_elements(where, o, groups_[group], index, tiles, count, in);
+          } else if constexpr (tensor_optimizer<O>) {
+            if (in.shown.narrow != nullptr)
+              where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
+            step_tensors(where, o, groups_[group], l, group, index, in);
+            if (in.shown.narrow != nullptr)
+              where.for_each(count, show_kernel{tiles, index.theta(), in.shown, index.gradients()});
+          } else if constexpr (sampling_optimizer<O>) {
+            sample(where, o, groups_[group], index, tiles, count, in, true);
+          }
+        });
   }
 
   /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs.
@@ -277,7 +239,8 @@ class inner_state {
 
   /// Zeros all of it.
   template <executor E>
-  void reset(E const& where) const {
+  void reset(E const& where) {
+    stepped_.assign(stepped_.size(), 0);
     auto const zero = [&](float* column, std::size_t elements) {
       if (column == nullptr) return;
       zero_kernel const kernel{column, elements};
@@ -343,7 +306,7 @@ class inner_state {
 
   template <executor E, tensor_optimizer O>
   void step_tensors(E const& where, O const& o, held const& h, layout const& l, std::size_t group,
-                    index_memory const& index, inner_step_inputs const& in) const {
+                    index_memory const& index, inner_step_inputs const& in) {
     float* memory = h.memory;
     for (std::size_t r = 0; r < l.rows().size(); ++r) {
       layout::row const& row = l.rows()[r];
@@ -352,9 +315,11 @@ class inner_state {
       float* const own = memory;
       memory += memory == nullptr ? 0 : memory_elements_of<O>(rows, columns);
       if (index.host().gradients()[r] == nullptr) continue;
-      tensor_step<slot_count_of<O>> t{rows,      columns, row.data, gradient(where, index, r, row.size),
-                                      in.factor, {},      own,      scratch_,
-                                      in.context};
+      bool const first = stepped_[r] == 0;
+      stepped_[r] = 1;
+      tensor_step<slot_count_of<O>> t{rows,       columns, row.data, gradient(where, index, r, row.size),
+                                      in.factor,  {},      own,      scratch_,
+                                      in.context, first};
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
       o.step(where, t);
     }
@@ -373,6 +338,7 @@ class inner_state {
   held groups_[group_count];
   float* scratch_ = nullptr;
   float* wide_gradient_ = nullptr;  // of one tensor
+  std::vector<char> stepped_;       // (rows) of tensor optimizers: since the state was zeros
 };
 
 /// The framework's own optimizer leaves nothing to hold.

@@ -37,7 +37,7 @@ struct sampling_step_kernel {
       });
     };
     auto const with = [&](auto* seen) {
-      if (steps)
+      if (steps && gradients.rows[t.row] != nullptr)
         gradients.of(t, [&](auto const* g) { blocks(g, seen + t.begin); });
       else
         blocks(static_cast<float const*>(nullptr), seen + t.begin);
@@ -65,7 +65,7 @@ struct sampling_step_kernel {
   DILOCO_HD void update(L, int n, fragment<L, block> const& z, float* DILOCO_RESTRICT p,
                         Gradient const* DILOCO_RESTRICT g, Number* DILOCO_RESTRICT seen,
                         Slot* DILOCO_RESTRICT... slot) const {
-    if (steps) {
+    if (g != nullptr) {
       float const scale = factor == nullptr ? grad_scale : *factor;
       for_first<L, lane_elements<L, block>>(n, [&](int i) {
         step(p[i], product(scale, as_float(g[i])), as_float(seen[i]), slot[i]...);

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// A transport fails while one rank waits, in each exchange of a round, also where the round is dropped for another
+// reason, and whatever cause it names. That rank's run is over, and says so; the others are told, or are told in
+// their next round. Nobody writes to buffers that went with the failed exchange.
+#include "support/altering.hpp"
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+using namespace diloco;
+
+namespace {
+
+struct seen {
+  std::string first, next;
+  std::uint64_t digest = 0;
+};
+
+template <class Exchange>
+std::vector<seen> run(int ranks, altering::failure fails, bool bad_theta) {
+  return toy::on_each_rank(ranks, [&](threads end) {
+    toy::model m({300, 40});
+    int const rank = end.rank();
+    DiLoCo<sgd, nesterov, absmax<4>, altering, error_feedback, weighted_mean, Exchange, manual> t(
+        {.transport = altering(std::move(end)), .schedule = manual{}}, m.parameters());
+    t.step(m.gradients(rank, 0));
+    t.sync();
+    t.step(m.gradients(rank, 1));
+    if (bad_theta && rank == 0) m[0][7] = std::numeric_limits<float>::quiet_NaN();
+    if (rank == 1) t.transport().fails = fails;
+    seen s;
+    s.first = toy::sentence(toy::outcome_of(t.try_sync()));
+    t.transport().fails.reset();
+    s.digest = t.digest();
+    if (bad_theta && rank == 0) m[0][7] = 0.0f;
+    auto const stepped = t.try_step(m.gradients(rank, 2));
+    s.next = toy::sentence(stepped ? toy::outcome_of(t.try_sync()) : toy::outcome_of(stepped));
+    return s;
+  });
+}
+
+template <class Exchange>
+void check(int ranks, std::vector<std::uint32_t> const& phases) {
+  CAPTURE(std::string(Exchange::name));
+  for (std::uint32_t phase : phases) {
+    for (cause what : {cause::transport, cause::corrupted, cause::wrong_state, cause::not_finite}) {
+      for (bool bad_theta : {false, true}) {
+        for (bool throws : {false, true}) {
+          CAPTURE(phase);
+          CAPTURE(static_cast<int>(what));
+          CAPTURE(bad_theta);
+          CAPTURE(throws);
+          auto const all = run<Exchange>(ranks, {phase, what, throws}, bad_theta);
+          CHECK(all[1].first.find("the cable was cut") != std::string::npos);
+          CHECK(all[1].next == "diloco: this trainer cannot go on since: " + all[1].first);
+          for (int rank = 0; rank < ranks; ++rank) {
+            seen const& s = all[static_cast<std::size_t>(rank)];
+            CAPTURE(rank);
+            CHECK(s.next != "no error");  // rank 1 is gone
+            if (s.first == "no error")
+              CHECK(phase == 3);  // who gives up while it waits for votes may be alone with that
+            else if (!pairing_exchange<Exchange>)
+              CHECK(s.digest == all[1].digest);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("gather: a wait that fails") { check<gather>(3, {0, 3}); }
+TEST_CASE("scatter-gather: a wait that fails") { check<scatter_gather>(3, {0, 1, 3}); }
+TEST_CASE("gossip: a wait that fails") { check<gossip>(2, {0, 3}); }
+
+TEST_CASE("the others hear why a rank gave up, and not that it dropped a flight") {
+  for (int trial = 0; trial < 20; ++trial) {
+    auto const all = run<gather>(3, {0, cause::transport, false}, false);
+    for (int rank : {0, 2}) {
+      CHECK(
+          all[static_cast<std::size_t>(rank)].first ==
+          "diloco: round 1: rank 1 refused the round, because its transport or executor failed; the round is "
+          "dropped on every rank and nothing was changed");
+    }
+  }
+}
+
+}  // namespace
