@@ -147,8 +147,9 @@ void every_kernel() {
   cuda_stream{}.for_each(1, carry_out_kernel{});
   cuda_stream{}.for_each(1, carry_mean_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
-  cuda_stream{}.for_each(1, write_frames_kernel{});
-  cuda_stream{}.for_each(1, collect_frames_kernel{});
+  cuda_stream{}.for_each(1, write_headers_kernel{});
+  cuda_stream{}.for_each(1, collect_headers_kernel{});
+  cuda_stream{}.for_each(1, checksum_kernel{});
   cuda_stream{}.for_each(1, digest_kernel{});
 }
 
