@@ -8,60 +8,6 @@
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
-namespace detail {
-/// Phases of the exchanges of a round, after 0.
-enum round_phase : std::uint16_t { share_phase = 1, anchors_phase, vote_phase };
-
-/// Whether the trainer takes further steps and rounds after a round that was dropped for this.
-constexpr bool goes_on_after(cause c) {
-  return c == cause::not_finite || c == cause::bad_setting || c == cause::wrong_state ||
-         c == cause::corrupted;
-}
-DILOCO_COLD inline std::string_view reason_text(cause c) {
-  switch (c) {
-    case cause::not_finite:
-      return "a value of it cannot be sent";
-    case cause::bad_setting:
-      return "the weights cannot be combined";
-    case cause::wrong_state:
-      return "a rank's tensors did not move";
-    case cause::corrupted:
-      return "a message arrived there with other bits than it was sent with";
-    case cause::disagreement:
-      return "a rank is out of step with it";
-    case cause::timeout:
-      return "a message did not arrive there before the deadline";
-    case cause::peer_lost:
-      return "it lost a peer";
-    default:
-      return "its transport or executor failed";
-  }
-}
-
-/// Errors: bits that changed on the way, a rank that is out of step or of another run, a rank that refuses.
-DILOCO_COLD inline result<> check_header(message_header const& got, std::uint64_t checksum,
-                                         message_header const& expected, int from, bool pair) {
-  std::string const dropped =
-      say({"; the round is dropped on ", pair ? "both ranks of the pair" : "every rank",
-           " and nothing was changed"});
-  auto const fail = [&](cause what, std::string_view text, std::string_view why = {},
-                        std::string_view end = {}) {
-    return error{what, static_cast<int>(expected.rank), static_cast<long>(expected.round),
-                 say({"diloco: round ", expected.round, ": ", text, why, end})};
-  };
-  if (was_altered(got, checksum)) {
-    return fail(cause::corrupted,
-                say({"the message of rank ", from, " arrived with other bits than it was sent with"}),
-                dropped);
-  }
-  if (std::string const what = header_error(got, expected, from); !what.empty())
-    return fail(cause::disagreement, what);
-  if (got.refused == 0) return {};
-  auto const why = static_cast<cause>(got.refused - 1);
-  return fail(goes_on_after(why) ? why : cause::peer_lost,
-              say({"rank ", from, " refused the round, because "}), reason_text(why), dropped);
-}
-}  // namespace detail
 
 /// The outer optimizer's bound is on what it steps by. A decoded block may exceed its own maximum by half, a
 /// common column by as much again, and an element of weight below 1 is divided by it.

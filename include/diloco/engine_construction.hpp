@@ -19,8 +19,9 @@ DILOCO_COLD double round_bytes(layout const& l, wire_plan const& plan, bool owns
   double round = encode_bytes<Compressor, Feedback> + apply_outer_bytes<Compressor, Outer, Feedback>(wires);
   if (owns) round += combine_bytes<Compressor, Feedback>(k);
   double const payload = static_cast<double>(plan.payload_bytes()) / parameters;
-  // Checksums read each message once at its sender and once at each reader.
-  if (k != 1) round += payload * (1 + (owns ? 2 + 1.0 / k : heard));
+  // Checksums read each message once at its sender and once at each reader, slots that travel with it.
+  if (k != 1)
+    round += (payload + 4.0 * static_cast<double>(plan.carried())) * (1 + (owns ? 2 + 1.0 / k : heard));
   // What is shown of a copy, and, where it shows θ and no samples, read back with it.
   round +=
       (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(l.copied_elements()) / parameters;

@@ -363,7 +363,7 @@ TEST_CASE("gossip: describe() tells what is exchanged, and what it costs") {
     CHECK(t.describe() ==
           "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · state 12 "
           "B/param · "
-          "round 64 B/param");
+          "round 88 B/param");
     CHECK(t.exchange_pattern() == pattern::pairs);
     CHECK(t.cell("t1", "mean_anchor").size() == 8192);
     return 0;

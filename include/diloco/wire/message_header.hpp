@@ -154,5 +154,59 @@ DILOCO_COLD inline std::string header_error(message_header const& got, message_h
   return {};
 }
 
+namespace detail {
+/// Phases of the exchanges of a round, after 0.
+enum round_phase : std::uint16_t { share_phase = 1, anchors_phase, vote_phase };
+
+/// Whether the trainer takes further steps and rounds after a round that was dropped for this.
+constexpr bool goes_on_after(cause c) {
+  return c == cause::not_finite || c == cause::bad_setting || c == cause::wrong_state ||
+         c == cause::corrupted;
+}
+DILOCO_COLD inline std::string_view reason_text(cause c) {
+  switch (c) {
+    case cause::not_finite:
+      return "a value of it cannot be sent";
+    case cause::bad_setting:
+      return "the weights cannot be combined";
+    case cause::wrong_state:
+      return "a rank's tensors did not move";
+    case cause::corrupted:
+      return "a message arrived there with other bits than it was sent with";
+    case cause::disagreement:
+      return "a rank is out of step with it";
+    case cause::timeout:
+      return "a message did not arrive there before the deadline";
+    case cause::peer_lost:
+      return "it lost a peer";
+    default:
+      return "its transport or executor failed";
+  }
+}
+
+/// Errors: bits that changed on the way, a rank that is out of step or of another run, a rank that refuses.
+DILOCO_COLD inline result<> check_header(message_header const& got, std::uint64_t checksum,
+                                         message_header const& expected, int from, bool pair) {
+  auto const fail = [&](cause what, std::string_view text) {
+    return error{what, static_cast<int>(expected.rank), static_cast<long>(expected.round),
+                 say({"diloco: round ", expected.round, ": ", text})};
+  };
+  auto const drop = [&](cause what, std::string_view text, std::string_view why) {
+    return fail(what, say({text, why, "; the round is dropped on ",
+                           pair ? "both ranks of the pair" : "every rank", " and nothing was changed"}));
+  };
+  if (was_altered(got, checksum)) {
+    return drop(cause::corrupted, say({"the message of rank ", from}),
+                " arrived with other bits than it was sent with");
+  }
+  if (std::string const what = header_error(got, expected, from); !what.empty())
+    return fail(cause::disagreement, what);
+  if (got.refused == 0) return {};
+  auto const why = static_cast<cause>(got.refused - 1);
+  return drop(goes_on_after(why) ? why : cause::peer_lost,
+              say({"rank ", from, " refused the round, because "}), reason_text(why));
+}
+}  // namespace detail
+
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
