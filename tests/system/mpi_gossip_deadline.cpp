@@ -33,9 +33,12 @@ TEST_CASE("mpi pairs: a rank that is late costs its partner one deadline, and th
   };
   if (rank == late && size > 1) {
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * limit));
-    auto const landed = t.try_sync();  // its partner's part is there, and so is its vote
-    CHECK(toy::sentence(toy::outcome_of(landed)).find("refused the round, because a message did not arrive "
-                                                      "there before the deadline") != std::string::npos);
+    auto const landed = t.try_sync();
+    std::string const said = toy::sentence(toy::outcome_of(landed));
+    CAPTURE(said);  // the partner gave up: it says no, or does not take this rank's part any more
+    CHECK((said.find("refused the round, because a message did not arrive there before the deadline") !=
+               std::string::npos ||
+           said.find("did not take the part of rank") != std::string::npos));
     CHECK(seconds() < 3 * limit + margin);
     CHECK(t.rounds() == 0);
     CHECK(t.digest() == anchor);

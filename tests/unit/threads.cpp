@@ -249,26 +249,42 @@ TEST_CASE("threads: ranks in different rounds are told apart") {
   }
 }
 
-TEST_CASE("threads: a slow reader holds the next launch back, not the landing") {
+TEST_CASE("threads: a slow reader holds back who wants its buffers again") {
   std::barrier waited(2);
+  auto const seen = toy::on_each_rank(2, [&](threads transport) {
+    auto pending = transport.all_gather({cpp{}.allocate_wire(16), {}}, {0, 0});
+    auto arrived = pending.wait(deadline_after(60));
+    if (!arrived) return toy::outcome_of(arrived);
+    if (transport.rank() == 1) waited.arrive_and_wait();
+    arrived->done();
+    auto const back = std::move(*arrived).reclaim(deadline_after(0.5));
+    if (transport.rank() == 0) waited.arrive_and_wait();
+    return toy::outcome_of(back);
+  });
+  CHECK(toy::sentence(seen[0]).starts_with(
+      "diloco: threads: round 0: rank 1 still reads this rank's part of it; all_gather waited "));
+  CHECK(seen[0]->what == cause::timeout);
+  CHECK(toy::sentence(seen[1]) == "no error");
+}
+
+TEST_CASE("threads: a rank that lands a deadline later than the others: nobody commits, and all are told") {
+  std::barrier gave_up(2);
   auto const seen = toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({700});
     auto t = make(std::move(transport), pattern::gather, m, 0.5);
     t.step(m.gradients(rank, 0));
+    auto const before = t.digest();
     auto flight = t.launch();
-    if (rank == 1) waited.arrive_and_wait();
-    auto const landed =
-        t.try_land(std::move(flight));  // complete since both launched, however late rank 1 looks
-    t.step(m.gradients(rank, 1));
-    auto const next = t.try_launch();
-    if (rank == 0) waited.arrive_and_wait();
-    return std::pair{toy::sentence(toy::outcome_of(landed)), toy::outcome_of(next)};
+    if (rank == 1) gave_up.arrive_and_wait();
+    auto const landed = t.try_land(std::move(flight));
+    if (rank == 0) gave_up.arrive_and_wait();
+    return std::tuple{toy::sentence(toy::outcome_of(landed)), t.digest() == before, t.rounds()};
   });
-  CHECK(seen[0].first == "no error");
-  CHECK(seen[1].first == "no error");
-  CHECK(toy::sentence(seen[0].second)
-            .starts_with(
-                "diloco: threads: round 0: rank 1 still reads this rank's part of it; all_gather waited "));
-  CHECK(seen[0].second->what == cause::timeout);
+  for (auto const& [said, unchanged, rounds] : seen) {
+    CHECK(said.starts_with(
+        "diloco: threads: round 0: rank 1 did not arrive before the deadline; all_gather waited "));
+    CHECK(unchanged);
+    CHECK(rounds == 0);
+  }
 }
