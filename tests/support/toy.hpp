@@ -90,7 +90,9 @@ inline std::string sentence(outcome const& o) { return o ? o->message : "no erro
 template <class Worker>
 auto on_each_rank(int ranks, Worker&& worker) {
   using returned = std::invoke_result_t<Worker&, diloco::threads>;
-  std::vector<returned> all(static_cast<std::size_t>(ranks));
+  // Elements of std::vector<bool> share a word, and threads that write them lose each other's.
+  using stored = std::conditional_t<std::is_same_v<returned, bool>, char, returned>;
+  std::vector<stored> all(static_cast<std::size_t>(ranks));
   diloco::run_threads(ranks, [&](diloco::threads transport) {
     auto const rank = static_cast<std::size_t>(transport.rank());
     all[rank] = worker(std::move(transport));
