@@ -109,7 +109,7 @@ result<> DILOCO_CLASS::vote(result<>& verdict, flight const& f) {
   if (!heard) {
     static_cast<void>(broken_by(heard.error()));
   } else if (auto votes = receive(*pending); !votes) {
-    heard = std::move(votes).error();
+    static_cast<void>(heard = std::move(votes).error());  // nvcc takes it for a dropped result
   } else {
     bool const knows = verdict.has_value();
     static_cast<void>(heard = guard("land", [&] { return count_votes(*votes, f, knows); }));
