@@ -159,6 +159,7 @@ result<> DILOCO_CLASS::count_votes(arrival_type const& a, flight const& f, bool 
   return verdict;
 }
 
+/// Coefficients of the mean, and whether this rank's contribution is in it.
 DILOCO_ENGINE
 result<> DILOCO_CLASS::weigh(arrival_type const& a, flight& f) {
   auto const roster = a.roster();

@@ -27,10 +27,10 @@ DILOCO_COLD double round_bytes(layout const& l, wire_plan const& plan, bool owns
       (inner_state<Inner>::has_samples ? 2.0 : 8.0) * static_cast<double>(l.copied_elements()) / parameters;
   // Slots that travel: written and read at either end, and once more by their owner.
   round += 4.0 * static_cast<double>(plan.carried()) * (3 + wires + owner);
-  if constexpr (staged_compressor<
-                    Compressor>) {  // what is sent once for a tensor is in no constant of the type
-    double const times =
-        agrees_on_memory<Compressor> ? 2 * wires : wires;  // for the sum, and the next memory
+  if constexpr (staged_compressor<Compressor>) {
+    // What is sent once for a tensor is in no constant of the type. It is read for the sum, and once more
+    // where the next memory is made of it.
+    double const times = agrees_on_memory<Compressor> ? 2 * wires : wires;
     round += (payload - wire_bytes_per_parameter<Compressor>)*(1 + times + owner);
   }
   return round;

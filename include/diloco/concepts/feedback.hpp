@@ -15,9 +15,9 @@ inline namespace DILOCO_NAMESPACE {
 struct feedback_traits {
   bool stateful = true;    ///< e is a column of the state; a lossless compressor makes the engine drop it
   int residual_bits = 32;  ///< 8: e is stored as 8-bit integers with a scale per block
-  bool mean_residual =
-      false;  ///< what everybody decoded of the mean is subtracted from e once the round stands
-  /// Everybody adds what was decoded to one more column, the same on all ranks, and steps by that.
+  /// What all ranks decoded of the mean is subtracted from e once the round stands.
+  bool mean_residual = false;
+  /// All ranks add what was decoded to one more column, the same on all of them, and step by it.
   bool common = false;
 };
 

@@ -166,7 +166,7 @@ constexpr bool goes_on_after(cause c) {
 DILOCO_COLD inline std::string_view reason_text(cause c) {
   switch (c) {
     case cause::not_finite:
-      return "a value of it cannot be sent";
+      return "one of its values cannot be sent";
     case cause::bad_setting:
       return "the weights cannot be combined";
     case cause::wrong_state:
