@@ -35,7 +35,7 @@ struct wire {
 
   void encode() {
     for (std::size_t b = 0; b < blocks; ++b) {
-      fragment<solo, C::block> x;
+      lane_block<solo, C::block> x;
       float const* from = input().data() + b * static_cast<std::size_t>(C::block);
       std::uint32_t magnitude = 0;
       for (int i = 0; i < C::block; ++i) {

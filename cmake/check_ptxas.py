@@ -4,7 +4,7 @@
 
 usage: check_ptxas.py --arch sm_90 [--show] -- NVCC FLAGS... SOURCE.cu
 
-A fragment lives in registers. One that is indexed by something the compiler cannot see through moves to local memory:
+A lane_block lives in registers. One that is indexed by something the compiler cannot see through moves to local memory:
 2 KB of stack per thread for a block of 256, and a sweep that no longer runs at the memory limit.
 """
 import argparse

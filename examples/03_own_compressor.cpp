@@ -21,7 +21,7 @@ struct ternary {
   // The lanes own the block together (one thread on the host, 32 on a GPU); each packs the elements that it
   // holds.
   template <diloco::lanes L>
-  DILOCO_HD void encode(L l, diloco::fragment<L, block> const& x, diloco::block_info info,
+  DILOCO_HD void encode(L l, diloco::lane_block<L, block> const& x, diloco::block_info info,
                         diloco::wire_block out) const {
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = info.amax;
     diloco::pack<2, block>(l, info.count, out.code, [&](int i) { return digit(x.v[i], info.amax / 2); });

@@ -6,4 +6,4 @@ struct five_lanes : diloco::solo {
   static constexpr int width = 5;
 };
 
-diloco::fragment<five_lanes, 64> part_of_a_block;
+diloco::lane_block<five_lanes, 64> part_of_a_block;

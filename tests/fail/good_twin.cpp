@@ -31,8 +31,8 @@ void make(std::vector<diloco::tensor> const& parameters) {
 }
 
 void make_staged(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_compressor(archetype::staged<>{}).with_transport(diloco::alone{}),
-                         parameters);
+  diloco::DiLoCo trainer(
+      diloco::recipe<>{}.with_compressor(archetype::staged<>{}).with_transport(diloco::alone{}), parameters);
   trainer.sync();
 }
 
@@ -73,4 +73,4 @@ diloco::sign<512> bits;
 struct four_lanes : diloco::solo {
   static constexpr int width = 4;
 };
-diloco::fragment<four_lanes, 64> part_of_a_block;
+diloco::lane_block<four_lanes, 64> part_of_a_block;

@@ -89,7 +89,7 @@ std::vector<float> decode(wire<C> const& w, int count) {
 
 template <class C>
 wire<C> encode(std::vector<float> const& x) {
-  fragment<solo, C::block> f{};
+  lane_block<solo, C::block> f{};
   std::copy(x.begin(), x.end(), f.v);
   int const count = static_cast<int>(x.size());
   wire<C> zeros(count, std::byte{0}), ones(count, std::byte{0xff});

@@ -52,7 +52,7 @@ void check_format(std::string const& format) {
 template <class Microscaled>
 std::vector<float> ones_scaled_by(std::vector<std::byte> const& bytes) {
   auto const ones = [] {
-    diloco::fragment<diloco::solo, Microscaled::block> x;
+    diloco::lane_block<diloco::solo, Microscaled::block> x;
     for (float& v : x.v) v = 1.0f;
     std::vector<std::byte> code(Microscaled::code_bytes(Microscaled::block)), side(Microscaled::side_bytes);
     Microscaled{}.encode(diloco::solo{}, x, diloco::block_info{Microscaled::block, 1.0f},

@@ -175,7 +175,7 @@ struct encode_block_kernel {
   wire_block to;
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t) const {
-    fragment<L, C::block> f;
+    lane_block<L, C::block> f;
     for (int i = 0; i < f.size; ++i) f.v[i] = x[first_element<L, C::block>(l) + i];
     compressor.encode(l, f, info, to);
   }

@@ -164,7 +164,7 @@ struct compressor : part<Missing, without::name, has_name>,
                     part<Missing, without::side_bytes, has_side_bytes>,
                     part<Missing, without::code_bytes, has_code_bytes> {
   template <diloco::lanes L>
-  DILOCO_HD void encode(L l, diloco::fragment<L, 64> const& x, diloco::block_info info,
+  DILOCO_HD void encode(L l, diloco::lane_block<L, 64> const& x, diloco::block_info info,
                         diloco::wire_block out) const requires(Missing != without::encode) {
     float* code = reinterpret_cast<float*>(out.code) + diloco::first_element<L, 64>(l);
     int const mine = diloco::owned_elements<L, 64>(l, info.count);

@@ -111,7 +111,7 @@ struct cosine_domain {
       }
     }
     for (int r = 0; r < side && r * side < n; ++r) {
-      fragment<L, side> y = {};
+      lane_block<L, side> y = {};
       for (int first = 0; first < k; first += terms) {
         float factor[terms];
         float const* row[terms];

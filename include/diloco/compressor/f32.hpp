@@ -20,7 +20,7 @@ struct f32 {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 4 * n; }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
     float* DILOCO_RESTRICT code = reinterpret_cast<float*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
     write_lane<L, lane_elements<L, block>>(code, mine, [&](int i) { return x.v[i]; });

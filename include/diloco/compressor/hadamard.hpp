@@ -32,8 +32,8 @@ struct hadamard {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return Inner::code_bytes(n); }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
-    fragment<L, block> rotated;
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
+    lane_block<L, block> rotated;
     rotate(l, x, rotated, info.count);
     std::uint32_t most = 0;
     int const mine = owned_elements<L, block>(l, info.count);
@@ -43,7 +43,7 @@ struct hadamard {
   }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
-    fragment<L, block> y;
+    lane_block<L, block> y;
     if (count != block) y = {};
     inner.decode(l, count, in, [&](int i, float v) { y.v[i] = v; });
     rotate(l, y, y, count);
@@ -59,7 +59,7 @@ struct hadamard {
  private:
   /// log₂ N times (a, b) → (a + b, a − b), within the lane and then between lanes; then one scaling.
   template <lanes L>
-  DILOCO_HD static void rotate(L l, fragment<L, block> const& from, fragment<L, block>& x, int count) {
+  DILOCO_HD static void rotate(L l, lane_block<L, block> const& from, lane_block<L, block>& x, int count) {
 #if DILOCO_VECTORS
     if constexpr (L::width == 1 && N % 8 == 0) {
       if (count == block) return detail::rotate_groups<N>(from.v, x.v, block, scale);

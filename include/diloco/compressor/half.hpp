@@ -20,7 +20,7 @@ struct sixteen_bit {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return 2 * n; }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
     auto* DILOCO_RESTRICT code = reinterpret_cast<std::uint16_t*>(out.code) + first_element<L, block>(l);
     int const mine = owned_elements<L, block>(l, info.count);
     write_lane<L, lane_elements<L, block>>(code, mine, [&](int i) { return Format::narrow(x.v[i]); });

@@ -58,7 +58,7 @@ struct lloyd_max {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<Bits>(n); }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     std::uint32_t least = 1;
     float const rms = detail::root_mean_square<Block>(l, x, info, least);
     if (detail::may_hold_zero(l, least) && encode_beside_zeros(l, x, info, out)) return;
@@ -93,7 +93,7 @@ struct lloyd_max {
 
   /// Writes the block if it holds an exact 0.
   template <lanes L>
-  DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
+  DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, lane_block<L, Block> const& x, block_info info,
                                                         wire_block out) {
     float const inverse = 1.0f / info.amax;
     zero_groups<L> const zeros(l, x, info.count,

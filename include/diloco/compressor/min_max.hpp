@@ -34,7 +34,7 @@ struct min_max {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<Bits>(n); }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     std::int32_t most = INT32_MIN,
                  least = INT32_MAX;  // of the elements there are: a tail's padding is not one of them
     std::uint32_t nearest_0 = 1;
@@ -93,8 +93,8 @@ struct min_max {
     }
   };
   template <lanes L>
-  DILOCO_RARE DILOCO_HD static void encode_around_zero(L l, fragment<L, Block> const& x, int count, float low,
-                                                       float high, wire_block out) {
+  DILOCO_RARE DILOCO_HD static void encode_around_zero(L l, lane_block<L, Block> const& x, int count,
+                                                       float low, float high, wire_block out) {
     if (L::rank() == 0) {
       reinterpret_cast<float*>(out.side)[0] = high;
       reinterpret_cast<float*>(out.side)[1] = low;

@@ -22,7 +22,7 @@ struct group_magnitudes {
   static_assert(L::width == 1 || groups == 1, "diloco: a lane of many may not hold several groups");
   std::uint32_t of[groups];
 
-  DILOCO_HD explicit group_magnitudes(fragment<L, Block> const& x) {
+  DILOCO_HD explicit group_magnitudes(lane_block<L, Block> const& x) {
     for (int g = 0; g < groups; ++g) {
       std::uint32_t most = 0;
       auto const hear = [&](int i) { most = larger(most, magnitude_bits(x.v[g * size + i])); };
@@ -54,7 +54,7 @@ struct microscaled {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<bits>(n); }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
     using magnitudes = group_magnitudes<group, block, L>;
     magnitudes const m(x);
     float inverse[magnitudes::groups];
@@ -91,7 +91,7 @@ struct microscaled {
 
  private:
   template <lanes L>
-  DILOCO_HD static void narrow(L, fragment<L, block> const& x, float const* inverse,
+  DILOCO_HD static void narrow(L, lane_block<L, block> const& x, float const* inverse,
                                std::uint8_t* DILOCO_RESTRICT q) {
     using magnitudes = group_magnitudes<group, block, L>;
     for (int g = 0; g < magnitudes::groups; ++g) {
@@ -136,7 +136,7 @@ struct nvfp4 {
   friend bool operator==(nvfp4 const&, nvfp4 const&) { return true; }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
     using magnitudes = detail::group_magnitudes<group, block, L>;
     magnitudes const m(x);
     bool const zero = info.amax < smallest_block_magnitude;

@@ -34,7 +34,7 @@ struct natural {
   }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, block> const& x, block_info info, wire_block out) const {
     std::uint8_t exponent[lane_elements<L, block>];
     if constexpr (Rounding == natural_rounding::nearest) {
       for (int i = 0; i < x.size; ++i) exponent[i] = rounded(x.v[i], 0x400000u, info);

@@ -41,7 +41,7 @@ struct qsgd {
       "holds whole bytes");
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     bool const zero = info.amax < smallest_block_magnitude;
     float norm = zero ? 0.0f : info.amax;
     if constexpr (Norm == qsgd_norm::l2) {

@@ -27,7 +27,7 @@ struct scaled_f16 {
   static_assert(Block % 32 == 0, "diloco: scaled_f16: Block is a multiple of 32");
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     bool const zero = info.amax < smallest_block_magnitude;
     std::uint32_t const exponent = bits_of(info.amax) >> 23;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = float_of(zero ? 0u : exponent << 23);

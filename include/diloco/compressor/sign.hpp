@@ -40,7 +40,7 @@ struct sign {
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<1>(n); }
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     std::uint32_t least = 1;
     write_scale(l, x, info, out.side, least);
     if (detail::may_hold_zero(l, least) && encode_beside_zeros(l, x, info, out)) return;
@@ -73,7 +73,7 @@ struct sign {
   using zero_groups = detail::zero_groups<Block, L>;
 
   template <lanes L>
-  DILOCO_HD static void write_scale(L l, fragment<L, Block> const& x, block_info info, std::byte* side,
+  DILOCO_HD static void write_scale(L l, lane_block<L, Block> const& x, block_info info, std::byte* side,
                                     std::uint32_t& least) {
     if constexpr (Scale == sign_scale::vote) {
       std::uint32_t lowest = 1;
@@ -89,7 +89,7 @@ struct sign {
     }
   }
   template <lanes L>
-  DILOCO_HD static void write_two_means(L, fragment<L, Block> const& x, block_info info, float* side,
+  DILOCO_HD static void write_two_means(L, lane_block<L, Block> const& x, block_info info, float* side,
                                         std::uint32_t& least) {
     bool const zero = info.amax < smallest_block_magnitude;
     float const scale = zero ? 0.0f : 4194304.0f / info.amax;
@@ -117,7 +117,7 @@ struct sign {
   /// Writes the block if it holds an exact 0. A vote counts elements, an rms adds up squares, the others
   /// magnitudes.
   template <lanes L>
-  DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, fragment<L, Block> const& x, block_info info,
+  DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, lane_block<L, Block> const& x, block_info info,
                                                         wire_block out) {
     float const scale = Scale == sign_scale::vote ? 0.0f : 4194304.0f / info.amax;
     float const inverse = Scale == sign_scale::vote ? 0.0f : 1.0f / info.amax;

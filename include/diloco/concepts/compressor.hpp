@@ -14,7 +14,7 @@ inline namespace DILOCO_NAMESPACE {
 
 /// What the sweep already knows of a block when it asks for the code.
 struct block_info {
-  int count;                  ///< valid elements, 1 … Block; the fragment reads +0 beyond
+  int count;                  ///< valid elements, 1 … Block; the lane_block reads +0 beyond
   float amax;                 ///< largest |x| of the block; finite and at most `C::largest`
   std::uint64_t element = 0;  ///< of the block's first element among this rank's; for compressors that draw
   draw who = {};              ///< which round, rank and phase draws
@@ -73,7 +73,7 @@ template <class C>
 inline constexpr bool keeps_zero = C::traits.keeps_zero;
 
 template <class C>
-concept encodes_blocks = requires(C const& c, fragment<solo, C::block> const& x, block_info info,
+concept encodes_blocks = requires(C const& c, lane_block<solo, C::block> const& x, block_info info,
                                   wire_block out) {
   c.encode(solo{}, x, info, out);
 };
@@ -84,8 +84,8 @@ struct sink_archetype {
 }  // namespace detail
 
 /// `decode` hands its values to a sink, `sink(i, y)` for element i of this lane, rather than returning a
-/// fragment: what is done with y (add, subtract from x) then shares the decoding loop. Through a returned
-/// fragment each use costs a pass over L1, and sweep A took 0.47 instead of 0.2 ns per element.
+/// lane_block: what is done with y (add, subtract from x) then shares the decoding loop. Through a returned
+/// lane_block each use costs a pass over L1, and sweep A took 0.47 instead of 0.2 ns per element.
 template <class C>
 concept decodes_blocks = requires(C const& c, int count, wire_block_view in, detail::sink_archetype sink) {
   c.decode(solo{}, count, in, sink);

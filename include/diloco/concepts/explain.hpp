@@ -153,10 +153,10 @@ consteval bool explain_compressor() {
           "std::size_t chunk, float c, float* g) const");
     }
   } else if constexpr (compressor<C>) {
-    static_assert(
-        encodes_blocks<C>,
-        "diloco: compressor: cannot encode; add template <lanes L> void encode(L, fragment<L, block> const&, "
-        "block_info, wire_block) const");
+    static_assert(encodes_blocks<C>,
+                  "diloco: compressor: cannot encode; add template <lanes L> void encode(L, lane_block<L, "
+                  "block> const&, "
+                  "block_info, wire_block) const");
     if constexpr (encodes_blocks<C>) {
       static_assert(
           decodes_blocks<C>,

@@ -64,7 +64,7 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #endif
 
 /// A path that few blocks take: out of line on the host, so that the common path keeps its registers; inlined
-/// on the device, where a call would put a fragment on the stack.
+/// on the device, where a call would put its elements on the stack.
 #if defined(__CUDACC__)
 #define DILOCO_RARE
 #else

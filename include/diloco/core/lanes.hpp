@@ -59,15 +59,15 @@ struct solo {
 
 /// The part of a block that one lane holds in registers: `size` consecutive elements from `rank() * size`.
 template <lanes L, int Block>
-struct fragment {
+struct lane_block {
   static_assert(Block % L::width == 0, "diloco: a block must be a multiple of the lanes' width");
   static constexpr int size = Block / L::width;
   float v[size];
 };
 
-/// Elements of one lane's fragment.
+/// Elements of one lane's part of a block.
 template <lanes L, int Block>
-inline constexpr int lane_elements = fragment<L, Block>::size;
+inline constexpr int lane_elements = lane_block<L, Block>::size;
 
 /// First element of this lane within its block.
 template <lanes L, int Block>

@@ -20,14 +20,14 @@ struct coded_column {
   float* scales;     ///< (blocks)
 
   template <lanes L>
-  DILOCO_HD void load(L l, std::size_t at, int count, fragment<L, block>& x) const {
+  DILOCO_HD void load(L l, std::size_t at, int count, lane_block<L, block>& x) const {
     float const amax = scales[at];
     Map::template decode<block>(l, count, codes + at * block, amax, Map::zero,
                                 [&](int i, float y) { x.v[i] = y; });
   }
   /// What x holds from `count` on is not read.
   template <lanes L>
-  DILOCO_HD void store(L l, std::size_t at, int count, fragment<L, block> const& x) const {
+  DILOCO_HD void store(L l, std::size_t at, int count, lane_block<L, block> const& x) const {
     std::uint32_t magnitude = 0;
     for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
       magnitude = larger(magnitude, magnitude_bits(x.v[i]));
@@ -82,7 +82,7 @@ struct adamw8bit_kernel {
   template <lanes L, class Count>
   DILOCO_HD void one_block(L l, float scale, std::size_t first, Count count) const {
     std::size_t const at = first / block;
-    fragment<L, block> moment, square;
+    lane_block<L, block> moment, square;
     m.load(l, at, count, moment);
     v.load(l, at, count, square);
     std::size_t const own = first + static_cast<std::size_t>(first_element<L, block>(l));
@@ -92,7 +92,7 @@ struct adamw8bit_kernel {
   }
   template <lanes L>
   DILOCO_HD void update(int n, float scale, float* DILOCO_RESTRICT to, float const* DILOCO_RESTRICT from,
-                        fragment<L, block>& moment, fragment<L, block>& square) const {
+                        lane_block<L, block>& moment, lane_block<L, block>& square) const {
     for_first<L, lane_elements<L, block>>(n, [&](int i) {
       float const m_i = moment.v[i], bound = product(product(least, m_i), m_i), v_i = square.v[i];
       square.v[i] = v_i < bound ? bound : v_i;

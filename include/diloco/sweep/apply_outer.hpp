@@ -29,8 +29,8 @@ struct received_wires<C> {
 
   /// g = Σ c_k · decode(wire_k), in roster order, one fma each.
   template <lanes L>
-  DILOCO_HD fragment<L, C::block> combine(L l, tile const& t, int offset, int count) const {
-    fragment<L, C::block> g;
+  DILOCO_HD lane_block<L, C::block> combine(L l, tile const& t, int offset, int count) const {
+    lane_block<L, C::block> g;
     float const first = sharded ? 1.0f : coefficient[0];
     decode(l, wire[sharded ? t.shard : 0], t, offset, count,
            [&](int i, float y) { g.v[i] = product(first, y); });
@@ -122,7 +122,7 @@ struct apply_outer_kernel {
     for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
   }
   template <lanes L, class... Slot>
-  DILOCO_HD void update(int n, fragment<L, block> const& g, float* DILOCO_RESTRICT local,
+  DILOCO_HD void update(int n, lane_block<L, block> const& g, float* DILOCO_RESTRICT local,
                         float* DILOCO_RESTRICT p, [[maybe_unused]] float const* DILOCO_RESTRICT mean,
                         Slot* DILOCO_RESTRICT... slot) const {
     constexpr int size = lane_elements<L, block>;
@@ -155,7 +155,7 @@ struct apply_outer_kernel {
   }
   /// The same for a whole block of many lanes.
   template <lanes L, class Local, class Show, class... Slot>
-  DILOCO_HD void update_in_registers(fragment<L, block> const& g, Local local, Show show, float* p,
+  DILOCO_HD void update_in_registers(lane_block<L, block> const& g, Local local, Show show, float* p,
                                      [[maybe_unused]] float const* mean, Slot*... slot) const {
     constexpr int size = lane_elements<L, block>;
     if constexpr (Anchored) {

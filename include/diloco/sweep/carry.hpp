@@ -82,7 +82,7 @@ struct carry_mean_kernel {
       for_each_block<block>(t, [&](int offset, auto count) {
         int const first = offset + first_element<L, block>(l);
         int const mine = owned_elements<L, block>(l, count);
-        fragment<L, block> sum;
+        lane_block<L, block> sum;
         for (int k = 0; k < (sharded ? 1 : voices); ++k) {
           float const c = sharded ? 1.0f : coefficient[k];
           float const* DILOCO_RESTRICT y =

@@ -32,7 +32,7 @@ struct encode_kernel {
     std::byte* bytes = slots + t.shard * slot_bytes + sizeof(message_header) + t.wire;
     for_each_block<C::block>(t, [&](int offset, auto count) {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
-      fragment<L, C::block> x;
+      lane_block<L, C::block> x;
       std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
       encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), who}, magnitude,
                    block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
@@ -41,7 +41,7 @@ struct encode_kernel {
 
  private:
   template <lanes L>
-  DILOCO_HD std::uint32_t measure(L l, fragment<L, C::block>& x, int count, float const* DILOCO_RESTRICT p,
+  DILOCO_HD std::uint32_t measure(L l, lane_block<L, C::block>& x, int count, float const* DILOCO_RESTRICT p,
                                   std::size_t column, tile const& t, int offset) const {
     int const first = first_element<L, C::block>(l);
     int const mine = owned_elements<L, C::block>(l, count);
@@ -91,7 +91,7 @@ struct encode_kernel {
     if constexpr (!Weighted) {
       return 0;
     } else {
-      fragment<L, C::block> w;
+      lane_block<L, C::block> w;
       for (int i = 0; i < w.size; ++i) w.v[i] = 1.0f;
       float const* const row = weights.of(t);
       if (row == nullptr) return w;

@@ -52,7 +52,7 @@ struct residual_columns {
   }
   /// Stores a block in 8 bits: q = rne(e·127/amax), read back as q·(amax/127).
   template <lanes L>
-  DILOCO_HD void store(L l, std::size_t column, int count, fragment<L, Block> const& e) const {
+  DILOCO_HD void store(L l, std::size_t column, int count, lane_block<L, Block> const& e) const {
     static_assert(Bits == 8);
     int const mine = owned_elements<L, Block>(l, count);
     std::uint32_t magnitude = 0;
@@ -73,7 +73,7 @@ struct residual_columns {
   };
   template <lanes L>
   struct widened {
-    fragment<L, Block> e;
+    lane_block<L, Block> e;
     DILOCO_HD float operator()(int i) const { return e.v[i]; }
   };
 };

@@ -55,14 +55,14 @@ struct sampling_step_kernel {
     int const first = offset + first_element<L, block>(l);
     [[maybe_unused]] std::size_t const column = t.column + static_cast<std::size_t>(first);
     // By row and place, so that groups, whose columns all begin at 0, draw other numbers.
-    fragment<L, block> z;
+    lane_block<L, block> z;
     draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who,
                 step.seed);
     update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first,
            g == nullptr ? nullptr : g + first, seen + first, (slots[Index] + column)...);
   }
   template <lanes L, class Gradient, class Number, class... Slot>
-  DILOCO_HD void update(L, int n, fragment<L, block> const& z, float* DILOCO_RESTRICT p,
+  DILOCO_HD void update(L, int n, lane_block<L, block> const& z, float* DILOCO_RESTRICT p,
                         Gradient const* DILOCO_RESTRICT g, Number* DILOCO_RESTRICT seen,
                         Slot* DILOCO_RESTRICT... slot) const {
     if (g != nullptr) {

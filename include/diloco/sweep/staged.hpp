@@ -161,7 +161,7 @@ struct keeper {
     if constexpr (Bits == 8) {
       L::sync();
       for_each_block<Block>(t, [&](int offset, auto count) {
-        fragment<L, Block> e = {};
+        lane_block<L, Block> e = {};
         int const first = first_element<L, Block>(l);
         for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),
                                               [&](int i) { e.v[i] = x[offset + first + i]; });
@@ -255,8 +255,8 @@ struct received_wires<C> {
     add_up(l, t, sums + t.column);
   }
   template <lanes L>
-  DILOCO_HD fragment<L, block> combine(L l, tile const& t, int offset, int count) const {
-    fragment<L, block> g;
+  DILOCO_HD lane_block<L, block> combine(L l, tile const& t, int offset, int count) const {
+    lane_block<L, block> g;
     float const* const from = sums + t.column + offset + first_element<L, block>(l);
     for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
                                           [&](int i) { g.v[i] = from[i]; });

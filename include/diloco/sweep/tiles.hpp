@@ -168,7 +168,7 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
 /// `largest`) is marked by its row and written as zeros. `column`: where the block begins in the residual's
 /// columns.
 template <block_compressor C, class Step, int Bits, lanes L>
-DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, fragment<L, C::block>& x,
+DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, lane_block<L, C::block>& x,
                                    block_info info, std::uint32_t magnitude, wire_block out,
                                    residual_columns<Bits, C::block> const& residual, std::size_t column,
                                    std::uint32_t* bad_row, std::uint32_t row, float largest) {
@@ -188,7 +188,7 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, f
   auto const before = residual.block(l, column, count);
   wire_block_view const in{out.code, out.side};
   if constexpr (Bits == 8) {
-    fragment<L, C::block> e = {};
+    lane_block<L, C::block> e = {};
     compressor.decode(l, count, in, [&](int i, float y) {
       if (count == C::block || i < mine) e.v[i] = step.keep(x.v[i], y, before(i));
     });

@@ -39,7 +39,8 @@ DILOCO_HD inline std::uint32_t fixed_square(float x, float inverse) {
 /// this lane's least
 /// |x|, of padding too, where there is a mean; 0 says that a zero may be among them.
 template <int Block, lanes L>
-DILOCO_HD inline float mean_magnitude(L, fragment<L, Block> const& x, block_info info, std::uint32_t& least) {
+DILOCO_HD inline float mean_magnitude(L, lane_block<L, Block> const& x, block_info info,
+                                      std::uint32_t& least) {
   static_assert(Block <= largest_summed_block);
   if (info.amax < smallest_block_magnitude) return 0.0f;
   float const scale = 4194304.0f / info.amax;
@@ -55,7 +56,7 @@ DILOCO_HD inline float mean_magnitude(L, fragment<L, Block> const& x, block_info
 
 /// Root of the mean of x² over the block; `least` likewise, of (x/amax)².
 template <int Block, lanes L>
-DILOCO_HD inline float root_mean_square(L, fragment<L, Block> const& x, block_info info,
+DILOCO_HD inline float root_mean_square(L, lane_block<L, Block> const& x, block_info info,
                                         std::uint32_t& least) {
   static_assert(Block <= largest_summed_block);
   if (info.amax < smallest_block_magnitude) return 0.0f;

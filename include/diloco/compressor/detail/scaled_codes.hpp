@@ -56,7 +56,7 @@ struct scaled_codes {
   };
 
   template <lanes L>
-  DILOCO_HD void encode(L l, fragment<L, Block> const& x, block_info info, wire_block out) const {
+  DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     bool const zero = info.amax < smallest_block_magnitude;
     if (L::rank() == 0) *reinterpret_cast<float*>(out.side) = zero ? 0.0f : info.amax;
     float const scale = zero ? 0.0f : Format::levels / info.amax;

@@ -31,7 +31,7 @@ struct zero_groups {
   /// weight(|x|), an integer and 0 for 0, is what an element counts in the choice of the sign. Sums of Block
   /// such numbers are below 2³². One pass of plain sums, which vectorizes.
   template <class Weight>
-  DILOCO_HD zero_groups(L l, fragment<L, Block> const& x, int elements_there, Weight&& weight) {
+  DILOCO_HD zero_groups(L l, lane_block<L, Block> const& x, int elements_there, Weight&& weight) {
     int const mine = owned_elements<L, Block>(l, elements_there);
     std::uint32_t here = 0;
     for (int g = 0; g < groups; ++g) {
@@ -66,7 +66,7 @@ struct zero_groups {
   DILOCO_HD std::uint32_t of(L l, int g) const { return word >> (2 * (first(l) + g)) & 3u; }
   /// f(i, negative) for this lane's elements: whether an element's code is that of a negative number.
   template <class F>
-  DILOCO_HD void each(L l, fragment<L, Block> const& x, F&& f) const {
+  DILOCO_HD void each(L l, lane_block<L, Block> const& x, F&& f) const {
     for (int g = 0; g < groups; ++g) {
       std::uint32_t const zero_is_negative = of(l, g) == negative_reads_0 ? 1u : 0u;
       for (int i = g * size; i < (g + 1) * size; ++i)
