@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""report.py --device over made-up figures: TEST DATA, measured nowhere."""
+"""report.py --device on invented figures: TEST DATA, measured nowhere."""
 import json
 import pathlib
 import re

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressors by themselves, on 2^20 Gaussian numbers that stay in L2: speed of the code alone, bits per
-// parameter, relative squared error and cosine. What they cost inside the sweeps, where memory is the limit,
-// is bench/sweep.
+// Compressors alone, on 2^20 Gaussian numbers that stay in L2: speed of the code, bits per parameter,
+// relative squared error and cosine. bench/sweep measures their cost inside the sweeps, where memory is the
+// limit.
 #include <benchmark/benchmark.h>
 #include <diloco/diloco.hpp>
 

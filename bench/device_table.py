@@ -20,7 +20,7 @@ TARGETS = [  # name of a benchmark, share of the copy in %
     (r"^sweep_a/(absmax8/256|absmax4/256|e3m0/128|sign/256)/", 90),
     (r"^sweep_b/.*/K:2/", 90),
 ]
-ROUND_MILLISECONDS = 12  # of 2^30 parameters
+ROUND_MILLISECONDS = 12  # for 2^30 parameters
 SLOWER_PERCENT = 2
 PYTORCH_TARGETS = {"local_outer_flat_fresh": 5, "local_outer_flat_reuse": 5, "local_outer_flat_foreach": 5,
                    "adamw_flat_fused": 1, "adamw_list_fused": 1}
@@ -41,7 +41,7 @@ def name_of(run):
 
 
 def read(path):
-    """The JSON of a run; of one that ran out of time, what it had written by then."""
+    """The JSON of a run. If the run ran out of time, what it had written by then."""
     text = path.read_text(encoding="utf-8")
     for attempt in (text, text[:text.rfind("}") + 1] + "]}"):
         try:

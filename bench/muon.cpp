@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Muon's step of one matrix against the matrix products in it alone, in turn: %products is what all else may
-// cost at most. GF/s counts multiply-adds twice and a symmetric product whole, so it may pass what the
-// machine can do.
+// Muon's step of one matrix, alternating with its matrix products alone. %products is an upper bound for the
+// cost of everything else.
+// GF/s counts a multiply-add as two and a symmetric product as a full one, so it may exceed the machine's
+// peak.
 #include <benchmark/benchmark.h>
 #include <diloco/diloco.hpp>
 #include <diloco/linear_algebra/eigen.hpp>
@@ -41,7 +42,7 @@ struct matrix {
   }
 };
 
-/// The products of one step, on numbers that a step left behind.
+/// The products of one step, on the numbers that a previous step left.
 template <class Executor>
 void products(Executor const& where, tensor_step<1> const& t) {
   detail::muon_scratch const at(t.rows, t.columns);

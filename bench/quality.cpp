@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each compressor loses: relative squared error and cosine on three distributions of 2^20 numbers of
-// about 1e-3, as one Markdown table, with the published figure beside each. Not a timing.
+// The loss of each compressor: relative squared error and cosine on three distributions of 2^20 numbers of
+// about 1e-3. It prints one Markdown table with the published figures. It measures no time.
 //   bench_quality > docs/results/quality.md
 #include <diloco/diloco.hpp>
 
@@ -20,7 +20,7 @@ struct loss {
   double bits, error, cosine;
 };
 
-/// Through a world of one: with θ̄ = 0 and θ = −x the round leaves θ̄ = −decoded.
+/// Sends x through a world of one. With θ̄ = 0 and θ = −x, the round leaves θ̄ = −decoded.
 template <compressor C>
 loss measure(std::vector<float> const& x) {
   std::vector<float> theta(size);
@@ -43,13 +43,13 @@ loss measure(std::vector<float> const& x) {
     all += a * a;
     along += a * y;
   }
-  // One slot; what a staged compressor sends for the whole tensor counts too.
+  // One slot. It includes what a staged compressor sends once for the whole tensor.
   double const bits = 8 * static_cast<double>(trainer.footprint().wire_bytes - sizeof(message_header)) / size;
   return {bits, lost / all, along / std::sqrt(all * sent)};
 }
 
-/// Gaussian; Laplace; and a mixture with heavy tails: a scale exp(1.5 N) for each 512 elements, and one
-/// element of a thousand 20 times larger.
+/// A Gaussian, a Laplace and a heavy-tailed distribution. The last one has a scale exp(1.5 N) for each 512
+/// elements, and one element of a thousand is 20 times larger.
 struct distributions {
   std::vector<float> gauss, laplace, heavy;
   distributions() : gauss(size), laplace(size), heavy(size) {
@@ -68,7 +68,7 @@ struct distributions {
   }
 };
 
-/// Published error on Gaussian and on Laplace data; 0 where none is.
+/// Published errors on Gaussian and on Laplace data. 0 means that there is none.
 template <compressor C>
 void row(distributions const& d, double gauss, double laplace) {
   auto const cell = [](loss l, double published) {

@@ -17,7 +17,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import device_table  # noqa: E402
 
-# Share of the triad that a sweep over 2^24 parameters should reach: the figures of the project's goals.
+# Share of the triad that a sweep over 2^24 parameters should reach, from the project's goals.
 TARGETS = [
     (r"^inner_step/adamw/", 90),
     (r"^sweep_a/(f32|f16|scaled_f16/256|bf16|absmax8/256|min_max8/128|e4m3/256|e5m2/256|dynamic8/256)/", 85),

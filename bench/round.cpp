@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whole outer steps over threads, K workers of 2^24 parameters each, in both exchange patterns: time of a
-// round, and the bytes that its sweeps must move (the ledger of concepts/traffic.hpp) against a two-thread
-// triad of the same run.
+// Whole outer steps over threads, with K workers of 2^24 parameters each, in both exchange patterns. Compares
+// the time of a round and the bytes of its sweeps (concepts/traffic.hpp) with a two-thread triad of the same
+// run.
 #include <diloco/diloco.hpp>
 #if defined(_OPENMP)
 #include <diloco/executor/omp.hpp>
@@ -24,7 +24,7 @@ using reference_executor = omp;
 using reference_executor = cpp;
 #endif
 
-/// K trainers on threads of their own, which do one round whenever `round()` is called.
+/// K trainers on their own threads. Each does one round whenever `round()` is called.
 template <compressor C, class Exchange>
 class crew {
  public:
@@ -59,7 +59,7 @@ class crew {
     for (;;) {
       gate_.arrive_and_wait();
       if (stop_) return;
-      theta[0] += drift;  // a step that moves nothing would be dropped
+      theta[0] += drift;  // a round without motion would be dropped
       trainer.after_step();
       trainer.sync();
       gate_.arrive_and_wait();
@@ -73,7 +73,7 @@ class crew {
 template <compressor C, class Exchange>
 void round_over_threads(benchmark::State& state) {
   int const workers = static_cast<int>(state.range(0));
-  bool const gathers = Exchange{}.pick(workers) == pattern::gather;
+  bool const gathers = Exchange{}.legs(workers).count == 1;
   double const bytes = encode_bytes<C, error_feedback> +
                        apply_outer_bytes<C, nesterov>(gathers ? workers : 1) +
                        (gathers ? 0.0 : combine_bytes<C, error_feedback>(workers));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three sweeps over one flat tensor of 2^24 parameters, each against the triad of the same run: bytes per
-// parameter from the traffic constants, and the share of the memory limit that they reach.
+// The three sweeps over one flat tensor of 2^24 parameters, each against the triad of the same run. Reports
+// bytes per parameter from the traffic constants, and the share of the memory limit that they reach.
 #include <diloco/diloco.hpp>
 #if defined(_OPENMP)
 #include <diloco/executor/omp.hpp>
@@ -22,15 +22,15 @@ void inner_step(benchmark::State& state) {
   bench::against_triad<Executor>(state, n, inner_step_bytes<O>, step);
 }
 
-/// An optimizer over whole tensors on one of them, in turn with `Other` of float32 slots: %time is its time
-/// of the other's.
+/// Times a whole-tensor optimizer on one tensor, alternating with `Other`, which has float32 slots. %time is
+/// its time relative to the other's.
 template <class Executor, tensor_optimizer O, element_optimizer Other>
 void whole_step(benchmark::State& state) {
   bench::stepping<Executor, Other> const other(n);
   bench::plane<Executor, f32> p(n);
   layout::row const& row = p.l.rows()[0];
   std::size_t const columns = row.columns(), rows = row.size / columns;
-  float const* const g = p.column("gradient");
+  float const* const g = p.column();
   float* const memory = p.zeros(memory_elements_of<O>(rows, columns));
   float* const scratch = p.zeros(O::scratch_elements(rows, columns));
   float const one = 1.0f;
@@ -56,10 +56,10 @@ void sweep_a(benchmark::State& state) {
 
 template <class Executor, compressor C>
 void sweep_b(benchmark::State& state) {
-  int const voices = static_cast<int>(state.range(0));
-  bench::applying<Executor, C> const apply(n, voices);
-  bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(voices), apply);
-  // The compute roofline: the same kernel over four tiles again and again, which stay in L2.
+  int const contributors = static_cast<int>(state.range(0));
+  bench::applying<Executor, C> const apply(n, contributors);
+  bench::against_triad<Executor>(state, n, apply_outer_bytes<C, nesterov>(contributors), apply);
+  // The compute limit: the same kernel runs over four tiles again and again, and they stay in L2.
   std::size_t const resident = 4, elements = resident * apply.p.l.tiles()[0].count;
   int const times = 64;
   double least = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three sweeps by themselves, over one flat tensor laid out as the engine does it, on any executor:
-// sweep.cpp times them on the host, cuda/sweep.cu on a device. Called, each runs once.
+// The three sweeps alone, on any executor, over one flat tensor laid out as in a trainer. sweep.cpp times
+// them on the host, cuda/sweep.cu on a device. Each call runs the sweep once.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -13,7 +13,7 @@ namespace bench {
 
 using namespace diloco;
 
-/// Copies from the host to where an executor keeps its columns; cuda/device.cuh has the one of a device.
+/// Copies from the host to the memory of an executor's columns. cuda/device.cuh has the version for a device.
 template <class Executor>
 struct columns_of {
   static void put(Executor const&, void* to, void const* from, std::size_t bytes) {
@@ -21,8 +21,8 @@ struct columns_of {
   }
 };
 
-/// ½ + spread · (½ + a bell of deviation 209), without exact zeros, as a path of their own would be timed:
-/// shaped as pseudo-gradients are around 0, because what top_k must look at depends on it.
+/// ½ + spread · (½ + a bell of deviation 209). It has no exact zeros, because these would take a different
+/// path. Its shape is that of pseudo-gradients near 0, because the work of top_k depends on it.
 struct fill_kernel {
   static constexpr std::size_t run = 4096;
   float* to;
@@ -40,7 +40,7 @@ struct fill_kernel {
   }
 };
 
-/// Columns, tiles and wires of one flat tensor.
+/// Columns, tiles and messages of one flat tensor.
 template <class Executor, compressor C>
 class plane {
  public:
@@ -48,13 +48,17 @@ class plane {
   plane(plane const&) = delete;
   plane& operator=(plane const&) = delete;
 
-  float* column(char const* name) { return filled(name, 5e-6f); }
-  float* zeros(std::size_t elements) { return t.add(executor, "zeros", elements); }
+  float* column() { return filled(5e-6f); }
+  float* zeros(std::size_t elements) {
+    if (elements == 0) return nullptr;
+    held_.push_back(executor.allocate(elements * sizeof(float)));
+    return held_.back().template as<float>();
+  }
   std::byte* wire() {
     held_.push_back(executor.allocate(plan.slot_bytes()));
     return held_.back().data();
   }
-  /// What the host has, where the sweeps see it best.
+  /// A copy of host data in the memory that suits the sweeps best.
   template <class T>
   T const* there(std::vector<T> const& from) {
     held_.push_back(executor.allocate(from.size() * sizeof(T)));
@@ -69,19 +73,20 @@ class plane {
     if constexpr (constant_elements_of<C> != 0) C::write_constants(c.data());
     return there(c);
   }
-  /// A word that both sides see.
+  /// A word that host and device can access.
   std::uint32_t* word(std::uint32_t value) {
     held_.push_back(executor.allocate_wire(sizeof value));
     *held_.back().template as<std::uint32_t>() = value;
     return held_.back().template as<std::uint32_t>();
   }
-  /// What is remembered at the beginning of a round; where all agree on it, as if that were the first.
+  /// The compressor's memory at the beginning of a round. If ranks agree on it, it is that of the first
+  /// round.
   float* memory(std::uint64_t round) {
     float* const m = zeros(plan.memory_elements());
     if constexpr (agrees_on_memory<C>) {
       received_wires<C> nothing{};
       nothing.slices = slices;
-      nothing.who.round = round;
+      nothing.stream.round = round;
       executor.for_each(plan.slices().size(), agree_kernel<C>{nothing, m});
     }
     return m;
@@ -90,19 +95,22 @@ class plane {
 
   Executor executor;
   std::size_t n;
-  table t{};
-  float* theta = filled("theta", 0);
+
+ private:
+  std::vector<buffer> held_{};  // before what lies in it
+
+ public:
+  float* theta = filled(0);
   layout l = *layout::of(std::vector<tensor>{{.name = "flat", .shape = {4096, n / 4096}, .data = theta}},
                          C::block, states_stages<C>);
   wire_plan plan = wire_plan::of<C>(l, 1);
 
  private:
-  float* filled(char const* name, float spread) {
-    float* const c = t.add(executor, name, n);
+  float* filled(float spread) {
+    float* const c = zeros(n);
     executor.for_each((n + fill_kernel::run - 1) / fill_kernel::run, fill_kernel{c, n, spread});
     return c;
   }
-  std::vector<buffer> held_{};
 
  public:
   tile const* tiles = there(l.tiles());
@@ -110,12 +118,12 @@ class plane {
   slice_record const* slices = plan.slices().empty() ? nullptr : there(plan.slices());
 };
 
-/// The inner step without the engine's checks.
+/// The inner step without the trainer's checks.
 template <class Executor, element_optimizer O>
 class stepping {
  public:
   explicit stepping(std::size_t n, Executor where = {}) : p(n, where) {
-    for (auto& slot : kernel_.slots) slot = slot_count<O> == 0 ? nullptr : p.column("slot");
+    for (auto& slot : kernel_.slots) slot = slot_count<O> == 0 ? nullptr : p.column();
   }
   void operator()() const { p.executor.for_each(p.tile_count(), kernel_); }
 
@@ -129,12 +137,12 @@ class stepping {
       nullptr,
       p.tiles,
       p.rows,
-      {p.there(std::vector<void const*>{p.column("gradient")}), p.there(std::vector<std::uint64_t>{0})},
+      {p.there(std::vector<void const*>{p.column()}), p.there(std::vector<std::uint64_t>{0})},
       {},
       {}};
 };
 
-/// Sweep A with all that it reads and writes.
+/// Sweep A with everything that it reads and writes.
 template <class Executor, compressor C, feedback F>
 class encoding {
   static constexpr bool remembers = carries_residual<C, F>;
@@ -180,7 +188,7 @@ class encoding {
   std::byte* wire_;
   std::size_t floats_ = remembers ? residual_columns<residual_bits<F>, padding>::floats(p_.n) : 0;
   residual_columns<residual_bits<F>, padding> residual_{p_.zeros(floats_), p_.zeros(floats_), p_.n};
-  float* anchor_ = p_.column("anchor");
+  float* anchor_ = p_.column();
   float* workbench_ = p_.zeros(states_stages<C> && !(remembers && residual_bits<F> == 32) ? p_.n : 0);
   float* scratch_ = p_.zeros(p_.plan.scratch_bytes() / sizeof(float));
   float const* constants_ = p_.constants();
@@ -189,13 +197,13 @@ class encoding {
   std::uint32_t* bad_ = p_.word(message_header::no_row);
 };
 
-/// Sweep B under Nesterov, of `voices` wires that say the same.
+/// Sweep B under Nesterov, with `contributors` equal messages.
 template <class Executor, compressor C>
 class applying {
  public:
-  applying(std::size_t n, int voices) : p(n) {
+  applying(std::size_t n, int contributors) : p(n) {
     std::vector<std::byte*> wires;
-    for (int k = 0; k < voices; ++k) wires.push_back(p.wire());
+    for (int k = 0; k < contributors; ++k) wires.push_back(p.wire());
     encoding<Executor, C, no_feedback>{p, wires[0]}();
     for (std::byte* other : wires) {
       if (other != wires[0]) p.put(other, wires[0], p.plan.slot_bytes());
@@ -203,7 +211,7 @@ class applying {
     std::vector<float> const coefficients(wires.size(), 1e-3f);
     received_.wire = p.there(std::vector<std::byte const*>(wires.begin(), wires.end()));
     received_.coefficient = p.there(coefficients);
-    received_.voices = voices;
+    received_.contributors = contributors;
     if constexpr (states_stages<C>) {
       received_.slices = p.slices;
       received_.constants = p.constants();
@@ -211,14 +219,14 @@ class applying {
       received_.memory = p.memory(0);
       next_memory_ = p.zeros(p.plan.memory_elements());
     }
-    kernel_ = {received_, nesterov{}.at({1, 1.0f}), 0.0f, p.tiles, p.rows, anchor_, {p.column("momentum")}};
+    kernel_ = {received_, nesterov{}.at({1, 1.0f}), 0.0f, p.tiles, p.rows, anchor_, {p.column()}};
   }
   void operator()() const {
     first(p.tile_count(), 1);
     if constexpr (agrees_on_memory<C>)
       p.executor.for_each(p.plan.slices().size(), agree_kernel<C>{received_, next_memory_});
   }
-  /// The kernel alone, over the first so many tiles again and again.
+  /// The kernel alone, over the first `tiles` tiles again and again.
   void first(std::size_t tiles, int times) const {
     for (int k = 0; k < times; ++k) p.executor.for_each(tiles, kernel_);
   }
@@ -226,13 +234,13 @@ class applying {
   plane<Executor, C> p;
 
  private:
-  float* anchor_ = p.column("anchor");
+  float* anchor_ = p.column();
   received_wires<C> received_{};
   float* next_memory_ = nullptr;
   apply_outer_kernel<C, nesterov::step, 1> kernel_{};
 };
 
-/// f(C{}) for the compressors that recipes name; cuda/sweep.cu has the others at one size.
+/// f(C{}) for the compressors that recipes use. cuda/sweep.cu measures the others at one size.
 template <class F>
 void for_common_compressors(F&& f) {
   f(f32{});

@@ -16,8 +16,8 @@ inline double seconds_of(auto&& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// STREAM's triad a = b + s·c over n floats on the same executor as the sweep under test, counted as 12 B per
-/// element. It runs in turn with the sweep, so both see the same neighbours on a noisy machine.
+/// STREAM's triad a = b + s·c over n floats on the executor under test, counted as 12 B per element. It
+/// alternates with the sweep, so both are disturbed equally on a noisy machine.
 template <class Executor>
 class triad {
  public:
@@ -51,9 +51,10 @@ inline double median(std::vector<double>& v) {
   return v[v.size() / 2];
 }
 
-/// Times `sweep` (which moves `bytes` per call) against the triad, alternating, and reports parameters per
+/// Times `sweep` (which moves `bytes` per call) against the triad, alternating. Reports parameters per
 /// second, bytes per parameter and the share of the triad's bandwidth that the sweep's own bytes reach
-/// (medians of the run). `beside` is called with the seconds of each sweep.
+/// (medians of the run).
+/// `beside` is called with the seconds of each sweep.
 template <class Executor, class Sweep, class Beside>
 void against_triad(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep,
                    Beside&& beside) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The checks are checked: each must see a violation that is planted for it, and pass what is right."""
+"""Tests the checkers. Each must find a violation that is planted for it, and accept correct input."""
 import pathlib
 import sys
 import tempfile
@@ -14,7 +14,7 @@ import check_snippets  # noqa: E402
 
 
 class tree:
-    """A folder with files, gone afterwards."""
+    """A temporary folder with files."""
 
     def __init__(self, files):
         self.folder = tempfile.TemporaryDirectory()
@@ -48,9 +48,11 @@ class layers(unittest.TestCase):
         "transport/mpi.hpp": header("<mpi.h>"),
         "executor/host.hpp": header("<thrust/for_each.h>"),
         "executor/cuda.cuh": header("<diloco/executor/host.hpp>", "<cub/cub.cuh>"),
-        "engine.hpp": header("<diloco/sweep/encode.hpp>"),
+        "trainer.hpp": header("<diloco/round/launch.hpp>"),
+        "round/launch.hpp": header("<diloco/sweep/encode.hpp>"),
+        "inner/step.hpp": header("<diloco/sweep/encode.hpp>"),
         "recipe.hpp": header("<diloco/optimizer/sgd.hpp>"),
-        "recipes/paper.hpp": header("<diloco/engine.hpp>", "<diloco/optimizer/sgd.hpp>"),
+        "recipes/paper.hpp": header("<diloco/trainer.hpp>", "<diloco/optimizer/sgd.hpp>"),
         "diloco.hpp": header("<diloco/recipe.hpp>", "<diloco/executor/host.hpp>"),
     }
 
@@ -67,11 +69,12 @@ class layers(unittest.TestCase):
         plants = [
             ("optimizer/adamw.hpp", header("<diloco/compressor/f32.hpp>"), "there is no such header"),
             ("optimizer/adamw.hpp", header("<diloco/transport/threads.hpp>"), "another policy's folder"),
-            ("optimizer/adamw.hpp", header("<diloco/state/table.hpp>"), "a policy sees floors 0-2 only"),
+            ("optimizer/adamw.hpp", header("<diloco/state/table.hpp>"), "a policy sees layers 0-2 only"),
             ("transport/with/counted.hpp", header("<diloco/transport/threads.hpp>"), "wraps any transport"),
             ("sweep/outer.hpp", header("<diloco/optimizer/sgd.hpp>"), "only through concepts/"),
-            ("core/text.hpp", header("<diloco/concepts/optimizer.hpp>"), "floor 1 includes only floors"),
-            ("core/error.hpp", header("<diloco/core/lanes.hpp>"), "floor 0 includes only floors"),
+            ("inner/step.hpp", header("<diloco/round/launch.hpp>"), "do not include each other"),
+            ("core/text.hpp", header("<diloco/concepts/optimizer.hpp>"), "layer 1 includes only layers"),
+            ("core/error.hpp", header("<diloco/core/lanes.hpp>"), "layer 0 includes only layers"),
             ("diloco.hpp", header("<diloco/transport/mpi.hpp>"), "the umbrella includes nothing"),
             ("core/text.hpp", header() + "int f() {\n" + "  g();\n" * 39 + "}\n", "the function in line 3 has 41 lines"),
             ("core/text.hpp", header('"lanes.hpp"'), "write <diloco/...>"),
@@ -84,7 +87,7 @@ class layers(unittest.TestCase):
             ("core/text.hpp", header() + "// " + 108 * "x" + "\n", "line 3 has 111 columns"),
             ("core/text.hpp", header() + "#ifdef __CUDA_ARCH__\n#endif\n", "compiler switches"),
             ("core/text.hpp", "#pragma once\n", "SPDX"),
-            ("attic/old.hpp", header(), "belongs to no floor"),
+            ("attic/old.hpp", header(), "belongs to no layer"),
         ]
         for path, text, sentence in plants:
             with self.subTest(path=path, sentence=sentence):
@@ -94,7 +97,7 @@ class layers(unittest.TestCase):
                 self.assertIn(sentence, found[0])
 
     def test_a_header_missing_in_the_install_list_is_named(self):
-        with tree({"include/diloco/engine.hpp": header(), "cmake/headers.cmake": check_layers.header_list([])}) as root:
+        with tree({"include/diloco/trainer.hpp": header(), "cmake/headers.cmake": check_layers.header_list([])}) as root:
             self.assertIn("check_layers.py --write", check_layers.check_tree(root)[0][0])
 
 

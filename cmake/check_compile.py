@@ -26,7 +26,7 @@ def first_error(log):
 
 
 def judge(source, code, log):
-    """None when the compiler did as the source's text promises, else a sentence."""
+    """None if the compiler did what the source's comment promises, else an error message."""
     promises = PROMISE.findall(source)
     if len(promises) != 1:
         return "it needs one line `// must compile` or `// must not compile: <sentence>`"

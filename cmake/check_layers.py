@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the includes of include/diloco and fails where a header looks into a room it must not know.
+"""Reads the includes of include/diloco and fails where a header includes one that it must not.
 
 usage: check_layers.py [--root DIR] [--write]      --write rewrites cmake/headers.cmake from the tree
 """
@@ -11,16 +11,16 @@ import statistics
 import sys
 
 MAX_LINES, MAX_MEDIAN, MAX_COLUMNS, MAX_FUNCTION = 400, 120, 110, 40
-FLOOR_OF_FILE = {
+LAYER_OF_FILE = {
     "version.hpp": 0, "diloco_fwd.hpp": 0, "core/config.hpp": 0, "core/units.hpp": 0, "core/error.hpp": 0,
-    "recipe.hpp": 5, "diloco.hpp": 7,
+    "recipe.hpp": 6, "trainer.hpp": 6, "diloco.hpp": 8,
 }
-FLOOR_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "recipes": 6}
-POLICIES = {"optimizer", "compressor", "feedback", "combine", "schedule", "transport", "executor", "probe", "rate",
+LAYER_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "inner": 5, "round": 5, "trainer": 6, "recipes": 7}
+POLICIES = {"optimizer", "compressor", "feedback", "combine", "exchange", "schedule", "transport", "executor", "probe", "rate",
             "linear_algebra"}
-POLICY_SEES = 2  # the highest floor a policy may include
-# Outside headers that have one room each: pattern of the include, who may say it (pattern of the path), why.
-ROOMS = [
+POLICY_SEES = 2  # the highest layer a policy may include
+# Outside headers that have one place each: pattern of the include, who may say it (pattern of the path), why.
+PLACES = [
     (r"thrust/(device_|system/cuda|async)|cub/|cuda|cooperative_groups|nvtx3?/", r".*\.cuh|core/config\.hpp",
      "CUDA headers belong in *.cuh and core/config.hpp, so that a plain host compiler builds every .hpp"),
     (r"thrust/", r"executor/.*|.*\.cuh|core/config\.hpp", "Thrust belongs in executor/: it costs 0.7 s per include"),
@@ -40,15 +40,13 @@ def folder(path):
     return path.split("/")[0] if "/" in path else ""
 
 
-def floor(path):
-    if re.fullmatch(r"engine(_\w+)?\.hpp", path):  # declared in engine.hpp, defined in engine_<part>.hpp
-        return 5
-    return FLOOR_OF_FILE.get(path, FLOOR_OF_FOLDER.get(folder(path)))
+def layer(path):
+    return LAYER_OF_FILE.get(path, LAYER_OF_FOLDER.get(folder(path)))
 
 
 def judge_own_include(path, target):
     """One sentence when header `path` must not include diloco header `target`, else None."""
-    here, there = floor(path), floor(target)
+    here, there = layer(path), layer(target)
     if path == "diloco.hpp":
         return "the umbrella includes nothing that needs an optional dependency" if OPTIONAL.fullmatch(target) else None
     if folder(path) in POLICIES:
@@ -58,23 +56,25 @@ def judge_own_include(path, target):
             if path.startswith("transport/with/") and not target.startswith("transport/with/"):
                 return "an adaptor wraps any transport and so includes none"
             return None
-        return None if there is not None and there <= POLICY_SEES else "a policy sees floors 0-2 only"
+        return None if there is not None and there <= POLICY_SEES else "a policy sees layers 0-2 only"
     if folder(target) in POLICIES:
-        if path == "recipe.hpp" or here >= 6:
+        if path == "recipe.hpp" or here >= 7:
             return None
-        return f"floor {here} meets policies only through concepts/; recipe.hpp alone names defaults"
-    return None if there is not None and there <= here else f"floor {here} includes only floors at or below it, not {there}"
+        return f"layer {here} meets policies only through concepts/; recipe.hpp alone names defaults"
+    if {folder(path), folder(target)} == {"inner", "round"}:
+        return "inner/ and round/ do not include each other; trainer/ connects them"
+    return None if there is not None and there <= here else f"layer {here} includes only layers at or below it, not {there}"
 
 
 def judge_outside_include(path, target):
-    for pattern, allowed, why in ROOMS:
+    for pattern, allowed, why in PLACES:
         if re.match(pattern, target):
             return None if re.fullmatch(allowed, path) else why
     return None
 
 
-# A line that ends with { opens a function unless it begins with one of these. Code is laid out by clang-format, so a body
-# ends with the first } at the column in which it began.
+# A line that ends with { opens a function unless it begins with one of these. clang-format lays out the code. So a body
+# ends with the first } in the column where it began.
 NO_FUNCTION = re.compile(r" *((inline )?namespace|struct|class|enum|union|template|if|for|while|switch|else|do|try|\}|#)\b")
 
 
@@ -106,8 +106,8 @@ def check_header(path, text, known):
         problems.append("#pragma once is missing")
     if path.endswith(".hpp") and path != "core/config.hpp" and re.search(r"__CUDA_ARCH__|__CUDACC__", text):
         problems.append("compiler switches belong in core/config.hpp; use DILOCO_HD and DILOCO_ON_DEVICE")
-    if folder(path) not in POLICIES and floor(path) is None:
-        problems.append("belongs to no floor; name its floor in cmake/check_layers.py or move it")
+    if folder(path) not in POLICIES and layer(path) is None:
+        problems.append("belongs to no layer; name its layer in cmake/check_layers.py or move it")
         return problems
     for quote, target in INCLUDE.findall(text):
         if quote == '"':
@@ -131,7 +131,7 @@ def header_list(headers):
 
 
 def check_tree(root, write=False):
-    """All violations as sentences, and a summary line."""
+    """All violations as error messages, and a summary line."""
     base = root / "include" / "diloco"
     headers = {p.relative_to(base).as_posix(): p.read_text(encoding="utf-8")
                for p in base.rglob("*") if p.suffix in (".hpp", ".cuh")}

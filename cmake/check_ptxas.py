@@ -35,7 +35,7 @@ def parse(log):
 
 
 def judge(kernels):
-    """One sentence per kernel that does not stay in registers."""
+    """One error message per kernel that does not stay in registers."""
     problems = []
     for name, arch, stack, stores, loads, _ in kernels:
         if stack or stores or loads:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# What diloco needs and where it is found. Used by this project's build and, installed, by diloco-config.cmake.
+# What diloco needs and where it is found. This project's build uses it, and after installation diloco-config.cmake
+# does.
 
-# Imported target diloco::thrust. In order: DILOCO_THRUST_INCLUDE_DIR, the CCCL of a CUDA toolkit (unless DILOCO_CUDA is
-# OFF), a Thrust of the system (Debian's libthrust-dev), and with FETCH a download of CCCL. Without any there is no target.
+# Imported target diloco::thrust. It looks in this order: DILOCO_THRUST_INCLUDE_DIR, the CCCL of a CUDA toolkit (unless
+# DILOCO_CUDA is OFF), and a Thrust of the system (Debian's libthrust-dev). With FETCH it then downloads CCCL. If it
+# finds none, there is no target.
 function(diloco_provide_thrust)
   if(TARGET diloco::thrust)
     return()
@@ -22,7 +24,7 @@ function(diloco_provide_thrust)
     endif()
   endif()
   if(NOT dirs)
-    # Without the directories around $PATH: nvcc in there would let a hidden toolkit back in.
+    # Ignores the directories around $PATH, because nvcc in there would let a hidden toolkit back in.
     find_path(system thrust/version.h NO_CACHE NO_SYSTEM_ENVIRONMENT_PATH)
     if(system)
       set(dirs "${system}")
@@ -36,7 +38,8 @@ function(diloco_provide_thrust)
   if(NOT dirs)
     return()
   endif()
-  list(TRANSFORM dirs REPLACE "/$" "") # find_path may leave it, and /usr/include/ is no longer known as implicit
+  # find_path may keep the slash, and /usr/include/ would not match the implicit directories
+  list(TRANSFORM dirs REPLACE "/$" "")
   add_library(diloco::thrust INTERFACE IMPORTED GLOBAL)
   target_include_directories(diloco::thrust SYSTEM INTERFACE ${dirs})
   list(GET dirs 0 first)
@@ -62,7 +65,7 @@ function(diloco_toolkit_root out)
   set(${out} "${out}-NOTFOUND" PARENT_SCOPE)
 endfunction()
 
-# Headers only: CCCL's own CMake project would add its targets and options to the consumer's.
+# Headers only, because CCCL's own CMake project would add its targets and options to the consumer's.
 function(diloco_fetch_cccl out)
   include(FetchContent)
   FetchContent_Declare(
@@ -76,8 +79,9 @@ function(diloco_fetch_cccl out)
   set(${out} "${base}/thrust;${base}/libcudacxx/include;${base}/cub" PARENT_SCOPE)
 endfunction()
 
-# Imported target diloco::nccl_library, and CUDA::cudart beside it. NCCL_ROOT or NCCL_HOME (variables, or of the environment)
-# is where NCCL is if it is set; else the CUDA toolkit, else the system. Without any there is no target.
+# Imported target diloco::nccl_library, with CUDA::cudart. If NCCL_ROOT or NCCL_HOME is set (as variable or in the
+# environment), NCCL is searched there only. Otherwise in the CUDA toolkit and then in the system. If none is found,
+# there is no target.
 function(diloco_provide_nccl)
   if(TARGET diloco::nccl_library OR "${DILOCO_CUDA}" STREQUAL "OFF")
     return()
@@ -92,11 +96,11 @@ function(diloco_provide_nccl)
   set(options HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_LIBRARY_DIR})
   foreach(root IN ITEMS "${NCCL_ROOT}" "$ENV{NCCL_ROOT}" "${NCCL_HOME}" "$ENV{NCCL_HOME}")
     if(root)
-      set(options PATHS "${root}" NO_DEFAULT_PATH) # there, and nowhere else
+      set(options PATHS "${root}" NO_DEFAULT_PATH)  # search there only
       break()
     endif()
   endforeach()
-  unset(nccl_dir) # what is set is not looked for
+  unset(nccl_dir)  # a cached variable would prevent the search
   unset(nccl_file)
   find_path(nccl_dir nccl.h ${options} PATH_SUFFIXES include NO_CACHE)
   find_library(nccl_file nccl ${options} PATH_SUFFIXES lib64 lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_CACHE)

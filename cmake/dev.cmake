@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The developer's view: how tests, examples and benches are compiled. A consumer never reads this.
+# The developer's view: how tests, examples and benches are compiled. A consumer never reads this file.
 
 option(DILOCO_TESTS "Build and register the tests" ON)
 option(DILOCO_EXAMPLES "Build the examples" ON)
@@ -12,6 +12,7 @@ set(DILOCO_TEST_KINDS "static;unit;cases;fault;laws;golden;system;cost;cuda;head
 set(DILOCO_CUDA_TESTS "mpi_mixed;nccl;whole_tensor" CACHE STRING "Programs of tests/cuda that are built; ALL takes nvcc twenty minutes")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
 option(DILOCO_TEST_PRECOMPILE "Tests share a precompiled header" OFF)
+option(DILOCO_TEST_CORE "Tests link the compiled core" OFF)
 set(DILOCO_TEST_SANITIZED "" CACHE STRING "Regular expression: tests that compile with AddressSanitizer and UndefinedBehaviorSanitizer at -O0")
 option(DILOCO_TEST_EACH_COMPILER "Each header alone under g++ and clang++; else under clang++ where it is there" OFF)
 set(DILOCO_TEST_O3 "" CACHE STRING "Regular expression: tests that compile at -O3, whatever the rest does")
@@ -23,7 +24,7 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release)
 endif()
 
-# CUDA is a language, so it is enabled before diloco::cuda can be offered.
+# CUDA is a language, so it must be enabled before diloco::cuda can be offered.
 if(NOT DILOCO_CUDA STREQUAL "OFF" AND "cuda" IN_LIST DILOCO_DEV_COMPONENTS)
   diloco_toolkit_root(toolkit)
   if(toolkit AND NOT DEFINED ENV{CUDACXX})
@@ -56,7 +57,7 @@ foreach(component IN LISTS DILOCO_DEV_COMPONENTS)
   endif()
 endforeach()
 
-# Our own flags. No contraction: replicated code spells its fma, and what else is written is what is computed.
+# Our own flags. No contraction: replicated code spells its fma, and everything else is computed as written.
 add_library(diloco_dev INTERFACE)
 set(host_only "$<COMPILE_LANGUAGE:CXX>")
 target_compile_options(
@@ -67,8 +68,8 @@ if(NOT DILOCO_ARCH)
   target_compile_options(diloco_dev INTERFACE "$<${host_only}:-march=native>"
                                               "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-march=native>")
 endif()
-# g++ 12 finds its own AVX-512 intrinsics uninitialized (GCC bug 105593) and overlap in any sum of two strings (105651);
-# clang's build looks for the real cases.
+# g++ 12 reports its own AVX-512 intrinsics as uninitialized (GCC bug 105593) and any sum of two strings as overlapping
+# (105651). clang's build finds the real cases.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(diloco_dev INTERFACE "$<${host_only}:-Wno-uninitialized;-Wno-maybe-uninitialized;-Wno-restrict>")
 endif()
@@ -77,7 +78,7 @@ if(DILOCO_SANITIZE)
   target_link_options(diloco_dev INTERFACE -fsanitize=${DILOCO_SANITIZE})
 endif()
 
-# A program of ours: diloco, our flags, and the optional parts that are named and there.
+# A program of this project: diloco, our flags, and the named optional parts that are available.
 function(diloco_add_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;COMPONENTS")
   add_executable(${name} ${arg_SOURCES})
@@ -91,8 +92,8 @@ function(diloco_add_program name)
   endforeach()
 endfunction()
 
-# nvcc takes minutes at -O3 and for several kinds of devices: for the one that is there, or for one kind, and the host's
-# part at -O1, on which no bits depend.
+# nvcc takes minutes at -O3 and for several kinds of devices. So it compiles for the device of this machine, or for one
+# kind. The host part uses -O1, on which no bits depend.
 function(diloco_for_one_device name)
   find_program(nvidia_smi nvidia-smi NO_CACHE)
   if(nvidia_smi)
@@ -103,7 +104,7 @@ function(diloco_for_one_device name)
   target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-O1>")
 endfunction()
 
-# The folders of NCCL and the CUDA runtime, as options; apart from the others', since no other *.hpp may see them.
+# The folders of NCCL and the CUDA runtime, as options. They are separate, because no other *.hpp may see them.
 function(diloco_nccl_flags out)
   set(flags "")
   foreach(target IN ITEMS diloco::nccl_library CUDA::cudart)
@@ -116,7 +117,7 @@ function(diloco_nccl_flags out)
   set(${out} ${flags} PARENT_SCOPE)
 endfunction()
 
-# Language and include folders, with those of MPI and Eigen: for checks that run a compiler themselves.
+# Language and include folders, with those of MPI and Eigen, for checks that run a compiler themselves.
 function(diloco_check_flags out)
   set(flags -std=c++20 -DDILOCO_ALLOW_SLOW_FMA "-I${PROJECT_SOURCE_DIR}/include")
   set(dirs "")
@@ -134,9 +135,9 @@ function(diloco_check_flags out)
   set(${out} ${flags} PARENT_SCOPE)
 endfunction()
 
-# What a test that runs under mpirun has in its environment, which another MPI than Open MPI ignores: root and more ranks
-# than cores are allowed (containers); ranks that wait yield their core; no single copy by process_vm_readv, which
-# containers forbid; no ssh is looked for.
+# Environment of a test that runs under mpirun. An MPI other than Open MPI ignores it. Root and more ranks than cores
+# are allowed (containers).
+# Waiting ranks yield their core. No single copy by process_vm_readv, which containers forbid. No ssh is searched.
 set(DILOCO_MPI_ENVIRONMENT
     OMPI_ALLOW_RUN_AS_ROOT=1
     OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
@@ -148,7 +149,8 @@ set(DILOCO_MPI_ENVIRONMENT
     OMP_NUM_THREADS=1)
 
 include(cmake/dev_dependencies.cmake)
-# Ninja starts what comes first in its file: benches and the longest tests, so that no long file is left for the end.
+# Ninja starts what comes first in its file. So benches and the longest tests come first, and no long file is left for
+# the end.
 if(DILOCO_TESTS)
   enable_testing()
 endif()
@@ -164,7 +166,7 @@ endif()
 if(DILOCO_TESTS)
   add_subdirectory(tests)
 endif()
-# The last step of `cmake --workflow --preset demo`: build and run, with the terminal at hand for the progress bar.
+# The last step of `cmake --workflow --preset demo`: build and run, with the terminal available for the progress bar.
 if(TARGET diloco_gpt)
   add_custom_target(demo COMMAND diloco_gpt --out "${PROJECT_BINARY_DIR}/gpt" USES_TERMINAL VERBATIM)
 endif()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What tests, examples and benches need beside the library: from the system (cmake/setup.sh), else by download.
+# What tests, examples and benches need besides the library. It comes from the system (cmake/setup.sh) or by download.
 include(FetchContent)
 
 function(diloco_dev_dependency name repository tag)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# Each public header compiles alone: *.hpp with clang as gnu++20, after headers whose macros are short names and with
-# -Wconversion -Wsign-conversion; without clang, or with DILOCO_TEST_EACH_COMPILER, with g++ as strict C++20; *.cuh with
-# nvcc. CMake's own verification of header sets skips CUDA without a word in 3.25, hence this.
+# Each public header must compile alone. *.hpp: with clang as gnu++20, after headers whose macros are short names and
+# with -Wconversion -Wsign-conversion. Without clang, or with DILOCO_TEST_EACH_COMPILER: with g++ as strict C++20.
+# *.cuh: with nvcc.
+# This file exists because CMake 3.25's own verification of header sets silently skips CUDA.
 
-# Conversions in templates show only in instances: one program with most policies, under both compilers.
-# Only clang gets -Wsign-conversion, because g++ reports each array index of type int.
+# Conversions in templates show only in instances, so one program instantiates most policies, under both compilers. Only
+# clang gets -Wsign-conversion, because g++ reports each array index of type int.
 function(diloco_add_instantiation_test flags warnings clang)
   foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
     cmake_path(GET compiler FILENAME name)
@@ -18,7 +19,7 @@ function(diloco_add_instantiation_test flags warnings clang)
   endforeach()
 endfunction()
 
-# The notice about a missing fma shows for -isystem too, never stops a build, and can be silenced.
+# The notice about a missing fma also shows with -isystem, never stops a build, and can be silenced.
 function(diloco_add_notice_tests clang)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     return()
@@ -42,7 +43,7 @@ function(diloco_add_notice_tests clang)
   endforeach()
 endfunction()
 
-# Ways to compile in which bits differ or NaN is not found: one error that names them.
+# Compile modes that change bits or hide NaN. Each must give one error that names it.
 function(diloco_add_fatal_mode_tests clang)
   set(shortcuts "diloco: floating-point shortcuts change bits and hide NaN")
   foreach(compiler IN ITEMS "${CMAKE_CXX_COMPILER}" ${clang})
@@ -82,7 +83,7 @@ function(diloco_add_header_tests)
     set(define "-DDILOCO_HEADER=<${header}>")
     if(header MATCHES "\\.cuh$")
       if(TARGET diloco::cuda)
-        string(MAKE_C_IDENTIFIER "${name}" object)  # a slash in the name would be a folder that is not there
+        string(MAKE_C_IDENTIFIER "${name}" object)  # A slash in the name would be a folder that does not exist.
         add_test(NAME ${name}.nvcc
                  COMMAND "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call -x cu
                          -arch=sm_90 -cubin -o "${CMAKE_CURRENT_BINARY_DIR}/${object}.cubin" "${define}" "${alone}")

@@ -33,6 +33,7 @@ set(DILOCO_HEADERS
     include/diloco/compressor/top_k.hpp
     include/diloco/concepts/combine.hpp
     include/diloco/concepts/compressor.hpp
+    include/diloco/concepts/exchange.hpp
     include/diloco/concepts/executor.hpp
     include/diloco/concepts/explain.hpp
     include/diloco/concepts/feedback.hpp
@@ -68,16 +69,7 @@ set(DILOCO_HEADERS
     include/diloco/core/rng.hpp
     include/diloco/core/text.hpp
     include/diloco/diloco.hpp
-    include/diloco/engine.hpp
-    include/diloco/engine_agreement.hpp
-    include/diloco/engine_caller.hpp
-    include/diloco/engine_construction.hpp
-    include/diloco/engine_contract.hpp
-    include/diloco/engine_flight.hpp
-    include/diloco/engine_foreign.hpp
-    include/diloco/engine_launch.hpp
-    include/diloco/engine_round.hpp
-    include/diloco/engine_step.hpp
+    include/diloco/exchange/exchange.hpp
     include/diloco/executor/cuda.cuh
     include/diloco/executor/cuda_memory.cuh
     include/diloco/executor/host.hpp
@@ -88,6 +80,10 @@ set(DILOCO_HEADERS
     include/diloco/feedback/averaged_error.hpp
     include/diloco/feedback/ef21.hpp
     include/diloco/feedback/error_feedback.hpp
+    include/diloco/inner/gradient_intake.hpp
+    include/diloco/inner/gradient_intake_definitions.hpp
+    include/diloco/inner/inner_state.hpp
+    include/diloco/inner/step_result.hpp
     include/diloco/linear_algebra/cublas.cuh
     include/diloco/linear_algebra/eigen.hpp
     include/diloco/optimizer/adafactor.hpp
@@ -123,30 +119,47 @@ set(DILOCO_HEADERS
     include/diloco/rate/warmup_cosine.hpp
     include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp
+    include/diloco/round/agreement.hpp
+    include/diloco/round/flight.hpp
+    include/diloco/round/landing.hpp
+    include/diloco/round/launch.hpp
+    include/diloco/round/passes.hpp
+    include/diloco/round/round_table.hpp
+    include/diloco/round/rounds.hpp
     include/diloco/schedule/every.hpp
+    include/diloco/state/columns.hpp
     include/diloco/state/detail/json.hpp
     include/diloco/state/detail/safetensors_reading.hpp
     include/diloco/state/digest.hpp
     include/diloco/state/layout.hpp
-    include/diloco/state/memory.hpp
+    include/diloco/state/lookup_table.hpp
+    include/diloco/state/memory_source.hpp
+    include/diloco/state/run_state.hpp
     include/diloco/state/safetensors.hpp
     include/diloco/state/safetensors_entry.hpp
-    include/diloco/state/table.hpp
     include/diloco/sweep/apply_outer.hpp
-    include/diloco/sweep/carry.hpp
+    include/diloco/sweep/auxiliary_planes.hpp
+    include/diloco/sweep/backend.hpp
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
-    include/diloco/sweep/exchange.hpp
     include/diloco/sweep/float_modes.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/group_roles.hpp
-    include/diloco/sweep/inner_state.hpp
     include/diloco/sweep/inner_step.hpp
     include/diloco/sweep/message_headers.hpp
+    include/diloco/sweep/on_backend.hpp
+    include/diloco/sweep/on_backend_definitions.hpp
     include/diloco/sweep/residual.hpp
     include/diloco/sweep/sampling.hpp
     include/diloco/sweep/staged.hpp
     include/diloco/sweep/tiles.hpp
+    include/diloco/trainer.hpp
+    include/diloco/trainer/core.hpp
+    include/diloco/trainer/core_definitions.hpp
+    include/diloco/trainer/describe.hpp
+    include/diloco/trainer/make.hpp
+    include/diloco/trainer/parts.hpp
+    include/diloco/trainer/settings.hpp
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/file_meeting.hpp
     include/diloco/transport/detail/late.hpp
@@ -167,6 +180,8 @@ set(DILOCO_HEADERS
     include/diloco/transport/with/counted.hpp
     include/diloco/version.hpp
     include/diloco/wire/contract.hpp
-    include/diloco/wire/hand_over.hpp
+    include/diloco/wire/contract_definitions.hpp
+    include/diloco/wire/link.hpp
     include/diloco/wire/message_header.hpp
+    include/diloco/wire/message_header_definitions.hpp
     include/diloco/wire/plan.hpp)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Files that must not compile, and whose first error must be the sentence that they promise (check_compile.py). Run
-# with the host compiler.
+# Files that must not compile. Their first error must be the message that they promise (check_compile.py). Run with the
+# host compiler.
 function(diloco_add_compile_tests)
   diloco_check_flags(flags)
   set(check Python3::Interpreter "${PROJECT_SOURCE_DIR}/cmake/check_compile.py")
@@ -14,10 +14,10 @@ function(diloco_add_compile_tests)
     if(name MATCHES "^nccl_")
       diloco_nccl_flags(own)
     endif()
-    if(NOT name MATCHES "^cublas_") # a header of the toolkit
+    if(NOT name MATCHES "^cublas_")  # a header of the CUDA toolkit
       add_test(NAME fail.${name}.g++ COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} ${own} -fsyntax-only)
     endif()
-    # Sentences are tested with one compiler. nvcc sees the twin of all of them, and what is about a device.
+    # Messages are tested with one compiler. nvcc compiles the twin of all of them, and the files about devices.
     if(TARGET diloco::cuda AND name MATCHES "^good_twin$|^cublas_|device|^nccl_|^numbers_not_listed$")
       add_test(NAME fail.${name}.nvcc
                COMMAND ${check} "${source}" -- "${CMAKE_CUDA_COMPILER}" ${flags} ${own} -x cu -arch=sm_90 -cubin

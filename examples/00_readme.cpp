@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program on README's first screen. Four workers learn the same 16,384 numbers, and each worker's data
-// tells it about every fourth of them only; all must end with the whole truth.
+// The program on README's first screen. Four workers learn the same 16,384 numbers. Each worker's data covers
+// only about every fourth of them, and all must end with all of them.
 #include <diloco/state/layout.hpp>
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-/// Stands for your model: it owns its tensors and knows how to fill its gradients.
+/// Stands for your model. It owns its tensors and fills its gradients.
 class model {
  public:
   explicit model(int rank) : rank_(static_cast<std::size_t>(rank)) {}
@@ -56,7 +56,7 @@ int main() {
         m.parameters());
     for (int step = 0; step < 1000; ++step) {
       m.backward();                 // your forward and backward pass
-      trainer.step(m.gradients());  // AdamW; each 20th step is also a round, at 4 bits
+      trainer.step(m.gradients());  // AdamW; every 20th step also runs a round, at 4 bits
     }
     report(m, trainer);
   });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two workers, and each sees half of the truth: worker 0 minimizes ½‖x − 1‖², worker 1 minimizes ½‖x − 3‖².
-// Each takes ten steps alone, then both agree. The round's fixed point is the minimum of the sum, x = 2,
-// which neither ever saw.
+// Two workers with different goals: worker 0 minimizes ½‖x − 1‖², worker 1 minimizes ½‖x − 3‖². Each takes
+// ten steps alone, then both run a round. The fixed point of the round is the minimum of the sum, x = 2,
+// which neither worker's data contain.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ void pull(std::vector<float> const& x, float target, std::vector<float>& gradien
   std::transform(x.begin(), x.end(), gradient.begin(), [target](float each) { return each - target; });
 }
 
-/// One worker's life; returns where it ended.
+/// Trains one worker and returns its final x.
 float train(diloco::threads transport) {
   int const rank = transport.rank();
   float const target = rank == 0 ? 1.0f : 3.0f;
@@ -54,7 +54,7 @@ float train(diloco::threads transport) {
 int main() {
   float ended[2] = {};
   // [run]
-  diloco::run_threads(2, [&](diloco::threads transport) {  // a thread for each worker
+  diloco::run_threads(2, [&](diloco::threads transport) {  // one thread per worker
     int const rank = transport.rank();
     ended[rank] = train(std::move(transport));
   });

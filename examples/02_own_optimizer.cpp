@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An optimizer of your own, a dozen lines, in both roles: as inner optimizer it steps on gradients, as outer
-// optimizer on what all workers agreed upon. The outer one is repeated by every rank, so it promises to be
-// replicated.
+// An optimizer of your own in a dozen lines, in both roles. As inner optimizer it steps on gradients, as
+// outer optimizer on the combined contributions of all workers. Every rank repeats the outer step, so it
+// promises to be replicated.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -14,7 +14,7 @@ struct adagrad {
   float lr = 0.1f;
 
   static constexpr std::string_view name = "adagrad";
-  static constexpr std::array<std::string_view, 1> slots{"sum"};  // its columns of state, zero at the start
+  static constexpr std::array<std::string_view, 1> slots{"sum"};  // its state columns, initially zero
   // [replicated]
   static constexpr diloco::optimizer_traits traits{.replicated = true};
   // [/replicated]
@@ -30,7 +30,7 @@ struct adagrad {
   [[nodiscard]] constexpr float largest() const { return 0x1p51f; }  // squares add up to 2¹²⁷
 
   template <class F>
-  constexpr void fields(F&& f) const {  // its numbers, and where each may lie
+  constexpr void fields(F&& f) const {  // its numbers and their ranges
     f("lr", lr, diloco::non_negative);
   }
 };

@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// A compressor of your own: three values, −amax, 0 and +amax, in two bits. What it cannot say in one round
-// stays in the residual and is said in a later one; without that memory the workers never hear about small
-// elements at all.
+// A compressor of your own: three values, −amax, 0 and +amax, in two bits. What one round cannot send stays
+// in the residual and is sent in a later one. Without a residual, small elements would never be sent.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
 #include <cstdio>
 
 // [compressor]
-/// x → {−1, 0, 1}·amax by the nearest, 2 bits per element and one scale per block.
+/// x → the nearest of {−1, 0, 1}·amax, with 2 bits per element and one scale per block.
 struct ternary {
   static constexpr std::string_view name = "ternary";
-  static constexpr int block = 256;                         // elements that share a scale
-  static constexpr diloco::compressor_traits traits{};      // not lossless, so a residual is carried
-  static constexpr float largest = 3.4028235e38f;           // a larger magnitude is an error, never saturated
-  static constexpr float smallest = 0x1p-126f;              // below it a block loses precision
-  static constexpr std::size_t side_bytes = sizeof(float);  // per block, beside the codes
+  static constexpr int block = 256;                     // elements that share a scale
+  static constexpr diloco::compressor_traits traits{};  // not lossless, so there is a residual
+  static constexpr float largest = 3.4028235e38f;  // a larger magnitude is an error; values never saturate
+  static constexpr float smallest = 0x1p-126f;     // below it a block loses precision
+  static constexpr std::size_t side_bytes = sizeof(float);  // per block, in addition to the codes
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 3) / 4; }
 
-  // The lanes own the block together (one thread on the host, 32 on a GPU); each packs the elements that it
+  // The lanes own the block together (one thread on the host, 32 on a GPU). Each packs the elements that it
   // holds.
   template <diloco::lanes L>
   DILOCO_HD void encode(L l, diloco::lane_block<L, block> const& x, diloco::block_info info,
@@ -42,8 +41,8 @@ struct ternary {
 };
 // [/compressor]
 
-/// On even elements the workers pull hard in opposite directions; on odd ones all want the same. Returns what
-/// these reach.
+/// On even elements the workers pull hard in opposite directions. On odd ones all have the same target.
+/// Returns the values that the odd ones reach.
 double train(auto feedback) {
   double reached[4] = {};
   diloco::run_threads(4, [&](diloco::threads transport) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A framework that keeps its own optimizer: it steps its parameters by itself and says `after_step`. diloco
-// holds no inner state then, and changes the parameters only when a round lands. The workers' batches differ
-// in size, so each step also says how many tokens it saw, and the round takes the mean weighted by them.
+// A framework that keeps its own optimizer. It steps its parameters itself and then calls `after_step`.
+// diloco then has no inner state and changes the parameters only when a round lands.
+// The workers' batches differ in size. So each step also reports its tokens, and the round takes the
+// token-weighted mean.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -9,7 +10,7 @@
 
 namespace framework {
 
-/// Stands for what you have: a heavy-ball optimizer that diloco knows nothing about.
+/// Stands for your framework: a heavy-ball optimizer that diloco does not know.
 class optimizer {
  public:
   explicit optimizer(std::vector<float>& parameters)
@@ -28,7 +29,7 @@ class optimizer {
 
 }  // namespace framework
 
-/// One worker: pulled toward `target`, with `tokens` in each of its batches. Returns where it ended.
+/// Trains one worker toward `target`, with `tokens` in each of its batches. Returns its final x.
 float train(diloco::threads transport, float target, double tokens) {
   std::vector<float> x(4096), gradient(x.size());
   framework::optimizer optimizer(x);
@@ -47,8 +48,8 @@ float train(diloco::threads transport, float target, double tokens) {
   for (int step = 0; step < 800; ++step) {
     for (std::size_t i = 0; i < x.size(); ++i) gradient[i] = x[i] - target;
     // [step]
-    optimizer.step(gradient);                // theirs
-    trainer.after_step(tokens);  // ours: counts, and runs a round after every tenth
+    optimizer.step(gradient);    // the framework's step
+    trainer.after_step(tokens);  // diloco counts it and runs a round after every tenth
     // [/step]
   }
   return x[0];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The round by hand: launch, go on stepping while the wires travel, land. What is agreed on was measured at
-// step t, so it is applied to the anchor of step t, though it lands at t + τ. `mix` says how much of the
-// steps in between survives: θ ← mix·θ + (1 − mix)·θ̄. The anchor itself is never mixed; it stays the same on
-// every worker.
+// A round by hand: launch, continue to step while the messages are in flight, land. Δ was measured at step t,
+// so it is applied to the anchor of step t, although it lands at t + τ.
+// `mix` is the share of the steps in between that is kept: θ ← mix·θ + (1 − mix)·θ̄. The anchor is never
+// mixed, so it stays the same on every worker.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -40,19 +40,18 @@ void train(diloco::threads transport) {
     float const before = x[0];
     measured[round][rank] = before;
     // [overlap]
-    auto flight = trainer.launch();  // step t: Δ = θ̄ − θ is measured and encoded, and the wires leave
-    for (int step = 0; step < steps_in_flight; ++step) inner_step();  // θ goes its way meanwhile
+    auto flight = trainer.launch();  // step t: Δ = θ̄ − θ is measured, encoded and sent
+    for (int step = 0; step < steps_in_flight; ++step) inner_step();  // θ moves on during the flight
     float const local = x[0];
-    trainer.land(std::move(flight),
-                 {.mix = mix});  // step t+τ: waits for what is still missing, then applies it
+    trainer.land(std::move(flight), {.mix = mix});  // step t+τ: waits for missing messages, then applies them
     // [/overlap]
     float const anchor = trainer.cell("x", "anchor")[0];
     if (rank == 0) {
       std::printf("round %d %12.5f %11.5f %11.5f %10.5f\n", round, static_cast<double>(before),
                   static_cast<double>(local), static_cast<double>(anchor), static_cast<double>(x[0]));
     }
-    // With an outer step of 1 the new anchor is the mean of what was measured at t, whatever happened until
-    // t+τ.
+    // With an outer step of 1, the new anchor is the mean of the values measured at t, whatever happened
+    // until t+τ.
     right[rank] = right[rank] && close(anchor, 0.5f * (measured[round][0] + measured[round][1]));
     right[rank] = right[rank] && close(x[0], mix * local + (1 - mix) * anchor);
   }

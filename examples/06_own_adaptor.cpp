@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport of your own, by wrapping another: `distant` delivers every wire only `seconds` after it was
-// sent, as if the peers were far away. Around it the same rounds run twice, landed at once and with steps in
-// between; the `counters` probe says how long the workers stood and waited.
+// A transport of your own that wraps another. `distant` delivers every message `seconds` after it was sent,
+// as if the peers were far away.
+// The same rounds run over it twice: landed at once, and with steps in between. The `counters` probe reports
+// how long the workers waited.
 #include <diloco/diloco.hpp>
 
 #include <cstdio>
@@ -26,7 +27,7 @@ class distant {
   }
 
  private:
-  struct pending {  // owns the wires through the exchange that it wraps
+  struct pending {  // owns the buffers, through the exchange that it wraps
     diloco::pending_of<T> inner;
     diloco::deadline arrival;
     int rank;
@@ -42,7 +43,7 @@ class distant {
 };
 // [/adaptor]
 
-/// Seconds that worker 0 stands and waits in ten rounds over a link of 10 ms; a step takes 5 ms.
+/// Seconds that worker 0 waits in ten rounds over a link of 10 ms. A step takes 5 ms.
 double waited(bool overlap) {
   double seconds = 0;
   diloco::run_threads(2, [&](diloco::threads transport) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same round over MPI: the transport is the only line that changes. Run it with `mpirun -n 4`; by itself
-// it is a world of one. Each rank pulls toward its own number, and all must end at the mean of these.
+// The same round over MPI. Only the transport changes. Run it with `mpirun -n 4`; without mpirun it is a
+// world of one. Each rank pulls toward its own number, and all must end at the mean of these.
 #include <diloco/diloco.hpp>
 #include <diloco/transport/mpi.hpp>
 
@@ -47,7 +47,7 @@ int train() {
 int main(int argc, char** argv) {
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
-  int const status = train();  // the trainer and its transport are gone before MPI is
+  int const status = train();  // the trainer and its transport must end before MPI does
   MPI_Finalize();
   return status;
 }

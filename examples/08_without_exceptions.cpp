@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Errors as values: `make` instead of the constructor and `try_…` instead of each call. Nothing here throws,
-// so it also compiles with -fno-exceptions. After an error nothing is half-applied, and after most of them
-// one can go on.
+// so it also compiles with -fno-exceptions. After an error nothing is half-applied, and after most errors
+// training can continue.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -16,7 +16,7 @@ int main() {
   std::vector<diloco::tensor> const parameters{{"x", {8}, x.data()}};
   std::vector<std::span<float const>> const gradients{gradient};
 
-  // A recipe that cannot be right: rounds that never come.
+  // An invalid recipe: rounds would never happen.
   auto const refused = Trainer::make({.schedule = diloco::every(0)}, parameters);
   if (refused) return 1;
   std::printf("%s\n", refused.error().message.c_str());
@@ -34,7 +34,7 @@ int main() {
   // [step]
   auto const step = trainer.try_step(gradients);
   if (!step && step.error().what == diloco::cause::not_finite) {
-    std::printf("%s\n", step.error().message.c_str());  // x and all state are as they were
+    std::printf("%s\n", step.error().message.c_str());  // x and all state are unchanged
     if (!trainer.try_skip_step()) return 1;  // leaves the batch out, but counts it, as other workers do
   }
   // [/step]

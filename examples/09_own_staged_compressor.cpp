@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A staged compressor of your own, one that needs to see a whole tensor: one bit per element, and for all of
-// the tensor a single scale, the mean magnitude. First each chunk writes its signs and its part of the sum;
-// then, once for the tensor, the parts are added up.
+// A staged compressor of your own that needs a whole tensor. It sends one bit per element and a single scale
+// per tensor, the mean magnitude.
+// First each chunk writes its signs and its part of the sum. Then the parts are added up, once per tensor.
 #include <diloco/diloco.hpp>
 
 #include <cmath>
@@ -11,12 +11,12 @@
 /// x → ±mean|x| over the whole tensor (the scaled sign of Karimireddy et al. 2019).
 struct tensor_sign {
   static constexpr std::string_view name = "tensor_sign";
-  static constexpr int block = 4096;                    // elements of a chunk
-  static constexpr diloco::compressor_traits traits{};  // not lossless, so a residual is carried
+  static constexpr int block = 4096;                                   // elements of a chunk
+  static constexpr diloco::compressor_traits traits{.scratch = true};  // not lossless, so there is a residual
   static constexpr float largest = 0x1p96f;     // a larger magnitude is an error; sums of these are finite
   static constexpr float smallest = 0x1p-126f;  // a smaller tensor loses its precision
   static constexpr std::array stages{diloco::stage::fused, diloco::stage::whole};
-  // Bytes of a chunk's codes, bytes for all of a tensor, and bytes to work in between stages.
+  // Bytes of a chunk's codes, bytes per tensor, and bytes of scratch between stages.
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return (n + 7) / 8; }
   static constexpr std::size_t slice_bytes(std::size_t, std::size_t) { return sizeof(float); }
   static constexpr std::size_t scratch_bytes(std::size_t n, std::size_t) { return n / block * 4 + 4; }
@@ -26,7 +26,7 @@ struct tensor_sign {
     auto* const sums = reinterpret_cast<float*>(s.scratch);
     auto const n = static_cast<std::size_t>(s.count(chunk));
     float const* const x = s.chunk_x(chunk);
-    if constexpr (Stage == 0) {  // each chunk, as soon as it is known
+    if constexpr (Stage == 0) {  // each chunk, as soon as x is computed
       for (auto b = static_cast<std::size_t>(L::rank()); 8 * b < n; b += L::width) {
         unsigned byte = 0;
         for (std::size_t i = 8 * b; i < 8 * b + 8 && i < n; ++i) byte |= (x[i] < 0 ? 1u : 0u) << i % 8;
@@ -34,7 +34,7 @@ struct tensor_sign {
       }
       float const sum = diloco::ordered_sum(l, n, [&](std::size_t i) { return std::fabs(x[i]); });
       if (L::rank() == 0) sums[chunk] = sum;
-    } else {  // once for the tensor
+    } else {  // once per tensor
       float const sum = diloco::ordered_sum(l, s.chunks(), [&](std::size_t j) { return sums[j]; });
       if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = sum / static_cast<float>(s.elements);
     }
@@ -69,7 +69,7 @@ int main() {
       trainer.step(std::vector<std::span<float const>>{gradient});
     }
     for (std::size_t i = 0; i < x.size(); ++i) {
-      double mean = 0;  // what all of them together want
+      double mean = 0;  // the common target of all workers
       for (int k = 0; k < 4; ++k) mean += std::sin(static_cast<double>(i) + 0.1 * k) / 4;
       reached[rank] += std::pow(static_cast<double>(x[i]) - mean, 2) / 1e4;
     }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a training loop asks of its optimizer beside the step: groups of parameters with rules and numbers of
-// their own, frozen tensors, a learning-rate schedule, clipping by the global norm, bfloat16 parameters with
-// a loss scale.
+// What a training loop needs besides the step. Tensors: groups with their own rules and numbers, frozen ones,
+// and bfloat16 parameters with a loss scale. Steps: a learning-rate schedule, and clipping by the global norm.
 #include <diloco/diloco.hpp>
 
 #include <cstdio>
@@ -9,7 +8,7 @@
 using diloco::bfloat16;
 
 int main() {
-  // A toy layer in bfloat16: y = w·x + b on a frozen embedding, to be fitted to the numbers 2 and 0.5.
+  // A toy layer in bfloat16: y = w·x + b on a frozen embedding. Training fits it to the numbers 2 and 0.5.
   constexpr std::size_t rows = 16, columns = 64;
   std::vector<bfloat16> wte(256, {diloco::bf16_from_float(0.5f)}), w(rows * columns), b(rows);
   std::vector<diloco::tensor> parameters{{.name = "wte", .shape = {256}, .bf16 = wte.data()},

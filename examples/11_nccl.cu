@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same round between GPUs, over NCCL: columns, gradients and wires stay in device memory. Start one
-// process a rank, with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment. Each rank pulls
-// toward its own number, and all must end at the mean of these.
+// The same round between GPUs, over NCCL. Columns, gradients and messages stay in device memory. Start one
+// process per rank, with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment.
+// Each rank pulls toward its own number, and all must end at the mean of these.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/transport/nccl.hpp>
@@ -19,7 +19,7 @@ __global__ void pull(float const* x, float target, float* gradient, std::size_t 
 int train(int devices) {
   // [transport]
   diloco::tcp_store const store = diloco::tcp_store::from_environment().value();
-  cudaSetDevice(store.rank % devices);  // before the transport is made: it keeps to this device
+  cudaSetDevice(store.rank % devices);  // before the transport is made, which keeps this device
   diloco::nccl transport(store);        // all ranks meet at rank 0, within 60 s
   // [/transport]
   int const rank = transport.rank(), ranks = transport.size();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// 01_quadratic on a GPU: x lies in device memory, which is ours. Each worker has a stream, on which its own
-// kernel and the trainer's sweeps follow one another; the host only enqueues.
+// 01_quadratic on a GPU. x lies in device memory that we own. Each worker has a stream, on which its own
+// kernel and the trainer's sweeps run in order. The host only enqueues.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 
@@ -39,11 +39,11 @@ device_floats zeros(cudaStream_t stream) {
   return {static_cast<float*>(data), cudaFree};
 }
 
-/// One worker's life; `ended[rank]` is where it ended.
+/// Trains one worker. `ended[rank]` becomes its final x.
 void train(diloco::threads transport, float* ended) {
   int const rank = transport.rank();
   // [trainer]
-  auto const stream = make_stream();  // it and the tensors outlive the trainer
+  auto const stream = make_stream();  // the stream and the tensors must outlive the trainer
   auto const x = zeros(stream.get()), gradient = zeros(stream.get());
   diloco::DiLoCo trainer(diloco::recipe<>{}
                              .with_inner(diloco::plain_sgd{.lr = 0.1f})

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Buffers of a model, such as BatchNorm's running variance, are not parameters: no gradient moves them, and
-// an outer optimizer with a momentum must not step them. A second trainer takes their plain mean right after
-// each round. The same run with Nesterov in its place shows why: a running variance becomes negative.
+// Buffers of a model, such as BatchNorm's running variance, are not parameters. No gradient moves them, and
+// an outer optimizer with momentum must not step them. A second trainer takes their plain mean right after
+// each round.
+// The same run with Nesterov instead shows why: a running variance becomes negative.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -13,16 +14,16 @@ namespace {
 
 constexpr int workers = 2, steps = 200, batch = 32;
 constexpr std::size_t channels = 64;
-constexpr float variances[workers] = {0.01f, 0.03f};  // of what each worker's layer sees
+constexpr float variances[workers] = {0.01f, 0.03f};  // of the data that each worker's layer sees
 
-/// A normalization layer: one weight per channel is trained, two buffers follow the data.
+/// A normalization layer. One weight per channel is trained, and two buffers follow the data.
 struct layer {
   std::vector<float> weight = std::vector<float>(channels, 1.0f), gradient = std::vector<float>(channels);
   std::vector<float> running_mean = std::vector<float>(channels);
   std::vector<float> running_var = std::vector<float>(channels, 1.0f);
   std::minstd_rand random;
 
-  /// One batch. Gradient of the distance between weight and 2, by what the layer normalizes.
+  /// One batch. The gradient is that of the distance between weight and 2, on normalized data.
   void backward(float variance) {
     std::normal_distribution<float> draw(0.5f, std::sqrt(variance));
     for (std::size_t c = 0; c < channels; ++c) {
@@ -62,7 +63,7 @@ seen train(diloco::threads transport, diloco::threads second, Outer outer) {
                               .with_inner(diloco::external{})  // the model's forward pass writes them
                               .with_outer(outer)               // plain_sgd{.lr = 1}: takes the mean
                               .with_compressor(diloco::f32{})
-                              .with_transport(std::move(second))  // of its own
+                              .with_transport(std::move(second))  // a separate transport
                               .with_schedule(diloco::manual{}),
                           buffers);
   // [/buffers]

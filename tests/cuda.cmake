@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-# Programs of tests/cuda, and the gate on stack and spills of every kernel (cost/kernels.cu). Most of them are the suites of
-# laws/, golden/ and system/ once more, on a device: laws_wire.cu is laws/wire.cpp. All of them take nvcc twenty minutes, so only
-# preset cuda builds them (DILOCO_CUDA_TESTS).
-find_package(CUDAToolkit QUIET) # cuBLAS, for the test of it
+# Programs of tests/cuda, and the limit on stack use and spills of every kernel (cost/kernels.cu).
+# Most of them run the suites of laws/, golden/ and system/ again on a device: laws_wire.cu is laws/wire.cpp.
+# nvcc takes twenty minutes for all of them, so only the preset cuda builds them (DILOCO_CUDA_TESTS).
+find_package(CUDAToolkit QUIET)  # cuBLAS, for its test
 find_program(nvidia_smi nvidia-smi NO_CACHE)
 find_program(compute_sanitizer compute-sanitizer HINTS "${CUDAToolkit_BIN_DIR}" NO_CACHE)
 
-# Loops up to a constant that is 0 for one policy among many are what 186 warns of, names that only the engine's checks read 177.
+# Warning 186 comes from loops whose constant bound is 0 for one policy of many. Warning 177 comes from names that only
+# checks of the trainer use.
 function(diloco_cuda_test_options target)
-  diloco_for_one_device(${target}) # the gate below sees both kinds
+  diloco_for_one_device(${target})  # the limit below covers both kinds
   target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-diag-suppress=186,177>")
 endfunction()
 
-# Over memory of the device; and with pinned memory behind every `new`, for suites that keep tensors on the host. The second is
-# no file for nvcc, which takes `operator new` for a device's.
+# One main uses device memory. The other returns pinned memory from every `new`, for suites that keep tensors on the
+# host.
+# nvcc must not compile the second, because it takes `operator new` for a device function.
 add_library(diloco_cuda_test_main OBJECT support/cuda_test_main.cu)
 target_link_libraries(diloco_cuda_test_main PUBLIC doctest::doctest diloco::cuda)
 diloco_cuda_test_options(diloco_cuda_test_main)
@@ -62,7 +64,7 @@ foreach(source IN LISTS sources)
   endif()
 endforeach()
 
-# The model of examples/gpt, by the host's compiler: nvcc made the library.
+# The model of examples/gpt, compiled by the host compiler. nvcc compiled the library.
 if(TARGET diloco_gpt_device)
   diloco_add_test_program(cuda.gpt_device cuda/gpt_device.cpp diloco_cuda_test_main)
   target_link_libraries(cuda.gpt_device PRIVATE diloco_gpt_device diloco_gpt_lib CUDA::cudart_static)
@@ -70,8 +72,9 @@ if(TARGET diloco_gpt_device)
   set_tests_properties(cuda.gpt_device PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS cuda)
 endif()
 
-# A few of them again under the sanitizer: the device's own memory, blocks, and stages. racecheck looks at shared memory only, of
-# which no kernel here has any, so it is silent until one does; synccheck sees the warps' shuffles and barriers.
+# A few of them run again under the sanitizer, to cover device memory, blocks and stages. racecheck looks at shared
+# memory only. No kernel here uses any, so it reports nothing until one does.
+# synccheck checks the warps' shuffles and barriers.
 if(DILOCO_CUDA_TESTS STREQUAL "ALL" AND nvidia_smi AND compute_sanitizer)
   foreach(tool IN ITEMS memcheck initcheck synccheck racecheck)
     foreach(stem IN ITEMS round laws_wire laws_staged)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# fuzz/decoders.cpp and fuzz/safetensors.cpp: the corpus again, then new inputs until 30 or 10 seconds are over. libFuzzer
-# comes with clang only.
+# Runs fuzz/decoders.cpp and fuzz/safetensors.cpp on the corpus and then on new inputs for 30 or 10 seconds. Only clang
+# has libFuzzer.
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer,address,undefined)
 check_cxx_source_compiles(
@@ -17,7 +17,7 @@ function(diloco_add_fuzz name corpus seconds)
   diloco_add_program(${program} SOURCES fuzz/${name}.cpp)
   target_link_libraries(${program} PRIVATE doctest::doctest)
   target_include_directories(${program} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
-  # Of a float that no integer holds, processors make different integers.
+  # Processors convert a float that no integer can hold to different integers.
   target_compile_options(${program} PRIVATE -O1 -g1 -fsanitize=fuzzer,address,undefined,float-cast-overflow
                                             -fno-sanitize-recover=all)
   target_link_options(${program} PRIVATE -fsanitize=fuzzer,address,undefined)

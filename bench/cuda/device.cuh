@@ -22,7 +22,7 @@ inline void check(cudaError_t code, char const* call) {
   std::exit(1);
 }
 
-/// From anywhere to anywhere; what was enqueued before has ended.
+/// Copies between any two kinds of memory, after everything that was enqueued has ended.
 template <class Executor>
 requires(!Executor::columns_on_host) struct columns_of<Executor> {
   static void put(Executor const& e, void* to, void const* from, std::size_t bytes) {
@@ -31,7 +31,7 @@ requires(!Executor::columns_on_host) struct columns_of<Executor> {
   }
 };
 
-/// A stream of its own, given back at the end.
+/// Owns a stream.
 class stream {
  public:
   stream() { check(cudaStreamCreateWithFlags(&it_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags"); }
@@ -44,7 +44,7 @@ class stream {
   cudaStream_t it_ = nullptr;
 };
 
-/// Seconds between two events on a stream, around what `work` enqueues there.
+/// Seconds between two events on a stream. `work` enqueues what lies between them.
 class stopwatch {
  public:
   explicit stopwatch(cudaStream_t on = nullptr) : on_(on) {
@@ -73,15 +73,15 @@ class stopwatch {
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
 };
 
-/// The roof: a copy of 1 GiB from device memory to device memory, counted as 2 GiB, in turn with the sweep
-/// under test.
+/// The memory limit: a copy of 1 GiB from device memory to device memory, counted as 2 GiB. It alternates
+/// with the sweep under test.
 class copy_roof {
  public:
   static constexpr std::size_t bytes = std::size_t{1} << 30;
   copy_roof() { held += 2.0 * bytes; }
   copy_roof(copy_roof const&) = delete;
   copy_roof& operator=(copy_roof const&) = delete;
-  static inline double held = 0;  // on the device by now
+  static inline double held = 0;  // bytes on the device so far
   double bytes_per_second() const {
     return 2.0 * static_cast<double>(bytes) / watch_.seconds_of([&] {
       check(cudaMemcpyAsync(to_.data(), from_.data(), bytes, cudaMemcpyDeviceToDevice, nullptr),
@@ -99,8 +99,8 @@ inline double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-/// Whether so many bytes are free on the device beside the roof's; if not, the benchmark is skipped with a
-/// sentence. What the one before had goes back to the device when that is waited for.
+/// Whether `bytes` bytes are free on the device besides the copy's. If not, the benchmark is skipped with an
+/// error message. It first waits for the device, which returns the previous benchmark's memory.
 inline bool fits(benchmark::State& state, double bytes) {
   std::size_t free = 0, total = 0;
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -120,14 +120,15 @@ inline double wall_seconds_of(auto&& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Times `sweep` against the copy, alternating: parameters per second, bytes per parameter, and the share of
-/// the copy's bandwidth that the sweep's own bytes reach (medians of the run). What it moves is many times
-/// what L2 holds, so each call finds in it only what the end of the one before left there.
-/// `seconds_of(sweep)`: by events, unless told otherwise.
+/// Times `sweep` against the copy, alternating. Reports parameters per second, bytes per parameter, and the
+/// share of the copy's bandwidth that the sweep's own bytes reach (medians of the run).
+/// A sweep moves many times the size of L2. So each call finds in L2 only what the end of the previous call
+/// left there.
+/// `seconds_of(sweep)` measures with events by default.
 template <class Sweep, class Clock>
 void against_copy(benchmark::State& state, std::size_t parameters, double bytes_per_parameter, Sweep&& sweep,
                   Clock&& seconds_of) {
-  static copy_roof const& roof = *new copy_roof;  // for good: statics outlive the driver
+  static copy_roof const& roof = *new copy_roof;  // never freed, because statics outlive the driver
   std::vector<double> share, speed;
   sweep();
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
@@ -154,14 +155,14 @@ void against_copy(benchmark::State& state, std::size_t parameters, double bytes_
                [&](auto& work) { return watch.seconds_of(work); });
 }
 
-/// The sizes that are measured, as they are called: 2^28 and 2^30, a billion.
+/// The measured sizes and their names: 2^28 and 2^30, a billion.
 struct size {
   std::size_t n;
   char const* name;
 };
 inline constexpr size sizes[] = {{std::size_t{1} << 28, "2^28"}, {std::size_t{1} << 30, "2^30"}};
 
-/// Ten samples each: what one costs is known, and all of them together should take minutes.
+/// Ten samples each. The cost of one is known, and all of them together should take minutes.
 template <class F>
 void add(std::string const& name, F function) {
   benchmark::RegisterBenchmark(name.c_str(), function)
@@ -170,7 +171,7 @@ void add(std::string const& name, F function) {
       ->Iterations(10);
 }
 
-/// main: without a device one sentence and 77, nothing measured.
+/// main. Without a device it prints one sentence, returns 77 and measures nothing.
 template <class Register>
 int run_on_device(int argc, char** argv, Register&& register_all) {
   int devices = 0;

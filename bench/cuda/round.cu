@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer does on a device, by the wall clock, because it waits for the device itself: inner steps
-// with their checks, and a whole local round. And an inner step while something is being sent.
+// What a trainer does on a device: inner steps with their checks, a whole local round, and an inner step
+// during a transfer. Timed by the wall clock, because the trainer itself waits for the device.
 #include "device.cuh"
 
 #include <span>
@@ -10,7 +10,7 @@ namespace {
 using namespace diloco;
 using bench::size;
 
-/// The caller's side: one flat tensor and its gradient, on the device.
+/// The caller's part: one flat tensor and its gradient, on the device.
 struct flat {
   bench::plane<cuda_stream, f32> memory;
   std::vector<tensor> list;
@@ -28,7 +28,7 @@ double seconds_with_wait(auto&& work) {
   });
 }
 
-/// The check for gradients that are not finite reads each of them once more; clipping is in the same sweep.
+/// The check for non-finite gradients reads each of them once more. Clipping is in the same sweep.
 template <element_optimizer O>
 void checked_step(benchmark::State& state, size s, float clip_norm) {
   if (!bench::fits(state, static_cast<double>(s.n) * 4.0 * (3 + static_cast<double>(slot_count<O>)))) return;
@@ -47,7 +47,7 @@ void checked_step(benchmark::State& state, size s, float clip_norm) {
       [](auto& step) { return seconds_with_wait(step); });
 }
 
-/// θ moves between rounds, off the clock: a Δ of zero is not the work of a round.
+/// Moves θ between rounds, outside the timing, because a round with Δ = 0 does less work.
 struct drift_kernel {
   float* theta;
   std::size_t n;
@@ -82,9 +82,8 @@ void local_round(benchmark::State& state, size s) {
       });
 }
 
-/// An AdamW step while a copy to the host runs on a second stream, and alone: `%slower`. The copy stands in
-/// for an exchange between devices until there is one to measure; it must outlast the step, and began before
-/// it.
+/// Times an AdamW step alone and during a copy to the host on a second stream: `%slower`. The copy stands for
+/// an exchange between devices until one can be measured. It must begin before the step and end after it.
 void overlap(benchmark::State& state, size s) {
   std::size_t const sent = std::size_t{1} << 30;
   if (!bench::fits(state, static_cast<double>(s.n) * 16 + static_cast<double>(sent))) return;

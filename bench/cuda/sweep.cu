@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The three sweeps on a device, each against a copy of the same run: bench/sweep.cpp for a GPU.
+// The three sweeps on a device, each against a copy in the same run. This is bench/sweep.cpp for a GPU.
 #include "device.cuh"
 
 #include <array>
@@ -26,10 +26,11 @@ void sweep_a(benchmark::State& state, size s) {
 }
 
 template <compressor C>
-void sweep_b(benchmark::State& state, size s, int voices) {
-  if (!bench::fits(state, static_cast<double>(s.n) * (24 + voices * wire_bytes_per_parameter<C>))) return;
-  bench::applying<cuda_stream, C> const apply(s.n, voices);
-  bench::against_copy(state, s.n, apply_outer_bytes<C, nesterov>(voices), apply);
+void sweep_b(benchmark::State& state, size s, int contributors) {
+  if (!bench::fits(state, static_cast<double>(s.n) * (24 + contributors * wire_bytes_per_parameter<C>)))
+    return;
+  bench::applying<cuda_stream, C> const apply(s.n, contributors);
+  bench::against_copy(state, s.n, apply_outer_bytes<C, nesterov>(contributors), apply);
 }
 
 template <element_optimizer O>
@@ -67,7 +68,7 @@ void register_all() {
   };
   bench::for_common_compressors([&](auto c) { both(c, bench::sizes); });
   bench::for_other_compressors(
-      [&](auto c) { both(c, std::array{bench::sizes[0]}); });  // all of it takes minutes
+      [&](auto c) { both(c, std::array{bench::sizes[0]}); });  // all sizes would take minutes
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same AdamW step and the same local outer step (8 bits, error feedback, Nesterov) as one writes them
-// with Thrust: each formula a transform over whole columns, nothing fused, nothing synchronized in between.
-// Counted at the bytes that the fused sweeps move, so that %copy compares with theirs; `parts_B` is what the
-// parts move.
+// The same AdamW step and the same local outer step (8 bits, error feedback, Nesterov), written in the usual
+// way with Thrust. Each formula is a transform over whole columns. Nothing is fused, and nothing is
+// synchronized in between.
+// The bandwidth counts the bytes of the fused sweeps, so that %copy can be compared with theirs. `parts_B`
+// counts the bytes that the parts move.
 #include "device.cuh"
 
 #include <thrust/copy.h>
@@ -62,8 +63,7 @@ struct dequantize {
   }
 };
 
-/// What reductions want beside their columns, from one piece that is there already: cudaMalloc would
-/// synchronize.
+/// Temporary memory for reductions, from one allocation made in advance. cudaMalloc would synchronize.
 class workspace {
  public:
   using value_type = char;
@@ -89,8 +89,8 @@ void adamw_by_parts(benchmark::State& state, size s) {
   std::size_t const n = s.n;
   if (!bench::fits(state, static_cast<double>(n) * 16)) return;
   bench::plane<cuda_stream, f32> memory(n);
-  float *p = memory.theta, *m = memory.column("m"), *v = memory.column("v");
-  float const* const g = memory.column("gradient");
+  float *p = memory.theta, *m = memory.column(), *v = memory.column();
+  float const* const g = memory.column();
   adamw const o{};
   float const m_correction = 1 / (1 - std::pow(o.beta1, 100.0f)),
               v_correction = 1 / (1 - std::pow(o.beta2, 100.0f));
@@ -112,8 +112,8 @@ void outer_by_parts(benchmark::State& state, size s) {
   std::size_t const n = s.n, blocks = n / 256;
   if (!bench::fits(state, static_cast<double>(n) * 30)) return;
   bench::plane<cuda_stream, f32> memory(n);
-  float *theta = memory.theta, *anchor = memory.column("anchor"), *m = memory.column("momentum"),
-        *e = memory.zeros(n), *x = memory.zeros(n), *y = memory.zeros(n), *amax = memory.zeros(blocks);
+  float *theta = memory.theta, *anchor = memory.column(), *m = memory.column(), *e = memory.zeros(n),
+        *x = memory.zeros(n), *y = memory.zeros(n), *amax = memory.zeros(blocks);
   buffer const codes = cuda_stream{}.allocate(n);
   auto* const q = codes.as<signed char>();
   workspace temporary(std::size_t{1} << 28);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The diloco side of run.py: the work of pytorch_peer.py, request for request.
+// The diloco side of run.py: the same work as pytorch_peer.py, answered request by request.
 //   diloco_peer [--threads 1|2] [--repeat 7]   every work once, one JSON line each
 //   diloco_peer --serve                        reads "WORK REPEAT" lines from standard input
-// Between timed steps θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of a
-// round.
+// Between timed steps θ drifts by about 1e-3, as inner steps would move it, because a round with Δ = 0 does
+// less work.
 
 #include <diloco/diloco.hpp>
 
@@ -22,7 +22,7 @@ namespace {
 using namespace peer;
 constexpr int workers = 2;
 
-/// Tensors of a layout, each in its own allocation, filled with noise of a given size.
+/// Tensors of a layout. Each has its own allocation and is filled with noise of a given size.
 class tensors {
  public:
   tensors(std::string const& layout, float scale) {
@@ -76,7 +76,7 @@ milliseconds inner(Optimizer const& optimizer, std::string const& layout, Execut
       repeat, [&] { trainer.step(spans); }, [] {});
 }
 
-/// `meet` is what happens between the drift of θ and the timed round.
+/// `meet` runs between the drift of θ and the timed round.
 template <class Compressor, class Transport, class Executor, class Meet>
 milliseconds outer(std::string const& layout, Transport transport, Executor executor, int repeat,
                    Meet&& meet) {
@@ -99,7 +99,7 @@ milliseconds outer(std::string const& layout, Transport transport, Executor exec
       });
 }
 
-/// A step lasts as long as its slowest worker.
+/// A step takes as long as its slowest worker.
 template <class Compressor>
 milliseconds whole_outer(int repeat) {
   std::vector<milliseconds> times(workers);

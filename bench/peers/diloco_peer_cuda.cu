@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The diloco side of run.py --device cuda: the local work of pytorch_peer.py --device cuda, request for
-// request, timed with CUDA events. Arguments as diloco_peer's, and --parameters, 2^28 unless told otherwise.
-// Without a device: one sentence, and 77.
+// The diloco side of run.py --device cuda: the local work of pytorch_peer.py --device cuda, timed with CUDA
+// events.
+// Arguments are those of diloco_peer, and --parameters, by default 2^28. Without a device it prints one
+// sentence and returns 77.
 
 #include "peer.hpp"
 
@@ -36,7 +37,7 @@ struct noise_kernel {
   }
 };
 
-/// Tensors of a layout on the device, each in its own allocation, filled with noise of a given size.
+/// Tensors of a layout on the device. Each has its own allocation and is filled with noise of a given size.
 class tensors {
  public:
   tensors(std::string const& layout, std::size_t total, float scale) {
@@ -102,8 +103,8 @@ milliseconds inner(Optimizer const& optimizer, std::string const& layout, std::s
       repeat, [&] { trainer.step(spans); }, [] {});
 }
 
-/// Between timed rounds θ drifts by about 1e-3, as inner steps would move it: a Δ of zero is not the work of
-/// a round.
+/// Between timed rounds θ drifts by about 1e-3, as inner steps would move it, because a round with Δ = 0 does
+/// less work.
 template <class Compressor>
 milliseconds outer(std::string const& layout, std::size_t total, int repeat) {
   tensors theta(layout, total, 1.0f);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the diloco sides of run.py share: the tensors that they train, and the requests that they answer.
+// Shared by the diloco sides of run.py: the tensors that they train and the requests that they answer.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -24,7 +24,7 @@ using shape = std::vector<std::size_t>;
 
 inline std::size_t size_of(shape const& s) { return s[0] * (s.size() > 1 ? s[1] : 1); }
 
-/// A GPT's separately allocated tensors, of `total` elements in all, the smallest 256: as in pytorch_peer.py.
+/// A GPT's separately allocated tensors, as in pytorch_peer.py: `total` elements in all, the smallest 256.
 inline std::vector<shape> shapes_of_a_gpt(std::size_t total, std::size_t width = 384) {
   std::vector<shape> shapes;
   for (int layer = 0; layer < 8; ++layer) {
@@ -43,7 +43,7 @@ inline std::vector<shape> shapes_of(std::string const& layout, std::size_t total
   return layout == "flat" ? std::vector<shape>{{total}} : shapes_of_a_gpt(total);
 }
 
-/// The sum of four uniforms: close enough to Gaussian, symmetric, unit variance.
+/// The sum of four uniform numbers: close to Gaussian, symmetric, unit variance.
 inline float noise(std::uint64_t& state) {
   state ^= state << 13, state ^= state >> 7, state ^= state << 17;
   float sum = 0;
@@ -51,7 +51,7 @@ inline float noise(std::uint64_t& state) {
   return 1.7320508f * sum;
 }
 
-/// A name of work, and what takes its time so many times.
+/// Maps the name of a work to a function that runs it so many times and returns the times.
 using works = std::map<std::string, std::function<milliseconds(int)>>;
 
 inline void answer(works const& all, std::string const& work, int repeat) {
@@ -70,7 +70,8 @@ inline std::string after(std::vector<std::string> const& arguments, std::string 
   return at == arguments.end() || at + 1 == arguments.end() ? otherwise : *(at + 1);
 }
 
-/// --serve: answers "WORK REPEAT" lines from standard input; otherwise every work once, --repeat steps each.
+/// With --serve, answers "WORK REPEAT" lines from standard input. Otherwise runs every work once, with
+/// --repeat steps each.
 inline void run(works const& all, std::vector<std::string> const& arguments) {
   if (std::find(arguments.begin(), arguments.end(), "--serve") != arguments.end()) {
     std::string work;

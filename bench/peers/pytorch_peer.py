@@ -60,7 +60,7 @@ def cuda_milliseconds(step):
 
 
 def milliseconds(step, repeat, warm_up=2, before=lambda: None):
-    """Time of each of `repeat` steps, by the wall or by CUDA events; `before` runs ahead of each, off the clock."""
+    """Time of each of `repeat` steps, by wall clock or CUDA events. `before` runs ahead of each, outside the timing."""
     clock = wall_milliseconds if DEVICE == "cpu" else cuda_milliseconds
     samples = []
     for _ in range(warm_up + repeat):
@@ -197,7 +197,7 @@ class GlooWorld:
             self.workers.append(worker)
 
     def measure(self, spelling, repeat):
-        """A step lasts as long as its slowest worker."""
+        """A step takes as long as its slowest worker."""
         for pipe in self.pipes:
             pipe.send((spelling, repeat))
         return [max(times) for times in zip(*[pipe.recv() for pipe in self.pipes])]
@@ -219,7 +219,7 @@ GLOO = {f"whole_outer_gloo_f32_{spelling}": spelling for spelling in ("fresh", "
 
 
 def works():
-    """By name: what a device measures. Gloo is for processes on hosts."""
+    """The works that a device measures, by name. Gloo connects host processes only."""
     return LOCAL | GLOO if DEVICE == "cpu" else LOCAL | FUSED
 
 

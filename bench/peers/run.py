@@ -44,7 +44,7 @@ WHOLE_ROWS = [
     ("whole outer step, K = 2", "whole_outer_gloo_f32_fresh", "whole_outer_threads_f32"),
     ("whole outer step, K = 2", "whole_outer_gloo_f32_reuse", "whole_outer_threads_f32"),
 ]
-# On a device: PyTorch's fused AdamW, and what one process does of a round.
+# On a device: PyTorch's fused AdamW, and the part of a round that one process does.
 CUDA_ROWS = [
     ("AdamW, 1 tensor", "adamw_flat_fused", "adamw_flat"),
     ("AdamW, 101 tensors", "adamw_list_fused", "adamw_list"),

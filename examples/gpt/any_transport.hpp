@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport picked at run time, so that nvcc, which takes its time, compiles each recipe once and not once
-// more per transport. A transport of one's own is as good as the library's.
+// A transport chosen at run time. So the slow nvcc compiles each recipe once, instead of once per transport.
+// Your own transport works as well as the library's.
 #pragma once
 
 #include <diloco/concepts/transport.hpp>
@@ -13,7 +13,7 @@ class any_transport {
   struct arrived {
     virtual ~arrived() = default;
     virtual std::span<int const> roster() const = 0;
-    virtual std::span<std::byte const> wire(int k) const = 0;
+    virtual std::span<std::byte const> message(int k) const = 0;
     virtual void done() = 0;
     virtual diloco::result<diloco::wires> reclaim(diloco::deadline d) = 0;
   };
@@ -24,13 +24,13 @@ class any_transport {
 
  public:
   static constexpr std::string_view name = "any_transport";
-  static constexpr bool receives_in_place = false;  // what does so leaves the room for it alone
+  static constexpr bool receives_in_place = false;  // an in-place transport leaves the receive buffers unused
 
   class arrival {
    public:
     explicit arrival(std::unique_ptr<arrived> held) : held_(std::move(held)) {}
     std::span<int const> roster() const { return held_->roster(); }
-    std::span<std::byte const> wire(int k) const { return held_->wire(k); }
+    std::span<std::byte const> message(int k) const { return held_->message(k); }
     void done() { held_->done(); }
     diloco::result<diloco::wires> reclaim(diloco::deadline d) && { return held_->reclaim(d); }
 
@@ -73,7 +73,7 @@ class any_transport {
   struct arrived_of final : arrived {
     explicit arrived_of(diloco::arrival_of<T> a) : inner(std::move(a)) {}
     std::span<int const> roster() const override { return inner.roster(); }
-    std::span<std::byte const> wire(int k) const override { return inner.wire(k); }
+    std::span<std::byte const> message(int k) const override { return inner.message(k); }
     void done() override { inner.done(); }
     diloco::result<diloco::wires> reclaim(diloco::deadline d) override { return std::move(inner).reclaim(d); }
     diloco::arrival_of<T> inner;

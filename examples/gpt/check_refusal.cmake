@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -DPROGRAM= -DFLAGS= -DSENTENCE= -P: the program must stop with 2 and one line on stderr that holds SENTENCE.
+# cmake -DPROGRAM= -DFLAGS= -DSENTENCE= -P: the program must exit with 2 and print one line with SENTENCE on stderr.
 string(FIND "${FLAGS}" "--out" out)
 if(out EQUAL -1)
   file(REMOVE_RECURSE refused.out)

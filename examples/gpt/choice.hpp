@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Policies picked at run time, where one type for all choices costs nothing: the program compiles in a third
-// of the time. A policy of one's own is as good as the library's.
+// Policies chosen at run time, where one type for all choices costs nothing. The program then compiles in a
+// third of the time. Your own policy works as well as the library's.
 #pragma once
 
 #include "bad_input.hpp"
 
+#include <diloco/exchange/exchange.hpp>
 #include <diloco/executor/host.hpp>
-#include <diloco/sweep/exchange.hpp>
 #if defined(DILOCO_HAS_OMP)
 #include <diloco/executor/omp.hpp>
 #endif
@@ -20,10 +20,10 @@ struct chosen_exchange {
   enum class kind { automatic, gather, scatter_gather } choice = kind::automatic;
 
   static constexpr std::string_view name = "chosen_exchange";
-  diloco::pattern pick(int ranks) const {
-    if (choice == kind::gather) return diloco::pattern::gather;
-    if (choice == kind::scatter_gather) return diloco::pattern::scatter_gather;
-    return diloco::automatic{}.pick(ranks);
+  diloco::leg_list legs(int ranks) const {
+    if (choice == kind::gather) return diloco::gather{}.legs(ranks);
+    if (choice == kind::scatter_gather) return diloco::scatter_gather{}.legs(ranks);
+    return diloco::automatic{}.legs(ranks);
   }
   friend bool operator==(chosen_exchange const&, chosen_exchange const&) = default;
 };
@@ -50,7 +50,7 @@ struct chosen_executor : diloco::cpp {
   }
 };
 
-// Throws bad_input where this build does not have it.
+// Throws bad_input if this build does not have the executor.
 inline chosen_executor executor_named(std::string const& name) {
   chosen_executor e;
 #if defined(DILOCO_HAS_OMP)

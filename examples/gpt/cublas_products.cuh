@@ -15,7 +15,7 @@ inline void need(cublasStatus_t status, char const* call) {
     throw std::runtime_error(std::string(call) + " failed: " + cublasGetStatusString(status));
 }
 
-// In float32, on the stream that the handle was set to.
+// In float32, on the stream of the handle.
 struct cublas_products {
   cublasHandle_t handle = nullptr;
 
@@ -24,7 +24,7 @@ struct cublas_products {
     static_assert(!Executor::columns_on_host);
     float const one = 1.0f, beta = p.add ? 1.0f : 0.0f;
     auto const turned = [](factor const& f) { return f.transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
-    // Column by column, as cuBLAS reads, a row-major matrix is its transpose: C' = B' A'.
+    // cuBLAS reads column by column, so it sees a row-major matrix as its transpose: C' = B' A'.
     need(cublasSgemmStridedBatched(handle, turned(p.b), turned(p.a), p.columns, p.rows, p.depth, &one,
                                    p.b.data, static_cast<int>(p.b.line), p.b.apart, p.a.data,
                                    static_cast<int>(p.a.line), p.a.apart, &beta, p.c.data,

@@ -78,7 +78,7 @@ corpus load_corpus(fs::path const& path, std::size_t most_bytes) {
 split split_text(bytes const& text, std::string const& name, int workers, int context) {
   std::size_t const k = static_cast<std::size_t>(workers), window = static_cast<std::size_t>(context) + 1;
   std::size_t const training = held_out_every - 1;
-  std::size_t const fewest_chunks = held_out_every * ((k + training - 1) / training);  // one for everybody
+  std::size_t const fewest_chunks = held_out_every * ((k + training - 1) / training);  // one for each worker
   std::size_t const length = std::min(largest_chunk, text.size() / fewest_chunks);
   if (length < window) {
     throw bad_input("--data " + name + ": holds " + std::to_string(text.size()) + " bytes, but " +

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text, and who may see which part of it.
+// Text, and which worker may see which part of it.
 #pragma once
 
 #include "bad_input.hpp"
@@ -22,19 +22,21 @@ struct corpus {
   std::string remark;  // what was left out, or empty
 };
 
-// A file as it is, or all text files below a directory, one after another in the order of their names. Of a
-// directory at most `most_bytes` are read, whole files only. Throws bad_input if there is nothing to read.
+// Reads a file, or all text files below a directory, one after another in the order of their names. From a
+// directory it reads at most `most_bytes`, and only whole files. Throws bad_input if there is nothing to
+// read.
 corpus load_corpus(std::filesystem::path const& path, std::size_t most_bytes = std::size_t(64) << 20);
 
-// The text is cut into contiguous chunks of at most 16 KiB. Every tenth is held out for validation; the
-// others are dealt to the workers in turn. No window of text crosses a chunk's border, so nothing is in two
-// hands.
+// The text is cut into contiguous chunks of at most 16 KiB. Every tenth chunk is held out for validation. The
+// others are dealt to the workers in turn.
+// No window of text crosses a chunk's border, so no text belongs to two workers.
 struct split {
   std::vector<chunk> validation;
   std::vector<std::vector<chunk>> shards;  // [worker]
 };
 
-// Borrows `text`. Throws bad_input if it is too short for that many workers and that context.
+// Refers to `text` without a copy. Throws bad_input if it is too short for that many workers and that
+// context.
 split split_text(bytes const& text, std::string const& name, int workers, int context);
 
 struct batch {
@@ -48,7 +50,7 @@ struct batch {
 void draw(batch& into, std::vector<chunk> const& from, int context, random_stream random);
 
 // The same `sequences` windows every time, spread evenly over the held-out text: window i of the list is
-// (validation_window(...)[i], context + 1 bytes). Fewer where the text holds fewer.
+// (validation_window(...)[i], context + 1 bytes). Fewer if the text holds fewer.
 std::vector<chunk> validation_windows(std::vector<chunk> const& validation, int context,
                                       std::size_t sequences);
 

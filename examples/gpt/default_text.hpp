@@ -5,8 +5,8 @@
 
 namespace gpt {
 
-// The directory of the C++ standard library's headers: those of the compiler that built this, else any other
-// on the machine, with a word about it on stderr. Empty if there are none.
+// The directory of the C++ standard library's headers: those of the compiler that built this program. If they
+// are missing, it takes any other on the machine and says so on stderr. Empty if there are none.
 std::string default_text();
 
 }  // namespace gpt

@@ -19,7 +19,7 @@ int device_count() {
   return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
 }
 
-// What one worker enqueues on.
+// The stream and the cuBLAS handle of one worker.
 struct queue {
   explicit queue(int worker) {
     need_cuda(cudaSetDevice(worker % device_count()), "cudaSetDevice");
@@ -37,7 +37,7 @@ struct queue {
   cublasHandle_t handle = nullptr;
 };
 
-// The queue is the first base, so it is there before the memory and goes after it.
+// The queue is the first base, so it is constructed before the memory and destroyed after it.
 class cuda_learner final : private queue, public kernel_learner<diloco::cuda_stream, cublas_products> {
  public:
   cuda_learner(model_shape const& shape, int batch, std::vector<diloco::tensor> const& start, int worker)

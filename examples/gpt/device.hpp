@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the program knows of a GPU. Behind it are device.cu and device_trainers.cu, or no_device.cpp in a
+// The program's interface to a GPU. device.cu and device_trainers.cu implement it, or no_device.cpp in a
 // build without CUDA.
 #pragma once
 
@@ -8,15 +8,15 @@
 
 namespace gpt {
 
-// Throws bad_input, in a sentence, where nothing can run on a device.
+// Throws bad_input with an explanation if nothing can run on a device.
 void need_device();
 
-// A model in the memory of device `worker` modulo their number, which this thread uses from now on, with a
-// stream and a cuBLAS handle of its own.
+// A model in device memory with its own stream and cuBLAS handle. The device is `worker` modulo the number of
+// devices. This thread uses that device from now on.
 std::unique_ptr<learner> device_learner(model_shape const& shape, int batch,
                                         std::vector<diloco::tensor> const& start, int worker);
 
-// Collective. The learner is a device_learner and outlives the trainer, which works on its stream.
+// Collective. `learner` must be a device_learner and outlive the trainer, which works on its stream.
 std::unique_ptr<trainer> device_trainer(options const& o, method how, learner& learner,
                                         any_transport transport);
 

@@ -7,7 +7,7 @@
 
 namespace gpt {
 
-// Of a device_learner: its trainer's sweeps go after its kernels on the same stream.
+// The stream of a device_learner. Its trainer's sweeps run after its kernels on that stream.
 diloco::cuda_stream stream_of(learner& learner);
 
 }  // namespace gpt

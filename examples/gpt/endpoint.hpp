@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One worker's place among the others. The training loop is compiled once against these two small interfaces;
-// behind them is one type per combination of policies, which trainers.hpp makes.
+// One worker's place among the others. The training loop is compiled once against these two small interfaces.
+// trainers.hpp implements them with one type per combination of policies.
 #pragma once
 
 #include "learner.hpp"
@@ -16,14 +16,14 @@ namespace gpt {
 
 enum class method { warm_up, data_parallel, diloco };
 
-// A diloco::DiLoCo of whichever policies.
+// A diloco::DiLoCo with any policies.
 class trainer {
  public:
   virtual ~trainer() = default;
   virtual void step(std::vector<std::span<float const>> const& gradients, float grad_scale) = 0;
   virtual void sync() = 0;
   virtual std::uint64_t rounds() const = 0;
-  virtual std::uint64_t sent_bytes() const = 0;  // counted where they leave
+  virtual std::uint64_t sent_bytes() const = 0;  // counted when sent
   virtual std::string describe() const = 0;
 };
 
@@ -34,19 +34,18 @@ class endpoint {
   virtual int size() const = 0;
   // Collective, once per endpoint.
   virtual std::unique_ptr<trainer> make_trainer(options const& o, method how, learner& learner) = 0;
-  // Collective: row r holds what rank r handed in. For the report only; not counted, nothing is trained with
-  // it.
+  // Collective: row r holds what rank r passed. For the report only. It is not counted, and training does not
+  // use it.
   virtual std::vector<std::vector<double>> gather(std::vector<double> const& mine) = 0;
 };
 
 using worker = std::function<void(endpoint&)>;
 
-// Calls `worker` for every rank this process holds, and returns when all are done; throws what the first one
-// threw.
+// Calls `worker` for every rank of this process and returns when all are done. Rethrows the first exception.
 void run_alone(worker const& work);
 void run_on_threads(int workers, worker const& work);
 
-// Of the world that mpirun started. Without MPI, mpi_world's constructor throws bad_input.
+// The world that mpirun started. Without MPI, mpi_world's constructor throws bad_input.
 class mpi_world {
  public:
   mpi_world(int& argc, char**& argv);

@@ -50,7 +50,7 @@ class host_learner final : public learner {
     double const length = std::sqrt(sum);
     return static_cast<float>(length > most ? most / length : 1.0);
   }
-  // Of the thread: workers that share a core do not count the time they wait for it.
+  // Time of this thread, so workers that share a core do not count the time they wait for it.
   double work_seconds() override { return processor_seconds(); }
 
  private:

@@ -57,18 +57,18 @@ class kernel_learner : public learner {
     int const n = static_cast<int>(tokens.size()), v = model_shape::vocabulary;
     upload(tokens, tokens);
     float* const last = model_.logits(device_tokens(), 1, n) + std::ptrdiff_t(n - 1) * v;
-    where_.for_each(1, kernel::cross_entropy{last, nullptr, nullptr, v});  // for its softmax
+    where_.for_each(1, kernel::cross_entropy{last, nullptr, nullptr, v});  // only its softmax is needed
     float* const answer = answers_.as<float>();
     move(answer, last, static_cast<std::size_t>(v));
     where_.wait();
     return {answer, static_cast<std::size_t>(v)};
   }
 
-  float gradient_scale(double) override { return 1.0f; }  // the recipe clips, where the gradients are
+  float gradient_scale(double) override { return 1.0f; }  // the trainer clips, as its recipe says
   double work_seconds() override { return wall_seconds(); }
 
  private:
-  // Batches on their way: a wire that all of them shared could be written while the one before is still read.
+  // Batches in flight. A single shared buffer could be overwritten while the previous batch is still read.
   // With this many, one wait in 64 batches is enough.
   static constexpr std::size_t slots = 64;
 

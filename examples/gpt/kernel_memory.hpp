@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a model of kernels keeps what: pointers into the executor's memory.
+// Memory layout of a model made of kernels: pointers into the executor's memory.
 #pragma once
 
 #include "shape.hpp"
@@ -13,8 +13,7 @@
 
 namespace gpt {
 
-// Of a linear layer its weight (out, in) and bias, of a norm its gain and bias (C), of the embeddings both
-// tables.
+// Linear layer: its weight (out, in) and bias. Norm: its gain and bias (C). Embeddings: both tables.
 struct layer_memory {
   float *weight, *bias, *weight_gradient, *bias_gradient;
 };
@@ -30,7 +29,7 @@ struct block_activations_memory {
   float *attention_out, *norm2_out, *slope, *up_out;  // (N, C), (N, C), (N, 4C), (N, 4C)
 };
 
-// Weights in one piece and their gradients in another, each tensor from a cache line on.
+// All weights in one allocation and their gradients in another. Each tensor begins at a cache line.
 template <class Executor>
 class layers_memory {
  public:
@@ -64,7 +63,7 @@ class layers_memory {
       all.emplace_back(gradients() + offsets_[r], shapes_[r].size());
     return all;
   }
-  // Between the host's tensors and a copy of all weights in one piece.
+  // Copies between the host's tensors and one array of all weights.
   void gather(float* piece, std::vector<diloco::tensor> const& from) const {
     for (std::size_t r = 0; r < from.size(); ++r)
       std::copy_n(from[r].data, from[r].size(), piece + offsets_[r]);
@@ -117,7 +116,7 @@ class activations_memory {
 
   std::vector<block_activations_memory> blocks;
   norm_activations last_norm;
-  float *residual, *norm_out;  // (N, C): the stream on the way up, its gradient on the way down; and its norm
+  float *residual, *norm_out;  // (N, C): the residual stream forward, its gradient backward; and its norm
   float* probabilities;        // (N, V), then their gradient
   float *narrow, *wide;        // (N, C), (N, 4C): gradients inside one block
   float* scores;               // (B, NH, T, T): a gradient

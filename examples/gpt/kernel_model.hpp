@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// model.cpp once more, as kernels on an executor and products by a library: it enqueues and never waits. The
-// host's layers are faster on the host, where Eigen fuses and vectorizes what is one kernel after another
-// here; the tests hold the two together.
+// The model of model.cpp, as kernels on an executor and matrix products of a library. It enqueues and never
+// waits.
+// The host's layers are faster on the host, because Eigen fuses and vectorizes what are separate kernels
+// here. Tests compare the two.
 #pragma once
 
 #include "kernel/attention.hpp"
@@ -17,7 +18,7 @@ namespace gpt {
 template <diloco::executor Executor, class Products>
 class kernel_model {
  public:
-  // Room for batches of up to batch * shape.context bytes is taken here; forward and backward take none.
+  // Allocates room for batches of up to batch * shape.context bytes. forward and backward allocate nothing.
   kernel_model(Executor where, Products products, model_shape const& shape, int batch,
                std::vector<diloco::tensor> const& start)
       : where_(where),
@@ -32,13 +33,13 @@ class kernel_model {
   layers_memory<Executor> const& layers() const { return layers_; }
   float* losses() const { return memory_.losses; }
 
-  // tokens (B, T), where the executor's columns lie. Leaves the logits (N, V), which are returned.
+  // tokens (B, T) lie in the memory of the executor's columns. Computes and returns the logits (N, V).
   float* logits(std::uint8_t const* tokens, int batch, int context);
   // logits become probabilities, and losses() (N) is written.
   void measure(std::uint8_t const* targets, int n) {
     each(n, kernel::cross_entropy{memory_.probabilities, memory_.losses, targets, model_shape::vocabulary});
   }
-  // Adds the gradient of weight * (sum of the losses); use it once after each measure().
+  // Adds the gradient of weight * (sum of the losses). Call it once after each measure().
   void backward(std::uint8_t const* tokens, std::uint8_t const* targets, int batch, int context,
                 float weight);
   void clear_gradients() { fill(layers_.gradients(), 0.0f, layers_.elements()); }
@@ -59,8 +60,8 @@ class kernel_model {
     add_columns(p.weight_gradient, a.unit, n, shape_.width);
     add_columns(p.bias_gradient, dy, n, shape_.width);
   }
-  // to (columns) += the sum of the rows of x (n, columns): a product with a row of ones, which a library does
-  // well.
+  // to (columns) += the sum of the rows of x (n, columns). This is a product with a row of ones, which a
+  // library computes fast.
   void add_columns(float* to, float const* x, int n, int columns) {
     products_.multiply(where_, {1, columns, n, {memory_.ones, n}, {x, columns}, {to, columns}, true});
   }
@@ -88,8 +89,8 @@ class kernel_model {
   activations_memory<Executor> memory_;
 };
 
-// Head after head, each a batch of the sequences: the heads of one sequence lie C / NH apart, the sequences T
-// rows.
+// Processes one head after another. Each is a batch over the sequences. The heads of one sequence are C / NH
+// apart, the sequences T rows.
 template <diloco::executor Executor, class Products>
 void kernel_model<Executor, Products>::attention(block_activations_memory const& a, int batch, int context) {
   int const t = context, c = shape_.width, d = c / shape_.heads, nh = shape_.heads;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains the same GPT twice from the same start: data-parallel, and with DiLoCo. Then compares.
+// Trains the same GPT twice from the same start, data-parallel and with DiLoCo, and compares the runs.
 #include "bad_input.hpp"
 #include "choice.hpp"
 #include "device.hpp"
@@ -17,7 +17,7 @@ namespace {
 using namespace gpt;
 namespace fs = std::filesystem;
 
-// Where the workers live: threads of this process, or the processes that mpirun started.
+// Where the workers run: in threads of this process, or in the processes that mpirun started.
 struct world {
   int workers = 1, rank = 0;
   std::optional<mpi_world> mpi;
@@ -67,7 +67,7 @@ void introduce(options const& o, corpus const& text, split const& parts, std::si
   std::fflush(stdout);
 }
 
-// A copy of `start` where this worker computes.
+// A copy of `start` in this worker's memory.
 std::unique_ptr<learner> make_learner(options const& o, model<float>& start, int worker) {
   if (o.device == "cuda") return device_learner(o.shape, o.batch, tensors_of(start), worker);
   return std::make_unique<host_learner>(o.shape, o.batch, start);
@@ -84,7 +84,7 @@ run warm_up(world const& w, options const& o, split const& parts, model<float>& 
   return result;
 }
 
-// Every worker starts from a copy of `start`; `trained` becomes that of rank 0, or stays empty on the others.
+// Every worker starts from a copy of `start`. `trained` becomes that of rank 0 and stays empty on the others.
 run compete(world& w, options const& o, method how, split const& parts, model<float>& start,
             std::unique_ptr<learner>& trained) {
   run result;
@@ -137,7 +137,7 @@ int complain(std::exception const& error, int rank, int code) {
   return code;
 }
 
-// What every process of an mpirun has to say, only the first one says.
+// Prints an error that every process of an mpirun has. Only the first process prints it.
 int complain_once(bad_input const& error, world& w, options const& o, int& argc, char**& argv) {
   try {
     if (o.transport == "mpi" && !w.mpi) w.rank = w.mpi.emplace(argc, argv).rank();
@@ -155,7 +155,7 @@ int main(int argc, char** argv) {
     if (!parse(argc, argv, o)) return 0;
     if (o.transport == "mpi") join_mpi(w, o, argc, argv);
     w.workers = o.workers;
-    executor_named(o.executor);  // both complain now rather than after the warm-up
+    executor_named(o.executor);  // both report errors now rather than after the warm-up
     if (o.device == "cuda") need_device();
   } catch (bad_input const& error) {
     return complain_once(error, w, o, argc, argv);
@@ -167,6 +167,6 @@ int main(int argc, char** argv) {
     return complain(error, w.rank, 2);
   } catch (std::exception const& error) {
     complain(error, w.rank, 1);
-    std::_Exit(1);  // peers may be waiting inside MPI: leaving without its goodbye is what tells them
+    std::_Exit(1);  // peers may wait inside MPI; they notice an exit without MPI_Finalize
   }
 }

@@ -8,8 +8,8 @@
 
 namespace gpt {
 
-// Memory at cache-line boundaries. Eigen sums a row from its first aligned element on, so with memory at any
-// other address two runs of the same program would differ in the last bits.
+// Memory aligned to cache lines. Eigen sums a row from its first aligned element on. With other alignments,
+// two runs of the same program would differ in the last bits.
 template <class Real>
 using array = std::vector<Real, Eigen::aligned_allocator<Real>>;
 

@@ -33,7 +33,7 @@ parameter_set<Real>::parameter_set(model_shape const& shape, std::uint64_t seed)
       position_embedding("position_embedding", {extent(shape.context), extent(shape.width)}),
       norm_gain("norm.gain", {extent(shape.width)}),
       norm_bias("norm.bias", {extent(shape.width)}) {
-  random_stream random(seed, 0x696e6974);  // "init": apart from the streams that draw batches and samples
+  random_stream random(seed, 0x696e6974);  // "init": different from the streams that draw batches and samples
   double const deviation = 0.02, residual_deviation = deviation / std::sqrt(2.0 * shape.layers);
   fill_normal(token_embedding, deviation, random);
   fill_normal(position_embedding, deviation, random);
@@ -89,7 +89,7 @@ struct activations {
   }
 
   std::vector<block_activations<Real>> blocks;
-  array<Real> residual;       // (B, T, C): the stream on the way up, its gradient on the way down
+  array<Real> residual;       // (B, T, C): the residual stream forward, its gradient backward
   array<Real> norm_out;       // (B, T, C)
   array<Real> probabilities;  // (B, T, V), then their gradient
   array<Real> narrow, wide;   // (B, T, C), (B, T, 4C): gradients inside one block
@@ -195,7 +195,7 @@ std::span<Real const> model<Real>::predict(std::span<std::uint8_t const> tokens)
   forward_logits(tokens, length);
   Real* const last = memory_->probabilities.data() + std::ptrdiff_t(length - 1) * v;
   std::uint8_t const any = 0;
-  cross_entropy(last, std::span(&any, 1), v);  // for its softmax
+  cross_entropy(last, std::span(&any, 1), v);  // only its softmax is needed
   return {last, extent(v)};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A byte-level GPT: embeddings, L blocks of (norm, attention, norm, two-layer perceptron) around a residual
-// stream, a last norm, and the token embedding again as output layer. With the default shape: 834,304
+// stream, a last norm, and the token embedding again as output layer. The default shape has 834,304
 // parameters.
 #pragma once
 
@@ -18,7 +18,7 @@ struct activations;  // what forward keeps for backward
 template <class Real>
 class model {
  public:
-  // Room for batches of up to batch * shape.context bytes is taken here; forward and backward take none.
+  // Allocates room for batches of up to batch * shape.context bytes. forward and backward allocate nothing.
   model(model_shape const& shape, int batch, std::uint64_t seed);
   ~model();
   model(model&&) noexcept;
@@ -27,12 +27,12 @@ class model {
   // tokens, targets: (B, T), T <= context. Returns the sum over all bytes of the loss in nats.
   double forward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context);
 
-  // Adds the gradient of weight * forward(...) to gradients(); use it once after each forward.
+  // Adds the gradient of weight * forward(...) to gradients(). Call it once after each forward.
   void backward(std::span<std::uint8_t const> tokens, std::span<std::uint8_t const> targets, int context,
                 Real weight);
   void clear_gradients();
 
-  // tokens: (T); the V probabilities of the byte that comes next, valid until the next call.
+  // tokens: (T). Returns the V probabilities of the next byte, valid until the next call.
   std::span<Real const> predict(std::span<std::uint8_t const> tokens);
 
   parameter_set<Real>& parameters() { return parameters_; }

@@ -104,8 +104,8 @@ void require_above_zero(char const* flag, double value) {
 
 template <class Policy>
 void require_valid(char const* role, Policy const& policy) {
-  std::string const complaint = diloco::field_complaint(role, policy);
-  require(complaint.empty(), complaint);
+  std::string const invalid = diloco::field_error(role, policy);
+  require(invalid.empty(), invalid);
 }
 
 void require_one_of(char const* flag, std::string const& value, std::initializer_list<char const*> allowed) {
@@ -150,7 +150,7 @@ void check(options const& o) {
   require_above_zero("--warm-up-lr", static_cast<double>(o.warm_up_lr));
   require_in("--final-lr", o.final_lr, 0, 1);
   require_in("--seed", o.seed, 0,
-             9007199254740991);  // what a double counts exactly; -1 would be a number beyond
+             9007199254740991);  // largest integer that a double counts exactly; -1 would be larger
   require_above_zero("--clip", static_cast<double>(o.clip));
   require_in("--deadline", o.deadline_seconds, 0.001, 86400);
   require_in("--evaluate-every", o.evaluate_every, 1, 1e7);

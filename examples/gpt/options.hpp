@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every knob of the program, and its default.
+// All options of the program and their defaults.
 #pragma once
 
 #include "shape.hpp"
@@ -29,7 +29,7 @@ struct options {
   bool workers_given = false;
   int every = 20;           // H, inner steps per round
   int steps = 600;          // per worker and run, after the warm-up
-  int warm_up_steps = 200;  // of one worker with the batches of all
+  int warm_up_steps = 200;  // of one worker with the batches of all workers
   model_shape shape;
   int batch = 4;  // sequences per worker and step
   std::string device = "cpu";
@@ -44,14 +44,14 @@ struct options {
   double deadline_seconds = 60;
 
   int ramp_steps = 20;       // of the learning rate, at the start of each run
-  float warm_up_lr = 2e-3f;  // AdamW's during the warm-up, which does not let it fall
-  float final_lr = 0.1f;     // share of the learning rate that is left at the end of a run
+  float warm_up_lr = 2e-3f;  // of AdamW during the warm-up, constant after the ramp
+  float final_lr = 0.1f;     // share of the learning rate at the end of a run
   float clip = 1.0f;         // largest norm of a worker's gradient
   std::uint64_t seed = 1;
   int evaluate_every = 60;  // steps, rounded up to whole rounds
   int validation_bytes = 32768;
 
-  double link_mbit_per_second = 100;  // of the imagined network in the table
+  double link_mbit_per_second = 100;  // of the assumed network in the table
   std::string prompt = "  template<typename ";
   int sample_bytes = 400;
   double temperature = 0.7;
@@ -63,7 +63,7 @@ struct options {
 };
 
 // Throws bad_input with one sentence for anything the program cannot run with. Returns false if the user only
-// asked for help, which then has been printed.
+// asked for help, which it has then printed.
 bool parse(int argc, char** argv, options& into);
 void check(options const& o);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The weights of the model: every tensor has a name and memory of its own, as most frameworks keep them.
+// The weights of the model. Every tensor has its own name and memory, as in most frameworks.
 #pragma once
 
 #include "matrix.hpp"
@@ -57,8 +57,8 @@ struct block_parameters {
 
 template <class Real>
 struct parameter_set {
-  // Weights ~ N(0, 0.02), as GPT-2; the two that feed the residual stream are divided by sqrt(2 L), so that
-  // its variance does not grow with depth. Gains are one, biases zero.
+  // Weights ~ N(0, 0.02), as in GPT-2. The two that feed the residual stream are divided by sqrt(2 L), so
+  // that its variance does not grow with depth. Gains are one, biases zero.
   parameter_set(model_shape const& shape, std::uint64_t seed);
 
   parameter<Real> token_embedding;     // (V, C), also the output layer

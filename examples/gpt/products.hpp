@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The products of matrices that a model of kernels leaves to a library: Eigen where its memory is the host's,
-// cuBLAS (cublas_products.cuh) where it is a device's. diloco's own linear_algebra policies know no strides
-// and no batches.
+// The matrix products that a model of kernels leaves to a library: Eigen for host memory, cuBLAS
+// (cublas_products.cuh) for device memory. diloco's own linear_algebra policies support neither strides nor
+// batches.
 #pragma once
 
 #include <cstddef>
 
 namespace gpt {
 
-// Row-major, one row every `line` numbers, the next of a batch `apart` numbers further. A transposed factor
-// is given as it lies in memory.
+// Row-major, with `line` numbers from row to row and `apart` numbers from one matrix of a batch to the next.
+// A transposed factor is given as it lies in memory.
 struct factor {
   float const* data;
   std::ptrdiff_t line;

@@ -12,7 +12,7 @@ namespace gpt {
 
 namespace {
 
-// 0 where it is not known.
+// Columns of the terminal, or 0 if unknown.
 int terminal_columns() {
   winsize size{};
   return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;

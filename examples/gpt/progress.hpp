@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A progress bar on a terminal, a line now and then elsewhere. Debian packages no library for this.
+// A progress bar on a terminal; elsewhere an occasional line. Debian packages no library for this.
 #pragma once
 
 #include <chrono>
@@ -9,8 +9,8 @@ namespace gpt {
 
 enum class display { nothing, lines, bar };
 
-// A bar where stdout is a terminal. A launcher like mpirun puts one of its own between, of unknown width,
-// whatever its output goes to: then lines.
+// A bar if stdout is a terminal. A launcher like mpirun inserts its own terminal of unknown width, wherever
+// its output goes. Then lines are printed.
 display suitable_display(bool launched);
 
 class progress {
@@ -18,7 +18,7 @@ class progress {
   progress(std::string title, int steps, double tokens_per_step, display how);
 
   void update(int step, double loss);
-  void finish(double loss);  // leaves the last state on a line of its own
+  void finish(double loss);  // leaves the last state on its own line
 
  private:
   using clock = std::chrono::steady_clock;

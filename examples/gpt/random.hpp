@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random numbers as a pure function of a key and a counter: batch 17 of worker 3 is the same whoever draws
-// it, in whichever order. The standard distributions are not used, because each standard library has its own
-// bits.
+// Random numbers as a pure function of a key and a counter. Batch 17 of worker 3 is the same in any process
+// and in any order. The standard distributions are not used, because their bits differ between standard
+// libraries.
 #pragma once
 
 #include <cmath>
@@ -9,8 +9,7 @@
 
 namespace gpt {
 
-// SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64 bits in which every input bit reaches every output
-// bit.
+// SplitMix64 (Steele, Lea, Flood 2014): a bijection of 64 bits. Every input bit affects every output bit.
 inline std::uint64_t mix_bits(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

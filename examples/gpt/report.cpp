@@ -152,13 +152,13 @@ void write_summary(fs::path const& file, options const& o, run const& warm_up, r
 std::string draw_picture(fs::path const& directory, run const& warm_up, run const& a, run const& b) {
   double const start = warm_up.validation_loss(), end = std::min(a.validation_loss(), b.validation_loss());
   std::string const highest =
-      text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are far above
+      text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are much higher
   write(directory / "loss.gnuplot", highest + data_block("warm", warm_up, 0) +
                                         data_block("parallel", a, warm_up.tokens) +
                                         data_block("diloco", b, warm_up.tokens) + script +
                                         (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
   fs::path const here = fs::current_path();
-  fs::current_path(directory);  // the script's file names are relative, so that it can be run again anywhere
+  fs::current_path(directory);  // the script uses relative file names, so that it can run again anywhere
   bool const there = std::system("command -v gnuplot > /dev/null 2>&1") == 0;
   bool const drawn = there && std::system("gnuplot loss.gnuplot") == 0;
   fs::current_path(here);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is left of a run: a table for people, JSON for programs, a picture.
+// The results of a run: a table for people, JSON for programs, a picture.
 #pragma once
 
 #include "options.hpp"
@@ -11,9 +11,9 @@
 
 namespace gpt {
 
-// Share of the time that goes into training on a network of link_mbit_per_second per worker and direction:
+// Share of the time that is spent on training, on a network of link_mbit_per_second per worker and direction:
 //   compute / (compute + rounds' own work + bytes sent / bandwidth)
-// Latency and whatever the network protocol adds are left out, and nothing overlaps.
+// It ignores latency and protocol overhead, and it assumes that nothing overlaps.
 double utilization(cost const& c, double link_mbit_per_second);
 
 std::string table(run const& data_parallel, run const& diloco, double link_mbit_per_second);
@@ -22,7 +22,8 @@ void write_metrics(std::filesystem::path const& file, std::vector<run const*> co
 void write_summary(std::filesystem::path const& file, options const& o, run const& warm_up,
                    run const& data_parallel, run const& diloco, double seconds);
 
-// loss.gnuplot and, by it, loss.png. Returns a sentence that says why there is no picture, or an empty one.
+// Writes loss.gnuplot and, with it, loss.png. Returns a sentence that says why there is no picture, or an
+// empty one.
 std::string draw_picture(std::filesystem::path const& directory, run const& warm_up, run const& data_parallel,
                          run const& diloco);
 

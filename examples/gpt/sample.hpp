@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text generation: one byte after another, each drawn from the model's distribution for what came before.
+// Text generation. Each byte is drawn from the model's distribution, given the bytes before it.
 #pragma once
 
 #include "learner.hpp"
@@ -10,7 +10,7 @@
 
 namespace gpt {
 
-// p^(1/temperature), renormalized: below 1 the likely bytes become likelier.
+// p^(1/temperature), renormalized. Below 1, likely bytes become more likely.
 inline std::uint8_t draw_byte(std::span<float const> probabilities, double temperature,
                               random_stream& random) {
   double sum = 0;
@@ -26,7 +26,7 @@ inline std::uint8_t draw_byte(std::span<float const> probabilities, double tempe
   return static_cast<std::uint8_t>(last);
 }
 
-// The prompt and `length` bytes more.
+// The prompt and `length` more bytes.
 inline std::string generate(learner& model, std::string const& prompt, int length, double temperature,
                             std::uint64_t seed) {
   random_stream random(seed, 0x73616d70);
@@ -38,7 +38,7 @@ inline std::string generate(learner& model, std::string const& prompt, int lengt
   return {text.begin(), text.end()};
 }
 
-// A terminal must not obey what a model dreams up.
+// Removes control characters, because a terminal must not obey generated text.
 inline std::string printable(std::string text) {
   for (char& c : text)
     if (c != '\n' && c != '\t' && (c < ' ' || c > '~')) c = '?';

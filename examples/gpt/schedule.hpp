@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A learning-rate schedule as a policy of one's own: it wraps any optimizer and is one, so the same schedule
-// runs in the inner role (DiLoCo) and in the outer one (data-parallel, where a round is a step).
+// A learning-rate schedule as a policy of your own. It wraps any optimizer and is one. So the same schedule
+// works in the inner role (DiLoCo) and in the outer role (data-parallel, where a round is a step).
 #pragma once
 
 #include <diloco/concepts/optimizer.hpp>

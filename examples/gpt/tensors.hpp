@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that diloco needs to know of the model: where its parameters are, and their gradients.
+// Everything that diloco needs to know about the model: its parameters and their gradients.
 #pragma once
 
 #include "model.hpp"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The program as a whole, with a model small enough for a second: what it writes, and how it refuses.
+# Tests of the whole program, with a model that takes a second: what it writes, and how it refuses bad input.
 set(tiny --steps 8 --warm-up-steps 4 --every 4 --evaluate-every 4 --layers 1 --width 16 --heads 2 --context 16
          --validation-bytes 512 --sample-bytes 20 --data "${CMAKE_CURRENT_SOURCE_DIR}")
 
@@ -28,7 +28,8 @@ if(TARGET diloco_gpt_device)
                SKIP_REGULAR_EXPRESSION "there is no CUDA device here")
 endif()
 
-# name;what is said;flags that bring it about. Exit code 2, the culprit named, and no output directory made.
+# name;error message;flags that cause it. The exit code is 2, the message names the culprit, and no output directory is
+# made.
 function(diloco_gpt_refuses name sentence)
   add_test(NAME example.gpt_refuses.${name}
            COMMAND "${CMAKE_COMMAND}" "-DPROGRAM=$<TARGET_FILE:diloco_gpt>" "-DSENTENCE=${sentence}" "-DFLAGS=${ARGN}"

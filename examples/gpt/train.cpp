@@ -10,11 +10,10 @@ namespace gpt {
 
 namespace {
 
-// Between two readings of the loss, each of which waits for a device.
+// Steps between two readings of the loss. Each reading waits for a device.
 constexpr int steps_per_reading = 20;
 
-// Every worker takes every K-th of the windows; the sums meet in rank order, so the result has the same bits
-// on all.
+// Every worker takes every K-th window. The sums are added in rank order, so all workers get the same bits.
 double validation_loss(std::vector<chunk> const& windows, endpoint& here, learner& learner, int batch_size) {
   std::size_t const t = static_cast<std::size_t>(learner.shape().context);
   std::size_t const stride = static_cast<std::size_t>(here.size()),
@@ -43,7 +42,7 @@ double validation_loss(std::vector<chunk> const& windows, endpoint& here, learne
   return all_loss / all_count;
 }
 
-// One worker at work: its model, its trainer, its part of the text.
+// One worker: its model, its trainer, its part of the text.
 class shift {
  public:
   shift(options const& o, method how, split const& data, endpoint& here, learner& learner)
@@ -67,7 +66,8 @@ class shift {
       learn(number, here_.rank(), 1.0);
     }
     float const scale = learner_.gradient_scale(static_cast<double>(options_.clip));
-    if (round_follows) learner_.wait();  // as the round would: so its time is told from that of the gradients
+    // the round would wait too; this separates its time from that of the gradients
+    if (round_follows) learner_.wait();
     double const after = learner_.work_seconds();
     std::uint64_t const rounds = trainer_->rounds();
     trainer_->step(gradients_, scale);
@@ -76,7 +76,7 @@ class shift {
     (trainer_->rounds() == rounds ? compute_ : round_) += end - after;
   }
 
-  // The mean loss of the batches since it was last asked for, each before its step, summed over the steps.
+  // The mean loss of each batch before its step, summed over the steps since the last call.
   double take_loss() { return learner_.take_training_loss(); }
 
   void sync() {
@@ -85,7 +85,7 @@ class shift {
     round_ += learner_.work_seconds() - before;
   }
 
-  // Collective, and only right after a round, where all workers hold the anchor.
+  // Collective. Call it only right after a round, when all workers hold the anchor.
   point measure(int step, double training_loss, double seconds) {
     auto const rows = here_.gather({training_loss, static_cast<double>(trainer_->sent_bytes()), seconds});
     point p{step, static_cast<double>(step) * static_cast<double>(options_.tokens_per_step()), 0, 0, 0, 0};
@@ -147,7 +147,7 @@ run train(options const& o, method how, split const& data, endpoint& here, learn
              static_cast<double>(steps) * static_cast<double>(o.tokens_per_step())};
   result.points.push_back(mine.measure(0, 0, 0));
   double seconds = 0, loss_sum = 0, shown = 0;
-  int read = 0, since = 0;  // steps at the last reading; since the last point
+  int read = 0, since = 0;  // step of the last reading; time since the last point
   for (int step = 1; step <= steps; ++step) {
     double const before = wall_seconds();
     bool const last = step == steps, round = how != method::warm_up && step % per_round == 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the flags to a type: each method is one diloco recipe. Included once per transport.
+// Turns the flags into a type. Each method is one diloco recipe. Included once per transport.
 #pragma once
 
 #include "bad_input.hpp"
@@ -43,7 +43,7 @@ std::unique_ptr<trainer> build(Recipe recipe, Transport transport, learner& lear
   return std::make_unique<trainer_of<engine>>(std::move(complete), learner);
 }
 
-// On what the sweeps run, and whether gradients are clipped there.
+// The executor of the sweeps, and whether the trainer clips the gradients.
 template <class Executor>
 struct placement {
   Executor executor;
@@ -57,18 +57,18 @@ inline scheduled<diloco::adamw> adamw_of(options const& o, int steps) {
 inline scheduled<diloco::adamw> warm_up_adamw(options const& o) {
   auto inner = adamw_of(o, std::max(o.warm_up_steps, 1));
   inner.optimizer.lr = o.warm_up_lr;
-  inner.final_share = 1.0f;  // the runs go on from here
+  inner.final_share = 1.0f;  // constant, because the runs continue from here
   return inner;
 }
 
-// One worker, no rounds. What it leaves behind is its parameters; the runs after it start with fresh moments.
+// One worker, no rounds. Only its parameters are kept; the later runs start with fresh moments.
 template <class Transport>
 std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, learner& learner) {
   return build(diloco::recipe<>{}.with_inner(warm_up_adamw(o)).with_schedule(diloco::manual{}),
                std::move(transport), learner);
 }
 
-// With an inner step of 1 the pseudo-gradient is the gradient, and the outer AdamW steps on its mean over the
+// With an inner step of 1 the pseudo-gradient is the gradient. The outer AdamW steps on its mean over the
 // workers.
 template <class Executor, class Transport>
 std::unique_ptr<trainer> data_parallel_trainer(options const& o, placement<Executor> const& where,
@@ -107,7 +107,7 @@ std::unique_ptr<trainer> diloco_trainer(options const& o, placement<Executor> co
       compressor_named(o.compressor));
 }
 
-// All ranks' rows, through an exchange of the transport's own.
+// The rows of all ranks, through an exchange of the transport itself.
 template <class Transport>
 std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<double> const& mine,
                                              double seconds) {
@@ -121,7 +121,7 @@ std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<d
   auto arrived = pending.wait(diloco::deadline_after(seconds)).value();
   std::vector<std::vector<double>> rows(ranks, std::vector<double>(mine.size()));
   for (std::size_t rank = 0; rank < ranks; ++rank)
-    std::memcpy(rows[rank].data(), arrived.wire(static_cast<int>(rank)).data(), row_bytes);
+    std::memcpy(rows[rank].data(), arrived.message(static_cast<int>(rank)).data(), row_bytes);
   arrived.done();
   std::move(arrived).reclaim(diloco::deadline_after(seconds)).value();
   return rows;
@@ -130,7 +130,8 @@ std::vector<std::vector<double>> gather_rows(Transport& transport, std::vector<d
 template <class Transport>
 class endpoint_of final : public endpoint {
  public:
-  // Two transports over the same workers, so that the report's numbers and the training's are told apart.
+  // Two transports over the same workers, so that traffic of the report and of the training is counted
+  // separately.
   endpoint_of(Transport for_training, Transport for_report)
       : training_(std::move(for_training)), report_(std::move(for_report)) {}
 

@@ -26,7 +26,6 @@
 #include <diloco/compressor/sign.hpp>
 #include <diloco/compressor/statistical.hpp>
 #include <diloco/compressor/top_k.hpp>
-#include <diloco/engine.hpp>
 #include <diloco/executor/host.hpp>
 #include <diloco/feedback/averaged_error.hpp>
 #include <diloco/feedback/ef21.hpp>
@@ -63,6 +62,20 @@
 #include <diloco/rate/warmup_stable_decay.hpp>
 #include <diloco/recipe.hpp>
 #include <diloco/schedule/every.hpp>
+#include <diloco/trainer.hpp>
 #include <diloco/transport/alone.hpp>
 #include <diloco/transport/threads.hpp>
 #include <diloco/transport/with/counted.hpp>
+
+#if !DILOCO_HEADER_ONLY
+// The compiled core has them.
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+extern template class backend_on<cpp>;
+extern template class exchange_over<alone, cpp>;
+extern template class exchange_over<threads, cpp>;
+extern template class transport_link_over<alone, cpp>;
+extern template class transport_link_over<threads, cpp>;
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
+#endif

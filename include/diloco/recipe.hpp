@@ -3,6 +3,7 @@
 
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/f32.hpp>
+#include <diloco/exchange/exchange.hpp>
 #include <diloco/executor/host.hpp>
 #include <diloco/feedback/error_feedback.hpp>
 #include <diloco/optimizer/adamw.hpp>
@@ -10,7 +11,6 @@
 #include <diloco/probe/silent.hpp>
 #include <diloco/rate/constant_rate.hpp>
 #include <diloco/schedule/every.hpp>
-#include <diloco/sweep/exchange.hpp>
 
 #include <tuple>
 #include <utility>
@@ -18,30 +18,44 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Stands where no transport was named: there is no default world.
+/// Stands for a transport that the user did not name. There is no default transport.
 struct unnamed_transport {};
 
-/// What becomes of the inner optimizer's state when a round lands. `reset` zeros it and lets bias corrections
-/// start again: AdamW pays for it (a toy's loss went from 1.22 to 2.06). `average` sends the slots as float32
-/// beside the pseudo-gradient and takes their mean with the same weights: 4 B/param more on the wire for each
-/// slot of the group that has most (FedOpt and SlowMo have it; DiLoCo found no gain).
+/// What happens to the inner optimizer's state when a round lands. `reset` zeros it and restarts bias
+/// corrections. This costs AdamW quality: a toy's loss went from 1.22 to 2.06.
+/// `average` sends the slots as float32 next to the pseudo-gradient and takes their mean with the same
+/// weights. The message grows by 4 B/param for each slot of the group that has most.
+/// FedOpt and SlowMo do this; DiLoCo found no gain.
 enum class at_sync { keep, reset, average };
 
-/// How float32 θ becomes the caller's bfloat16: to nearest even, or up or down by chance with θ as the mean.
+/// How float32 θ is rounded to the caller's bfloat16: to nearest even, or stochastically up or down with mean
+/// θ.
 enum class rounding { nearest, stochastic };
 
-/// As clip_norm: gradients are left as long as they are.
+/// For clip_norm: gradients are not clipped.
 inline constexpr float no_clipping = static_cast<float>(unbounded);
 
-/// What the user fills in: one policy per line of the round, each with a default but the transport. Name the
-/// members that matter: `recipe{.compressor = absmax<4>{}, .transport = alone{}}`. clang below 17 cannot
-/// deduce the type from a subset of them; there, and anywhere,
-/// `recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{})` says the same.
+/// What the user fills in: one policy per line of the round. Each has a default, except the transport. Name
+/// the members that matter: `recipe{.compressor = absmax<4>{}, .transport = alone{}}`.
+/// clang below 17 cannot deduce the type from a subset of members.
+/// `recipe<>{}.with_compressor(absmax<4>{}).with_transport(alone{})` says the same and works everywhere.
 template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
           class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
           class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,
           class Rate = constant_rate>
 struct recipe {
+  using inner_type = Inner;
+  using outer_type = Outer;
+  using compressor_type = Compressor;
+  using transport_type = Transport;
+  using feedback_type = Feedback;
+  using combine_type = Combine;
+  using exchange_type = Exchange;
+  using schedule_type = Schedule;
+  using executor_type = Executor;
+  using probe_type = Probe;
+  using rate_type = Rate;
+
   Inner inner{};
   Outer outer{};
   Compressor compressor{};
@@ -55,12 +69,12 @@ struct recipe {
   Rate rate{};
   double deadline_seconds = 300;  ///< of every wait for peers
   float clip_norm =
-      no_clipping;  ///< gradients longer than this, over all tensors, are shortened to it before the step
+      no_clipping;  ///< longer gradients, over all tensors, are scaled to this norm before the step
   at_sync inner_at_sync = at_sync::keep;
   rounding bf16_rounding = rounding::nearest;
   std::uint32_t seed = 0;  ///< of stochastic rounding
   std::uint64_t max_skipped_steps =
-      1000;  ///< in a row; one more is an error, so that a run which learns nothing ends
+      1000;  ///< in a row; one more is an error, so that a run that learns nothing ends
 
   template <class P>
   [[nodiscard]] auto with_inner(P p) && {
@@ -154,7 +168,7 @@ struct recipe {
   }
 };
 
-/// The engine (engine.hpp). The four policies that everybody names come first.
+/// The trainer (trainer.hpp). The four policies that most users name come first.
 template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
           class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
           class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gradients times a power of two: what does not depend on their scale by its definition must not do so in
-// float32 either.
+// Gradients times a power of two. An optimizer that by definition does not depend on their scale must not do
+// so in float32 either.
 #include "support/whole_tensor.hpp"
 
 #include <doctest/doctest.h>
@@ -23,7 +23,7 @@ std::vector<float> noise(std::size_t n, std::uint32_t seed, float scale = 1.0f) 
   return x;
 }
 
-/// Where five steps lead from 0.5, with gradients times `scale`.
+/// The result of five steps from 0.5, with gradients times `scale`.
 template <class O>
 std::vector<float> led_to(O const& o, std::size_t rows, std::size_t columns, float scale) {
   support::whole_tensor<O> t(rows, columns, std::vector<float>(rows * columns, 0.5f));

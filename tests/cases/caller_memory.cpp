@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The caller's tensors are the caller's: loaded, moved, many and tiny; what would do nothing is refused.
+// The caller's tensors belong to the caller: loaded, moved, many and tiny. A call that would do nothing is
+// refused.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -13,7 +14,7 @@ std::string said(Result const& r) {
   return toy::sentence(toy::outcome_of(r));
 }
 
-/// Two tensors of bfloat16 on one rank.
+/// Two bfloat16 tensors on one rank.
 struct narrow_model {
   std::vector<bfloat16> w = std::vector<bfloat16>(5000, nearest_bf16(0.9f)),
                         b = std::vector<bfloat16>(3, nearest_bf16(0.9f));
@@ -34,7 +35,7 @@ void check_loaded(Inner inner, rounding how) {
   t.step(m.gradients());
   m.w[17] = nearest_bf16(5.0f);  // one element
   for (auto& x : m.b) x = nearest_bf16(-3.0f);
-  t.step(m.gradients());  // of gradient 0
+  t.step(m.gradients());  // with gradient 0
   CHECK(as_float(m.w[17]) == doctest::Approx(5.0).epsilon(0.01));
   CHECK(as_float(m.b[2]) == doctest::Approx(-3.0).epsilon(0.01));
   CHECK(as_float(m.w[18]) == doctest::Approx(0.9).epsilon(0.01));
@@ -148,7 +149,7 @@ TEST_CASE("caller's memory: tensors that moved are named, and bound again") {
   other = moved;
   other[0].data = elsewhere.data() + 297;
   CHECK(said(t.try_rebind(other)).find("overlaps") != std::string::npos);
-  CHECK(t.cell("t0", "theta").data() == m[0].data());  // the old addresses stand
+  CHECK(t.cell("t0", "theta").data() == m[0].data());  // the old addresses are still in use
 }
 
 TEST_CASE("caller's memory: an external run whose tensors never change is heard, on every rank") {
@@ -165,11 +166,11 @@ TEST_CASE("caller's memory: an external run whose tensors never change is heard,
     t.after_step();
     if (rank == 0) m[1][4999] += 1.0f;
     all.push_back(said(t.try_sync()));
-    m[0][0] += 1.0f;  // what moved goes on
+    m[0][0] += 1.0f;  // the moved tensor continues training
     t.after_step();
     all.push_back(said(t.try_sync()));
     t.skip_step(1.0);
-    all.push_back(said(t.try_sync()));  // nobody claims to have moved
+    all.push_back(said(t.try_sync()));  // no rank claims to have moved
     return all;
   });
   for (auto const& all : heard) {
@@ -191,7 +192,6 @@ TEST_CASE("caller's memory: a cell that is not there is an error with the names 
            m.parameters());
   CHECK(said(t.try_cell("t0", "inner.exp_avg")) ==
         "diloco: cell: 't0' has no column 'inner.exp_avg' of floats; it has theta, anchor, residual, "
-        "residual.next, "
         "outer.momentum, inner.m, inner.v");
   CHECK(said(t.try_cell("w", "theta")) == "diloco: cell: there is no tensor 'w'");
   CHECK_THROWS_AS(static_cast<void>(t.cell("t0", "anchr")), exception);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Probes and transports that throw, at every call of each: the trainer can go on or says why, and rounds stay
-// equal. And skipping ends.
+// Probes and transports that throw at every call. The trainer continues or reports why it cannot, and rounds
+// stay equal. Skipped steps have a limit.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -17,7 +17,7 @@ std::string said(Result const& r) {
   return toy::sentence(toy::outcome_of(r));
 }
 
-/// Throws at the one event that is its turn.
+/// Throws once, at a chosen event.
 template <class Event>
 struct failing_probe {
   int at;
@@ -28,7 +28,7 @@ struct failing_probe {
   }
 };
 
-/// Two ranks, six steps of which each second ends a round; rank 1's probe throws once.
+/// Two ranks take six steps, and each second one ends a round. Rank 1's probe throws once.
 template <class Event>
 void check_probe(int at) {
   CAPTURE(at);
@@ -70,7 +70,7 @@ void check_probe(int at) {
   }
 }
 
-/// Where an adaptor of the caller's throws.
+/// The call in which a caller's adaptor throws.
 enum class place { all_gather, all_to_all, wait, roster, wire, done, reclaim };
 
 struct fuse {
@@ -97,9 +97,9 @@ struct flaky {
       burning->burn(place::roster);
       return a.roster();
     }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
+    [[nodiscard]] std::span<std::byte const> message(int k) const {
       burning->burn(place::wire);
-      return a.wire(k);
+      return a.message(k);
     }
     void done() {
       burning->burn(place::done);
@@ -130,7 +130,7 @@ struct flaky {
   }
 };
 
-/// Rank 1's transport throws in its n-th such call after construction. Steps go on until an error comes
+/// Rank 1's transport throws in its n-th such call after construction. Steps continue until an error comes
 /// twice.
 void check_transport(place where, int call, pattern exchange) {
   CAPTURE(static_cast<int>(where));
@@ -165,7 +165,8 @@ void check_transport(place where, int call, pattern exchange) {
   CHECK(all[1].first.find("connection reset by peer") != std::string::npos);
   CHECK(all[1].second.find("this trainer cannot go on since: ") != std::string::npos);
   CHECK_FALSE(all[0].first.empty());
-  // A rank that cannot read the last messages of a round is alone with that: there is no vote after them yet.
+  // A rank that cannot read the last messages of a round is alone with that, because no vote follows them
+  // yet.
   bool const read_alone = where == place::wait || where == place::roster || where == place::wire;
   if (!read_alone) {
     CHECK(all[0].rounds == all[1].rounds);
@@ -233,7 +234,7 @@ TEST_CASE("skipping ends: so many in a row and no more") {
     CHECK(t.skipped());
     CHECK(said(t.try_step(bad, {.skip_not_finite = true})) == sentence);
     CHECK(said(t.try_skip_step()).find("(skip_step was called)") != std::string::npos);
-    t.step(m.gradients(0, 1));  // a step that is taken starts the count anew
+    t.step(m.gradients(0, 1));  // a step that is taken restarts the count
     CHECK_FALSE(t.skipped());
     bad[0][5] = NAN;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A contribution of weight 0 was not said: what its sender owes, and every copy of an estimate of it, stays.
+// A contribution of weight 0 was not sent. The sender's residual, and every copy of an estimate of it, stays.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -22,7 +22,7 @@ struct world {
     std::vector<float> anchor, last_move;
   };
 
-  /// Rank 0 says 0, and rank 1 `slope` in rounds in which it is not idle.
+  /// Rank 0 sends 0, and rank 1 sends `slope` in rounds in which it is not idle.
   template <class Idle>
   static seen run(int rounds, Idle&& idle) {
     return toy::on_each_rank(2, [&](threads transport) {
@@ -42,7 +42,7 @@ struct world {
         if (rests)
           t.skip_step();
         else if (rank == 0)
-          t.skip_step(1.0);  // it counts, and stands still
+          t.skip_step(1.0);  // counts, but θ stands still
         else
           t.after_step();
         if (!t.try_sync()) ++s.rounds_failed;
@@ -66,7 +66,7 @@ struct world {
 auto const each_second = [](int round) { return round % 2 == 1; };
 auto const never = [](int) { return false; };
 
-/// Rounds in which rank 1 rests leave no trace at all.
+/// Rounds in which rank 1 is idle leave no trace.
 template <class Compressor, class Feedback = error_feedback>
 void check_idle() {
   CAPTURE(std::string(Compressor::name));
@@ -78,7 +78,8 @@ void check_idle() {
   CHECK(rests.anchor == works.anchor);
 }
 
-/// Where an owner quantizes once more, or the round draws, the error is one residual, however many rounds.
+/// If an owner quantizes once more, or the round draws, the error is one residual, however many rounds there
+/// are.
 template <class Compressor, class Feedback, class Exchange>
 void check_bounded(double bound) {
   CAPTURE(std::string(Compressor::name));
@@ -110,12 +111,14 @@ TEST_CASE("idle worker: what is owed waits, for every kind of lossy compressor a
   check_idle<statistical<16>>();
   check_idle<low_rank<2>>();
   check_idle<absmax<4>, averaged_error>();
-  check_idle<f32, ef21>();  // without a residual there is no estimate, and the mean is as without ef21
+  // without a residual there is no estimate, and the mean is the same as without ef21
+  check_idle<f32, ef21>();
   check_bounded<absmax<4>, error_feedback, scatter_gather>(3);
   check_bounded<sign<256>, error_feedback, scatter_gather>(6);
   check_bounded<top_k<256>, error_feedback, scatter_gather>(30);
   check_bounded<low_rank<2, factors::common>, error_feedback, gather>(16);
-  // Against the mean, what the workers disagree on stays in each residual: half of all that one of them said.
+  // Against the mean, the workers' disagreement stays in each residual: half of everything that one of them
+  // sent.
   check_bounded<random_k<512>, mean_error_feedback, gather>(60);
 }
 

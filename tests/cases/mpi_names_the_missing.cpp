@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A missed deadline over MPI names who is missing, and a rank in another exchange is named before the
-// deadline. Each case makes transports of its own, because the communicator is lost with the exchange.
+// A missed deadline over MPI names the missing rank. A rank in another exchange is named before the deadline.
+// Each case makes its own transports, because the communicator is lost with the exchange.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -27,7 +27,7 @@ wires slot(std::size_t bytes = 48) {
 }
 void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
-/// What an exchange ends with, and after how long.
+/// The result of an exchange, and the time it took.
 struct outcome {
   std::optional<error> failed;
   double seconds = 0;
@@ -54,13 +54,13 @@ TEST_CASE("mpi: who is missing is named, with operation, round, elapsed time and
   if (size == 1) return;
   for (int const operation : {0, 1, 2}) {
     for (std::size_t const bytes :
-         {std::size_t{48}, std::size_t{1} << 20}) {  // sent at once, and by appointment
+         {std::size_t{48}, std::size_t{1} << 20}) {  // sent eagerly, and by rendezvous
       CAPTURE(operation);
       CAPTURE(bytes);
       if (operation == 1 && bytes > 48) continue;
       mpi t(MPI_COMM_WORLD);
       MPI_Barrier(MPI_COMM_WORLD);
-      if (rank == size - 1 || (rank == 1 && operation < 2)) {  // they come when the others have given up
+      if (rank == size - 1 || (rank == 1 && operation < 2)) {  // these come when the others have given up
         sleep_for(2 * limit);
         auto const late = end_of(start(t, operation, {7, 1}, bytes), limit);
         CHECK(late.seconds < limit + margin);
@@ -115,7 +115,8 @@ TEST_CASE("mpi: a rank in another round, phase, operation or size is named befor
       return say({names[c.operation], " of round ", c.tag.round, " phase ", c.tag.phase});
     };
     bool const partner_of_odd = rank == odd || rank == (odd ^ 1);
-    if (other.operation == 2 && !partner_of_odd) {  // it waits for the odd one, whose message went to another
+    // it waits for the odd rank, whose message went to another exchange
+    if (other.operation == 2 && !partner_of_odd) {
       REQUIRE(seen.failed);
     } else if (other.bytes != usual.bytes && other.tag == usual.tag) {
       REQUIRE(seen.failed);
@@ -150,7 +151,7 @@ TEST_CASE("mpi: exchanges may be waited for in any order, dropped, moved, and ar
     auto c = t.exchange(slot(), rank, {0, 2});
     CHECK(c.wait(deadline_after(20)));
     CHECK(b.wait(deadline_after(20)));
-    a = t.all_gather(slot(), {0, 3});  // the first is dropped on the way
+    a = t.all_gather(slot(), {0, 3});  // the first is dropped in flight
     CHECK(a.wait(deadline_after(20)));
     CHECK_THROWS_WITH_AS(
         (void)t.exchange(slot(), size, {3, 0}),
@@ -166,7 +167,7 @@ TEST_CASE("mpi: exchanges may be waited for in any order, dropped, moved, and ar
         say({"diloco: mpi: round 3 phase 1: the buffer to receive in has 32 bytes and needs ", 48 * size})
             .c_str(),
         exception);
-    CHECK(watched.operations() == 0);  // what was refused is not counted
+    CHECK(watched.operations() == 0);  // a refused exchange is not counted
     CHECK(watched.sent_bytes() == 0);
     CHECK(watched.all_gather(slot(), {4, 0}).wait(deadline_after(20)));
     CHECK(watched.operations() == 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making the transport over MPI has a deadline and names who does not come; a world of one is one that was
-// asked for, whatever the launcher's variables say.
+// Making the transport over MPI has a deadline and names the missing rank. A world of one must be asked for,
+// whatever the launcher's variables say.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 
 using settings = std::vector<std::pair<char const*, char const*>>;
 
-/// The environment of a launcher, and nothing of the one that started this test.
+/// Sets a launcher's environment variables and clears those of the launcher that started this test.
 class environment {
  public:
   explicit environment(settings const& changed) {
@@ -58,7 +58,7 @@ class environment {
   std::vector<std::optional<std::string>> before_;
 };
 
-/// The sentence with which this rank cannot make its transport, or "made".
+/// This rank's error message if it cannot make its transport, or "made".
 template <class... Arguments>
 std::string made(Arguments... arguments) {
   auto const t = mpi::make(arguments...);
@@ -170,7 +170,7 @@ TEST_CASE("mpi: a launcher that promised more than a world of one is named") {
     environment const e(s);
     return made(MPI_COMM_WORLD);
   };
-  // torchrun, and a WORLD_SIZE of somebody else
+  // torchrun, and a WORLD_SIZE that another program set
   CHECK(under({{"WORLD_SIZE", "8"}, {"RANK", "0"}}) == refusal("WORLD_SIZE", 8));
   CHECK(under({{"WORLD_SIZE", "8"}, {"LOCAL_RANK", "0"}}) == refusal("WORLD_SIZE", 8));
   CHECK(under({{"WORLD_SIZE", "8"}}) == "made 1");
@@ -188,10 +188,10 @@ TEST_CASE("mpi: a launcher that promised more than a world of one is named") {
       refusal("SLURM_NTASKS", 4));
   CHECK(under({{"SLURM_NTASKS", "4"}}) == "made 1");
   CHECK(under({{"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}) == "made 1");
-  // The inner launcher counts.
+  // The inner launcher's variables take precedence.
   CHECK(under({{"OMPI_COMM_WORLD_SIZE", "1"}, {"SLURM_STEP_NUM_TASKS", "4"}, {"SLURM_PROCID", "2"}}) ==
         "made 1");
-  // A world of one by every launcher, and what is no number
+  // A world of one under every launcher, and values that are not numbers
   for (char const* const one : {"1", "", "four", "-4", "0", "99999999999999999999"}) {
     CHECK(under({{"PMI_SIZE", one}}) == "made 1");
     CHECK(under({{"OMPI_COMM_WORLD_SIZE", one}}) == "made 1");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One NaN or Inf in one gradient, let in because nothing checks gradients: every inner optimizer makes the
-// parameter not finite, so that the next round refuses it. Signs, maxima and clamps of NaN must not give
+// One NaN or Inf in one gradient, with gradient checks off. Every inner optimizer must make the parameter
+// non-finite, so that the next round refuses it. Signs, maxima and clamps of NaN must not give finite
 // numbers.
 #define DILOCO_CHECKS 0
 #include "support/one_of.hpp"
@@ -53,7 +53,7 @@ void no_element_survives(O const&... all) {
   (check(all), ...);
 }
 
-/// How many elements of a tensor are finite two steps after a bad gradient in its element 3.
+/// Number of finite elements in a tensor, two steps after a bad gradient in its element 3.
 template <class O>
 std::ptrdiff_t survivors(O const& o, std::size_t rows, std::size_t columns, float bad, std::uint64_t at) {
   std::size_t const n = rows * columns;
@@ -88,7 +88,7 @@ TEST_CASE("case: and under those over whole tensors") {
         CAPTURE(bad);
         CAPTURE(at);
         CAPTURE(s.rows);
-        // Each element's step depends on the whole tensor, at the latest on the clipped length.
+        // Each element's step depends on the whole tensor, at least through the clipped norm.
         CHECK(survivors(adafactor{}, s.rows, s.columns, bad, at) == 0);
         CHECK(survivors(adamw8bit<0>{}, s.rows, s.columns, bad, at) == 0);
         CHECK(survivors(adamw8bit<>{}, s.rows, s.columns, bad, at) ==
@@ -130,7 +130,7 @@ TEST_CASE("case: the round after it is refused on all workers, clipped or not") 
           trainer.step(gradients);
         }
         if (rank == 0 && clip != no_clipping)
-          CHECK(std::isnan(x[200]));  // a NaN is as long as the whole gradient
+          CHECK(std::isnan(x[200]));  // a NaN makes the norm of the whole gradient NaN
         auto const done = trainer.try_step(gradients);
         REQUIRE_FALSE(done);
         CHECK(done.error().what == cause::not_finite);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers that are written or printed look alike in every locale, with a decimal comma and with groups of
-// digits, and two values that differ print differently.
+// Numbers are written and printed in the same way in every locale, also with a decimal comma and digit
+// groups. Two different values print differently.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -18,8 +18,8 @@ using namespace diloco;
 
 namespace {
 
-/// C's locale is one with a decimal comma where the system has or can build one; that of C++ streams groups
-/// digits too.
+/// C's locale gets a decimal comma if the system has such a locale or can build one. The locale of C++
+/// streams also groups digits.
 class foreign {
  public:
   foreign() : before_(std::locale::global(std::locale(std::locale::classic(), new punctuation))) {
@@ -95,7 +95,7 @@ TEST_CASE("numbers in sentences, records and descriptions follow no locale") {
   CHECK(three_digits(1234.5) == "1.23e+03");
   CHECK(three_digits(4.125) == "4.12");
   CHECK(field_text(nesterov{}) == "lr=0.7 momentum=0.9");
-  CHECK(field_complaint("outer", nesterov{.lr = -0.5f}) ==
+  CHECK(field_error("outer", nesterov{.lr = -0.5f}) ==
         "diloco: outer nesterov: lr = -0.5 must be a number not below 0");
   std::vector<float> const values(1234);
   safetensors::contents c{{safetensors::entry_of("w", {1234}, std::span(values))}};
@@ -135,7 +135,7 @@ TEST_CASE("integer fields print, hash and compare as integers") {
   CHECK(field_text(qsgd<4>{.seed = 4000000003}).find("seed=4000000003") == 0);
   CHECK(fingerprint(natural{.seed = far}) != fingerprint(natural{.seed = far - 1}));
   CHECK(field_text(every(1234567890)) == "inner_steps=1234567890");
-  CHECK(field_complaint("schedule", every(-1234567890)) ==
+  CHECK(field_error("schedule", every(-1234567890)) ==
         "diloco: schedule every: inner_steps = -1234567890 must be a number not below 1");
 }
 

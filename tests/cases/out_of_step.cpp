@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that makes a round more, or a step less, is named in that round; finite contributions never make an
-// infinite state.
+// A rank that makes one round more, or one step less, is named in that round. Finite contributions never give
+// an infinite state.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -15,7 +15,7 @@ namespace {
 
 using scheduled = toy::trainer_of<plain_sgd, plain_sgd, f32, threads>;
 
-/// What each of two ranks hears when rank 0 does `odd` after three of five steps.
+/// The errors of both ranks when rank 0 does `odd` after three of five steps.
 template <class Odd>
 std::vector<std::string> hear(Odd&& odd) {
   return toy::on_each_rank(2, [&](threads transport) {
@@ -56,7 +56,7 @@ TEST_CASE("out of step: a sync by all ranks is none, also in the middle of an in
     toy::model m({40});
     scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(5)}, m.parameters());
     for (long step = 0; step < 7; ++step) t.step(m.gradients(rank, step));
-    if (rank == 1) t.step(m.gradients(rank, 7));  // by hand the numbers of steps may differ
+    if (rank == 1) t.step(m.gradients(rank, 7));  // in rounds that the caller starts, step counts may differ
     t.sync();
     return t.rounds() == 2;
   });
@@ -87,7 +87,7 @@ TEST_CASE("out of step: a floating-point mode that changes after construction is
 }
 
 namespace {
-/// A rule that makes more of the contributions than their mean.
+/// A combine rule whose result exceeds the mean of the contributions.
 struct all_times {
   float factor = 1.0f;
   static constexpr std::string_view name = "all_times";
@@ -106,9 +106,10 @@ struct all_times {
 struct throwing_schedule {
   std::uint64_t at = 3;
   static constexpr std::string_view name = "throwing";
-  [[nodiscard]] bool due(std::uint64_t steps) const {
+  [[nodiscard]] static int fragments() { return 1; }
+  [[nodiscard]] action_list after(std::uint64_t steps) const {
     if (steps == at) throw std::runtime_error("no calendar");
-    return false;
+    return {};
   }
   [[nodiscard]] std::string describe() const { return "throws"; }
   friend bool operator==(throwing_schedule const&, throwing_schedule const&) = default;
@@ -150,7 +151,7 @@ TEST_CASE("out of step: a gradient that stays too large when it is clipped is re
 }
 
 namespace {
-/// Three ranks. One of them moves θ by `big` in every round; after each round every state is looked at.
+/// Three ranks. One moves θ by `big` in every round. Every state is checked after each round.
 template <class Outer, class Compressor = absmax<8>, class Feedback = error_feedback>
 void check_finite(Outer outer, float big) {
   CAPTURE(std::string(Outer::name));
@@ -164,7 +165,7 @@ void check_finite(Outer outer, float big) {
     for (int round = 0; round < 40; ++round) {
       float const to = theta[5] - (rank == 1 ? big : 1e-3f);
       theta[5] = std::fmax(-0x1.fffffep127f, to);
-      theta[6] = round % 2 == 0 ? 1.0f : 2.0f;  // something moves, whatever theta[5] absorbs
+      theta[6] = round % 2 == 0 ? 1.0f : 2.0f;  // something moves, even if theta[5] absorbs the change
       t.after_step();
       auto const r = t.try_sync();
       if (!r) {
@@ -173,7 +174,7 @@ void check_finite(Outer outer, float big) {
                      ? 0
                      : 1;
         auto const anchor = t.cell("w", "anchor");
-        for (std::size_t i = 0; i < 300; ++i) theta[i] = anchor[i];  // the documented way out
+        for (std::size_t i = 0; i < 300; ++i) theta[i] = anchor[i];  // the documented recovery
       }
       for (std::string_view column :
            {"anchor", "outer.momentum", "outer.m", "outer.v", "outer.u", "outer.D", "outer.sum"}) {
@@ -182,7 +183,7 @@ void check_finite(Outer outer, float big) {
         }
       }
     }
-    // One rank's numbers must not end the run: smaller ones go through.
+    // One rank's numbers must not end the run: smaller ones succeed.
     theta[7] = 1.0f;
     t.after_step();
     auto const last = t.try_sync();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rule 58: every wait of a meeting ends at its deadline, whoever connects and whatever stands where a file
-// should be. Who came hears who was missing.
+// Rule 58: every wait of a rendezvous ends at its deadline, whatever connects and whatever stands in place of
+// a file. The ranks that came learn who was missing.
 #include "support/sockets.hpp"
 
 #include <doctest/doctest.h>
@@ -20,7 +20,7 @@ namespace {
 using namespace sockets;
 auto now() { return std::chrono::steady_clock::now(); }
 
-/// A rank that meets on a thread of its own.
+/// A rank that meets on its own thread.
 template <class Store>
 class meeting {
  public:
@@ -74,7 +74,7 @@ class flood {
   std::vector<std::jthread> threads_;
 };
 
-/// A folder of its own, gone with everything in it at the end.
+/// A private folder. The destructor removes it with everything in it.
 struct folder {
   std::string path = (std::filesystem::temp_directory_path() / "diloco_meeting_XXXXXX").string();
   folder() { REQUIRE(::mkdtemp(path.data()) != nullptr); }
@@ -129,7 +129,7 @@ TEST_CASE("tcp: ranks that came hear who was missing, whoever's deadline is firs
     CHECK(zero.text() == say({"diloco: rendezvous: rank 2 of a world of 3 did not come to ", where,
                               " before the deadline; rank 1 came and left"}));
   }
-  // Rank 0 came, and everybody else came and left.
+  // Rank 0 came. All others came and left.
   tcp zero({0, 3, host, port}, 1.0);
   {
     tcp one({1, 3, host, port}, 0.2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// No allocation after construction: every operator new of this program counts, per thread, and a worker that
-// steps, launches and lands counts none, from the first step on.
+// No allocation after construction. Every operator new of this program is counted per thread. A worker that
+// steps, launches and lands must count none, from the first step on.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -21,7 +21,7 @@ void* counted_allocation(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-// Not inlined: g++ would see `free` meet a `new` that it did not see through, and warn.
+// Not inlined: otherwise g++ would see `free` of memory from a `new` that it cannot see through, and warn.
 [[gnu::noinline]] void* operator new(std::size_t n) {
   return counted_allocation(n, alignof(std::max_align_t));
 }
@@ -49,11 +49,11 @@ namespace {
 
 std::vector<std::size_t> const sizes{5, 700, 4097, 256};
 
-constexpr long due = 9;  // the schedule: one round of its own, the others by hand
+constexpr long due = 9;  // of the schedule: it starts one round; the caller starts the others
 constexpr std::uint64_t rounds_of_a_run = 4;
 
-/// Steps up to a round of the schedule, rounds by hand with a step in between, mixed landings; what this
-/// thread allocated.
+/// Runs steps up to a scheduled round, then rounds by hand with a step in between and mixed landings. Returns
+/// this thread's allocations.
 template <class Trainer>
 std::size_t allocated_by_a_run(Trainer& t, toy::model& m, int rank) {
   std::size_t const before = allocations;

@@ -25,7 +25,7 @@ EVENTS = {"inner_stepped", "round_launched", "round_landed", "round_aborted"}
 
 
 def without_events(include, target):
-    """Copies the headers without the statements that tell a probe; gives the names of the events that went."""
+    """Copies the headers without the statements that call a probe. Returns the names of the removed events."""
     shutil.copytree(include, target)
     gone = set()
     for header in target.rglob("*.hpp"):
@@ -36,9 +36,9 @@ def without_events(include, target):
 
 
 def code_of(compiler, include, probe, folder):
-    """Disassembly with relocations, one line per instruction, without addresses of the file and names of the probe."""
+    """Disassembly with relocations, one line per instruction, without file addresses and probe names."""
     target = folder / "trainer.o"
-    # These headers first: the flags may name the include folder too.
+    # These headers come first, because the flags may name the include folder too.
     command = [compiler[0], f"-I{include}", *compiler[1:], f"-DPROBE={probe}", "-c", SOURCE, "-o", target]
     subprocess.run(command, check=True)
     text = subprocess.run(["objdump", "-dr", target], check=True, capture_output=True, text=True).stdout

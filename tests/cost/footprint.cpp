@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory: the trainer's own account against an executor that keeps books of every byte it hands out, and
-// against sums done by hand.
+// Memory. The trainer's own account is compared with an executor that records every byte it hands out, and
+// with sums computed by hand.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -16,9 +16,9 @@ namespace {
 struct ledger {
   std::size_t live = 0, peak = 0, allocations = 0, overruns = 0;
 };
-constexpr std::size_t fence = 64;  // bytes behind each allocation, which nobody may write
+constexpr std::size_t fence = 64;  // bytes behind each allocation that must stay unwritten
 
-/// cpp, with books.
+/// cpp with a record of its allocations.
 struct bookkeeping {
   ledger* book = nullptr;
 
@@ -51,11 +51,10 @@ struct bookkeeping {
 };
 static_assert(executor<bookkeeping>);
 
-/// The contract before round 0: one message of nine terms, then one with two for each tensor; each is given
-/// back.
+/// The contract before round 0: one message of eleven terms, then one with two for each tensor. Each is freed.
 std::size_t contract_bytes(std::size_t tensors) { return 8 * std::max<std::size_t>(11, 2 * tensors); }
 
-/// Elements of a column: each tensor begins where its length wants it to.
+/// Elements of a column. Each tensor begins where its length requires it.
 std::size_t column_of(std::vector<std::size_t> const& sizes) {
   std::size_t end = 0;
   for (std::size_t n : sizes) {
@@ -65,20 +64,20 @@ std::size_t column_of(std::vector<std::size_t> const& sizes) {
   return end;
 }
 
-/// What describe() says between `before` and `after`.
+/// The part of describe() between `before` and `after`.
 std::string told(std::string const& text, std::string const& before, std::string const& after) {
   auto const start = text.find(before) + before.size();
   return text.substr(start, text.find(after, start) - start);
 }
 
-/// One run with books; `columns`, `shard_columns` and `more` bytes of all ranks together are what the
-/// policies are known to keep. A tensor of 10000 is a matrix of 125 rows.
+/// One run with recorded memory. `columns`, `shard_columns` and `more` are the known state of the policies:
+/// columns, and bytes of all ranks together. A tensor of 10000 is a matrix of 125 rows.
 template <class Inner, class Outer, class C, class Exchange>
 void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int workers, std::size_t columns,
                 std::size_t shard_columns, std::size_t more = 0) {
   CAPTURE(C::name);
   CAPTURE(workers);
-  CAPTURE(static_cast<int>(exchange.pick(workers)));
+  CAPTURE(exchange.legs(workers).name);
   std::vector<ledger> books(static_cast<std::size_t>(workers));
   struct view {
     footprint told;
@@ -117,8 +116,7 @@ void check_over(Exchange exchange, std::vector<std::size_t> const& sizes, int wo
           three_digits(static_cast<double>(v.told.state_bytes) / static_cast<double>(parameters)));
     state += v.told.state_bytes;
   }
-  // A shard begins and ends with the alignment of its rows: at most a cache line more or less at each of its
-  // ends.
+  // A shard begins and ends with the alignment of its rows. So each end may differ by at most a cache line.
   std::size_t const column = column_of(sizes) * sizeof(float), ranks = static_cast<std::size_t>(workers);
   std::size_t const exact = ranks * columns * column + shard_columns * column + more,
                     lines = shard_columns * ranks * 64;
@@ -139,8 +137,8 @@ void check(std::vector<std::size_t> const& sizes, int workers, pattern exchange,
 
 TEST_CASE("footprint: every byte that is allocated is told, and no byte comes later") {
   std::vector<std::size_t> const sizes{1, 255, 256, 257, 4097, 10000};
-  // θ̄, two residuals where something is lost, outer momentum, AdamW's m and v; under scatter–gather the
-  // ranks together keep two more residuals, each its own shard.
+  // θ̄, two residuals if something is lost, outer momentum, AdamW's m and v. Under scatter–gather, the ranks
+  // together keep two more residuals, each its own shard.
   check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::gather, 6, 0);
   check<adamw, nesterov, absmax<4>>(sizes, 1, pattern::scatter_gather, 6, 2);
   check<adamw, nesterov, absmax<4>>(sizes, 3, pattern::gather, 6, 0);
@@ -148,7 +146,7 @@ TEST_CASE("footprint: every byte that is allocated is told, and no byte comes la
   check<adamw, nesterov, f32>(sizes, 2, pattern::scatter_gather, 4, 0);
   check<plain_sgd, plain_sgd, sign<512>>(sizes, 2, pattern::gather, 3, 0);
   check<lion, sgd, absmax<8, 32>>(sizes, 4, pattern::scatter_gather, 5, 2);
-  // Fewer tiles than ranks: some shards are empty.
+  // Fewer tiles than ranks, so some shards are empty.
   check<adamw, nesterov, absmax<4>>({7}, 4, pattern::scatter_gather, 6, 2);
 }
 
@@ -166,12 +164,12 @@ TEST_CASE("footprint: staged compressors, and what they remember") {
   std::vector<std::size_t> const sizes{255, 10000, 257, 10000, 10000};
   check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::gather, 4, 0);
   check<plain_sgd, nesterov, random_k<64>>(sizes, 3, pattern::scatter_gather, 4, 2);
-  // Three matrices: the own form remembers Q, 4 × 80 floats, twice on each rank, and each owner for its own
-  // once more.
+  // Three matrices. low_rank with its own factors remembers Q, 4 × 80 floats, twice on each rank. Each owner
+  // keeps it once more for its own part.
   std::size_t const q = 2 * 4 * 80 * sizeof(float), longer = 2 * 4 * 125 * sizeof(float);
   check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::gather, 4, 0, 3 * 3 * q);
   check<plain_sgd, nesterov, low_rank<4>>(sizes, 3, pattern::scatter_gather, 4, 2, 3 * 3 * q + 3 * q);
-  // The common form remembers the longer factor, and the owner needs no more than that.
+  // With a common factor it remembers the longer factor, and the owner needs nothing more.
   using common = low_rank<4, factors::common>;
   check<plain_sgd, nesterov, common>(sizes, 3, pattern::gather, 4, 0, 3 * 3 * longer);
   check<plain_sgd, nesterov, common>(sizes, 3, pattern::scatter_gather, 4, 2, 3 * 3 * longer);
@@ -179,7 +177,7 @@ TEST_CASE("footprint: staged compressors, and what they remember") {
 }
 
 TEST_CASE("footprint: what describe() says of well-known recipes") {
-  toy::model m({4096, 8192});  // whole blocks: nothing is padded
+  toy::model m({4096, 8192});  // whole blocks, so no padding
   auto const state_of = [&]<class Inner, class C>(Inner, C) {
     toy::trainer_of<Inner, nesterov, C, alone> t(
         {.exchange = {}, .transport = alone{}, .schedule = every(500)}, m.parameters());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel of the library, instantiated for the device: check_ptxas.py reads their stack and spills.
+// Every kernel of the library, instantiated for the device. check_ptxas.py reads their stack use and spills.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/linear_algebra/cublas.cuh>
@@ -20,14 +20,14 @@ void outer_kernel() {
   cuda_stream{}.for_each(1, apply_outer_kernel<Compressor, step, slot_count<Outer>>{});
 }
 
-/// Of optimizers among many: in either role.
+/// Kernels of many optimizers, in both roles.
 template <class... Optimizers>
 void optimizer_kernels() {
   (inner_kernels<Optimizers>(), ...);
   (outer_kernel<f32, Optimizers>(), ...);
 }
 
-/// Of a compressor among many: its encoder and its decoder, each in a sweep.
+/// Kernels of many compressors: the encoder and the decoder, each in a sweep.
 template <class Compressor>
 void codec_kernels() {
   cuda_stream{}.for_each(1, encode_kernel<Compressor, error_feedback>{});
@@ -43,14 +43,14 @@ void round_kernels() {
   outer_kernel<Compressor, adamw>();
 }
 
-/// A residual in 8 bits, and an estimate.
+/// An 8-bit residual, and an estimate.
 template <class Compressor>
 void feedback_kernels() {
   cuda_stream{}.for_each(1, encode_kernel<Compressor, averaged_error>{});
   cuda_stream{}.for_each(1, encode_kernel<Compressor, ef21>{});
 }
 
-/// Every stage of an encoding, from θ and from what was received, and the decoder in sweep B.
+/// Every stage of an encoding, from θ and from received messages, and the decoder in sweep B.
 template <class Compressor, class Feedback>
 void staged_kernels() {
   constexpr int padding = padding_of<Compressor>;
@@ -64,7 +64,7 @@ void staged_kernels() {
   if constexpr (agrees_on_memory<Compressor>) cuda_stream{}.for_each(1, agree_kernel<Compressor>{});
 }
 
-/// For `soap`'s own kernels: cuBLAS has no eigenvectors, and where they come from is not asked here.
+/// For the kernels of `soap` itself. cuBLAS has no eigenvectors, and their source does not matter here.
 struct spectral : cublas {
   template <class E>
   void eigenvectors(E const&, std::size_t, float const*, float*) const {}
@@ -144,8 +144,8 @@ void every_kernel() {
   cuda_stream{}.for_each(1, sum_partials_kernel{});
   cuda_stream{}.for_each(1, clip_factor_kernel{});
   cuda_stream{}.for_each(1, plain_factor_kernel{});
-  cuda_stream{}.for_each(1, carry_out_kernel{});
-  cuda_stream{}.for_each(1, carry_mean_kernel{});
+  cuda_stream{}.for_each(1, write_planes_kernel{});
+  cuda_stream{}.for_each(1, average_planes_kernel{});
   cuda_stream{}.for_each(1, copy_to_anchor_kernel{});
   cuda_stream{}.for_each(1, write_headers_kernel{});
   cuda_stream{}.for_each(1, collect_headers_kernel{});

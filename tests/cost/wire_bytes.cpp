@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes on the network: counted where they leave, told by the trainer, and computed by hand.
+// Bytes on the network: counted when sent, reported by the trainer, and computed by hand.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -8,7 +8,7 @@ using namespace diloco;
 
 namespace {
 
-// One tile on the wire: all codes, then all scales, each padded to 16 bytes.
+// One tile in a message: all codes, then all scales, each padded to 16 bytes.
 static_assert(tile_wire_bytes<f32>(0) == 0 && tile_wire_bytes<f32>(1) == 16 && tile_wire_bytes<f32>(4) == 16);
 static_assert(tile_wire_bytes<f32>(255) == 1024 && tile_wire_bytes<f32>(256) == 1024 &&
               tile_wire_bytes<f32>(257) == 1040);
@@ -35,11 +35,11 @@ static_assert(tile_wire_bytes<sign<512>>(511) == 64 + 16 && tile_wire_bytes<sign
 static_assert(tile_wire_bytes<sign<512>>(513) == 80 + 16);
 
 constexpr std::size_t header_bytes = 128, votes = 2 * header_bytes;
-/// Eleven terms, two for each tensor, and the rank's part of the run's number, 8 bytes each.
+/// Eleven terms, two for each tensor, and the rank's part of the run's number. Each has 8 bytes.
 constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (11 + 2 * tensors + 1); }
 constexpr int rounds = 3;
 
-/// What a rank told and what was counted, without the contract.
+/// What a rank reported and what was counted, without the contract.
 struct traffic {
   std::size_t told, counted, operations, contract, probed;
   bool same_counts;
@@ -65,7 +65,7 @@ std::vector<traffic> traffic_of(std::vector<std::size_t> const& sizes, int worke
   });
 }
 
-/// Payload of all tensors, by tiles of at most 4096 elements.
+/// Payload of all tensors, in tiles of at most 4096 elements.
 template <class C>
 std::size_t payload_of(std::vector<std::size_t> const& sizes) {
   std::size_t sum = 0;
@@ -93,8 +93,8 @@ void check(std::vector<std::size_t> const& sizes, int workers) {
     CHECK(t.probed == t.counted);
     CHECK(t.same_counts);
     CHECK(t.operations == rounds * (k == 1 ? 2 : 3));
-    // Two phases of K − 1 slots; a slot holds the largest shard: at least 1/K of the payload, at most all of
-    // it.
+    // Two phases of K − 1 slots. A slot holds the largest shard, which is between 1/K of the payload and all
+    // of it.
     std::size_t const shares = t.told - (k - 1) * votes;
     CHECK(shares >= 2 * (k - 1) * (header_bytes + (payload_of<C>(sizes) + k - 1) / k));
     CHECK(shares <= 2 * (k - 1) * (header_bytes + payload_of<C>(sizes)));
@@ -117,8 +117,9 @@ TEST_CASE("counted bytes are the told bytes: absmax4") { check_all<absmax<4>>();
 TEST_CASE("counted bytes are the told bytes: sign") { check_all<sign<>>(); }
 
 TEST_CASE("scatter-gather by hand: four ranks, five tiles of one tensor") {
-  // 20000 elements: tiles of 4096, 4096, 4096, 4096 and 3616; the padded column has 20224, a share is 5056.
-  // Tiles go to the shard in which they begin: 0 and 4096 to the first, then one each.
+  // 20000 elements: tiles of 4096, 4096, 4096, 4096 and 3616. The padded column has 20224, so a share is
+  // 5056.
+  // A tile goes to the shard in which it begins: 0 and 4096 to the first, then one each.
   std::size_t const slot = header_bytes + 2 * tile_wire_bytes<absmax<8>>(4096);
   for (traffic const& t : traffic_of<absmax<8>>({20000}, 4, pattern::scatter_gather)) {
     CHECK(t.told == 2 * 3 * slot + 3 * votes);

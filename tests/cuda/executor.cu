@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA executor's own promises: where memory comes from and goes back to, in the order of the stream;
-// marks between streams; Thrust on the stream; a trainer whose state lies on the host; too much memory asked
-// for.
+// Promises of the CUDA executor: memory is allocated and freed in stream order, marks order streams, and
+// Thrust runs on the stream. Also a trainer with its state on the host, and a request for too much memory.
 #include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
 
@@ -19,7 +18,7 @@ namespace {
 
 std::vector<std::size_t> const sizes{1, 255, 4097, 9000};
 
-/// A caller's resource, with books.
+/// A caller's resource that records its allocations.
 struct resource {
   std::size_t live = 0, taken = 0;
   cudaStream_t seen = nullptr;
@@ -37,7 +36,7 @@ struct resource {
   }
 };
 
-/// Digests of the anchor after each of eight steps, a round in every second.
+/// Digests of the anchor after each of eight steps, with a round in every second step.
 template <class Executor>
 std::vector<std::uint64_t> digests(Executor where, footprint* told = nullptr) {
   placed<Executor> p(where, sizes, true);

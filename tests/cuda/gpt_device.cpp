@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// examples/gpt on a device against its host layers. unit.gpt_kernels shows the same of these kernels on the
-// host, so what can go wrong here is cuBLAS, and who runs ahead of whom.
+// examples/gpt on a device, compared with its host layers. unit.gpt_kernels checks these kernels on the host.
+// So only cuBLAS and the order of host and device can fail here.
 #include "device.hpp"
 
 #include "support/gpt_problem.hpp"
@@ -42,7 +42,7 @@ TEST_CASE("workers share a device, each on a stream of its own") {
       workers.emplace_back([&] {
         auto const mine = on_device(p);
         for (int i = 0; i < 200; ++i)
-          each = of(*mine, p, copy_from_device);  // batches run ahead of the device
+          each = of(*mine, p, copy_from_device);  // the host's batches run ahead of the device
       });
     }
   }

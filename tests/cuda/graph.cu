@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An inner step and both sweeps, captured in a CUDA graph and replayed, give the bits of the same calls
-// without one; and what cannot be captured says so. Checks at light: at the default level a step waits for
-// the verdict on its gradients.
+// without one. What cannot be captured reports it.
+// Checks are light: at the default level, a step waits for the verdict on its gradients.
 #define DILOCO_CHECKS 1
 #include "support/cuda_test_stream.hpp"
 #include "support/placed.hpp"
@@ -15,8 +15,8 @@ using namespace diloco;
 
 namespace {
 
-/// One graph, captured anew for each call and updated in place: numbers that change with the step are the
-/// kernels' arguments.
+/// One graph, captured again for each call and updated in place. Numbers that change with the step are kernel
+/// arguments.
 class replayed {
  public:
   explicit replayed(cudaStream_t on) : on_(on) {}
@@ -55,7 +55,7 @@ std::vector<float> taken(cuda_stream where, tensor const& t) {
   return v;
 }
 
-/// θ after ten steps, all but the first captured.
+/// θ after ten steps. All but the first are captured.
 template <class Inner>
 std::vector<std::vector<float>> stepped(bool captured, float clip) {
   test_stream const s;
@@ -85,48 +85,52 @@ std::vector<float> swept(Executor where, Run&& run) {
   wire_plan const plan = wire_plan::of<C>(l, 1);
   std::size_t const column = l.column_elements();
   auto const memory = [&](std::size_t bytes) { return where.allocate(bytes); };
-  index_memory const index(where, l, plan, 1);
+  backend_on<Executor> const backend(where);
+  lookup_table const lookup(backend, l);
+  round_table const table(backend, plan, l.rows().size(), 1);
   buffer const anchor = memory(column * 4), momentum = memory(column * 4), e = memory(column * 4),
                next = memory(column * 4), wire = memory(plan.slot_bytes());
-  index.host().wires()[0] = wire.data();
-  index.host().coefficients()[0] = 1.0f;
-  index.host().gradients()[0] = p.gradients[0].data();
-  index.host().gradient_is_bf16()[0] = 0;
-  index.upload(where, l);
-  index.upload_gradients(where);
-  index.upload_round(where);
-  where.for_each(index.tile_count(), copy_to_anchor_kernel{index.tiles(), index.theta(), anchor.as<float>()});
+  table.host().messages[0] = wire.data();
+  table.host().coefficients[0] = 1.0f;
+  lookup.host().gradients[0] = p.gradients[0].data();
+  lookup.host().gradient_is_bf16[0] = 0;
+  lookup.upload_tensors(backend, l);
+  lookup.upload_gradients(backend);
+  table.upload(backend);
+  table.upload_round(backend);
+  where.for_each(lookup.tile_count(),
+                 copy_to_anchor_kernel{lookup->tiles, lookup->theta, anchor.as<float>()});
   where.wait();
   for (int round = 0; round < 3; ++round) {
     p.at(0, round);
     run([&] {
       inner_step_kernel<plain_sgd::step, 0> inner{
-          plain_sgd{.lr = 0.5f}.at(step_context{}),      1.0f, nullptr, index.tiles(), index.theta(),
-          {index.gradients(), index.gradient_is_bf16()}, {},   {}};
-      where.for_each(index.tile_count(), inner);
-      where.for_each(index.tile_count(),
+          plain_sgd{.lr = 0.5f}.at(step_context{}),      1.0f, nullptr, lookup->tiles, lookup->theta,
+          {lookup->gradients, lookup->gradient_is_bf16}, {},   {}};
+      where.for_each(lookup.tile_count(), inner);
+      where.for_each(lookup.tile_count(),
                      encode_kernel<C, error_feedback>{C{},
                                                       error_feedback{}.at(0),
-                                                      index.tiles(),
-                                                      index.theta(),
+                                                      lookup->tiles,
+                                                      lookup->theta,
                                                       anchor.as<float>(),
                                                       {e.as<float>(), next.as<float>(), column},
                                                       wire.data(),
                                                       plan.slot_bytes(),
-                                                      index.bad_row(),
+                                                      table->bad_row,
                                                       {static_cast<std::uint64_t>(round), 0, 0},
                                                       {}});
       auto const step = nesterov{.lr = 0.7f + 0.1f * static_cast<float>(round)}.at(step_context{});
       apply_outer_kernel<C, std::remove_const_t<decltype(step)>, 1> b{
-          {C{}, index.wires(), index.coefficients(), 1, false},
+          {C{}, table->messages, table->coefficients, 1, false},
           step,
           0.0f,
-          index.tiles(),
-          index.theta(),
+          lookup->tiles,
+          lookup->theta,
           anchor.as<float>(),
           {}};
       b.slots[0] = momentum.as<float>();
-      where.for_each(index.tile_count(), b);
+      where.for_each(lookup.tile_count(), b);
     });
   }
   std::vector<float> all(3 * column);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // transport/nccl.hpp over NCCL itself. The test starts two and four processes of its own program, over
-// sockets and over files, on one GPU and, where there are as many, on one each; each gathers, exchanges and
-// pairs bytes in device and in pinned memory and checks them; then one is late, and the others must hear of
-// it in time and end.
+// sockets and over files. They share one GPU, or have one each if there are enough.
+// Each gathers, exchanges and pairs bytes in device and pinned memory and checks them. Then one is late, and
+// the others must get an error in time and end.
 #include "support/placed.hpp"
 
 #include <diloco/diloco.hpp>
@@ -28,8 +28,7 @@ std::uint32_t word(int from, int to, std::uint64_t round, std::size_t i) {
   return static_cast<std::uint32_t>(mix64(static_cast<std::uint64_t>(from * 64 + to), round * 1000003 + i));
 }
 
-/// Stores what it was given, a while after it was launched: an exchange that does not wait for it sends
-/// something else.
+/// Stores its input some time after its launch. An exchange that does not wait for it sends other bytes.
 __global__ void late_copy(std::uint32_t* to, std::uint32_t const* from, std::size_t n) {
   for (long long const start = clock64(); clock64() - start < 10000000;) {
   }
@@ -40,13 +39,14 @@ struct end_of_rank {
   nccl transport;
   cuda_stream executor;
   bool pinned = false;
-  std::vector<buffer> staged{};  // read by the stream: kept until the exchange is over
-  int unfinished = 0;            // exchanges that were begun before their bytes were there
+  std::vector<buffer> staged{};  // read by the stream, so kept until the exchange is over
+  int unfinished = 0;            // exchanges that began before their bytes were written
 
   [[nodiscard]] buffer get(std::size_t bytes) const {
     return pinned ? executor.allocate_wire(bytes) : executor.allocate(bytes);
   }
-  /// `slots` of n words each for the exchange, written by the executor's stream while NCCL is told already.
+  /// `slots` of n words each for the exchange. The executor's stream writes them, possibly after NCCL has
+  /// been called.
   wires message(int slots, int receive, std::size_t n, std::uint64_t round) {
     std::vector<std::uint32_t> said;
     for (int r = 0; r < slots; ++r) {
@@ -76,27 +76,27 @@ struct end_of_rank {
       std::size_t const n = round % 4 == 3 ? 300004 : 2 + 2 * round;
       auto gathered = transport.all_gather(message(1, ranks, n, round), {round, 0}).wait(soon());
       REQUIRE_MESSAGE(gathered, gathered.error().message);
-      for (int k = 0; k < ranks; ++k) check(gathered->wire(k), k, 0, n, round);
+      for (int k = 0; k < ranks; ++k) check(gathered->message(k), k, 0, n, round);
       auto cut = transport.all_to_all(message(ranks, ranks, n, round), {round, 1}).wait(soon());
       REQUIRE_MESSAGE(cut, cut.error().message);
-      for (int k = 0; k < ranks; ++k) check(cut->wire(k), k, rank, n, round);
+      for (int k = 0; k < ranks; ++k) check(cut->message(k), k, rank, n, round);
       int const partner = gossip{5}.partner(round, rank, ranks);
       auto paired = transport.exchange(message(1, 1, n, round), partner, {round, 2}).wait(soon());
       REQUIRE_MESSAGE(paired, paired.error().message);
       auto const pair = paired->roster();
       for (std::size_t k = 0; k < pair.size(); ++k)
-        check(paired->wire(static_cast<int>(k)), pair[k], 0, n, round);
+        check(paired->message(static_cast<int>(k)), pair[k], 0, n, round);
       staged.clear();
     }
-    auto first = transport.all_gather(message(1, ranks, 1000, 50), {50, 0});  // two on their way
+    auto first = transport.all_gather(message(1, ranks, 1000, 50), {50, 0});  // two in flight
     auto second = transport.all_gather(message(1, ranks, 10, 51), {51, 0});
     auto const later = second.wait(soon()), sooner = first.wait(soon());
     REQUIRE(later);
     REQUIRE(sooner);
-    for (int k = 0; k < ranks; ++k) check(sooner->wire(k), k, 0, 1000, 50);
-    for (int k = 0; k < ranks; ++k) check(later->wire(k), k, 0, 10, 51);
+    for (int k = 0; k < ranks; ++k) check(sooner->message(k), k, 0, 1000, 50);
+    for (int k = 0; k < ranks; ++k) check(later->message(k), k, 0, 10, 51);
     staged.clear();
-    CHECK(unfinished > 0);  // else nothing was shown about `after`
+    CHECK(unfinished > 0);  // otherwise nothing was shown about `after`
   }
   void one_is_late() {
     if (transport.rank() == transport.size() - 1) {
@@ -115,11 +115,11 @@ struct end_of_rank {
     CHECK(took >= 1);
     CHECK(took < 1 + nccl::give_up_seconds + 1);
     CHECK_FALSE(transport.all_gather(message(1, transport.size(), 10, 100), {100, 0}).wait(soon(1)));
-    CHECK(cudaDeviceSynchronize() == cudaSuccess);  // no kernel is left that waits for ever
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);  // no kernel is left that waits forever
   }
 };
 
-/// Digests of the anchor of one worker after each of eight steps, a round in every second.
+/// Digests of one worker's anchor after each of eight steps, with a round in every second step.
 template <class Outer, class Exchange, class Transport, class Executor>
 std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange exchange) {
   int const rank = transport.rank();
@@ -135,7 +135,7 @@ std::vector<std::uint64_t> digests(Transport transport, Executor where, Exchange
   return seen;
 }
 
-/// Whole rounds over NCCL have the bits of rounds over threads of the host.
+/// Whole rounds over NCCL have the bits of rounds over host threads.
 template <class Outer, class Exchange>
 void check_rounds(nccl const& transport, cuda_stream const& executor, Exchange exchange) {
   CAPTURE(Exchange::name);
@@ -146,7 +146,7 @@ void check_rounds(nccl const& transport, cuda_stream const& executor, Exchange e
 
 std::string variable(char const* name) { return std::getenv(name) == nullptr ? "" : std::getenv(name); }
 
-/// This program again, as one rank.
+/// Starts this program again as one rank.
 pid_t start(std::map<std::string, std::string> variables) {
   std::string filter = "--test-case=one rank of a world", all = "--no-skip", self = "/proc/self/exe";
   std::vector<std::string> texts;

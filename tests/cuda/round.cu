@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Of each kind one compressor and its feedback, and some optimizers; the rest stands beside it.
+// One compressor of each kind with its feedback, and some optimizers. The files next to this one hold the
+// rest.
 #include "round.cuh"
 
 namespace {

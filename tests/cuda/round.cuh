@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host bits = device bits: the same inner steps and rounds on a CUDA stream, in memory of the device, and on
-// the host: the anchor after each step, and every byte that goes out. round*.cu list the policies, in several
-// files for nvcc's sake.
+// Host bits = device bits. The same inner steps and rounds run on a CUDA stream in device memory and on the
+// host. The anchor after each step and every sent byte must match.
+// round*.cu list the policies, in several files so that nvcc can compile them.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -23,7 +23,7 @@ inline float number(std::size_t i, int salt) {
   return static_cast<float>(static_cast<std::int32_t>(h >> 32) >> 8) * 0x1p-23f;
 }
 
-/// Tensors and gradients where the executor can reach them, filled with the same numbers everywhere.
+/// Tensors and gradients in memory that the executor can reach, filled with the same numbers everywhere.
 template <class Executor>
 struct model {
   Executor executor;
@@ -51,7 +51,7 @@ struct model {
   }
 };
 
-/// A world of one that remembers what was sent.
+/// A world of one that records what was sent.
 class listened {
  public:
   static constexpr std::string_view name = "listened";
@@ -68,7 +68,7 @@ class listened {
 
  private:
   wires hear(wires w) {
-    std::string bytes(w.send.size(), '\0');  // wherever it lies
+    std::string bytes(w.send.size(), '\0');  // in host or device memory
     REQUIRE(cudaMemcpy(bytes.data(), w.send.data(), bytes.size(), cudaMemcpyDefault) == cudaSuccess);
     hash64 h;
     h.add(bytes);
@@ -79,7 +79,7 @@ class listened {
   std::vector<std::uint64_t>* heard_;
 };
 
-/// Scatter–gather in a world of one: the worker's part and the owner's part both run.
+/// Scatter–gather in a world of one, so the worker's part and the owner's part both run.
 template <class Executor, class Inner, class Outer, class Compressor, class Feedback = error_feedback,
           class Combine = weighted_mean>
 std::vector<std::uint64_t> digests() {
@@ -109,7 +109,7 @@ void check_compressor() {
   CHECK(digests<cuda_stream, adamw, nesterov, C, F>() == digests<cpp, adamw, nesterov, C, F>());
 }
 
-/// In both roles.
+/// Checks an optimizer in both roles.
 template <class O>
 void check_optimizer() {
   CHECK(digests<cuda_stream, O, O, f32>() == digests<cpp, O, O, f32>());

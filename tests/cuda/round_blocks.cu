@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block compressors to narrower floats and integers: the others of them.
+// The remaining block compressors to narrower floats and integers.
 #include "round.cuh"
 
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Block compressors with tables, draws and rotations: the others of them.
+// The remaining block compressors with tables, draws and rotations.
 #include "round.cuh"
 
 namespace {

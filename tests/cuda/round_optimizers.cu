@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every other element optimizer.
+// The remaining element optimizers.
 #include "round.cuh"
 
 namespace {

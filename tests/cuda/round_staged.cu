@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every other staged compressor.
+// The remaining staged compressors.
 #include "round.cuh"
 
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Optimizers over whole tensors on a CUDA stream: Adafactor has the host's bits; Muon over cuBLAS is near its
-// formula in double, and so is each product.
+// Optimizers over whole tensors on a CUDA stream. Adafactor has the host's bits. Muon over cuBLAS and each
+// product are close to their formulas in double.
 #include <diloco/diloco.hpp>
 #include <diloco/executor/cuda.cuh>
 #include <diloco/linear_algebra/cublas.cuh>
@@ -22,7 +22,7 @@ std::vector<float> numbers(std::size_t n, int salt) {
   return v;
 }
 
-/// Memory where the executor's columns lie.
+/// Memory of the same kind as the executor's columns.
 template <class Executor>
 struct column {
   Executor where;
@@ -73,7 +73,7 @@ std::vector<float> trajectory(O const& optimizer, Executor where, extents n, int
   return p.get();
 }
 
-/// A handle that is given back.
+/// Owns a handle and releases it.
 struct library {
   cublas algebra;
   library() { REQUIRE(cublasCreate(&algebra.handle) == CUBLAS_STATUS_SUCCESS); }
@@ -125,7 +125,7 @@ TEST_CASE("cuda: products by cuBLAS, all four ways to transpose") {
 }
 
 TEST_CASE("cuda: muon brings a gradient of known singular values to the polynomial's") {
-  // σ·I of n: σ/‖G‖ is 1/√n whatever σ is, and X stays a multiple of I.
+  // σ·I of size n: σ/‖G‖ is 1/√n for any σ, and X stays a multiple of I.
   library const with;
   for (extents n : {extents{16, 16}, {16, 40}, {40, 16}}) {
     CAPTURE(n.columns);

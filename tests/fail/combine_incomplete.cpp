@@ -5,7 +5,8 @@
 using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(
-      diloco::recipe<>{}.with_transport(diloco::alone{}).with_combine(archetype::combine<without::coefficients>{}),
-      parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}
+                             .with_transport(diloco::alone{})
+                             .with_combine(archetype::combine<without::coefficients>{}),
+                         parameters);
 }

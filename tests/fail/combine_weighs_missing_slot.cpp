@@ -4,5 +4,6 @@
 
 void make(std::vector<diloco::tensor> const& parameters) {
   diloco::DiLoCo trainer(
-      diloco::recipe<>{}.with_combine(diloco::precision_weighted{}).with_transport(diloco::alone{}), parameters);
+      diloco::recipe<>{}.with_combine(diloco::precision_weighted{}).with_transport(diloco::alone{}),
+      parameters);
 }

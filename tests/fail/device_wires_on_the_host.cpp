@@ -2,7 +2,7 @@
 // must not compile: diloco: transport: sends from memory of the device, and this executor keeps its wires on the host; say .executor = diloco::cuda_stream{}, or take a transport of the host such as diloco::mpi
 #include <diloco/diloco.hpp>
 
-/// As NCCL's: it would read pageable memory of the host.
+/// Sends from device memory, as NCCL does. It would read pageable host memory.
 struct from_device : diloco::alone {
   static constexpr bool wires_on_device = true;
 };

@@ -6,6 +6,6 @@ using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
   diloco::DiLoCo trainer(
-      diloco::recipe<>{}.with_transport(diloco::alone{}).with_exchange(archetype::exchange<without::pick>{}),
+      diloco::recipe<>{}.with_transport(diloco::alone{}).with_exchange(archetype::exchange<without::legs>{}),
       parameters);
 }

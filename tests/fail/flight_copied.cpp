@@ -4,7 +4,8 @@
 
 using trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, diloco::alone>;
 
-// A round has one owner: a second handle could land it twice. (The compilers' words: use of a deleted function.)
+// A round has one owner, because a second handle could land it twice. (The compilers say: use of a deleted
+// function.)
 void train(trainer& t) {
   auto flight = t.launch();
   auto second = flight;

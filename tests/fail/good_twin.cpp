@@ -9,7 +9,8 @@
 #include <diloco/optimizer/external.hpp>
 #include <diloco/optimizer/noloco.hpp>
 
-// nvcc sees the same concepts: one of them asked with a lambda, which it never met, and every setting went unchecked.
+// nvcc must see the same concepts. One of them once used a lambda that nvcc never matched, and no setting was
+// checked.
 static_assert(diloco::has_fields<diloco::adamw> && diloco::has_fields<diloco::every> &&
               !diloco::has_fields<diloco::alone>);
 static_assert(diloco::element_optimizer<diloco::adamw> && !diloco::element_optimizer<diloco::external>);

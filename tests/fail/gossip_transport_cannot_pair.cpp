@@ -5,7 +5,8 @@
 using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(
-      diloco::recipe<>{}.with_transport(archetype::transport<without::exchange>{}).with_exchange(diloco::gossip{}),
-      parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}
+                             .with_transport(archetype::transport<without::exchange>{})
+                             .with_exchange(diloco::gossip{}),
+                         parameters);
 }

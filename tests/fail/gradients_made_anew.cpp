@@ -17,4 +17,6 @@ struct made {
   std::size_t size() const { return 2; }
 };
 
-void f(diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, diloco::alone>& trainer) { trainer.step(made{}); }
+void f(diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::f32, diloco::alone>& trainer) {
+  trainer.step(made{});
+}

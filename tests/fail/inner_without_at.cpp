@@ -6,5 +6,6 @@ using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
   diloco::DiLoCo trainer(
-      diloco::recipe<>{}.with_transport(diloco::alone{}).with_inner(archetype::optimizer<without::at>{}), parameters);
+      diloco::recipe<>{}.with_transport(diloco::alone{}).with_inner(archetype::optimizer<without::at>{}),
+      parameters);
 }

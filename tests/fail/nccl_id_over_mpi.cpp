@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // must compile
-// NCCL's id over a communicator of MPI's, which transport/nccl.hpp knows nothing of.
+// NCCL's id over an MPI communicator. transport/nccl.hpp does not depend on MPI.
 #include <diloco/transport/mpi.hpp>
 #include <diloco/transport/nccl.hpp>
 

@@ -3,5 +3,6 @@
 #include <diloco/diloco.hpp>
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_inner(diloco::noloco{}).with_transport(diloco::alone{}), parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_inner(diloco::noloco{}).with_transport(diloco::alone{}),
+                         parameters);
 }

@@ -7,5 +7,6 @@ struct with_a_number : archetype::optimizer<> {
 };
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(with_a_number{}), parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(with_a_number{}),
+                         parameters);
 }

@@ -5,5 +5,6 @@
 #include <diloco/optimizer/external.hpp>
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(diloco::external{}), parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(diloco::alone{}).with_outer(diloco::external{}),
+                         parameters);
 }

@@ -3,6 +3,7 @@
 #include <diloco/diloco.hpp>
 
 void evaluate(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_inner(diloco::adamw{}).with_transport(diloco::alone{}), parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_inner(diloco::adamw{}).with_transport(diloco::alone{}),
+                         parameters);
   trainer.show_mean();
 }

@@ -5,5 +5,6 @@
 using archetype::without;
 
 void make(std::vector<diloco::tensor> const& parameters) {
-  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(archetype::transport<without::all_to_all>{}), parameters);
+  diloco::DiLoCo trainer(diloco::recipe<>{}.with_transport(archetype::transport<without::all_to_all>{}),
+                         parameters);
 }

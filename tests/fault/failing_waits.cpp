@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transport fails while one rank waits, in each exchange of a round, also where the round is dropped for another
-// reason, and whatever cause it names. That rank's run is over, and says so; the others are told, or are told in
-// their next round. Nobody writes to buffers that went with the failed exchange.
+// A transport fails while one rank waits. This covers each exchange of a round, rounds that are dropped for
+// another reason, and every cause.
+// That rank's run is over, and it says so. The others learn it at once or in their next round. Nobody writes
+// to buffers that were lost with the failed exchange.
 #include "support/altering.hpp"
 #include "support/toy.hpp"
 
@@ -60,7 +61,7 @@ void check(int ranks, std::vector<std::uint32_t> const& phases) {
             CAPTURE(rank);
             CHECK(s.next != "no error");  // rank 1 is gone
             if (s.first == "no error")
-              CHECK(phase == 3);  // who gives up while it waits for votes may be alone with that
+              CHECK(phase == 3);  // a rank that gives up while it waits for votes may be the only one
             else if (!pairing_exchange<Exchange>)
               CHECK(s.digest == all[1].digest);
           }

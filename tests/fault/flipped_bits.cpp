@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One bit of one message flips on its way to one receiver: no member commits the round, all say so, and the
-// trainers go on as if the round had not been tried. A vote is sent twice, so a flipped bit of it changes nothing.
+// One bit of one message flips on its way to one receiver. No member commits the round, all report it, and
+// the trainers continue as if the round had not been tried.
+// A vote is sent twice, so a flipped bit in it changes nothing.
 #include "support/altering.hpp"
 #include "support/toy.hpp"
 
@@ -78,8 +79,8 @@ TEST_CASE("scatter-gather: every bit of a header, and bits of the payload") {
   check_every_bit<scatter_gather>({leg_0, leg_1, votes});
 }
 
-/// With and without dropped rounds in between, the same bits: nothing that a round writes beside its state
-/// (residuals, estimates, an owner's residual, a compressor's memory) was kept from a round that was dropped.
+/// Runs with and without dropped rounds in between have the same bits. So a dropped round left nothing behind
+/// in residuals, estimates, an owner's residual or a compressor's memory.
 template <class Compressor, class Feedback, class Exchange>
 void check_no_trace(std::vector<std::uint32_t> const& phases) {
   CAPTURE(std::string(Compressor::name));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What decoders promise for any bytes at all. A kind of decoder is a function of the input that ends the
-// program, with one sentence, where a promise is broken, and one that makes an input to begin with;
-// decoders.cpp lists them.
+// What decoders promise for any bytes. A kind of decoder has two functions. One checks an input and ends the
+// program with one error message if a promise is broken. The other makes an initial input.
+// decoders.cpp lists the kinds.
 #pragma once
 
-#define DOCTEST_CONFIG_DISABLE  // of the laws only the promises are wanted
+#define DOCTEST_CONFIG_DISABLE  // only the promises of the laws are needed
 #include "laws/codec.hpp"
 
 #include <algorithm>
@@ -31,15 +31,15 @@ struct decoder {
 
 inline bytes after(bytes input, std::size_t n) { return input.subspan(std::min(n, input.size())); }
 
-/// Bytes on the heap, aligned as on a wire and no better, and not one more than was asked for:
-/// AddressSanitizer sees the first that is touched beyond them.
+/// Bytes on the heap with exactly the alignment and size of a message. AddressSanitizer reports the first
+/// access beyond them.
 class exact {
  public:
   exact(std::size_t size, std::size_t alignment, std::byte fill)
       : before_(alignment % 16), size_(size), storage_(new std::byte[before_ + size]) {
     std::memset(data(), std::to_integer<int>(fill), size);
   }
-  /// An input that is too short is repeated, so that a few bytes already fill a block.
+  /// A short input is repeated, so that a few bytes already fill a block.
   exact(std::size_t size, std::size_t alignment, bytes input) : exact(size, alignment, std::byte{0}) {
     for (std::size_t i = 0; i < size && !input.empty(); ++i) data()[i] = input[i % input.size()];
   }
@@ -53,7 +53,7 @@ class exact {
   std::unique_ptr<std::byte[]> storage_;
 };
 
-/// What stands on the wire for one block.
+/// The bytes of one block in a message.
 template <class C>
 struct wire {
   exact side, code;
@@ -101,8 +101,9 @@ wire<C> encode(std::vector<float> const& x) {
   return zeros;
 }
 
-/// The same bytes again. The law is about ordinary blocks; here come a range below the last place of its
-/// numbers, and a largest element that rounds up to the next power of two, which is another scale.
+/// Whether encoding again gives the same bytes. The law covers ordinary blocks.
+/// Inputs here may also have a range below the last place of its numbers. Or their largest element rounds up
+/// to the next power of two, which is another scale.
 template <class C>
 inline constexpr bool canonical = laws::promise<C>::canonical;
 template <int Bits, int Block>
@@ -110,9 +111,10 @@ inline constexpr bool canonical<min_max<Bits, Block>> = false;
 template <int Block>
 inline constexpr bool canonical<scaled_f16<Block>> = false;
 
-/// What came out of a decoder goes through once more, to finite numbers, and to the same bytes where that is
-/// promised: not of a block too small to be sent, where `sign` keeps signs beside a scale of 0, and not above
-/// 2¹²⁶, whose reciprocal is subnormal and costs a root mean square its last places.
+/// Encodes and decodes the decoded values once more. The result must be finite, with the same bytes where
+/// that is promised.
+/// Two cases are excluded. Blocks too small to be sent: `sign` keeps signs with a scale of 0. Above 2¹²⁶: the
+/// reciprocal is subnormal, which costs a root mean square its last places.
 template <class C>
 void check_again(std::vector<float> const& x) {
   if (magnitude(x) > C::largest) return;
@@ -123,7 +125,7 @@ void check_again(std::vector<float> const& x) {
   if (once != encode<C>(y)) broken(C::name, "encoding what was decoded gives other bytes");
 }
 
-/// The input as numbers that the compressor must take: of more than the largest magnitude, that magnitude.
+/// The input as numbers that the compressor must accept. Larger magnitudes are replaced by the largest one.
 template <class C>
 std::vector<float> numbers_of(bytes input, int count) {
   std::vector<float> x(static_cast<std::size_t>(count));
@@ -133,8 +135,8 @@ std::vector<float> numbers_of(bytes input, int count) {
   return x;
 }
 
-/// Any block compressor. Two bytes say how many elements; the rest is read twice, as side information and
-/// codes and as numbers.
+/// Any block compressor. Two bytes give the number of elements. The rest is read twice: as side information
+/// and codes, and as numbers.
 template <class C>
 struct any_block {
   static void check(bytes input) {
@@ -156,8 +158,8 @@ struct any_block {
   }
 };
 
-/// The head of every slot: a complaint is a sentence about the sender, and what is accepted differs from what
-/// was expected only in what a rank may say for itself.
+/// The header of every slot. An error is a message about the sender. An accepted header differs from the
+/// expected one only in fields that a rank may choose.
 struct any_header {
   static constexpr int from = 3;
   static message_header expected() { return {.phase = 1, .round = 7, .payload_bytes = 4096, .rank = from}; }
@@ -171,19 +173,19 @@ struct any_header {
     message_header same = expected();
     same.weight = got.weight;
     same.bad_row = got.bad_row;
-    same.flags = got.flags & 0xfeu;  // but who launched, and how that thread rounds
+    same.flags = got.flags & 0xfeu;  // but not the launch flag and the thread's modes
     same.steps = got.steps;
     same.counted_steps = got.counted_steps;
-    same.refused = got.refused;  // was_altered and the agreement look at these
+    same.refused = got.refused;  // was_altered and the agreement check these
     same.checksum = got.checksum;
     std::memcpy(same.unused, got.unused, sizeof same.unused);
     if (got.refused != 0) same.last_round = got.last_round, same.history = got.history;
     bool const fits =
         std::memcmp(&same, &got, sizeof same) == 0 && got.weight >= 0 && got.weight <= unbounded;
-    std::string const complaint = header_error(got, expected(), from);
-    if (complaint.empty() != fits)
-      broken("message header", fits ? "is refused and fits: " + complaint : "is accepted and does not fit");
-    if (!fits && !complaint.starts_with("rank 3 ")) broken("message header", "names no sender: " + complaint);
+    std::string const invalid = header_error(got, expected(), from);
+    if (invalid.empty() != fits)
+      broken("message header", fits ? "is refused and fits: " + invalid : "is accepted and does not fit");
+    if (!fits && !invalid.starts_with("rank 3 ")) broken("message header", "names no sender: " + invalid);
   }
   static std::vector<std::byte> seed(bool whole) {
     message_header f = expected();

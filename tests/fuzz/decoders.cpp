@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every decoder of the wire against bytes that nobody wrote, by libFuzzer. The first byte of an input picks
-// the decoder.
+// Runs every message decoder on arbitrary bytes with libFuzzer. The first byte of an input selects the
+// decoder.
 //
 //   fuzz.decoders [-max_total_time=SECONDS] NEW_FINDS tests/fuzz/corpus
 //   fuzz.decoders CRASH_FILE              once, to see what broke
@@ -19,8 +19,8 @@ constexpr decoder entry(std::string_view name) {
   return {name, &Kind::check, &Kind::seed};
 }
 
-/// A new kind of decoder goes to the end: its place here is the first byte of the files in the corpus. A new
-/// block compressor is listed in laws/codec.hpp, at the end too.
+/// Add a new kind of decoder at the end, because its index is the first byte of the files in the corpus. List
+/// a new block compressor in laws/codec.hpp, also at the end.
 template <class... C>
 constexpr auto list(std::tuple<C...>*) {
   using vote = sign<256, sign_scale::vote>;
@@ -29,7 +29,7 @@ constexpr auto list(std::tuple<C...>*) {
 }
 constexpr auto decoders = list(static_cast<laws::block_compressors*>(nullptr));
 
-/// Likewise, and at the end; 128 and more in the first byte.
+/// The same for staged compressors, with a first byte of 128 and more.
 constexpr auto staged_decoders = [] {
   using halves = top_k<64, kept_as::f16>;
   using small = top_k<5, kept_as::two_bits, 256>;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors reader against bytes that nobody wrote, by libFuzzer. An input is read twice: as a whole
-// file, and as a header behind one byte that says how much data follow it, for few inputs begin with their
-// own length.
+// Runs the safetensors reader on arbitrary bytes with libFuzzer. An input is read twice: as a whole file, and
+// as a header after one byte that gives the length of the data.
+// The second reading is needed because few inputs begin with their own length.
 //
 //   fuzz.safetensors -dict=tests/fuzz/safetensors.dict [-max_total_time=SECONDS] NEW_FINDS
-// tests/fuzz/safetensors
+//       tests/fuzz/safetensors
 //   fuzz.safetensors CRASH_FILE                       once, to see what broke
 //   fuzz.safetensors --seeds tests/fuzz/safetensors   writes the corpus
 #include <diloco/state/safetensors.hpp>
@@ -40,15 +40,15 @@ bool same(st::contents const& a, st::contents const& b) {
   return std::ranges::equal(a.entries, b.entries, equal) && a.notes == b.notes;
 }
 
-/// In numbers that do not overflow.
+/// In floating point, which cannot overflow here.
 double expected_bytes(st::entry const& e) {
   double bytes = static_cast<double>(st::bytes_of(e.type));
   for (std::size_t n : e.shape) bytes *= static_cast<double>(n);
   return bytes;
 }
 
-/// What was accepted tiles the data, every name is there once, and it survives being written, in any order of
-/// listing.
+/// Accepted tensors tile the data, and every name appears once. The contents survive writing in any order of
+/// the list.
 void check_contents(st::contents c, std::span<std::byte const> file) {
   std::uint64_t header = 0;
   std::memcpy(&header, file.data(), sizeof header);
@@ -85,7 +85,7 @@ void check_contents(st::contents c, std::span<std::byte const> file) {
   if (!st::header_of(c) || !same(*again, c)) broken("it changed by being written");
 }
 
-/// In memory of its own, exactly as long: AddressSanitizer sees the first byte that is touched beyond it.
+/// Copies the input to an allocation of exact size, so AddressSanitizer reports the first access beyond it.
 void check_file(std::span<std::byte const> input) {
   std::unique_ptr<std::byte[]> const exact(new std::byte[input.size()]);
   std::ranges::copy(input, exact.get());
@@ -111,7 +111,7 @@ void write_seed(std::string const& path, std::span<std::byte const> seed) {
   if (!out.flush()) broken("a seed cannot be written to " + path);
 }
 
-/// A header over so many bytes of data, a step from what is accepted.
+/// A header over `count` bytes of data that is one step away from a valid file.
 struct near_miss {
   std::string name, header;
   unsigned char data;

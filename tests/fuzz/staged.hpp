@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any staged compressor: the payload of one tensor from bytes that nobody wrote, and numbers that it must
-// take.
+// Any staged compressor. The payload of one tensor is made of arbitrary bytes, and so are numbers that it
+// must accept.
 #pragma once
 
 #include "decoder.hpp"
@@ -10,7 +10,7 @@ namespace fuzz {
 
 template <class C>
 struct any_staged {
-  /// Three bytes say how many rows and columns, at most 16 × 512.
+  /// Three bytes give the numbers of rows and columns, at most 16 × 512.
   static void check(bytes input) {
     auto const byte = [&](std::size_t i) {
       return i < input.size() ? std::to_integer<std::size_t>(input[i]) : 0;
@@ -20,7 +20,7 @@ struct any_staged {
     for (std::size_t i = 0; i < w.payload().size() && !rest.empty(); ++i)
       w.payload()[i] = rest[i % rest.size()];
     all_finite(w, "bytes that nobody wrote");
-    if constexpr (agrees_on_memory<C>) {  // and what comes after a round of them
+    if constexpr (agrees_on_memory<C>) {  // and the memory after a round of them
       w.commit(0);
       all_finite(w, "bytes that nobody wrote, and a memory made of them", 1);
     }

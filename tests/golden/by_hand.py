@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers that PyTorch lacks, from the formulas of their papers by NumPy: each operation rounds in the parameter's own
-dtype, as the formula is printed, without a fused multiply-add. g is a gradient, or a round's Δ where the paper is about an
-outer optimizer.
+"""Optimizers that PyTorch lacks, from the formulas of their papers by NumPy.
+
+Each operation rounds in the parameter's own dtype, as the formula is printed, without a fused multiply-add. g is a
+gradient, or a round's Δ if the paper is about an outer optimizer.
 """
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ class ByHand:
 
 
 def sign(x, scale):
-    """A sum x of terms as large as `scale` that nearly cancel flips its sign by rounding alone: no such one is recorded."""
+    """The sign of a sum x of terms as large as `scale`. Raises if they nearly cancel, because rounding alone would then
+    flip the sign."""
     assert np.all((x == 0) & (scale == 0) | (np.abs(x) > 1e-5 * scale)), "ill-conditioned sign"
     return np.sign(x)
 
@@ -47,8 +49,8 @@ def signum(p, g, s, t, h, c):
 
 
 def schedule_free_adamw(p, g, s, t, h, c):
-    """Defazio et al. 2024, in the three sequences of the paper: gradients are taken at y, which is p, z is stepped, x is the
-    weighted mean of the z's. x lies between the others, and is what the library finds from them."""
+    """Defazio et al. 2024, in the three sequences of the paper: gradients are taken at y, which is p; z is stepped; x
+    is the weighted mean of the z's. x lies between the others, and the library computes it from them."""
     y, x, z = p, s["x"], s["z"]
     if t == 1:
         x[...], z[...] = y, y
@@ -104,8 +106,8 @@ def slowmo(p, g, s, t, h, c):
 
 
 def bmuf(p, g, s, t, h, c):
-    """Chen & Huo 2016: D filters the updates, Φ is the filtered model (here as its distance from the first p, so that its
-    slot starts at 0). A block starts at Φ, or with `nesterov` at Φ - η·D, and g is measured from there."""
+    """Chen & Huo 2016: D filters the updates, and Φ is the filtered model. Φ is stored as its distance from the first
+    p, so that its slot starts at 0. A block starts at Φ, or with `nesterov` at Φ - η·D, and g is measured from there."""
     if t == 1:
         s["first"][...] = p
     s["D"][...] = c(h["momentum"]) * s["D"] + c(h["block_lr"]) * g
@@ -115,7 +117,7 @@ def bmuf(p, g, s, t, h, c):
 
 
 def lookahead(p, g, s, t, h, c):
-    """Zhang et al. 2019, algorithm 1: slow weights go a share α of the way to the fast ones, which are p - g."""
+    """Zhang et al. 2019, algorithm 1: slow weights move a share α of the way to the fast ones, which are p - g."""
     p += c(h["alpha"]) * ((p - g) - p)
 
 

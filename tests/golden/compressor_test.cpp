@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a receiver gets for known inputs, against NumPy and PyTorch; the 16-bit formats over all their 65,536
-// patterns. A world of one over an outer sgd(1) is the codec and nothing else: with θ̄ = 0 and θ = −x the
-// round leaves θ̄ = −decoded.
+// What a receiver gets for known inputs, compared with NumPy and PyTorch. The 16-bit formats are checked over
+// all 65,536 patterns.
+// A world of one with an outer sgd(1) runs only the codec. With θ̄ = 0 and θ = −x, the round leaves θ̄ =
+// −decoded.
 
 #include "fixture.hpp"
 #include "support/executors.hpp"
@@ -60,7 +61,7 @@ void check_decoded(std::string const& codec) {
     CAPTURE(inputs[i]);
     auto const& expected = f[codec + "." + inputs[i]];
     bool const exact = std::find(x[i].begin(), x[i].end(), 0.0f) == x[i].end();
-    if (codec == "sign" && !exact) {  // the published code has no zero, and would move what nobody trains
+    if (codec == "sign" && !exact) {  // the published code has no zero, and would move an untrained element
       for (std::size_t k = 0; k < x[i].size(); ++k) CHECK((x[i][k] != 0.0f || decoded[i][k] == 0.0f));
       continue;
     }
@@ -73,14 +74,14 @@ float through_one(float x) {
   return through<Compressor>({{x}})[0][0];
 }
 
-/// Every 16-bit pattern that is a finite number comes back as itself, and each number halfway to the next
-/// goes to the even pattern, a hair above it up and a hair below it down. `widen` is an independent decoder.
+/// Every finite 16-bit pattern comes back unchanged. Each number halfway to the next pattern goes to the even
+/// pattern, a slightly larger one up and a slightly smaller one down. `widen` is an independent decoder.
 template <class Compressor, class Widen>
 void check_all_patterns(Widen widen) {
   std::vector<float> x, expected;
   auto const expect = [&](float value, std::uint32_t pattern) {
     if (std::fabs(value) > 8e37f)
-      return;  // a round holds contributions to what the outer optimizer can step from
+      return;  // a round limits contributions to magnitudes that the outer optimizer can use
     x.push_back(value);
     expected.push_back(widen(pattern));
   };
@@ -100,7 +101,7 @@ void check_all_patterns(Widen widen) {
   CHECK(x.size() > 4 * 60'000);
 }
 
-/// IEEE 754 binary16 by its definition; binary bfloat16 is the upper half of a binary32.
+/// IEEE 754 binary16 by its definition. bfloat16 is the upper half of a binary32.
 float widen_half(std::uint32_t pattern) {
   int const exponent = static_cast<int>(pattern >> 10 & 31), fraction = static_cast<int>(pattern & 1023);
   double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);

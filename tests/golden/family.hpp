@@ -20,8 +20,7 @@ struct named_optimizer {
   outer_optimizer optimizer;
 };
 
-/// The outer optimizers of by_hand.py. The hyper-parameter h of an optimizer N stands in the fixture as
-/// N.`where`h.
+/// The outer optimizers of by_hand.py. The fixture stores hyper-parameter h of optimizer N as N.`where`h.
 inline std::vector<named_optimizer> outer_optimizers(fixture const& f, std::string const& where) {
   using namespace diloco;
   auto const h = [&](char const* of, char const* name) {

@@ -13,8 +13,8 @@
 
 namespace golden {
 
-/// What a file of fixtures/ holds, by name: float32, read by the library's own reader. make_goldens.py says
-/// what is in it.
+/// The entries of a file in fixtures/, by name: float32, read by the library's own reader. make_goldens.py
+/// describes them.
 class fixture {
  public:
   explicit fixture(std::string const& name) : path_(DILOCO_GOLDEN_DIR "/") {
@@ -38,7 +38,7 @@ class fixture {
   std::map<std::string, std::vector<float>> entries_;
 };
 
-/// The network's parameters (start.T of a fixture), each tensor in its own allocation as a caller's would be.
+/// The network's parameters (start.T of a fixture). Each tensor has its own allocation, as a caller's would.
 class network {
  public:
   explicit network(fixture const& from) {
@@ -73,9 +73,8 @@ inline std::vector<std::span<float const>> gradients(fixture const& from, std::s
   return rows;
 }
 
-/// Largest |got − want| as a share of the largest |want| of the same tensor. Not element by element: an
-/// element that happens to pass through zero has an absolute error of its neighbours' size and would fail any
-/// relative bound.
+/// Largest |got − want| as a share of the largest |want| of the same tensor. A relative bound per element
+/// would fail: an element that passes through zero has an absolute error as large as its neighbours'.
 inline double distance(std::span<float const> got, std::span<float const> want) {
   if (got.size() != want.size()) return HUGE_VAL;
   double gap = 0, largest = 1e-30;

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden fixtures as safetensors files, by NumPy alone: what fixture.hpp reads.
+"""Golden fixtures as safetensors files, written by NumPy alone. fixture.hpp reads them.
 
-8 bytes, little-endian: the length of the header; the header, JSON padded with spaces to a multiple of 8: for each tensor
-its dtype, shape and place in the data, under "__metadata__" what the file is; the data, without holes. Tensors lie in
-falling order of their type (U64 first, BOOL last), by name within a type, which is what the safetensors package writes.
+A file holds 8 bytes, little-endian, with the length of the header; the header; and the data without gaps. The header is
+JSON, padded with spaces to a multiple of 8. It gives each tensor's dtype, shape and place in the data, and under
+"__metadata__" what the file is. Tensors are in falling order of their type (U64 first, BOOL last), by name within a
+type. The safetensors package writes this order.
 """
 import json
 import struct
 
 import numpy as np
 
-DTYPES = {  # in rising order
+DTYPES = {  # in ascending order
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16, "F16": np.float16, "BF16": None,
     "I32": np.int32, "U32": np.uint32, "F32": np.float32, "F64": np.float64, "I64": np.int64, "U64": np.uint64,
 }
@@ -18,7 +19,7 @@ RANK = {name: i for i, name in enumerate(DTYPES)}
 
 
 class bfloat16:
-    """NumPy has no such type: 16-bit words that are meant as one."""
+    """NumPy has no such type. This marks 16-bit words that mean one."""
 
     def __init__(self, words):
         self.words = np.asarray(words, np.uint16)
@@ -28,12 +29,12 @@ def typed(values):
     if isinstance(values, bfloat16):
         return "BF16", values.words
     values = np.asarray(values)
-    # None would be float64 to NumPy.
+    # None would mean float64 to NumPy.
     return next(name for name, dtype in DTYPES.items() if dtype is not None and dtype == values.dtype), values
 
 
 def serialize(entries, notes):
-    """name -> array, name -> text: the bytes of a file."""
+    """name -> array, name -> text. Returns the bytes of a file."""
     tensors = {name: typed(values) for name, values in entries.items()}
     header = {"__metadata__": dict(sorted(notes.items()))} if notes else {}
     data = b""

@@ -47,7 +47,7 @@ def narrow(inputs, dtype, word):
 
 
 def inputs_of(values, bits):
-    numbers = values[:1 << (bits - 1)]  # of positive sign, rising
+    numbers = values[:1 << (bits - 1)]  # of positive sign, ascending
     numbers = numbers[np.isfinite(numbers)]
     least, largest = numbers[1], numbers[-1]
     middles = (numbers[:-1] + (numbers[1:] - numbers[:-1]) / 2).astype(np.float32)
@@ -60,7 +60,8 @@ def inputs_of(values, bits):
 
 
 def spread_over_bfloat16():
-    """4,096 floats of every magnitude that does not round to Inf; of eight, three at or beside the middle of two codes."""
+    """4,096 floats of every magnitude that does not round to Inf. Of each eight, three are at or near the middle of two
+    codes."""
     words = np.linspace(0, 0x7F7F7FFF, 2048, dtype=np.uint64).astype(np.uint32)
     for place, low in ((1, 0x7FFF), (3, 0x8000), (5, 0x8001)):
         words[place::8] = words[place::8] & np.uint32(0xFFFF0000) | np.uint32(low)

@@ -50,7 +50,7 @@ def start():
 
 
 class Problem:
-    """Gradients of one worker's shard; each worker draws other points around another centre (not i.i.d.)."""
+    """Gradients of one worker's shard. Each worker draws other points around another centre (not i.i.d.)."""
 
     def __init__(self, worker):
         self.draw = torch.Generator().manual_seed(1000 + worker)
@@ -67,7 +67,7 @@ class Problem:
 
 
 class Recording:
-    """The same interface, played back from a fixture."""
+    """The same interface, replayed from a fixture."""
 
     def __init__(self, entries, prefix):
         self.rows = {n: entries[f"{prefix}.{n}"].reshape(-1, *SHAPES[n]) for n in SHAPES}
@@ -139,8 +139,9 @@ def run_optimizer(hyper, factory, slots, problem, dtype=torch.float32):
 
 
 class Displacements:
-    """Not gradients but what outer optimizers are given: Δ of one worker after INNER_STEPS of Adam (without decay, so that
-    a weight which sees no gradient has Δ = 0), from an anchor that Nesterov moves. The parameters handed in play no part."""
+    """The input of outer optimizers instead of gradients: Δ of one worker after INNER_STEPS of Adam, from an anchor
+    that Nesterov moves. There is no decay, so a weight without a gradient has Δ = 0. The parameters passed in are not
+    used."""
 
     def __init__(self):
         self.problem, self.anchor, self.theta = Problem(0), as_leaves(start(), torch.float32), as_leaves(start(), torch.float32)
@@ -167,7 +168,7 @@ def family():
 
 
 def run_family(make_problem, dtype=torch.float32):
-    """Each optimizer on the same Δ, one after the other."""
+    """Runs each optimizer on the same Δ, one after another."""
     entries = {}
     for name, (hyper, factory, slots) in family().items():
         one = run_optimizer(hyper, factory, {s: s for s in slots}, make_problem(), dtype)
@@ -177,12 +178,12 @@ def run_family(make_problem, dtype=torch.float32):
 
 # ------------------------------------------------------------------------------------------------------ the outer loop
 def tokens_of(worker):
-    """How many tokens each step of this worker saw: uneven between workers, steps and rounds."""
+    """Tokens that each step of this worker saw: uneven between workers, steps and rounds."""
     return np.random.default_rng(77 + worker).integers(64, 1024, INNER_STEPS * ROUNDS).astype(np.float32)
 
 
 def outer_round(anchor, workers, weights, outer):
-    """Δ = anchor − θ, weighted mean, one step of PyTorch's SGD on the anchor, and everybody starts from there."""
+    """Δ = anchor − θ, weighted mean, one step of PyTorch's SGD on the anchor. Then all workers start from the anchor."""
     with torch.no_grad():
         for n in SHAPES:
             deltas = [w * (anchor[n] - theta[n]) for w, theta in zip(weights, workers)]
@@ -233,7 +234,7 @@ def run_outer(count, problems, dtype=torch.float32, hyper=OUTER_NESTEROV, factor
 
 
 def run_outer_family(recorded, dtype=torch.float32):
-    """The loop of outer_k2 on the gradients recorded there, under every other outer optimizer."""
+    """Runs the loop of outer_k2 on its recorded gradients with every other outer optimizer."""
     entries = {}
     for name, (hyper, factory, slots) in family().items():
         problems = [Recording(recorded, f"grad.{k}") for k in range(2)]
@@ -267,8 +268,8 @@ def absmax(levels):
         level, amax = np.float32(levels), np.abs(block).max()
         if amax == 0:
             return np.zeros_like(block)
-        # The product of two float32 is exact in float64: rint is its only rounding, as in a fused x·scale + 1.5·2²³.
-        # + 0 turns -0 into +0: an integer code has one zero.
+        # The product of two float32 is exact in float64, so rint is its only rounding, as in a fused x·scale + 1.5·2²³.
+        # Adding 0 turns -0 into +0, because an integer code has one zero.
         q = (np.rint(block.astype(np.float64) * np.float64(level / amax)) + 0).astype(np.float32)
         return (q * (np.float32(1) / level)) * amax
     return lambda x: np.concatenate([codec(b) for b in blocks(x)])
@@ -292,7 +293,7 @@ def run_codecs():
 
 # ------------------------------------------------------------------------------------------------- the format by itself
 def layout():
-    """What tests/unit/safetensors.cpp knows by heart."""
+    """The entries that tests/unit/safetensors.cpp expects."""
     a = np.array
     entries = {
         "matrix": a([[1.5, -2, 0], [3e-45, -0.0, 6]], np.float32), "none": np.zeros((0, 4), np.float32),

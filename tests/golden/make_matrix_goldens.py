@@ -186,7 +186,7 @@ def cases():
     wide, square = dict(out=12, hidden=8, inputs=20, batch=10), dict(out=8, hidden=8, inputs=8, batch=24)
     muon = dict(lr=s(.02), momentum=s(.95), nesterov=1.0, weight_decay=s(.1), scaling=0.0, coefficients=0.0, average=0.0)
     dion = dict(lr=s(.01), momentum=s(.9), nesterov=0.0, weight_decay=0.0, scaling=1.0, coefficients=1.0, average=1.0)
-    # eps1 is large enough to matter: a clamp that is never met is not tested.
+    # eps1 is large enough to matter, because a clamp that is never reached would not be tested.
     adafactor = dict(lr=s(.02), beta2_decay=s(-.8), eps1=s(5e-3), eps2=s(1e-3), d=1.0, weight_decay=s(.1))
     soap = dict(lr=s(3e-3), beta1=s(.95), beta2=s(.95), eps=s(1e-8), weight_decay=s(.01), frequency=10.0)
     spectral = dict(dion, nesterov=1.0, scaling=2.0, coefficients=0.0)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The optimizers that need whole tensors on a small tanh network, against NumPy (make_matrix_goldens.py).
+// Whole-tensor optimizers on a small tanh network, compared with NumPy (make_matrix_goldens.py).
 #include "fixture.hpp"
 #include "support/whole_tensor.hpp"
 
@@ -15,7 +15,7 @@ namespace {
 
 using golden::fixture;
 
-/// e = w1·tanh(w2·x + b) − y on mini-batches in turn, with its gradients in double.
+/// e = w1·tanh(w2·x + b) − y on successive mini-batches, with its gradients in double.
 struct network {
   fixture const& from;
   std::size_t out = 0, hidden = from["start.b"].size(), in = 0, batch = 0, batches = 3;
@@ -54,8 +54,8 @@ struct network {
   }
 };
 
-/// Matrices by the optimizer, and the vector too if it takes one. Distances of `golden::distance`, after 1,
-/// 10 and 100 steps.
+/// Steps the matrices, and the vector too if the optimizer accepts it. Checks `golden::distance` after 1, 10
+/// and 100 steps.
 template <class O>
 void check_trajectory(O const& optimizer, fixture const& f, std::vector<std::string> const& states) {
   constexpr double allowed[] = {2e-7, 2e-6, 1e-5};
@@ -63,7 +63,7 @@ void check_trajectory(O const& optimizer, fixture const& f, std::vector<std::str
   std::size_t const shape[][2] = {{model.out, model.hidden}, {model.hidden, model.in}, {model.hidden, 1}};
   std::string const names[] = {"w1", "w2", "b"};
   std::size_t const extents[] = {model.hidden};
-  bool const vectors = diloco::shape_complaint_of<O>(extents).empty();
+  bool const vectors = diloco::shape_error_of<O>(extents).empty();
   std::vector<support::whole_tensor<O>> tensors;
   for (std::size_t i = 0; i < 3; ++i) tensors.emplace_back(shape[i][0], shape[i][1], f["start." + names[i]]);
   for (std::size_t step = 1, seen = 0; step <= 100; ++step) {
@@ -123,7 +123,7 @@ TEST_CASE("golden: soap follows its reference implementation's order") {
                                                .eps = f.number("eps"),
                                                .weight_decay = f.number("weight_decay"),
                                                .frequency = std::uint32_t(f.number("frequency"))},
-                   f, {"", "v"});  // an eigenvector may point either way, and an element of m with it
+                   f, {"", "v"});  // an eigenvector may have either sign, and so may an element of m
 }
 #endif
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small floats, bit for bit, against ml_dtypes: the number of every code, and the code of every number,
-// middle and neighbour of a middle. make_float_goldens.py says which inputs the fixture holds.
+// Small floats, bit for bit, compared with ml_dtypes: the number of every code, and the code of every number,
+// of every middle and of its neighbours. make_float_goldens.py lists the inputs of the fixture.
 #include "fixture.hpp"
 
 #include <doctest/doctest.h>
@@ -20,7 +20,7 @@ void check_values(golden::fixture const& f, std::string const& format) {
   auto const& values = f[format + ".values"];
   CHECK(values.size() == std::size_t{1} << Float::bits);
   for (std::uint32_t code = 0; code < values.size(); ++code) {
-    // The codes of Inf and NaN are numbers here, which no encoder writes.
+    // The codes of Inf and NaN are numbers here. No encoder writes them.
     if (!std::isfinite(values[code])) continue;
     CAPTURE(code);
     CHECK(bits_of(Float::widen(code)) == bits_of(values[code]));
@@ -48,7 +48,7 @@ void check_format(std::string const& format) {
   check_codes(f, format, 1u << (Float::bits - 1), Float::narrow);
 }
 
-/// What group g of a block decodes to, whose elements are all 1 under the scales `bytes`.
+/// What group g of a block decodes to if all its elements are 1 under the scales `bytes`.
 template <class Microscaled>
 std::vector<float> ones_scaled_by(std::vector<std::byte> const& bytes) {
   auto const ones = [] {
@@ -62,14 +62,14 @@ std::vector<float> ones_scaled_by(std::vector<std::byte> const& bytes) {
   std::vector<float> decoded(Microscaled::side_bytes);
   Microscaled{}.decode(diloco::solo{}, Microscaled::block, {ones.first.data(), bytes.data()},
                        [&](int i, float y) { decoded[std::size_t(i / Microscaled::group)] = y; });
-  // 1 stands in the element as a power of two, which the scale beside it undoes.
+  // An element stores 1 as a power of two, which its scale cancels.
   float const unit = float_of(static_cast<std::uint32_t>(ones.second) << 23);
   for (float& y : decoded) y *= unit;
   return decoded;
 }
 
-/// E8M0 scales as they are read from a wire. 0 says that all is zero, which in OCP is 2⁻¹²⁷; what would carry
-/// an element beyond the largest float comes from no encoder and reads as 0 too.
+/// Decodes E8M0 scales from a message. Code 0 means that all elements are zero; in OCP it is 2⁻¹²⁷.
+/// A scale that would take an element beyond the largest float comes from no encoder. It also reads as 0.
 template <class Microscaled>
 void check_scales(int largest) {
   golden::fixture const f("minifloats");
@@ -98,7 +98,7 @@ TEST_CASE("golden: small floats have the numbers of ml_dtypes and round as it do
 }
 
 TEST_CASE("golden: bfloat16 rounds as ml_dtypes does, denormals too") {
-  // Here -0 stays.
+  // -0 is kept here.
   check_codes(golden::fixture("minifloats"), "bfloat16", 0x10000u, diloco::bf16_from_float);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each optimizer on recorded gradients of a small tanh network, or on recorded displacements of it, against
-// PyTorch 1.13 or, where that has none, the papers' formulas in by_hand.py.
+// Each optimizer on recorded gradients of a small tanh network, or on recorded displacements of it. The
+// reference is PyTorch 1.13 or, if that has none, the papers' formulas in by_hand.py.
 
 #include "family.hpp"
 #include "fixture.hpp"
@@ -18,7 +18,7 @@ namespace {
 using golden::fixture;
 using golden::network;
 
-/// As the inner optimizer of a world of one without rounds: only the inner step is at work.
+/// The optimizer is the inner one in a world of one without rounds, so only the inner step runs.
 template <class Optimizer>
 auto make_trainer(Optimizer const& inner, network& model) {
   return diloco::DiLoCo(diloco::recipe<>{}
@@ -38,10 +38,10 @@ void check_parameters(fixture const& expected, std::string const& of, network co
   }
 }
 
-/// Columns of state, as they are called in the trainer and in a fixture.
+/// State columns: their names in the trainer and in a fixture.
 using slot_names = std::vector<std::pair<std::string, std::string>>;
 
-/// `of`: what precedes the answers' names where a fixture holds several optimizers'.
+/// `of` is the prefix of the answers' names if a fixture holds several optimizers.
 template <class Optimizer>
 void check_trajectory(Optimizer const& optimizer, fixture const& expected, std::string const& of,
                       slot_names const& slots) {
@@ -104,7 +104,7 @@ TEST_CASE("golden: adam follows torch.optim.Adam, decay through the moments") {
 
 TEST_CASE("golden: sgd without momentum follows torch.optim.SGD") {
   fixture const f("sgd");
-  check_trajectory(sgd_of(f), f, "", {});  // PyTorch keeps no buffer where the momentum is 0
+  check_trajectory(sgd_of(f), f, "", {});  // PyTorch keeps no buffer if the momentum is 0
   check_trajectory(diloco::plain_sgd{.lr = f.number("lr"), .weight_decay = f.number("weight_decay")}, f);
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole DiLoCo loop (K workers, H = 5, 20 rounds, uneven token weights) over an exact wire, against plain
-// PyTorch: AdamW kept across rounds, Δ = anchor − θ, weighted mean, torch.optim.SGD(nesterov=True) on the
-// anchor, θ ← anchor. Then the same loop with each other outer optimizer of by_hand.py in its place.
+// The whole DiLoCo loop (K workers, H = 5, 20 rounds, uneven token weights) with lossless messages, compared
+// with plain PyTorch.
+// PyTorch keeps AdamW across rounds, computes Δ = anchor − θ and the weighted mean, applies
+// torch.optim.SGD(nesterov=True) to the anchor, and sets θ ← anchor.
+// The same loop then runs with each other outer optimizer of by_hand.py.
 
 #include "family.hpp"
 #include "fixture.hpp"
@@ -26,7 +28,7 @@ diloco::adamw inner_of(fixture const& f) {
           .weight_decay = f.number("inner.weight_decay")};
 }
 
-/// name -> values, everything one worker saw; compared on the main thread once all workers are through.
+/// name -> values, everything one worker saw. The main thread compares them after all workers have finished.
 using observations = std::map<std::string, std::vector<float>>;
 
 template <class Outer, class Trainer>
@@ -47,7 +49,7 @@ void observe(Trainer const& trainer, network const& model, int rank, std::size_t
   }
 }
 
-/// Every worker plays back its own recorded gradients and tells the trainer how many tokens each step saw.
+/// Every worker replays its own recorded gradients and reports the tokens of each step to the trainer.
 template <class Outer, class Exchange>
 std::vector<observations> play(fixture const& f, int workers, Outer const& outer, Exchange const& exchange) {
   std::vector<observations> seen(static_cast<std::size_t>(workers));
@@ -84,8 +86,8 @@ double tolerance_for(std::string const& entry) {
   return entry.find(".2.") != std::string::npos ? tolerance.anchor_after_2 : tolerance.anchor_after_20;
 }
 
-/// What all workers saw against `answer(name)`, a fixture's entry; θ is the anchor, and both are the same
-/// bits everywhere.
+/// Compares what all workers saw with `answer(name)`, a fixture's entry. θ equals the anchor, and both have
+/// the same bits on every worker.
 template <class Answer>
 void check_seen(std::vector<observations> const& seen, Answer const& answer) {
   for (observations const& worker : seen) {
@@ -157,7 +159,7 @@ TEST_CASE("golden: every other outer optimizer in the same loop follows its pape
     }
     check_seen(
         seen, [&](std::string const& entry) -> auto const& {
-          // The inner state sees gradients only, and those are nesterov's.
+          // The inner state depends on gradients only, and these are Nesterov's.
           if (entry.starts_with("exp_avg.")) return f[entry];
           if (!entry.starts_with("slot.")) return expected[name + "." + entry];
           bool const first = entry.starts_with("slot.first.");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled once per public header. The second include proves the guard. With DILOCO_POLLUTED, headers that
-// define short names as macros come first (I, B0, major, minor, unix in a gnu dialect), and then the worst of
-// X11's and Qt's names.
+// Compiled once per public header. The second include tests the include guard.
+// With DILOCO_POLLUTED, headers that define short names as macros come first (I, B0, major, minor, unix in a
+// gnu dialect). Then come the worst names of X11 and Qt.
 #if defined(DILOCO_POLLUTED)
 #include <complex.h>
 #include <sys/ioctl.h>

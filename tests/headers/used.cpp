@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Instantiates what a user's program would, so that warnings inside templates show: compiled with
+// Instantiates what a user's program would, so that warnings inside templates show. It is compiled with
 // -Wconversion and -Wsign-conversion, in a gnu dialect, after headers whose macros are short names.
 #define DILOCO_HEADER <diloco/diloco.hpp>
 #define main main_of_alone

@@ -10,7 +10,7 @@ using laws::numbers;
 
 static_assert(tensor_optimizer<adafactor> && !element_optimizer<adafactor> && !replicated<adafactor>);
 
-/// PyTorch's formula, whole tensors at a time.
+/// PyTorch's formula, applied to whole tensors.
 struct reference {
   adafactor o;
   std::size_t rows, columns;
@@ -57,8 +57,8 @@ constexpr extents shapes[] = {{1, 1}, {1, 5000}, {5000, 1}, {2, 3}, {31, 1025}, 
 constexpr int steps = 6;
 constexpr float grad_scale = 0.5f;
 
-/// One row in five sees hardly any gradient, so that eps1 = 0.3 counts twice: for its √V, and for the mean of
-/// the rows, 0.2.
+/// One row in five has a gradient near zero. So eps1 = 0.3 matters twice: for that row's √V, and for the mean
+/// of the rows, 0.2.
 std::vector<float> gradient(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(20 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
@@ -121,9 +121,9 @@ TEST_CASE("adafactor: lr_scale = 0 is the identity, and zero gradients move noth
 }
 
 TEST_CASE("adafactor: numbers out of range are said") {
-  CHECK(field_complaint("inner", adafactor{.beta2_decay = 0.8f}) ==
+  CHECK(field_error("inner", adafactor{.beta2_decay = 0.8f}) ==
         "diloco: inner adafactor: beta2_decay = 0.8 must be in [-1, 0]");
-  CHECK(field_complaint("inner", adafactor{.eps1 = 0.0f}) ==
+  CHECK(field_error("inner", adafactor{.eps1 = 0.0f}) ==
         "diloco: inner adafactor: eps1 = 0 must be in [1e-18, 1]");
-  CHECK(field_complaint("inner", adafactor{}).empty());
+  CHECK(field_error("inner", adafactor{}).empty());
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW with moments in 8 bits: against a reference in double that quantizes likewise, against AdamW in
-// float32, and what must not depend on lanes, executors or neighbours.
+// AdamW with 8-bit moments. It is compared with a reference in double that quantizes in the same way, and
+// with AdamW in float32. The result must not depend on lanes, executors or neighbours.
 #include "laws/support.hpp"
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
@@ -22,7 +22,7 @@ static_assert(optimizer_type::memory_elements(64, 1024) * sizeof(float) == 65536
 static_assert(optimizer_type::memory_elements(4095, 1) == 2 * 4095 &&
               optimizer_type::memory_elements(1, 4096) < 4096);
 
-/// The numbers of a dynamic map by their construction, rising.
+/// The numbers of a dynamic map, constructed by definition, in ascending order.
 std::vector<double> map_of(bool with_sign) {
   std::vector<double> all{0.0, 1.0};
   for (int d = 0; d < 7; ++d) {
@@ -36,7 +36,7 @@ std::vector<double> map_of(bool with_sign) {
   return all;
 }
 
-/// A moment in double, kept as codes and scales.
+/// A moment in double, stored as codes and scales.
 struct moment {
   std::vector<double> map;
   std::vector<int> codes;
@@ -59,14 +59,14 @@ struct moment {
   }
 };
 
-/// √(1 + r + … + rⁿ⁻¹), term by term, with r = β₁²/β₂; 32 at most.
+/// √(1 + r + … + rⁿ⁻¹), term by term, with r = β₁²/β₂. At most 32.
 double m_norm(double b1, double b2, int n) {
   double sum = 0;
   for (int k = 0; k < n; ++k) sum += std::pow(b1 * b1 / b2, k);
   return std::sqrt(std::min(sum, 1024.0));
 }
 
-/// PyTorch's AdamW in double with both moments kept so, and v no less than m allows.
+/// PyTorch's AdamW in double. Both moments are stored as above, and v is at least what m implies.
 struct reference {
   std::vector<double> p;
   moment m, v;
@@ -89,7 +89,7 @@ struct reference {
   }
 };
 
-/// Codes of a tensor's memory as they stand there, m first.
+/// Code i of a tensor's memory, where the codes of m come first.
 int code_in(std::vector<float> const& memory, std::size_t n, bool square, std::size_t i) {
   auto const* codes = reinterpret_cast<unsigned char const*>(memory.data());
   std::size_t const blocks = (n + 255) / 256;
@@ -116,8 +116,8 @@ bool same_bits(std::vector<float> const& a, std::vector<float> const& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// y = w1·tanh(w2·x) learns from another of its kind; the mean loss of the last 50 of 1,000 steps on fresh
-/// batches.
+/// Fits y = w1·tanh(w2·x) to another network of the same form. Returns the mean loss on fresh batches over
+/// the last 50 of 1,000 steps.
 template <class O>
 double last_loss(O const& o) {
   constexpr std::size_t out = 8, hidden = 32, in = 16, batch = 32;
@@ -192,9 +192,10 @@ TEST_CASE("adamw8bit: follows a reference in double that quantizes likewise") {
       CHECK(worst <= 2e-7);
       CHECK(flips == 0);
     } else {
-      // Half way between two numbers float and double part, one code in thousands; until the codes meet again
-      // the element's steps differ, by a few per cent of the rate in the upper decades and by all of it in
-      // the lowest. Seen: 3e-3, 1, 0.
+      // Half way between two numbers, float and double choose different codes; this affects one code in
+      // thousands. Until the codes agree again, the element's steps differ.
+      // The difference is a few per cent of the rate in the upper decades and the whole rate in the lowest.
+      // Seen: 3e-3, 1, 0.
       CHECK(worst <= 0.01);
       CHECK(moved <= 10);
       CHECK(flips <= 10);
@@ -306,13 +307,14 @@ TEST_CASE("adamw8bit: moments below the smallest normal float are kept as zero")
 }
 
 TEST_CASE("adamw8bit: no step is longer than the longest that AdamW can take in float32") {
-  // What a block hears: one loud element beside others of one pattern each, by element i and step s.
+  // The gradients of one block: one loud element, and others that follow one pattern each. i is the element
+  // and s the step.
   auto const gradient = [](std::size_t i, int s) {
     switch (i % 12) {
       case 0:
         return 1.0f;  // loud
       case 1:
-        return s == 0 ? 1e-4f : 0.0f;  // heard once
+        return s == 0 ? 1e-4f : 0.0f;  // nonzero once
       case 2:
         return 2e-5f;  // quiet, v is 4e-10 of the block's largest
       case 3:
@@ -322,7 +324,7 @@ TEST_CASE("adamw8bit: no step is longer than the longest that AdamW can take in 
       case 5:
         return s % 40 == 0 ? 1.0f : 1e-5f;  // spikes
       case 6:
-        return 1e-6f * std::pow(0.9f / 0.999f, -float(s));  // what makes m²/v largest
+        return 1e-6f * std::pow(0.9f / 0.999f, -float(s));  // makes m²/v largest
       case 7:
         return std::pow(0.8f, float(s));  // fading
       case 8:
@@ -398,17 +400,17 @@ TEST_CASE("adamw8bit: a v moves by itself only upwards, and then by much") {
     for (int s = 0; s < steps; ++s) t.step(o, g);
     return code_in(t.memory, 256, true, 1);
   };
-  int const at_first = settled(0.05f, 100);  // both from 0: v/V = 0.25, where half a code is 1.4 % of v
+  int const at_first = settled(0.05f, 100);  // both start at 0: v/V = 0.25, where half a code is 1.4 % of v
   CHECK(at_first == code_in(t.memory, 256, true, 2));
   CHECK(settled(0.0f, 1000) == at_first);
-  CHECK(settled(0.15f, 1) == at_first);  // g² is 13 times v, and half a code 14 thousandths
+  CHECK(settled(0.15f, 1) == at_first);  // g² is 13 times v, and half a code is 14 thousandths
   CHECK(settled(0.4f, 1) > at_first);
 }
 
 TEST_CASE("adamw8bit: learns a small network as well as adamw does") {
   double const eight = last_loss(always{.lr = 0.01f, .weight_decay = 0.0f});
   double const full = last_loss(adamw8bit<~std::size_t{0}>{.lr = 0.01f, .weight_decay = 0.0f});
-  // Both begin at 9.95. Seen: 0.107 in float32, 0.075 in 8 bits.
+  // Both start at 9.95. Seen: 0.107 in float32, 0.075 in 8 bits.
   CHECK(full < 0.2);
   CHECK(eight < 1.1 * full);
   CHECK(eight > 0.5 * full);
@@ -436,8 +438,8 @@ TEST_CASE("adamw8bit: state is 2.03 B/param, and every byte of it is told") {
   DiLoCo with(recipe_of(optimizer_type{}), one);
   DiLoCo without(recipe_of(plain_sgd{}), one);
   DiLoCo in_float32(recipe_of(adamw{}), one);
-  std::size_t const factor =
-      sizeof(gradient_factor);  // what whole tensors read in place of grad_scale, one for all
+  // Whole-tensor optimizers read this instead of grad_scale; one for all tensors.
+  std::size_t const factor = sizeof(gradient_factor);
   CHECK(with.footprint().state_bytes - without.footprint().state_bytes ==
         p.size() * 2 + p.size() / 256 * 8 + factor);
   CHECK(in_float32.footprint().state_bytes - without.footprint().state_bytes == p.size() * 8);
@@ -447,10 +449,10 @@ TEST_CASE("adamw8bit: state is 2.03 B/param, and every byte of it is told") {
 }
 
 TEST_CASE("adamw8bit: what it cannot step with, it says") {
-  CHECK(field_complaint("inner", optimizer_type{}).empty());
-  CHECK(field_complaint("inner", optimizer_type{.beta2 = 1}) ==
+  CHECK(field_error("inner", optimizer_type{}).empty());
+  CHECK(field_error("inner", optimizer_type{.beta2 = 1}) ==
         "diloco: inner adamw8bit: beta2 = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", optimizer_type{.eps = 0}) ==
+  CHECK(field_error("inner", optimizer_type{.eps = 0}) ==
         "diloco: inner adamw8bit: eps = 0 must be a number above 0");
   CHECK(fingerprint(optimizer_type{}) != fingerprint(always{}));
   std::vector<float> p(4096, 1.0f), g(4096, 1.0f);

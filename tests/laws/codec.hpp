@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every compressor promises, and one block through it.
+// What every compressor promises, and helpers that pass one block through it.
 #pragma once
 
 #include "support.hpp"
@@ -13,9 +13,10 @@ namespace laws {
 
 using namespace diloco;
 
-/// What a compressor promises: the largest |x − decode(encode(x))| for one element x of a block whose largest
-/// magnitude is amax; whether encoding what was decoded gives the same bytes; and the digest of the wire of a
-/// fixed input, which must never change by accident.
+/// What a compressor promises. `error`: the largest |x − decode(encode(x))| for an element x of a block with
+/// largest magnitude amax.
+/// `canonical`: encoding the decoded values gives the same bytes.
+/// The digest is that of the message for a fixed input. It must never change by accident.
 template <class C>
 struct promise;
 
@@ -25,7 +26,7 @@ struct promises {
   static constexpr bool canonical = Canonical;
 };
 
-// A few roundings of the scale come on top of half a step.
+// Rounding of the scale adds to half a step.
 inline constexpr double roundings = 1.00001;
 
 template <>
@@ -34,7 +35,7 @@ struct promise<f32> : promises<13729512229534212007ull> {
 };
 template <>
 struct promise<f16> : promises<1296108367836292068ull> {
-  // Half a unit in the last place: 2⁻¹¹ relative, 2⁻²⁵ where binary16 is subnormal.
+  // Half a unit in the last place: relative 2⁻¹¹, or 2⁻²⁵ where binary16 is subnormal.
   static double error(double x, double) { return std::max(std::fabs(x) * 0x1p-11, 0x1p-25); }
 };
 template <>
@@ -89,7 +90,7 @@ template <>
 struct promise<e3m0<>> : promises<12892487552336823456ull> {
   static double error(double x, double amax) { return std::max(std::fabs(x) / 3, amax * 0x1p-7) * roundings; }
 };
-// The shared power of two lies up to a factor 2 below the exact scale: the largest elements may also
+// The shared power of two is up to a factor 2 below the exact scale. So the largest elements may also
 // saturate.
 template <>
 struct promise<mxfp8> : promises<11999615998966713678ull> {
@@ -105,7 +106,7 @@ struct promise<mxfp4> : promises<3632202901895318339ull> {
 };
 template <>
 struct promise<nvfp4> : promises<18259083795926214016ull, false> {
-  // The group's scale is off by up to 1/16 either way.
+  // The group's scale has an error of up to 1/16 in either direction.
   static double error(double x, double amax) { return std::max(std::fabs(x) * 0.32, amax / 6 * 0.27); }
 };
 template <int Bits, int Block>
@@ -118,12 +119,12 @@ struct promise<lloyd_max<Bits, Block>> : promises<Bits == 1   ? 1032139504357040
 };
 template <>
 struct promise<dynamic8<>> : promises<16791211395017884818ull, false> {
-  // Half a cell: 0.45·10^(d−6)/2^d, at most 0.45 of the number in decade 0 and below.
+  // Half a cell: 0.45·10^(d−6)/2^d, which is at most 0.45 of the number in decade 0 and below.
   static double error(double x, double amax) {
     double const t = std::fabs(x) / amax;
     double half = 0.45 * 1e-6, top = 1e-6;
     for (int d = 1; d <= 6 && t > top; ++d, top *= 10) half = 0.45 * top * 10 / (1 << d);
-    // Between two decades the wider cell decides.
+    // Between two decades, the wider cell determines the error.
     return std::max(half, 0.45 * top * 10 / (top < 0.5 ? 2 : 64) * (t > 0.5 * top ? 1 : 0)) * amax *
            roundings;
   }
@@ -147,12 +148,11 @@ struct promise<qsgd<Bits, Block, Norm>> : promises<Norm == qsgd_norm::l2 ? 17336
 };
 template <int N, class Inner>
 struct promise<hadamard<N, Inner>> : promises<11405360697138044282ull, false> {
-  // N errors of the inner compressor, each up to its bound at √N·amax, add up with weight N^−½.
+  // N errors of the inner compressor, each up to its bound at √N·amax, are summed with weight N^−½.
   static double error(double, double amax) { return N * promise<Inner>::error(amax, amax) * roundings; }
 };
 
-/// Every block compressor, for the laws and for tests/fuzz. A new one goes to the end, with its promise
-/// above.
+/// Every block compressor, for the laws and for tests/fuzz. Add a new one at the end and its promise above.
 using block_compressors =
     std::tuple<f32, f16, bf16, scaled_f16<>, absmax<8>, absmax<4>, absmax<8, 64>, absmax<4, 128>,
                absmax<2, 128>, min_max<8>, min_max<4>, min_max<2>, e4m3<>, e5m2<>, e2m1<>, e3m0<>, mxfp8,
@@ -166,7 +166,7 @@ struct coded {
   std::vector<std::byte> code, side;
 };
 
-/// One block through the encoder, by the lanes that own it.
+/// Encodes one block with the lanes that own it.
 template <class C>
 struct encode_block_kernel {
   C compressor;
@@ -180,7 +180,7 @@ struct encode_block_kernel {
     compressor.encode(l, f, info, to);
   }
 };
-/// Likewise through the decoder.
+/// Decodes one block in the same way.
 template <class C>
 struct decode_block_kernel {
   C compressor;
@@ -194,18 +194,18 @@ struct decode_block_kernel {
   }
 };
 
-/// `element` and `who`: for compressors that draw.
+/// `element` and `stream` are for compressors that draw.
 template <class C>
-coded<C> encode(C const& c, float const* x, int count, std::uint64_t element = 0, draw who = {}) {
+coded<C> encode(C const& c, float const* x, int count, std::uint64_t element = 0, draw stream = {}) {
   std::vector<float> block(C::block);
   std::copy_n(x, count, block.begin());
   float amax = 0;
   for (float v : block) amax = std::max(amax, std::fabs(v));
-  // The canary behind the code must survive.
+  // The canary after the code must survive.
   std::size_t const bytes = C::code_bytes(static_cast<std::size_t>(count));
   coded<C> w{std::vector<std::byte>(bytes + 8, std::byte{0xA5}),
              std::vector<std::byte>(C::side_bytes + 8, std::byte{0xA5})};
-  support::call(encode_block_kernel<C>{c, block.data(), block_info{count, amax, element, who},
+  support::call(encode_block_kernel<C>{c, block.data(), block_info{count, amax, element, stream},
                                        wire_block{w.code.data(), w.side.data()}});
   for (int i = 0; i < 8; ++i) REQUIRE(w.code[bytes + std::size_t(i)] == std::byte{0xA5});
   for (int i = 0; i < 8; ++i) REQUIRE(w.side[C::side_bytes + std::size_t(i)] == std::byte{0xA5});

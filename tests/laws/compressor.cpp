@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every block compressor × every law. A new compressor adds its promise and its name to codec.hpp.
+// Runs every law on every block compressor. A new compressor adds its promise and its name to codec.hpp.
 #include "codec.hpp"
 
 namespace {
@@ -14,7 +14,7 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
       std::vector<float> x(static_cast<std::size_t>(n), 0.0f);
       x[0] = -0.0f;
       auto const y = decode(c, encode(c, x.data(), n), n);
-      // A lossless wire keeps even the sign of zero.
+      // A lossless message keeps even the sign of zero.
       for (std::size_t i = 0; i < y.size(); ++i)
         CHECK(bits_of(y[i]) == (C::traits.lossless ? bits_of(x[i]) : 0u));
     }
@@ -36,7 +36,7 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
   }
   SUBCASE("decode then encode gives the same bytes") {
     numbers source(12);
-    // A return would hide the subcases that follow from doctest.
+    // A `return` would hide the following subcases from doctest.
     for (int n : promise<C>::canonical ? lengths(C::block) : std::vector<int>{}) {
       auto const x = source.many(static_cast<std::size_t>(n), 0.01f);
       auto const once = encode(c, x.data(), n);
@@ -73,8 +73,8 @@ TEST_CASE_TEMPLATE_DEFINE("compressor laws", C, compressor_laws) {
 TEST_CASE_TEMPLATE_APPLY(compressor_laws, block_compressors);
 
 TEST_CASE_TEMPLATE_DEFINE("any bytes decode to finite numbers", C, hostile_laws) {
-  // From a hostile or damaged wire: nothing but numbers comes out, of a magnitude that the sum of all voices
-  // can bear.
+  // Decodes hostile or damaged messages. Every result must be a finite number, small enough for the sum over
+  // all contributors.
   std::uint64_t state = 1;
   for (int trial = 0; trial < 2000; ++trial) {
     int const count = trial % 3 == 0 ? C::block : 1 + trial % C::block;
@@ -83,7 +83,7 @@ TEST_CASE_TEMPLATE_DEFINE("any bytes decode to finite numbers", C, hostile_laws)
     auto const fill = [&](std::vector<std::byte>& bytes) {
       for (std::byte& b : bytes) {
         state = state * 6364136223846793005ull + 1442695040888963407ull;
-        // All ones, all zeros and the top of the exponent range more often than by chance.
+        // All ones, all zeros and the top of the exponent range appear more often than by chance.
         auto const r = static_cast<unsigned>(state >> 40);
         b = std::byte(trial % 4 == 0 ? 0xff : trial % 4 == 1 && r % 8 < 3 ? 0x7f : r & 0xff);
       }
@@ -127,7 +127,7 @@ TEST_CASE("what is drawn is unbiased, repeats for the same round and differs for
     auto const y = decode(stochastic{}, sent(static_cast<std::uint64_t>(r), 3), 128);
     for (std::size_t i = 0; i < 128; ++i) mean[i] += double(y[i]) / rounds;
   }
-  // One draw deviates by at most amax/2: five deviations of the mean.
+  // One draw deviates by at most amax/2. The bound is five standard deviations of the mean.
   for (std::size_t i = 0; i < 128; ++i)
     CHECK(std::fabs(mean[i] - double(x[i])) < 2.5 * double(amax) / std::sqrt(rounds));
 }
@@ -147,9 +147,9 @@ double relative_squared_error(std::vector<float> const& x) {
   return lost / all;
 }
 
-/// Gaussian and Laplace numbers by inversion from a low-discrepancy sequence in random order would be too
-/// smooth for block maxima, so: Box and Muller's transform of the congruence, in double, to 3 % alike on
-/// every libm.
+/// Gaussian or Laplace numbers. Inverting a low-discrepancy sequence in random order would be too smooth for
+/// block maxima. So this applies Box and Muller's transform to the linear congruence, in double. All libms
+/// agree to 3 %.
 std::vector<float> drawn(bool laplace) {
   numbers source(19);
   std::vector<float> v(std::size_t{1} << 18);
@@ -193,7 +193,7 @@ TEST_CASE("quality is that of the literature, within 3 %") {
   expect(qsgd<4, 128, qsgd_norm::l2>{}, 4.345e-1, 4.012e-1);
   expect(qsgd<4>{}, 2.766e-2, 5.177e-2);
   expect(qsgd<2>{}, 1.267, 1.725);
-  // Exact for Gaussian data: 1 − 2/π, 2 − 2·√(2/π), and Lloyd's and Max's optima.
+  // Exact for Gaussian data: 1 − 2/π, 2 − 2·√(2/π), and the optima of Lloyd and Max.
   CHECK(relative_squared_error<sign<>>(gauss) == doctest::Approx(0.36338).epsilon(0.01));
   CHECK(relative_squared_error<sign<512, sign_scale::rms>>(gauss) == doctest::Approx(0.40423).epsilon(0.01));
   CHECK(relative_squared_error<sign<512, sign_scale::two_means>>(gauss) ==

@@ -10,7 +10,7 @@ namespace {
 using namespace laws;
 using namespace diloco;
 
-/// K workers, all weights alike; Δ of worker k in round r is given, θ̄ starts at 0 and moves by −ĝ.
+/// K workers with equal weights. The caller gives Δ of worker k in round r. θ̄ starts at 0 and moves by −ĝ.
 template <class C, class F, class Exchange>
 struct world {
   using trainer_type =
@@ -46,7 +46,7 @@ struct world {
         w.digests.push_back(trainer.digest());
       }
       auto const e = toy::cell_or_none(trainer, "w", "residual"),
-                 h = toy::cell_or_none(trainer, "w", "common");
+                 h = toy::cell_or_none(trainer, "w", "estimate");
       w.residual.assign(e.begin(), e.end());
       w.common.assign(h.begin(), h.end());
     });
@@ -82,8 +82,7 @@ using scattered_rank = both<low_rank<2>, scatter_gather>;
 using gathered_common = both<low_rank<2, factors::common>, gather>;
 using scattered_common = both<low_rank<2, factors::common>, scatter_gather>;
 
-/// Everything the policies were given, everything that arrived, everything that is still owed, of one
-/// element.
+/// The mean residual of one element over all workers: what the workers still have to send.
 template <class Worker>
 double owed(std::vector<Worker> const& all, std::size_t i) {
   double e = 0;
@@ -109,11 +108,11 @@ TEST_CASE_TEMPLATE_DEFINE("error feedback telescopes: what arrived and what is o
       worst = std::max(worst, std::fabs(given - arrived - owed(all, i)));
       given_at_most = std::max(given_at_most, std::fabs(given));
     }
-    // Under scatter–gather the owners owe something too, unless the mean's residual has it.
+    // Under scatter–gather the owners keep residuals too, unless the mean residual covers them.
     if (gathers || owner_owes_nothing) CHECK(worst < 1e-5 * given_at_most);
     if (!gathers && !owner_owes_nothing) CHECK(worst > 1e-5 * given_at_most);
   };
-  check(error_feedback{}, linear_wires<C>);  // what it has to say is what was said to it
+  check(error_feedback{}, linear_wires<C>);  // with linear messages the owner forwards their mean exactly
   if constexpr (linear_wires<C>) check(mean_error_feedback{.decay = 1.0f}, true);
 }
 TEST_CASE_TEMPLATE_INVOKE(telescopes, gathered_blocks, scattered_blocks, gathered_signs, gathered_top,
@@ -127,7 +126,7 @@ TEST_CASE_TEMPLATE_DEFINE(
   auto const constant = [](int rank, int, std::size_t i) { return delta_of(rank, 0, i); };
   int const workers = 3, rounds = 1000;
   auto const all = W::run(workers, rounds, {.decay = 0.95f}, constant);
-  // In units of the mean: the largest ĝ of the last rounds, and how far their mean is from it.
+  // In units of the mean: the largest ĝ of the last rounds, and the distance of their mean from it.
   double of = 0, apart = 0;
   std::vector<double> largest(100);
   for (std::size_t i = 0; i < W::n; ++i) {
@@ -144,7 +143,7 @@ TEST_CASE_TEMPLATE_DEFINE(
   double const most = std::sqrt(*std::max_element(largest.begin(), largest.end()) / of);
   CHECK(most < 4);
   CHECK(std::sqrt(apart / of) < 0.35);
-  // Each residual differs from their mean by what its worker says otherwise: 1/(1 − decay) of it.
+  // Each residual differs from their mean by 1/(1 − decay) of that worker's deviation from the mean.
   for (std::size_t i = 0; i < W::n; i += 7) {
     double given = 0;
     for (int k = 0; k < workers; ++k) given += double(constant(k, 0, i)) / workers;
@@ -195,7 +194,7 @@ TEST_CASE_TEMPLATE_DEFINE("error feedback: the mean of what arrived becomes the 
     lost += std::pow(given - arrived, 2);
     of += given * given;
   }
-  // What is owed after 250 rounds, by all workers and both times, over 250: no element is forgotten.
+  // The residuals after 250 rounds, over all workers and both times, divided by 250. No element is forgotten.
   CHECK(std::sqrt(lost / of) < 0.25);
 }
 TEST_CASE_TEMPLATE_INVOKE(arrives, gathered_blocks, scattered_blocks, gathered_signs, gathered_top,
@@ -206,8 +205,8 @@ TEST_CASE("averaged error: what is sent next follows its recursion, within the 8
   averaged_error const feedback{.beta = 0.75f, .reset_every = 4};
   using W = world<nibbles, averaged_error, gather>;
   auto const all = W::run(1, 9, feedback, delta_of);
-  CHECK(all[0].residual.empty());  // not floats
-  // The same in double, from what arrived: with one worker that is what was decoded.
+  CHECK(all[0].residual.empty());  // stored in 8 bits, not as floats
+  // The same in double, from the sent values. With one worker these are the decoded values.
   std::vector<double> e(W::n);
   double remembered = 0;
   for (int r = 0; r < 9; ++r) {
@@ -221,12 +220,12 @@ TEST_CASE("averaged error: what is sent next follows its recursion, within the 8
       e[i] = (reset ? 0 : 0.75 * e[i]) + 0.25 * (x - sent);
       kept = std::max(kept, std::fabs(e[i]));
     }
-    // x is known to half a step of e's 8 bits, and sent to half a step of 4: were e another, x − sent would
-    // be larger.
+    // e is stored to half a step of 8 bits, and x is sent to half a step of 4 bits. With another e, x − sent
+    // would be larger.
     CHECK(worst <= largest / 14 * 1.001 + remembered / 127);
     remembered = kept;
   }
-  // In the round of a reset nothing is added: the same as a first round.
+  // In a reset round no residual is added, as in a first round.
   auto const once = W::run(1, 1, feedback, [](int, int, std::size_t i) { return delta_of(0, 4, i); });
   double apart = 0;
   for (std::size_t i = 0; i < W::n; ++i)
@@ -280,7 +279,7 @@ TEST_CASE("feedback says what it costs") {
     auto const from = text.find("state ") + 6;
     return text.substr(from, text.find(" B/param") - from);
   };
-  // θ̄, and what the policy keeps. A residual in 8 bits pads 5000 elements to blocks, 5120.
+  // θ̄ and the policy's state. An 8-bit residual pads 5000 elements to whole blocks: 5120.
   CHECK(state(no_feedback{}, nibbles{}) == "4");
   CHECK(state(error_feedback{}, nibbles{}) == "12");
   CHECK(state(averaged_error{}, nibbles{}) == "6.18");

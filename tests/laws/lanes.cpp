@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One source for one thread and for 32 lanes: whole rounds with every compressor and feedback give the same
-// bits on both, and the same bytes go out. The lanes are threads here; tests/cuda/round.cu asks the same of a
-// device.
+// The same source runs on one thread and on 32 lanes. Whole rounds with every compressor and feedback must
+// give the same bits and send the same bytes on both.
+// The lanes are threads here. tests/cuda/round.cu checks the same on a device.
 #include "staged.hpp"
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
@@ -31,7 +31,7 @@ outcome rounds() {
     std::size_t const n = theta[t].size(), rows = n % 50 == 0 ? 50 : 1;
     tensors.push_back({std::to_string(n), {rows, n / rows}, theta[t].data()});
   }
-  // Scatter–gather in a world of one: both encoders and both decoders run.
+  // Scatter–gather in a world of one, so both encoders and both decoders run.
   DiLoCo<external, nesterov, C, alone, F, weighted_mean, scatter_gather, manual, Executor, silent> trainer(
       {}, tensors);
   for (int round = 0; round < 2; ++round) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Muon must do to the singular values of a gradient, on every host executor, and what it must not depend
-// on.
+// Checks how Muon changes the singular values of a gradient on every host executor, and what the result must
+// not depend on.
 #include "laws/support.hpp"
 #include "support/whole_tensor.hpp"
 
@@ -29,7 +29,7 @@ matrix rotation(std::size_t n, std::uint64_t seed) {
   return Eigen::MatrixXd(Eigen::HouseholderQR<Eigen::MatrixXd>(a).householderQ()).cast<float>();
 }
 
-/// −Δθ / scale of one step from 0 on this gradient: X itself.
+/// −Δθ / scale of one step from 0 on this gradient. This is X itself.
 template <class Executor = cpp>
 matrix orthogonalized(matrix const& g, optimizer_type optimizer = {}) {
   optimizer.lr = 1.0f;
@@ -40,7 +40,8 @@ matrix orthogonalized(matrix const& g, optimizer_type optimizer = {}) {
 }
 double gap(matrix const& a, matrix const& b) { return double((a - b).cwiseAbs().maxCoeff()); }
 
-/// Singular values of G falling from 1 by `ratio` each, and what becomes of each: the diagonal of LᵀXR.
+/// A matrix G with singular values that fall from 1 by `ratio` each. `out` is what each of them becomes: the
+/// diagonal of LᵀXR.
 struct spectrum {
   std::vector<double> in, out;
   double outside = 0;  ///< the largest element off the diagonal
@@ -90,7 +91,7 @@ void check_interval(muon_coefficients coefficients, double from, double low, dou
 
 TEST_CASE("muon: Keller's polynomial brings singular values into [0.68, 1.2024]") {
   check_interval(muon_coefficients::keller, 0.0015, 0.68, 1.2024);
-  // What is smaller is amplified, and by no more than a⁵.
+  // Smaller singular values are amplified, but at most by a⁵.
   spectrum const s = of_spectrum(16, 16, 0.5, muon_coefficients::keller);
   for (std::size_t i = 0; i < s.in.size(); ++i) {
     if (s.in[i] < 0.0003 && s.in[i] > 1e-6) CHECK(s.out[i] / s.in[i] == doctest::Approx(484.9).epsilon(0.05));
@@ -108,7 +109,7 @@ TEST_CASE("muon: the transposed gradient gives the transposed step, a rotated on
     CHECK(gap(orthogonalized(g.transpose()), x.transpose()) < 1e-4);
     matrix const left = rotation(rows, 8), right = rotation(columns, 9);
     CHECK(gap(orthogonalized(left * g * right), left * x * right) < 1e-3);
-    CHECK(gap(orthogonalized(4096.0f * g), x) == 0.0);  // and how long it was does not matter
+    CHECK(gap(orthogonalized(4096.0f * g), x) == 0.0);  // the length of the gradient does not matter
   }
 }
 
@@ -126,7 +127,7 @@ TEST_CASE("muon: momentum, decay and both scales as printed") {
   support::whole_tensor<optimizer_type> t(8, 6, start);
   t.grad_scale = 0.5f;
   t.step(o, g);
-  // From zero the lerp gives a quarter of half the gradient, of which only the direction counts.
+  // From zero, the lerp gives a quarter of half the gradient. Only its direction counts.
   matrix const x = orthogonalized(Eigen::Map<matrix const>(g.data(), 8, 6));
   for (std::size_t i = 0; i < 48; ++i) {
     CHECK(t.slots[0][i] == 0.125f * g[i]);
@@ -160,18 +161,18 @@ TEST_CASE("muon: zero gradients move nothing, and lr_scale = 0 nothing at all") 
 
 TEST_CASE("muon: what it cannot step, and numbers out of range, it says") {
   std::size_t const vector[] = {8}, empty[] = {0, 8}, matrix_shape[] = {8, 6}, deep[] = {4, 3, 3};
-  CHECK(shape_complaint_of<optimizer_type>(vector) ==
+  CHECK(shape_error_of<optimizer_type>(vector) ==
         "needs a matrix; give vectors another optimizer, such as adamw");
-  CHECK(shape_complaint_of<optimizer_type>(std::span<std::size_t const>{}) ==
-        shape_complaint_of<optimizer_type>(vector));
-  CHECK(shape_complaint_of<optimizer_type>(empty) ==
+  CHECK(shape_error_of<optimizer_type>(std::span<std::size_t const>{}) ==
+        shape_error_of<optimizer_type>(vector));
+  CHECK(shape_error_of<optimizer_type>(empty) ==
         "needs a matrix with elements; leave a tensor without any out");
-  CHECK(shape_complaint_of<optimizer_type>(matrix_shape).empty());
-  CHECK(shape_complaint_of<optimizer_type>(deep).empty());
-  CHECK(field_complaint("inner", optimizer_type{.momentum = 1.0f}) ==
+  CHECK(shape_error_of<optimizer_type>(matrix_shape).empty());
+  CHECK(shape_error_of<optimizer_type>(deep).empty());
+  CHECK(field_error("inner", optimizer_type{.momentum = 1.0f}) ==
         "diloco: inner muon: momentum = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", optimizer_type{.scaling = muon_scaling(3)}) ==
+  CHECK(field_error("inner", optimizer_type{.scaling = muon_scaling(3)}) ==
         "diloco: inner muon: scaling = 3 must be in [0, 2]");
-  CHECK(field_complaint("inner", optimizer_type{}).empty());
+  CHECK(field_error("inner", optimizer_type{}).empty());
 }
 #endif

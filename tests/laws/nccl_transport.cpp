@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The laws of laws/transport.hpp over transport/nccl.hpp and a stand-in for NCCL.
+// The laws of laws/transport.hpp over transport/nccl.hpp and a fake NCCL.
 #include "support/fake_nccl.hpp"
 #include "transport.hpp"
 
@@ -9,7 +9,7 @@ namespace {
 
 using namespace diloco;
 
-/// Ranks are threads; each call of NCCL's is in progress for so many looks.
+/// Ranks are threads. Each NCCL call stays in progress for InProgress polls.
 template <int InProgress>
 struct over_nccl {
   static constexpr bool receives_in_place = false, knows_peers = false, takes_back = false;

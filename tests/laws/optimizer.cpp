@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every element optimizer × every law, in the sweep that runs it (house rule: a new optimizer adds one line
-// at the end). Over every host executor goes one optimizer with two moments and one without state, and
-// through trainers a few: what differs there is not the step.
+// Runs every law on every element optimizer, in the sweep that runs it. A new optimizer adds one line at the
+// end.
+// One optimizer with two moments and one without state run on every host executor, and a few through
+// trainers. Executors and trainers differ there, not the step.
 #include "support.hpp"
 
 #include <algorithm>
@@ -11,7 +12,7 @@ namespace {
 using namespace diloco;
 using laws::numbers;
 
-/// The same update in double, from the papers' formulas and not from our code.
+/// The same update in double, written from the papers' formulas and not from our code.
 struct reference {
   static void step(adamw const& o, long t, double& p, double g, double* s) {
     double const b1 = double(o.beta1), b2 = double(o.beta2);
@@ -63,7 +64,7 @@ struct reference {
   }
   static void step(bmuf const& o, long, double& p, double g, double* s) {
     double const eta = double(o.momentum), ahead = o.nesterov ? eta : 0;
-    double phi = p + ahead * s[0];  // the filtered model, from where this block started
+    double phi = p + ahead * s[0];  // the filtered model, from which this block started
     s[0] = eta * s[0] + double(o.block_lr) * g;
     phi -= s[0];
     p = phi - ahead * s[0];
@@ -96,7 +97,7 @@ struct reference {
     s[1] += g * g;
     fedopt(o, p, g, s);
   }
-  /// The paper's three sequences: y is where the gradient is, z the fast one, x their average.
+  /// The paper's three sequences: the gradient is taken at y, z is the fast sequence, and x is their average.
   static void step(schedule_free_adamw const& o, long t, double& y, double g, double* s) {
     double &z = s[0], &v = s[1], &x = s[2];
     if (t == 1) z = x = y;
@@ -117,8 +118,8 @@ struct reference {
   }
 };
 
-/// Settings that exercise every term, and the digest of 20 steps that every compiler, level and executor must
-/// reach.
+/// Settings that exercise every term, and the digest of 20 steps. Every compiler, level and executor must
+/// give this digest.
 template <class O>
 struct sample;
 template <>
@@ -220,7 +221,7 @@ std::vector<std::vector<float>> const gradients_of_steps = [] {
   return all;
 }();
 
-/// One flat run of numbers as tensors that start at `cuts`.
+/// Splits one flat array into tensors that start at `cuts`.
 std::vector<tensor> cut(std::vector<float>& flat, std::vector<std::size_t> const& cuts) {
   std::vector<tensor> parts;
   for (std::size_t i = 0; i + 1 < cuts.size(); ++i)
@@ -296,9 +297,9 @@ TEST_CASE_TEMPLATE_DEFINE("optimizer laws", O, optimizer_laws) {
     }
     double worst = 0;
     for (std::size_t i = 0; i < length; ++i) worst = std::max(worst, std::fabs(double(expected[i]) - p[i]));
-    // 20 steps of a few roundings each on |p| < 3: 4e-6 is 16 ulp, and a wrong coefficient shows at 1e-3.
-    // Lion and signum may pick the other sign where the momentum is within rounding of zero: two steps' worth
-    // of difference.
+    // 20 steps with a few roundings each on |p| < 3: 4e-6 is 16 ulp. A wrong coefficient shows at 1e-3.
+    // Lion and signum may choose the other sign where the momentum is within rounding of zero. Then two
+    // steps' worth of difference is allowed.
     bool const by_sign = std::is_same_v<O, lion> || std::is_same_v<O, signum>;
     CHECK(worst < (by_sign ? 2.1 * 0.003 : 4e-6));
   }
@@ -337,14 +338,15 @@ TEST_CASE_TEMPLATE_DEFINE("optimizer laws: in a trainer", O, trainer_laws) {
     }
   }
   SUBCASE("as an outer optimizer it steps the anchor the same way") {
-    // Δ = θ̄ − θ is exact for these magnitudes, so the round sees the very numbers that the inner step saw.
+    // Δ = θ̄ − θ is exact for these magnitudes, so the round gets exactly the numbers that the inner step
+    // got.
     std::vector<float> theta(1000, 1.0f), inner_theta(1000, 1.0f);
     trainer_type outer({.outer = optimizer}, laws::one_tensor(theta));
     trainer_type inner({.inner = optimizer}, laws::one_tensor(inner_theta));
     std::vector<float> g(1000);
     for (std::size_t i = 0; i < g.size(); ++i) g[i] = 0.5f + static_cast<float>(i % 7) * 0.03125f;
     std::vector<std::span<float const>> const gradients{g};
-    outer.step(gradients, {.lr_scale = 0});  // counts for the mean, and is the identity
+    outer.step(gradients, {.lr_scale = 0});  // counts for the mean, and changes nothing
     for (std::size_t i = 0; i < g.size(); ++i) theta[i] -= g[i];
     outer.sync();
     inner.step(gradients);

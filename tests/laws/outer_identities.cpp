@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outer optimizers that are one another under other names: the identities by which a wrong sign, a rate in
-// the wrong place or a forgotten correction shows. All of them go through rounds of one trainer type, which
-// steps by whichever is named at run time. Powers of two as rates make both sides round alike, and then they
-// must agree to the bit.
+// Identities between outer optimizers of different names. They reveal a wrong sign, a rate in the wrong place
+// or a missing correction.
+// All run in rounds of one trainer type, which uses the optimizer named at run time. With powers of two as
+// rates, both sides round in the same way and must agree to the bit.
 #include "support.hpp"
 #include "support/one_of.hpp"
 
@@ -32,7 +32,7 @@ anchors anchors_of(outer const& by, std::function<float(int, int, std::size_t)> 
     trainer_type trainer({.outer = by, .transport = std::move(transport)}, laws::one_tensor(theta));
     for (int round = 0; round < how_many; ++round) {
       for (std::size_t i = 0; i < length; ++i) theta[i] -= push(rank, round, i);
-      trainer.skip_step(1.0);  // it counts, also where nothing moves
+      trainer.skip_step(1.0);  // counts even if nothing moves
       trainer.sync();
       if (rank == 0) seen.push_back(theta);
     }
@@ -49,7 +49,7 @@ float noise(int worker, int round, std::size_t i) {
   return pushes[static_cast<std::size_t>(worker * rounds + round)][i];
 }
 
-/// How far two runs are from each other at the most, over all rounds.
+/// Largest distance between two runs over all rounds.
 double distance(anchors const& a, anchors const& b) {
   double worst = 0;
   for (std::size_t round = 0; round < a.size(); ++round) {
@@ -95,7 +95,7 @@ TEST_CASE("Lookahead is SGD on Δ: the anchor goes the share α towards the mean
       double const mean = double(before[i]) - (double(noise(0, round, i)) + double(noise(1, round, i))) / 2;
       worst = std::max(worst, std::fabs(0.7 * double(before[i]) + 0.3 * mean - double(after[i])));
     }
-    CHECK(worst < 5e-7);  // |θ̄| < 4: θ, Δ, their mean and the step each round once
+    CHECK(worst < 5e-7);  // |θ̄| < 4; each round rounds θ, Δ, their mean and the step once
     before = after;
   }
 }
@@ -110,7 +110,7 @@ TEST_CASE("FedAdam that remembers nothing, with a τ far below Δ, takes signs")
   };
   CHECK(distance(fed(1e-9f), signs) < rounds * 2e-7 * 0.125 + rounds * 2.4e-7);
   double const at_3 = distance(fed(1e-3f), signs), at_4 = distance(fed(1e-4f), signs);
-  CHECK(at_3 > 8 * at_4);  // and comes closer as τ, in first order
+  CHECK(at_3 > 8 * at_4);  // the distance decreases with τ, to first order
   CHECK(at_4 > 1e-4);
 }
 
@@ -130,7 +130,7 @@ TEST_CASE("one Δ displaces the anchor by η/(1−μ) in all; heavy ball is one 
   CHECK(behind.back() == doctest::Approx(0.5 * 0.2 / (1 - 0.9)).epsilon(3e-5));
   CHECK(behind[0] == doctest::Approx(0.5 * 0.2).epsilon(1e-5));
   for (std::size_t t = 0; t + 1 < many; ++t) CHECK(behind[t + 1] == doctest::Approx(ahead[t]).epsilon(3e-5));
-  // BMUF with the paper's momentum 1 − 1/K: one Δ counts K times, as if nothing had been averaged away.
+  // BMUF with the paper's momentum 1 − 1/K: one Δ counts K times, as if it had not been averaged.
   CHECK(moved({bmuf{.block_lr = 1.0f, .momentum = 0.75f}}).back() == doctest::Approx(0.5 * 4).epsilon(1e-5));
 }
 

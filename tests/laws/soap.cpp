@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// SOAP against its formulas in double, with both bases, one and none, and what its bases must be.
-#define EIGEN_DONT_PARALLELIZE  // under OpenMP its QR would take threads of its own, and other bits
+// SOAP against its formulas in double, with both bases, one and none. Also the properties that its bases must
+// have.
+#define EIGEN_DONT_PARALLELIZE  // under OpenMP its QR would use its own threads and give other bits
 #include "laws/support.hpp"
 #include "support/whole_tensor.hpp"
 
@@ -19,7 +20,7 @@ static_assert(tensor_optimizer<optimizer_type> && !element_optimizer<optimizer_t
               !replicated<optimizer_type>);
 static_assert(spectral_algebra<eigen>);
 
-/// The reference implementation's order, whole matrices at a time.
+/// Whole matrices in the order of the reference implementation.
 struct reference {
   optimizer_type o;
   exact_matrix p;
@@ -90,7 +91,7 @@ struct extents {
 };
 constexpr int steps = 10;
 
-/// Each one with long and short directions of its own, so that estimates change places.
+/// Each gradient has its own long and short directions, so that the order of the estimates changes.
 std::vector<float> gradient(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(30 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
@@ -141,7 +142,7 @@ TEST_CASE("soap: the first step moves nothing and finds the axes") {
   CHECK(t.p == numbers(1).many(400));
   exact_matrix const g = 0.5 * exact(gradient(n, 0), n), left = 0.2 * g * g.transpose(),
                      right = 0.2 * g.transpose() * g;
-  // Two matrices of each side in memory, each from a whole cache line on.
+  // Memory holds two matrices of each side. Each begins at a cache line.
   auto const at = [&](std::size_t i) {
     return exact({t.memory.begin() + long(400 * i), t.memory.begin() + long(400 * (i + 1))}, n);
   };
@@ -193,8 +194,8 @@ TEST_CASE("soap: the same bits on every executor; lr_scale = 0 is the identity; 
 
 TEST_CASE("soap: numbers out of range are said") {
   optimizer_type o;
-  CHECK(field_complaint("inner", o).empty());
+  CHECK(field_error("inner", o).empty());
   o.frequency = 0;
-  CHECK(field_complaint("inner", o) == "diloco: inner soap: frequency = 0 must be in [1, 1000000]");
+  CHECK(field_error("inner", o) == "diloco: inner soap: frequency = 0 must be in [1, 1000000]");
 }
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every staged compressor × every law, by itself and inside a round.
+// Runs every law on every staged compressor, alone and inside a round.
 #include "staged.hpp"
 
 #include <random>
@@ -21,7 +21,7 @@ using common4 = low_rank<4, factors::common>;
 std::vector<std::vector<std::size_t>> const shapes{
     {1}, {2}, {64}, {255}, {256}, {257}, {4095}, {4096}, {4097}, {100, 90}, {64, 1, 5}, {3, 20000}, {20001}};
 
-/// The digest of the payload of a fixed input: the wire must never change by accident.
+/// The digest of the payload of a fixed input. The wire format must never change by accident.
 template <class C>
 inline constexpr std::uint64_t pinned = 0;
 template <>
@@ -100,7 +100,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
     staged_wire<C> w{shapes};
     fill(w, 4, 0.02f);
     hash64 h;
-    // What all agree on after a round is in the bytes of the next one.
+    // What ranks agree on after a round affects the bytes of the next one.
     for (std::uint64_t round = 0; round < (agrees_on_memory<C> ? 4 : 1); ++round) {
       CHECK(w.encode(round) == message_header::no_row);
       h.add(std::string_view(reinterpret_cast<char const*>(w.payload().data()), w.payload().size()));
@@ -113,7 +113,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
     std::mt19937 bits(5);
     for (int trial = 0; trial < 50; ++trial) {
       for (std::byte& b : w.payload()) b = static_cast<std::byte>(trial == 0 ? 0xffu : bits());
-      if (trial % 2 == 1) {  // a few flipped bits in what an encoder wrote
+      if (trial % 2 == 1) {  // a few flipped bits in an encoded message
         fill(w, trial, 0.1f);
         CHECK(w.encode() == message_header::no_row);
         for (int flips = 0; flips < 64; ++flips) {
@@ -139,7 +139,7 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
   SUBCASE("in a round every element moves by what was decoded, and the residual is the rest, bit for bit") {
     for (std::vector<std::size_t> const& shape :
          {std::vector<std::size_t>{1}, {256}, {4096}, {4097}, {20000}, {50, 100}}) {
-      // One of a single stage and one of many on all executors: the sweeps are the same for the others.
+      // A one-stage and a many-stage compressor run on all executors. The sweeps are the same for the others.
       auto const on_executors = [](auto&& f) {
         if constexpr (std::is_same_v<C, top64> || std::is_same_v<C, low_rank<1>>)
           laws::on_each_executor(f);
@@ -158,12 +158,12 @@ TEST_CASE_TEMPLATE_DEFINE("staged compressor laws", C, staged_laws) {
         for (std::size_t t = 0; t < 2; ++t) {  // θ̄ = 0, so Δ = x exactly
           for (std::size_t i = 0; i < theta[t].size(); ++i) theta[t][i] = -w.values[t][i];
         }
-        // Once more, with what is owed, and with what is remembered.
+        // Repeats once with a residual and with a memory.
         for (std::uint64_t round = 0; round < 2; ++round) {
           if (round == 0)
             trainer.after_step();
           else
-            trainer.skip_step(1.0);  // nothing new, but it counts
+            trainer.skip_step(1.0);  // nothing moved, but it counts
           trainer.sync();
           CHECK(w.encode(round) == message_header::no_row);
           auto const y = w.decode(round);
@@ -213,7 +213,7 @@ TEST_CASE_TEMPLATE_DEFINE("linear: the mean of wires decodes to the mean of what
       }
     }
     CHECK(apart <= 1e-6 * all);
-    // So is what is agreed on.
+    // The memory that ranks agree on is the same too.
     mean.commit(round);
     for (auto* w : {&a, &b}) w->commit(round, wires, shares);
     CHECK(a.memory == b.memory);
@@ -234,7 +234,7 @@ TEST_CASE("top_k keeps the largest, of equals the first, and says so in 14 bits 
   for (std::size_t i = 0; i < 4096; ++i) REQUIRE(y[0][i] == (i % 64 == 5 ? -2.0f : 0.0f));
   int kept = 0;
   for (std::size_t i = 0; i < 1000; ++i) {
-    bool const first = i % 3 == 0 && i < 48;  // 16 of 1000, the share of 64 of 4096 rounded up
+    bool const first = i % 3 == 0 && i < 48;  // 16 of 1000, which is the share 64 of 4096 rounded up
     REQUIRE(y[1][i] == (first ? 0.5f : 0.0f));
     kept += first;
   }
@@ -246,7 +246,7 @@ TEST_CASE("dct_top_k: orthonormal there and back, and a wave is one coefficient"
   fill(all, 3, 0.1f);
   CHECK(all.encode() == message_header::no_row);
   auto y = all.decode();
-  // Every coefficient as binary16: what is lost is their rounding, 2⁻¹² of each.
+  // Every coefficient is sent as binary16. Only rounding is lost, 2⁻¹² of each.
   for (std::size_t i = 0; i < 4096; ++i) REQUIRE(std::fabs(y[0][i] - all.values[0][i]) < 2e-3f);
   staged_wire<dct_top_k<1>> wave{{{4096}}};
   for (int r = 0; r < 64; ++r) {
@@ -277,13 +277,13 @@ TEST_CASE("indices that do not rise, or leave the chunk, make it say nothing") {
   };
   CHECK(heard(0) == 5.0f);
   std::byte const kept = index[0];
-  index[0] = std::byte{1};  // 1, 1, 2, …: twice the same
+  index[0] = std::byte{1};  // 1, 1, 2, …: one index appears twice
   CHECK(heard(0) == 0.0f);
   index[0] = kept;
   CHECK(heard(0) == 5.0f);
   auto* const second = w.slot.data() + sizeof(message_header) + w.plan.slices()[1].codes;
   second[0] = std::byte{0};
-  second[1] = static_cast<std::byte>(0x40);  // 0 and 100 + … : beyond the hundred that there are
+  second[1] = static_cast<std::byte>(0x40);  // 0 and 100 + …: beyond the hundred elements
   second[2] = std::byte{0x10};
   CHECK(heard(1) == 0.0f);
 }
@@ -306,11 +306,11 @@ TEST_CASE("random_k draws the same places on every rank, others in the next roun
     }
     REQUIRE(kept == 64 + 15);
   }
-  // 400 rounds of 1 in 64: mean 6.25, deviation 2.5.
+  // 400 rounds of 1 in 64: mean 6.25, standard deviation 2.5.
   for (int n : drawn) CHECK((n >= 0 && n <= 21));
   double first = 0, second = 0;
   for (std::size_t i = 0; i < 2048; ++i) first += drawn[i], second += drawn[i + 2048];
-  CHECK(first == second);  // every run of 64 is drawn from once a round
+  CHECK(first == second);  // each run of 64 is drawn from once per round
 }
 
 TEST_CASE("random_k, unbiased: the mean over many rounds is x") {
@@ -323,7 +323,7 @@ TEST_CASE("random_k, unbiased: the mean over many rounds is x") {
     auto const y = w.decode(round);
     for (std::size_t i = 0; i < 4096; ++i) sum[i] += double(y[0][i]) / rounds;
   }
-  // Each is 64 times a binomial of 2000 rounds at 1/64: deviation √(63/2000) = 0.18.
+  // Each mean is 64 times a binomial of 2000 rounds at 1/64: standard deviation √(63/2000) = 0.18.
   for (double mean : sum) CHECK(mean == doctest::Approx(1.0).epsilon(0.9));
 }
 
@@ -354,8 +354,8 @@ TEST_CASE("the largest magnitudes that are accepted come out again") {
       for (float each : v) most = std::max(most, each);
     }
     CHECK(most > 0.9f * C::largest);
-    CHECK(most <
-          2.0f * C::largest);  // one number for all that is kept may stand for a short chunk's smaller ones
+    // A single magnitude for all kept values may represent smaller values of a short chunk.
+    CHECK(most < 2.0f * C::largest);
   };
   check(top64{});
   check(top64_f16{});
@@ -406,7 +406,7 @@ TEST_CASE("low_rank reconstructs a matrix of its rank, and follows the leading d
   CHECK(later <= once * 1.0001);
   CHECK(later < 0.05);
 
-  // One direction that dominates, and what is left of it in the others; at any magnitude, round after round.
+  // One dominant direction and a remainder in the others, at any magnitude, round after round.
   for (float scale : {1.0f, 1e9f, 1e-14f, 1e-20f}) {
     for (std::size_t i = 0; i < rows; ++i) {
       for (std::size_t j = 0; j < columns; ++j) {
@@ -444,7 +444,7 @@ TEST_CASE(
       CHECK(w.encode(round) == message_header::no_row);
       auto const y = w.decode(round);
       w.commit(round++);
-      // What all hold next is orthonormal.
+      // What all ranks hold next is orthonormal.
       std::size_t const n = round % 2 == 0 ? columns : shape[0];
       for (std::size_t a = 0; a < 4; ++a) {
         for (std::size_t b = 0; b <= a; ++b) {
@@ -470,8 +470,8 @@ TEST_CASE(
       return first;
     };
     CHECK(learns(4) > 0.1);
-    CHECK(learns(1) > 0.1);  // three of four columns vanish from what is agreed on
-    CHECK(learns(4) > 0.1);  // and were drawn anew
+    CHECK(learns(1) > 0.1);  // three of four columns vanish from the agreed factor
+    CHECK(learns(4) > 0.1);  // and were drawn again
     std::fill(x.begin(), x.end(), 0.0f);
     CHECK(error() == 0);  // all four vanish
     CHECK(error() == 0);
@@ -495,7 +495,7 @@ TEST_CASE("low_rank of a common factor follows the leading directions, and says 
   numbers source(9);
   fill_of_rank(w.values[0], columns, 4, source);
   for (float& v : w.values[0]) v += 0.3f * source.bell();
-  auto const best = [&] {  // of rank 4, by the own form after many rounds
+  auto const best = [&] {  // the best of rank 4, by the rank's own factors after many rounds
     staged_wire<low_rank<4>> own{{{rows, columns}}};
     own.values[0] = w.values[0];
     for (std::uint64_t round = 0; round < 30; ++round) {
@@ -546,7 +546,7 @@ TEST_CASE(
 TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {
   numbers source(19);
   std::vector<float> gauss(std::size_t{1} << 19);
-  for (float& v : gauss) {  // Box and Muller
+  for (float& v : gauss) {  // Box and Muller's transform
     double const u = (double(source.next()) + 1) / 2 + 1e-9, t = double(source.next());
     v = static_cast<float>(1e-3 * std::sqrt(-2 * std::log(u)) * std::cos(3.14159265358979 * t));
   }
@@ -562,7 +562,7 @@ TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {
       all += std::pow(double(gauss[i]), 2);
     }
     CHECK(lost / all == doctest::Approx(error).epsilon(0.03));
-    // What top_k leaves is nearly all there is: what it takes must agree as well.
+    // top_k leaves nearly all of the energy, so check the part that it keeps as well.
     CHECK(1 - lost / all == doctest::Approx(1 - error).epsilon(0.03));
   };
   expect(statistical<256>{}, 2.574e-4);
@@ -573,7 +573,7 @@ TEST_CASE("quality on Gaussian data is that of the reference, within 3 %") {
   expect(top_k<128, kept_as::f16>{}, 7.998e-1);
   expect(top128{}, 8.032e-1);
   expect(top_k<32, kept_as::f16>{}, 9.305e-1);
-  // The tail's second moment: of a Gaussian's largest quarter.
+  // Second moment of a Gaussian's largest quarter.
   expect(top_k<1024, kept_as::f16>{}, 2.759e-1);
   expect(random64{}, 1 - 64.0 / 4096);
   // An orthonormal transform of white noise is white noise.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A staged compressor by itself: one encoding of some tensors, its bytes, and what they decode to.
+// A staged compressor alone: one encoding of some tensors, its bytes, and what they decode to.
 #pragma once
 
 #include "support.hpp"
@@ -11,7 +11,7 @@ namespace laws {
 
 using namespace diloco;
 
-/// Tensors of given shapes as the engine lays them out for C, over one slot.
+/// Tensors of given shapes, laid out for C as the trainer does it, in one slot.
 template <staged_compressor C>
 struct staged_wire {
   std::vector<std::vector<std::size_t>> shapes;
@@ -50,7 +50,7 @@ struct staged_wire {
     return *layout::of(tensors, C::block, true);
   }
   stage_work<C> work(std::uint64_t round) {
-    // 16-byte alignment is what an executor gives.
+    // An executor gives 16-byte alignment.
     auto* const aligned =
         reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(scratch.data()) + 15) / 16 * 16);
     return {compressor,
@@ -88,7 +88,7 @@ struct staged_wire {
       wires.prepare(L{}, tiles[index]);
     }
   };
-  /// Row of the first value that cannot be sent, or message_header::no_row.
+  /// The row of the first value that cannot be sent, or message_header::no_row.
   std::uint32_t encode(std::uint64_t round = 0) {
     std::vector<std::uint32_t> bad{message_header::no_row};
     std::vector<float const*> rows;
@@ -97,7 +97,7 @@ struct staged_wire {
                given{rows.data()}, nothing{}, bad.data(), C::largest);
     return bad[0];
   }
-  /// Σ c_k · decode(wire_k) over wires like the own slot, as sweep B adds them up.
+  /// Σ c_k · decode(wire_k) over messages like this rank's own slot, summed as in sweep B.
   std::vector<std::vector<float>> decode(std::uint64_t round, std::vector<std::byte const*> const& wires,
                                          std::vector<float> const& shares) {
     std::vector<float> sums(l.column_elements(), -77.0f);
@@ -109,11 +109,11 @@ struct staged_wire {
       out.emplace_back(sums.begin() + long(r.column), sums.begin() + long(r.column + r.size));
     return out;
   }
-  /// Σ over nothing but the own wire.
+  /// Decodes this rank's own message alone.
   std::vector<std::vector<float>> decode(std::uint64_t round = 0) {
     return decode(round, {slot.data()}, {1.0f});
   }
-  /// The round stands: its memory, or what all agree on from these wires, becomes current.
+  /// Commits the round. Its memory becomes current, or what all ranks agree on from these messages.
   template <class Executor = main_executor>
   void commit(std::uint64_t round, std::vector<std::byte const*> const& wires,
               std::vector<float> const& shares) {

@@ -19,8 +19,8 @@
 
 namespace laws {
 
-/// Reproducible numbers that every compiler and libm computes alike: a linear congruence, mapped to (−1, 1)
-/// exactly.
+/// Reproducible numbers that are the same on every compiler and libm: a linear congruence, mapped exactly to
+/// (−1, 1).
 class numbers {
  public:
   explicit numbers(std::uint64_t seed = 1) : state_(seed * 2862933555777941757ull + 3037000493ull) {}
@@ -28,7 +28,7 @@ class numbers {
     state_ = state_ * 6364136223846793005ull + 1442695040888963407ull;
     return static_cast<float>(static_cast<std::int32_t>(state_ >> 32) >> 8) * 0x1p-23f;
   }
-  /// Sum of three: bell-shaped enough for error bounds of scaled formats.
+  /// Sum of three numbers. It is close enough to a Gaussian for the error bounds of scaled formats.
   float bell() { return (next() + next()) + next(); }
   std::vector<float> many(std::size_t n, float scale = 1.0f) {
     std::vector<float> v(n);
@@ -45,14 +45,14 @@ inline std::uint64_t digest(std::vector<float> const& v) { return pinned_digest(
 using support::main_executor;
 
 #if DILOCO_TEST_ON_DEVICE
-/// Calls f with the device: the host's executors have builds of their own.
+/// Calls f with the device. The host executors have their own builds.
 template <class F>
 void on_each_executor(F&& f) {
   f(main_executor{});
 }
 #else
-/// The host executors of this build behind one type: a law over all of them compiles one trainer, and each
-/// sweep once per executor. laws/system.cpp names the executors' own types.
+/// The host executors of this build behind one type. A law over all of them compiles one trainer, and each
+/// sweep once per executor. laws/system.cpp uses the executors' own types.
 struct chosen_executor : diloco::cpp {
   enum class kind { cpp, omp, tbb };
   kind choice;

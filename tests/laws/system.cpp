@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Laws of the whole round: every compressor × host executor, over `alone` and over threads.
+// Laws of the whole round, for every compressor and host executor, over `alone` and over threads.
 #include "support.hpp"
+#include "support/pattern.hpp"
 #include "support/toy.hpp"
 
 #include <functional>
@@ -18,16 +19,16 @@ struct with {
 
 constexpr std::size_t length = 5000;
 
-/// An exchange named at run time: one instantiation serves both patterns.
+/// An exchange chosen at run time, so that one instantiation serves both patterns.
 struct chosen {
   pattern which = pattern::gather;
   static constexpr std::string_view name = "chosen";
-  [[nodiscard]] pattern pick(int) const { return which; }
+  [[nodiscard]] leg_list legs(int ranks) const { return legs_of(which, ranks); }
 };
 
 using push_function = std::function<std::vector<float>(int worker, int round)>;
 
-/// K workers, `rounds` rounds: worker r moves its parameters by pushes(r, round). Gives every worker's
+/// K workers, `rounds` rounds. Worker r moves its parameters by pushes(r, round). Returns every worker's
 /// anchor.
 template <class C, class E>
 std::vector<std::vector<float>> anchors_of(int workers, int rounds, push_function const& push,
@@ -62,8 +63,8 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
   SUBCASE("K identical workers are one worker") {
     auto const same = [](int, int round) { return push_of(0, round); };
     auto const alone_anchor = anchors_of<C, E>(1, 3, same, pattern::gather)[0];
-    // With two or four voices the mean gives back the one contribution exactly. Gathering, so that nothing is
-    // quantized a second time.
+    // With two or four equal contributors, the mean is exactly the single contribution. It uses gather, so
+    // that nothing is quantized a second time.
     CHECK(anchors_of<C, E>(2, 3, same, pattern::gather)[1] == alone_anchor);
     CHECK(anchors_of<C, E>(4, 3, same, pattern::gather)[3] == alone_anchor);
     if (C::traits.lossless) CHECK(anchors_of<C, E>(4, 3, same, pattern::scatter_gather)[2] == alone_anchor);
@@ -107,7 +108,7 @@ TEST_CASE_TEMPLATE_DEFINE("laws of the round", P, round_laws) {
     for (std::size_t i = 0; i < length; ++i) {
       double const sent = start[i] - double(theta[i]);
       double const kept = residual.empty() ? 0.0 : double(residual[i]);
-      // 20 rounds, each rounding |θ̄| < 4 once.
+      // 20 rounds. Each rounds |θ̄| < 4 once.
       REQUIRE(std::fabs(sent + kept - meant[i]) < 20 * 2.4e-7);
     }
   }
@@ -176,7 +177,7 @@ TEST_CASE("one pseudo-gradient displaces the anchor by η/(1−μ) in all under 
                                                            parameters);
   theta.assign(10, 1.0f - 0.01f);
   for (int round = 0; round < 400; ++round) {
-    trainer.skip_step(1.0);  // it counts, also where nothing moves
+    trainer.skip_step(1.0);  // counts even if nothing moves
     trainer.sync();
   }
   CHECK(1.0 - double(theta[3]) == doctest::Approx(0.01 * 0.7 / (1 - 0.9)).epsilon(1e-4));

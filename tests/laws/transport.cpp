@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every transport of one process × every law. (MPI meets the same laws under mpirun: system/mpi_*.cpp; NCCL,
-// over a stand-in, in nccl_transport.cpp.)
+// Runs every law on every transport of one process. MPI runs the same laws under mpirun: system/mpi_*.cpp.
+// NCCL runs them over a fake NCCL in nccl_transport.cpp.
 #include "transport.hpp"
 
 #include <cmath>
@@ -61,8 +61,8 @@ TEST_CASE(
       }
       REQUIRE(left == ranks % 2);
     }
-    // Each meets each of the others, or of an odd number itself, in 1 of so many rounds; five standard
-    // deviations.
+    // Each rank meets every other rank equally often, and itself if the number of ranks is odd. The bound is
+    // five standard deviations.
     double const share = 1.0 / (ranks - 1 + ranks % 2), expected = rounds * share;
     double const tolerance = 5 * std::sqrt(expected * (1 - share)) + 1e-9;
     for (int a = 0; a < ranks; ++a) {
@@ -85,11 +85,11 @@ TEST_CASE("gossip: round, seed and number of ranks draw by themselves") {
   CHECK(drawn(0, 0, 8) != drawn(0, 40, 8));
   CHECK(drawn(0, 0, 8) != drawn(0, std::uint64_t{1} << 32, 8));
   CHECK(drawn(5, 7, 8) == drawn(5, 7, 8));
-  // The same wherever it is computed: rank 0 among four, seed 0.
+  // The same on every machine: rank 0 of four, seed 0.
   std::vector<int> const first{1, 1, 1, 1, 1, 1, 1, 3, 2, 2, 3, 3};
   CHECK(std::equal(first.begin(), first.end(), drawn(0, 0, 4).begin()));
   static_assert(gossip{}.partner(7, 0, 4) == 3, "a pure function");
-  // Whom one meets says nothing about whom one meets next.
+  // The partner of one round says nothing about the next partner.
   int again = 0;
   for (std::uint64_t round = 0; round < 3000; ++round)
     again += gossip{}.partner(round, 0, 4) == gossip{}.partner(round + 1, 0, 4);
@@ -102,14 +102,14 @@ TEST_CASE("alone hands back its own wire") {
   auto arrived = pending.wait(soon());
   REQUIRE(arrived);
   REQUIRE(arrived->roster().size() == 1);
-  CHECK(word(arrived->wire(0), 0) == 42);
+  CHECK(word(arrived->message(0), 0) == 42);
   auto back = std::move(*arrived).reclaim(soon());
   REQUIRE(back);
   CHECK(back->send.size() == 16);
   auto paired = transport.exchange(message<plain>(1, 43), 0, {1, 0}).wait(soon());
   REQUIRE(paired);
   REQUIRE(paired->roster().size() == 1);
-  CHECK(word(paired->wire(0), 0) == 43);
+  CHECK(word(paired->message(0), 0) == 43);
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What every transport and every one that pairs keeps to, over a World:
-//   run(workers, f)       f(transport) on a thread of each rank, and what any of them threw
-//   receives_in_place     as the transport says
-//   knows_peers           it tells who is missing, left, or started another exchange
-//   takes_back            what one rank gave up is over for its peers
-//   late_of_all, late_of_pair   how the sentences begin when rank 1 does not come in round 4
+// Laws of every transport, and of every transport that can pair, over a World:
+//   run(workers, f)       f(transport) on a thread per rank; rethrows what any of them threw
+//   receives_in_place     as the transport states
+//   knows_peers           it reports who is missing, left, or started another exchange
+//   takes_back            an exchange that one rank gave up is over for its peers
+//   late_of_all, late_of_pair   start of the error message when rank 1 does not come in round 4
 #include "support.hpp"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace laws {
 
 using namespace diloco;
 
-/// So many slots to send, and room for so many to receive where the transport asks for it.
+/// Buffers with `slots` slots to send, and with room to receive where the transport needs it.
 template <class World>
 wires message(std::size_t slots, std::uint32_t value, std::size_t receive = 1) {
   wires w{cpp{}.allocate_wire(slots * 16), {}};
@@ -50,8 +50,8 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
           REQUIRE(arrived->roster().size() == n);
           for (std::size_t k = 0; k < n; ++k) {
             REQUIRE(arrived->roster()[k] == static_cast<int>(k));
-            REQUIRE(arrived->wire(static_cast<int>(k)).size() == 16);
-            REQUIRE(word(arrived->wire(static_cast<int>(k)), 0) == k * 1000 + round);
+            REQUIRE(arrived->message(static_cast<int>(k)).size() == 16);
+            REQUIRE(word(arrived->message(static_cast<int>(k)), 0) == k * 1000 + round);
           }
           arrived->done();
           REQUIRE(std::move(*arrived).reclaim(soon()));
@@ -65,7 +65,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
         auto arrived = pending.wait(soon());
         REQUIRE(arrived);
         for (std::size_t k = 0; k < n; ++k) {
-          auto const wire = arrived->wire(static_cast<int>(k));
+          auto const wire = arrived->message(static_cast<int>(k));
           REQUIRE(wire.size() == 16);
           REQUIRE(word(wire, 0) == k);
           REQUIRE(word(wire, 1) == rank);
@@ -81,7 +81,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
         REQUIRE(arrived);
         if (rank == 0) {
           std::this_thread::sleep_for(std::chrono::milliseconds(20));
-          for (std::size_t k = 0; k < n; ++k) REQUIRE(word(arrived->wire(static_cast<int>(k)), 0) == k);
+          for (std::size_t k = 0; k < n; ++k) REQUIRE(word(arrived->message(static_cast<int>(k)), 0) == k);
           reading = false;
           arrived->done();
         } else {
@@ -137,7 +137,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws", World, transport_laws) {
     });
   }
 }
-/// Rank 0 with 1, 2 with 3 and so on.
+/// Pairs rank 0 with 1, 2 with 3 and so on.
 inline int neighbour(int rank, int ranks) { return (rank ^ 1) < ranks ? rank ^ 1 : rank; }
 
 TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
@@ -148,7 +148,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       World::run(workers, [&](auto transport) {
         int const rank = transport.rank();
         for (std::uint64_t round = 0; round < 60; ++round) {
-          // Whom one meets changes, and nobody waits for the others in between.
+          // The partner changes, and no other rank is waited for in between.
           int const partner = gossip{7}.partner(round, rank, workers);
           auto const said = [&](int r) {
             return static_cast<std::uint32_t>(1000 * r) + static_cast<std::uint32_t>(round);
@@ -160,14 +160,14 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
           REQUIRE(arrived->roster().size() == (partner == rank ? 1u : 2u));
           REQUIRE(arrived->roster().front() == lower);
           REQUIRE(arrived->roster().back() == higher);
-          REQUIRE(arrived->wire(0).size() == 16);
-          REQUIRE(word(arrived->wire(0), 0) == said(lower));
-          if (partner != rank) REQUIRE(word(arrived->wire(1), 0) == said(higher));
+          REQUIRE(arrived->message(0).size() == 16);
+          REQUIRE(word(arrived->message(0), 0) == said(lower));
+          if (partner != rank) REQUIRE(word(arrived->message(1), 0) == said(higher));
           arrived->done();
           auto back = std::move(*arrived).reclaim(soon());
           REQUIRE(back);
           CHECK(back->send.size() == 16);
-          std::memset(back->send.data(), 0xFF, 16);  // nobody may read it any more
+          std::memset(back->send.data(), 0xFF, 16);  // no rank may read it any more
         }
       });
     }
@@ -182,7 +182,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       REQUIRE(arrived);
       if (rank == 0) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        REQUIRE(word(arrived->wire(1), 0) == 1);
+        REQUIRE(word(arrived->message(1), 0) == 1);
         reading = false;
         arrived->done();
       } else {
@@ -197,7 +197,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
     std::atomic<int> met{0};
     World::run(4, [&](auto transport) {
       int const rank = transport.rank();
-      if (rank >= 2) {  // here, and silent, until the others are through
+      if (rank >= 2) {  // present but silent until the others have finished
         while (met < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
         return;
       }
@@ -214,7 +214,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       int const rank = transport.rank();
       if (rank == 1) {
         while (through < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        // Too late for what was given up: it must not become complete for those who come after.
+        // This message is too late for the exchange that was given up. It must not complete a later one.
         if (!World::takes_back) return;
         auto const late = transport.exchange(message<World>(1, 0), 0, {4, 0}).wait(soon());
         REQUIRE(!late);
@@ -245,7 +245,7 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       auto all = transport.all_gather(message<World>(1, 10 + mine, 2), {3, 0});
       auto pair = transport.exchange(message<World>(1, 20 + mine), 1 - rank, {3, 0});
       auto next =
-          transport.exchange(message<World>(1, 30 + mine), 1 - rank, {4, 0});  // two under way, in order
+          transport.exchange(message<World>(1, 30 + mine), 1 - rank, {4, 0});  // two in flight, in order
       auto const later = next.wait(soon());
       auto const of_pair = pair.wait(soon());
       auto const of_all = all.wait(soon());
@@ -253,9 +253,9 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
       REQUIRE(of_pair);
       REQUIRE(later);
       for (std::uint32_t k : {0u, 1u}) {
-        CHECK(word(of_all->wire(static_cast<int>(k)), 0) == 10 + k);
-        CHECK(word(of_pair->wire(static_cast<int>(k)), 0) == 20 + k);
-        CHECK(word(later->wire(static_cast<int>(k)), 0) == 30 + k);
+        CHECK(word(of_all->message(static_cast<int>(k)), 0) == 10 + k);
+        CHECK(word(of_pair->message(static_cast<int>(k)), 0) == 20 + k);
+        CHECK(word(later->message(static_cast<int>(k)), 0) == 30 + k);
       }
     });
   }

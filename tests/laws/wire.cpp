@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compressors inside a round: whole tensors of any length, residuals, and what must never be sent.
+// Compressors inside a round: whole tensors of any length, residuals, and values that must never be sent.
 #include "codec.hpp"
 #include "support/toy.hpp"
 
@@ -7,8 +7,8 @@ namespace {
 
 using namespace laws;
 
-/// Without and with a residual, and with scales of groups: these on each executor, whose loops are the same
-/// for the others.
+/// Compressors without and with a residual, and with group scales, run on each executor. The executors' loops
+/// are the same for the others.
 template <class C>
 inline constexpr bool on_all_executors =
     std::is_same_v<C, f32> || std::is_same_v<C, absmax<4>> || std::is_same_v<C, nvfp4>;
@@ -61,7 +61,8 @@ TEST_CASE_TEMPLATE_DEFINE("wires of whole tensors", C, wire_laws) {
     });
   }
 }
-// One of each kind of wire: with and without a scale, with two, with planes, with scales of groups, rotated.
+// One of each kind of wire format: without and with a scale, with two, with planes, with group scales,
+// rotated.
 using rotated = hadamard<32, absmax<4, 128>>;
 TEST_CASE_TEMPLATE_INVOKE(wire_laws, f32, f16, bf16, absmax<8>, absmax<4>, absmax<8, 64>, sign<>,
                           lloyd_max<3>, mxfp6, nvfp4, min_max<4>, natural<>, rotated);

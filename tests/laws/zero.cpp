@@ -17,8 +17,8 @@ struct with_vote<std::tuple<C...>> {
 };
 using blocks = with_vote<block_compressors>::type;
 
-/// Which elements are exactly 0: whole groups, one alone, all but one, every second, a tail, scattered ones
-/// of any density.
+/// Which elements are exactly 0: whole groups, one element, all but one, every second, a tail, or scattered
+/// ones at any density.
 constexpr int patterns = 12;
 bool is_zero(int pattern, std::size_t i, std::size_t n, numbers& source) {
   float const u = source.next();
@@ -50,7 +50,7 @@ bool is_zero(int pattern, std::size_t i, std::size_t n, numbers& source) {
   }
 }
 
-/// Both signs, one sign, or a bias; the zeros of pattern 3 have the sign bit set.
+/// Numbers with both signs, one sign, or a bias. The zeros of pattern 3 have the sign bit set.
 std::vector<float> with_zeros(std::size_t n, int pattern, int shape, float scale, numbers& source) {
   std::vector<float> x(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -126,7 +126,7 @@ TEST_CASE("staged: an exact 0 decodes to exactly +0") {
           if (scale > C::largest / 100) continue;
           for (auto& v : w.values) {
             v = with_zeros(v.size(), pattern < patterns ? pattern : 1, shape, scale, source);
-            // Whole chunks of zeros beside one that is full, and a chunk with three numbers.
+            // Whole chunks of zeros next to a full one, and a chunk with three numbers.
             for (std::size_t i = 0; i < v.size() && pattern >= patterns; ++i)
               v[i] = i < 2000 || (pattern > patterns && (i == 5000 || i == 5001 || i == 8190)) ? v[i] : 0.0f;
           }
@@ -146,7 +146,7 @@ TEST_CASE("staged: an exact 0 decodes to exactly +0") {
   });
 }
 
-/// The largest error over the largest magnitude, amax, of some blocks.
+/// The largest error, as a share of amax, over some blocks.
 template <class C>
 double worst_share(float amax) {
   numbers source(43);
@@ -181,7 +181,8 @@ double lost_share_staged(float amax) {
   return lost / all;
 }
 
-/// x the same in every round: what was sent and what is left must add up, however small it is.
+/// x is the same in every round. The sum of sent values and the residual must equal the sum of x, however
+/// small x is.
 template <class C>
 void telescopes(float amax) {
   auto const n = static_cast<std::size_t>(C::block);
@@ -224,7 +225,7 @@ TEST_CASE_TEMPLATE_DEFINE("the largest magnitude decodes to finite numbers of at
       auto x = with_zeros(static_cast<std::size_t>(n), pattern, pattern % 4, C::largest / 8, source);
       for (float& v : x) v = pattern == patterns ? C::largest : v;
       x[0] = -C::largest;
-      // A rotation may put what each of 32 elements says on one.
+      // A rotation may put the values of 32 elements on one.
       for (float y : decode(C{}, encode(C{}, x.data(), n), n))
         REQUIRE(std::fabs(double(y)) <= (keeps_zero<C> ? 2 : 32) * double(C::largest));
     }
@@ -251,7 +252,7 @@ TEST_CASE("staged: the largest magnitude decodes to finite numbers of at most tw
   });
 }
 
-/// The nearest number of E2M1, ties to the even code, in double.
+/// The code of the nearest E2M1 number, in double. Ties go to the even code.
 unsigned e2m1_code(double q) {
   constexpr double grid[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
   unsigned best = 0;
@@ -270,14 +271,14 @@ TEST_CASE(
   for (int b = 0; b < 512; ++b) {
     auto x = source.many(512);
     for (float& v : x)
-      v = b % 2 == 0 ? v : std::round(v * 40) / 8;  // round numbers, which meet ties by themselves
+      v = b % 2 == 0 ? v : std::round(v * 40) / 8;  // round numbers, which hit ties without help
     auto w = encode(nvfp4{}, x.data(), 512);
     auto const scale = [&](std::size_t g) {
       return product(float_e4m3::widen(static_cast<unsigned>(w.side[4 + g])),
                      *reinterpret_cast<float const*>(w.side.data()));
     };
     for (std::size_t g = 0; g < 32 && b % 4 < 2;
-         ++g) {  // around ties, below the group's largest, which keeps its scale
+         ++g) {  // near ties, below the group's largest element, so the scale stays the same
       float most = 0;
       for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) most = std::max(most, std::fabs(x[i]));
       for (std::size_t i = 16 * g; i < 16 * g + 16; ++i) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Installs BUILD into an empty PREFIX, and compares what lies there with the source tree's list.
+# Installs BUILD into an empty PREFIX and compares the installed files with the source tree's list.
 file(REMOVE_RECURSE "${PREFIX}")
 execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD}" --component diloco --prefix "${PREFIX}"
                 OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)

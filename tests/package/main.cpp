@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every consumer here builds and runs: one worker, ten parameters, one round.
+// Every consumer here builds and runs this: one worker, ten parameters, one round.
 #include <diloco/diloco.hpp>
 
 #include <algorithm>
@@ -24,7 +24,7 @@ int main() {
   trainer.step(gradients);
   trainer.step(gradients);
 
-  // θ = 1 − 2 · 0.5 · 0.5, and alone with an outer step of 1 the round changes nothing.
+  // θ = 1 − 2 · 0.5 · 0.5. In a world of one, an outer step of 1 makes the round change nothing.
   bool const right = std::all_of(weights.begin(), weights.end(), [](float w) { return w == 0.5f; });
   std::printf("%s: %ld rounds, %s\n", trainer.describe().c_str(), static_cast<long>(trainer.rounds()),
               right ? "as computed by hand" : "wrong");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each concept takes the least that it asks for, and refuses the same type with any one part left out.
+// Each concept accepts its minimal type and refuses the same type with any one part left out.
 #include "support/archetypes.hpp"
 
 namespace {
@@ -27,9 +27,10 @@ static_assert(!anchored_optimizer<archetype::anchored<without::slots>> &&
               !anchored_optimizer<archetype::anchored<without::matching_step>>);
 static_assert(outer_optimizer<archetype::anchored<>> && outer_optimizer<archetype::optimizer<>> &&
               !outer_optimizer<archetype::anchored<without::matching_step>>);
+// An inner optimizer needs no `largest`.
 static_assert(!outer_optimizer<archetype::anchored<without::largest>> &&
               !outer_optimizer<archetype::optimizer<without::largest>> &&
-              element_optimizer<archetype::optimizer<without::largest>>);  // not asked of an inner one
+              element_optimizer<archetype::optimizer<without::largest>>);
 
 static_assert(block_compressor<archetype::compressor<>>);
 static_assert(!compressor<archetype::compressor<without::name>>);
@@ -71,12 +72,13 @@ static_assert(!linear_combine<archetype::combine<without::coefficients>>);
 
 static_assert(schedule<archetype::schedule<>>);
 static_assert(!schedule<archetype::schedule<without::name>>);
-static_assert(!schedule<archetype::schedule<without::due>>);
+static_assert(!schedule<archetype::schedule<without::fragments>>);
+static_assert(!schedule<archetype::schedule<without::after>>);
 static_assert(!schedule<archetype::schedule<without::describe>>);
 
-static_assert(detail::picks_pattern<archetype::exchange<>>);
-static_assert(!detail::picks_pattern<archetype::exchange<without::name>>);
-static_assert(!detail::picks_pattern<archetype::exchange<without::pick>>);
+static_assert(exchange_policy<archetype::exchange<>>);
+static_assert(!exchange_policy<archetype::exchange<without::name>>);
+static_assert(!exchange_policy<archetype::exchange<without::legs>>);
 
 // Mechanism.
 static_assert(executor<archetype::executor<>>);
@@ -139,14 +141,14 @@ struct float_reductions {
 static_assert(!lanes<with_state> && !lanes<without_sum>);
 static_assert(!lanes<float_reductions>, "a float sum depends on the order of the lanes");
 
-// Nothing at all is nothing of the kind.
+// An empty type satisfies no concept.
 struct empty {};
 static_assert(!optimizer<empty> && !compressor<empty> && !feedback<empty> && !linear_combine<empty> &&
               !schedule<empty>);
 static_assert(!executor<empty> && !transport<empty> && !pending<empty> && !arrival<empty> && !lanes<empty>);
 static_assert(!transport<unnamed_transport>, "there is no default world");
 
-// A trainer of nothing but strangers' parts is a trainer.
+// A trainer can consist entirely of types from outside the library.
 using all_own = DiLoCo<archetype::optimizer<>, archetype::optimizer<>, archetype::compressor<>,
                        archetype::transport<>, archetype::feedback<>, archetype::combine<>,
                        archetype::exchange<>, archetype::schedule<>, archetype::executor<>>;

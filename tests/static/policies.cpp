@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every policy that is shipped is what it claims to be, and is a value; every kernel can be handed to a
-// device.
+// Every shipped policy satisfies its concept and is a value. Every kernel can be passed to a device.
 #include <diloco/diloco.hpp>
 
 #if defined(DILOCO_HAS_MPI)
@@ -20,7 +19,7 @@ using namespace diloco;
 template <class... Ts>
 struct types {};
 
-/// A policy: named, regular, and a row of numbers that can be copied to a device byte by byte.
+/// A policy: named, regular, and numbers that can be copied to a device byte by byte.
 template <class P>
 concept value = std::regular<P> && std::is_trivially_copyable_v<P> && detail::has_name<P>;
 
@@ -39,7 +38,7 @@ constexpr bool all_optimizers(types<Os...>) {
 }
 template <class... Cs>
 constexpr bool all_compressors(types<Cs...>) {
-  // Whoever has numbers lists them: ranks compare them.
+  // A policy with numbers must list them, because ranks compare them.
   return ((value<Cs> && block_compressor<Cs> && (std::is_empty_v<Cs> || has_fields<Cs>)) && ...);
 }
 using staged_compressors =
@@ -69,15 +68,14 @@ static_assert(value<weighted_mean> && linear_combine<weighted_mean>);
 static_assert(value<gather> && value<scatter_gather> && value<automatic> && value<gossip> &&
               has_fields<gossip>);
 static_assert(pairing_exchange<gossip> && !pairing_exchange<gather> && !pairing_exchange<automatic>);
-static_assert(gossip{1} != gossip{} && gossip{}.pick(1) == pattern::pairs &&
-              gossip{}.pick(64) == pattern::pairs);
+static_assert(gossip{1} != gossip{} && gossip{}.legs(1).pairs() && gossip{}.legs(64).pairs());
 static_assert(value<noloco> && anchored_optimizer<noloco> && !element_optimizer<noloco> &&
               replicated<noloco> && has_fields<noloco> && has_complaint<noloco>);
 static_assert(noloco{.consensus = 0} != noloco{} && noloco{.lr = 0.5f} != noloco{});
 static_assert(value<every> && schedule<every> && has_fields<every>);
 static_assert(value<manual> && schedule<manual>);
 
-// Equality looks at every number.
+// Equality compares every number.
 static_assert(nesterov{.lr = 0.5f} != nesterov{} && nesterov{.momentum = 0.5f} != nesterov{} &&
               nesterov{} == nesterov{});
 static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} &&
@@ -92,24 +90,24 @@ static_assert(linear_wires<random_k<64>> && linear_wires<f32> && !linear_wires<a
 static_assert(agrees_on_memory<low_rank<1, factors::common>> && !agrees_on_memory<low_rank<1>> &&
               !agrees_on_memory<top_k<64>> && !agrees_on_memory<absmax<4>>);
 
-// Which policies drop what they could not say.
+// Which compressors are lossless.
 static_assert(f32::traits.lossless && !f16::traits.lossless && !bf16::traits.lossless &&
               !absmax<8>::traits.lossless && !sign<>::traits.lossless);
 static_assert(error_feedback::traits.stateful && !no_feedback::traits.stateful &&
               averaged_error::traits.residual_bits == 8 && mean_error_feedback::traits.mean_residual &&
-              ef21::traits.common);
+              ef21::traits.shared_estimate);
 
-// Names are what describe() and the contract print; templates carry their numbers.
+// describe() and the contract print these names. Templates include their numbers.
 static_assert(absmax<4, 128>::name == "absmax4/128" && absmax<8>::name == "absmax8/256" &&
               sign<512>::name == "sign/512");
 static_assert(low_rank<4>::name == "low_rank4" && low_rank<16, factors::common>::name == "low_rank16/common");
 static_assert(adamw::name == "adamw" && nesterov::slots == std::array<std::string_view, 1>{"momentum"});
 
-// Automatic: gather where it sends no more than scatter–gather.
-static_assert(automatic{}.pick(1) == pattern::gather && automatic{}.pick(2) == pattern::gather);
-static_assert(automatic{}.pick(3) == pattern::scatter_gather &&
-              automatic{}.pick(64) == pattern::scatter_gather);
-static_assert(gather{}.pick(64) == pattern::gather && scatter_gather{}.pick(2) == pattern::scatter_gather);
+// Automatic selects gather where it sends no more than scatter–gather.
+static_assert(automatic{}.legs(1) == gather{}.legs(1) && automatic{}.legs(2) == gather{}.legs(2));
+static_assert(automatic{}.legs(3) == scatter_gather{}.legs(3) &&
+              automatic{}.legs(64) == scatter_gather{}.legs(64));
+static_assert(gather{}.legs(64).count == 1 && scatter_gather{}.legs(2).count == 2);
 
 // Mechanism.
 static_assert(executor<cpp> && transport<alone> && transport<threads>);
@@ -129,7 +127,7 @@ static_assert(executor<omp>);
 static_assert(executor<diloco::tbb>);
 #endif
 
-// Probes: each hears what it says it hears.
+// Each probe handles the events that it declares.
 static_assert(hears<counters, inner_stepped> && hears<counters, round_landed> &&
               hears<counters, round_aborted>);
 static_assert(!hears<silent, inner_stepped> && !hears<silent, round_launched> &&
@@ -138,7 +136,7 @@ static_assert(!hears<jsonl, inner_stepped> && hears<jsonl, round_landed> &&
               !hears<chain<silent, jsonl>, inner_stepped>);
 static_assert(hears<chain<silent, counters>, inner_stepped>);
 
-// Kernels go to a device as bytes.
+// Kernels are copied to a device as bytes.
 template <class O>
 using step_of = std::remove_const_t<decltype(std::declval<O const&>().at(step_context{}))>;
 template <class O>
@@ -159,13 +157,13 @@ static_assert(std::is_trivially_copyable_v<apply_outer_kernel<f32, noloco::step,
 static_assert(std::is_trivially_copyable_v<find_non_finite_kernel<gradient_rows>> &&
               std::is_trivially_copyable_v<norm_partials_kernel> &&
               std::is_trivially_copyable_v<clip_factor_kernel> &&
-              std::is_trivially_copyable_v<carry_out_kernel> &&
-              std::is_trivially_copyable_v<carry_mean_kernel> &&
+              std::is_trivially_copyable_v<write_planes_kernel> &&
+              std::is_trivially_copyable_v<average_planes_kernel> &&
               std::is_trivially_copyable_v<copy_to_anchor_kernel>);
 static_assert(std::is_trivially_copyable_v<tile> && std::is_trivially_copyable_v<message_header> &&
               sizeof(message_header) == 128);
 
-// A round under way has one owner, and so has a trainer.
+// A flight has one owner, and so has a trainer.
 using trainer = DiLoCo<adamw, nesterov, absmax<4>, threads>;
 static_assert(std::movable<trainer::flight> && !std::copyable<trainer::flight> &&
               !std::default_initializable<trainer::flight>);

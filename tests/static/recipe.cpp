@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One type, however it is spelled: explicit, fluent, and deduced from any subset of designated members.
+// One type in every spelling: explicit, fluent, and deduced from any subset of designated members.
 #include <diloco/diloco.hpp>
 
 namespace {
@@ -40,7 +40,7 @@ static_assert(std::is_same_v<decltype(fluent_all()), recipe<external, sgd, sign<
 static_assert(
     std::is_same_v<decltype(recipe<>{}.with_transport(alone{})), recipe<adamw, nesterov, f32, alone>>);
 
-// Defaults, and the order of the four that everybody names.
+// Defaults, and the order of the four policies that most users name.
 static_assert(std::is_same_v<DiLoCo<adamw, nesterov, f32, alone>,
                              DiLoCo<adamw, nesterov, f32, alone, error_feedback, weighted_mean, automatic,
                                     every, cpp, silent>>);
@@ -50,7 +50,7 @@ static_assert(std::is_same_v<absmax<4>, absmax<4, 256>> && std::is_same_v<sign<>
 static_assert(!std::is_same_v<named, DiLoCo<adamw, nesterov, absmax<4, 128>, threads>>);
 static_assert(!std::is_same_v<named, DiLoCo<adamw, nesterov, absmax<4, 256>, alone>>);
 
-// What a trainer keeps beside θ̄ follows from the types.
+// The types determine what a trainer keeps besides θ̄.
 static_assert(named::has_residual && !DiLoCo<adamw, nesterov, f32, alone>::has_residual);
 static_assert(!DiLoCo<adamw, nesterov, absmax<4>, alone, no_feedback>::has_residual);
 static_assert(named::steps_inside && !DiLoCo<external, nesterov, f32, alone>::steps_inside);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ledger: bits on the wire and bytes of memory per parameter are constants of the types, written down
-// here by hand.
+// The traffic ledger. Bits per message and bytes of memory per parameter are constants of the types. The
+// expected values here were computed by hand.
 #include <diloco/diloco.hpp>
 
 namespace {
@@ -25,12 +25,12 @@ static_assert(wire_bits<sign<256, sign_scale::vote>> == 1.0625 &&
 static_assert(wire_bits<hadamard<32, absmax<4, 128>>> == wire_bits<absmax<4, 128>>);
 static_assert(wire_bytes_per_parameter<absmax<8>> == 8.125 / 8);
 
-// Sparse: 12 bits of index and 2 or 16 of value for each that is kept.
+// Sparse: 12 bits of index and 2 or 16 bits of value for each kept element.
 static_assert(wire_bits<top_k<64>> == 0.21875 && wire_bits<top_k<128>> == 0.4375);
 static_assert(wire_bits<top_k<64, kept_as::f16>> == 0.4375 && wire_bits<random_k<64>> == 0.5);
 static_assert(wire_bits<statistical<16>> == 4 && wire_bits<low_rank<4>> == 0,
               "tables and factors are the tensor's");
-// Both factors, or the longer; as it is where that is not shorter.
+// Sends both factors, or only the longer one. The matrix is sent as it is where that is not shorter.
 using pair4 = low_rank<4>;
 using common4 = low_rank<4, factors::common>;
 static_assert(pair4::slice_bytes(100 * 60, 60) == 4 * 4 * 160 &&
@@ -45,7 +45,7 @@ static_assert(encode_bytes<common4, mean_error_feedback> == 16 + 4 + 8 &&
               encode_bytes<pair4, error_feedback> == 16 + 8 + 8);
 static_assert(tile_wire_bytes<top_k<64>>(4096) == 112 && tile_wire_bytes<top_k<128>>(4096) == 224);
 
-// Inner step: g read, p and each slot read and written.
+// Inner step: reads g; reads and writes p and each slot.
 static_assert(inner_step_bytes<adamw> == 28);
 static_assert(inner_step_bytes<lion> == 20 && inner_step_bytes<sgd> == 20 &&
               inner_step_bytes<nesterov> == 20);
@@ -89,7 +89,7 @@ static_assert(combine_bytes<absmax<8>, error_feedback>(4) == w<absmax<8>> + (8 +
 static_assert(combine_bytes<absmax<8>, mean_error_feedback>(4) == combine_bytes<absmax<8>, no_feedback>(4));
 static_assert(combine_bytes<absmax<8>, no_feedback>(2) == w<absmax<8>> * 1.5);
 
-// What a rank puts on the network: nobody sends to itself.
+// What a rank sends over the network. No rank sends to itself.
 static_assert(exchange_sent_bytes(3, 3, 1000) == 0 && exchange_sent_bytes(3, 0, 1000) == 1000);
 static_assert(all_gather_sent_bytes(1, 1000) == 0 && all_gather_sent_bytes(4, 1000) == 3000);
 static_assert(all_to_all_sent_bytes(1, 1000) == 0 && all_to_all_sent_bytes(4, 4000) == 3000);

@@ -7,13 +7,13 @@
 #include <stdexcept>
 #include <vector>
 
-/// Threads on which one rank receives one message with one bit flipped, or on which its wait fails.
+/// Wraps threads. One rank receives one message with one bit flipped, or its wait fails.
 class altering {
  public:
   static constexpr std::string_view name = "altering";
   static constexpr bool receives_in_place = true;
 
-  /// Bit `bit` of what rank `from` sent, in exchanges of this phase.
+  /// Flips bit `bit` of what rank `from` sent, in exchanges of this phase.
   struct flip {
     int from = 0;
     std::uint32_t phase = 0;
@@ -25,8 +25,8 @@ class altering {
     diloco::cause what = diloco::cause::transport;
     bool throws = false;
   };
-  std::optional<failure> fails;   // the wait for an exchange of that phase, at this rank
-  std::size_t message_bytes = 0;  // of the last message that arrived in the phase of `next`, or in any
+  std::optional<failure> fails;   // at this rank, the wait for an exchange of that phase fails
+  std::size_t message_bytes = 0;  // of the last message that arrived in the phase of `next`, or in any phase
 
   explicit altering(diloco::threads inner) : inner_(std::move(inner)) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }
@@ -40,13 +40,13 @@ class altering {
         if (inner_.roster()[k] == f->from) at_ = static_cast<int>(k);
       }
       if (at_ < 0) return;
-      auto const message = inner_.wire(at_);
+      auto const message = inner_.message(at_);
       copy_.assign(message.begin(), message.end());
       copy_[f->bit / 8 % copy_.size()] ^= static_cast<std::byte>(1u << f->bit % 8);
     }
     [[nodiscard]] std::span<int const> roster() const { return inner_.roster(); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
-      return k == at_ ? std::span<std::byte const>(copy_) : inner_.wire(k);
+    [[nodiscard]] std::span<std::byte const> message(int k) const {
+      return k == at_ ? std::span<std::byte const>(copy_) : inner_.message(k);
     }
     void done() { inner_.done(); }
     diloco::result<diloco::wires> reclaim(diloco::deadline d) && { return std::move(inner_).reclaim(d); }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/engine.hpp>
+#include <diloco/trainer.hpp>
 #include <diloco/transport/alone.hpp>
 
 #include <string>
 
-/// The least that a stranger must write for each role, with one part left out on request.
-/// `archetype::compressor<>` works; `archetype::compressor<without::decode>` is the same type without
-/// `decode` and with nothing else changed.
+/// The minimal implementation of each role, with one part left out on request. `archetype::compressor<>`
+/// works. `archetype::compressor<without::decode>` is the same type without `decode` and otherwise unchanged.
 namespace archetype {
 
 enum class without {
@@ -33,9 +32,10 @@ enum class without {
   want,
   keep,  // feedback
   coefficients,
-  due,
+  fragments,
+  after,
   describe,
-  pick,  // combine, schedule, exchange
+  legs,  // combine, schedule, exchange
   columns_on_host,
   allocate,
   allocate_wire,
@@ -55,7 +55,7 @@ enum class without {
   reclaim,  // arrival
 };
 
-/// A base class that is there, or is not.
+/// A base class that may be absent.
 template <without Part>
 struct hole {};
 template <without Missing, without Part, class Has>
@@ -76,7 +76,8 @@ struct has_compressor_traits {
 struct has_largest {
   static constexpr float largest = 3.4028235e38f;
 };
-/// What an outer optimizer says: here a sum of floats, which stands still at 2²⁵ of the largest of them.
+/// Declares the largest magnitude of an outer optimizer. Here the state is a sum of floats, which stops
+/// growing at 2²⁵ times the largest of them.
 struct says_largest {
   [[nodiscard]] constexpr float largest() const { return 0x1p100f; }
 };
@@ -141,7 +142,7 @@ struct anchored_step {
     p = mean_anchor - sum;
   }
 };
-/// An outer optimizer that wants the mean anchor.
+/// An outer optimizer that needs the mean anchor.
 template <without Missing = without::nothing>
 struct anchored : has_name,
                   part<Missing, without::slots, has_slots>,
@@ -179,7 +180,7 @@ struct compressor : part<Missing, without::name, has_name>,
   }
 };
 
-/// Every element as it is, in chunks.
+/// Sends every element unchanged, in chunks.
 template <without Missing = without::nothing>
 struct staged : part<Missing, without::name, has_name>,
                 part<Missing, without::block, has_block>,
@@ -229,13 +230,16 @@ struct combine : part<Missing, without::name, has_name> {
 
 template <without Missing = without::nothing>
 struct schedule : part<Missing, without::name, has_name> {
-  bool due(std::uint64_t steps) const requires(Missing != without::due) { return steps % 2 == 0; }
+  int fragments() const requires(Missing != without::fragments) { return 1; }
+  diloco::action_list after(std::uint64_t) const requires(Missing != without::after) { return {}; }
   std::string describe() const requires(Missing != without::describe) { return "archetype"; }
 };
 
 template <without Missing = without::nothing>
 struct exchange : part<Missing, without::name, has_name> {
-  static diloco::pattern pick(int) requires(Missing != without::pick) { return diloco::pattern::gather; }
+  static diloco::leg_list legs(int ranks) requires(Missing != without::legs) {
+    return diloco::gather{}.legs(ranks);
+  }
 };
 
 template <without Missing = without::nothing>
@@ -259,7 +263,7 @@ struct arrival {
   diloco::wires memory;
   static constexpr int only_rank = 0;
   std::span<int const> roster() const requires(Missing != without::roster) { return {&only_rank, 1}; }
-  std::span<std::byte const> wire(int) const requires(Missing != without::wire) {
+  std::span<std::byte const> message(int) const requires(Missing != without::wire) {
     return memory.send.bytes();
   }
   void done() requires(Missing != without::done) {}

@@ -11,22 +11,23 @@
 
 namespace support {
 
-/// Cuts one piece of memory, which it does not own, into blocks: sizes are powers of two, a freed block waits
-/// for the next request of its size, and how large each is stands at the end, behind all of them. For the
-/// memory that a device reads and writes behind every `new` of a test (support/arena_new.hpp). Nothing is
-/// left to destroy: statics of a suite end after it.
+/// Cuts one piece of memory, which it does not own, into blocks. Sizes are powers of two. A freed block is
+/// kept for the next request of its size. The sizes of all blocks are stored at the end of the memory.
+/// A device test uses it for memory that the device reads and writes behind every `new`
+/// (support/arena_new.hpp).
+/// The arena has nothing to destroy, because statics of a suite are destroyed after it.
 class arena {
  public:
-  static constexpr std::size_t unit = 256;  // no smaller block; a warp's row of floats lies in one or two
+  static constexpr std::size_t unit = 256;  // smallest block; a warp's row of floats lies in one or two
   static constexpr std::size_t largest_alignment = std::size_t{2} << 20;
 
-  /// `memory` aligned to largest_alignment.
+  /// `memory` must be aligned to largest_alignment.
   arena(std::byte* memory, std::size_t bytes)
       : begin_(memory),
         bytes_(bytes / (unit + 1) * unit),
         class_of_(reinterpret_cast<std::uint8_t*>(memory + bytes_)) {}
 
-  /// Null where there is no room for it.
+  /// Null if there is no room.
   [[nodiscard]] void* take(std::size_t bytes, std::size_t alignment) noexcept {
     if (bytes > bytes_ || alignment > largest_alignment) return refuse();
     std::size_t const size = std::bit_ceil(std::max({bytes, alignment, unit}));
@@ -52,7 +53,7 @@ class arena {
     auto const at = reinterpret_cast<std::uintptr_t>(p), begin = reinterpret_cast<std::uintptr_t>(begin_);
     return at >= begin && at - begin < bytes_;
   }
-  /// Requests that found no room.
+  /// Number of requests that found no room.
   [[nodiscard]] std::size_t refused() const noexcept { return refused_; }
 
  private:
@@ -65,7 +66,7 @@ class arena {
   }
   std::byte* begin_;
   std::size_t bytes_, used_ = 0, refused_ = 0;
-  std::uint8_t* class_of_;  // (units) of the block that begins there: log2 of its size
+  std::uint8_t* class_of_;  // (units) log2 of the size of the block that begins there
   std::array<free_block*, 64> free_{};
   std::mutex mutex_;
 };

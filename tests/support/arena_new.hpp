@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Replaces `new` and `delete` of the whole program: from the arena in use, and from malloc where there is
-// none or it is full. For one file of a program.
+// Replaces `new` and `delete` of the whole program. They use the current arena, or malloc if there is none or
+// it is full. Include it in one file of a program.
 #pragma once
 
 #include "support/arena.hpp"
@@ -10,13 +10,13 @@
 
 namespace support {
 
-/// Which arena `new` takes from. Blocks of an earlier one must be gone by then, or it the one that is used
-/// for good.
+/// The arena that `new` takes from. Before it changes, blocks of an earlier arena must be freed, unless the
+/// earlier arena stays in use for good.
 inline arena* arena_in_use = nullptr;
 
 [[gnu::noinline]] inline void* allocate(std::size_t bytes, std::size_t alignment) {
   void* p = arena_in_use == nullptr ? nullptr : arena_in_use->take(bytes, alignment);
-  // aligned_alloc wants a multiple.
+  // aligned_alloc requires a multiple of the alignment.
   if (p == nullptr)
     p = std::aligned_alloc(alignment,
                            (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment);
@@ -41,7 +41,7 @@ inline void* allocate_quietly(std::size_t bytes, auto alignment) noexcept try {
 }
 }  // namespace support
 
-// Each form by itself: those of a sanitizer would not call one another.
+// Defines each form separately, because a sanitizer's forms would not call each other.
 using quietly = std::nothrow_t const&;
 void* operator new(std::size_t n) { return support::allocate(n, support::usual_alignment); }
 void* operator new[](std::size_t n) { return support::allocate(n, support::usual_alignment); }

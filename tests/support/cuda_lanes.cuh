@@ -8,11 +8,11 @@
 
 namespace support {
 
-/// A device for suites that keep their tensors in host memory and read columns where they lie: all of it is
-/// pinned memory, which kernels reach by the same pointers, because cuda_suite_main.cpp has `new` take from
-/// there. A kernel runs on the calling thread's own stream and has ended when `for_each` returns, as on a
-/// host executor: the suites read, overwrite and free right after a step. What streams alone show (order,
-/// copies, memory of the device) is tests/cuda/round*.cu's part.
+/// A device for suites that keep their tensors in host memory and read columns in place. All memory is
+/// pinned, so kernels use the same pointers. cuda_suite_main.cpp makes `new` allocate it.
+/// A kernel runs on the calling thread's own stream and has ended when `for_each` returns, as on a host
+/// executor. The suites need this: they read, overwrite and free right after a step.
+/// tests/cuda/round*.cu covers what only streams show: order, copies and device memory.
 struct device_lanes {
   static constexpr std::string_view name = "device_lanes";
   static constexpr bool columns_on_host = true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// main of a suite that runs on a device (support/cuda_lanes.cuh): behind every `new` lies pinned memory.
+// main of a suite that runs on a device (support/cuda_lanes.cuh). Every `new` returns pinned memory.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -18,8 +18,8 @@ bool done(cudaError_t code, char const* call) {
   return code == cudaSuccess;
 }
 
-/// Memory of ours that is pinned, and not the driver's: statics are destroyed after the driver is gone. Never
-/// given back.
+/// Our own memory, pinned, and not the driver's, because statics are destroyed after the driver is gone. It
+/// is never freed.
 support::arena* pinned_arena() {
   int same_pointers = 0;
   void* const memory = std::aligned_alloc(support::arena::largest_alignment, arena_bytes);
@@ -38,8 +38,8 @@ support::arena* pinned_arena() {
 
 }  // namespace
 
-/// 77 is CTest's SKIP_RETURN_CODE: a machine without a GPU has compiled and linked all this, and cannot say
-/// more.
+/// 77 is CTest's SKIP_RETURN_CODE. Without a GPU, the machine has compiled and linked everything, but it
+/// cannot run it.
 int main(int argc, char** argv) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {

@@ -6,8 +6,8 @@
 
 #include <cstdio>
 
-/// 77 is CTest's SKIP_RETURN_CODE: a machine without a GPU has compiled and linked all this, and cannot say
-/// more.
+/// 77 is CTest's SKIP_RETURN_CODE. Without a GPU, the machine has compiled and linked everything, but it
+/// cannot run it.
 int main(int argc, char** argv) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {

@@ -4,7 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <doctest/doctest.h>
 
-/// A stream of a test's own, which is not ordered with the legacy default stream.
+/// A separate stream for a test. It is not ordered with the legacy default stream.
 struct test_stream {
   cudaStream_t handle = nullptr;
   test_stream() { REQUIRE(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking) == cudaSuccess); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// On what a suite runs its sweeps: compiled for the host on cpp (laws::on_each_executor: on every host
-// executor), compiled by nvcc on a device (forked_lanes.hpp: on what stands in for one). The seam between
-// laws/, golden/, system/ and tests/cuda, which includes their sources.
+// The executors that a suite runs its sweeps on. Compiled for the host: cpp (laws::on_each_executor: every
+// host executor). Compiled by nvcc: a device (forked_lanes.hpp: a fake device).
+// laws/, golden/ and system/ get their executors here, and tests/cuda includes their sources.
 #pragma once
 
 #include <diloco/diloco.hpp>
@@ -26,8 +26,7 @@ using main_executor = forked_lanes;
 using main_executor = diloco::cpp;
 #endif
 
-/// Calls a kernel once, with all lanes that own a block there: for what is asked of a policy and not of a
-/// sweep.
+/// Calls a kernel once, with all lanes that own a block there. For tests of a policy rather than of a sweep.
 template <class Kernel>
 void call(Kernel const& kernel) {
 #if DILOCO_TEST_ON_DEVICE

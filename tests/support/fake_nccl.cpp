@@ -18,9 +18,9 @@ using bytes = std::vector<unsigned char>;
 
 struct transfer {
   int peer;
-  void* data;  // or const
+  void* data;  // const when it is sent
   std::size_t size;
-  char channel;  // collectives and messages do not meet
+  char channel;  // collectives and messages must not mix
 };
 
 struct world {
@@ -34,14 +34,14 @@ struct everything {
   fake::counts counts;
   std::vector<std::string> calls;
   std::map<std::string, world> worlds;
-  std::list<std::unique_ptr<ncclComm>> communicators;  // kept when dead, to see who still calls them
+  std::list<std::unique_ptr<ncclComm>> communicators;  // kept after their end, to find later calls on them
   std::list<CUstream_st*> streams;
   std::list<CUevent_st*> events;
   int ids = 0;
 };
 everything& all() {
   static everything& e =
-      *new everything;  // for ever: what is left behind is no leak, and threads may outlive main
+      *new everything;  // never freed: remaining objects are not leaks, and threads may outlive main
   return e;
 }
 using lock = std::lock_guard<std::recursive_mutex>;
@@ -52,7 +52,7 @@ struct CUevent_st {
   std::uint64_t recorded = 0, reached = 0;
 };
 struct CUstream_st {
-  std::deque<std::function<bool()>> tasks;  // true: done
+  std::deque<std::function<bool()>> tasks;  // returns true when done
   bool held = false, captured = false;
 };
 struct ncclComm {
@@ -60,7 +60,8 @@ struct ncclComm {
   int rank = 0, polls = 0;
   bool starting = true, revoked = false, stopped = false, finalized = false, dead = false, endless = false;
   ncclResult_t error = ncclSuccess;
-  std::vector<std::pair<cudaStream_t, std::function<bool()>>> waiting;  // for polls to be over
+  // finished when their polls return true
+  std::vector<std::pair<cudaStream_t, std::function<bool()>>> waiting;
 };
 
 namespace {
@@ -76,7 +77,7 @@ void pump() {
     }
   }
 }
-/// What a failed call of the runtime, or one that is not ready, leaves in its thread.
+/// The thread's last error: from a failed runtime call, or one that is not ready.
 thread_local cudaError_t last_error = cudaSuccess;
 cudaError_t left(cudaError_t code) {
   if (code != cudaSuccess) last_error = code;
@@ -106,8 +107,8 @@ group& mine() {
   return g;
 }
 
-/// The kernel: sends once, and is over when all it receives is there. Of another size than expected it never
-/// is.
+/// The kernel. It sends once and ends when everything it receives has arrived. If a message has another size
+/// than expected, it never ends.
 std::function<bool()> kernel(group g) {
   return [g = std::move(g), sent = false]() mutable {
     if (g.comm->stopped) return true;

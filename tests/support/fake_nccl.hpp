@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A stand-in for NCCL and for what transport/nccl.hpp calls of the CUDA runtime: over threads of one process
-// and host memory, with faults on request. Linked in place of the real libraries. It proves the transport's
-// control flow (what is called, in which order, what becomes of buffers when something fails), and nothing
-// about NCCL: that is tests/cuda/nccl.cu.
+// A fake of NCCL and of the CUDA runtime calls in transport/nccl.hpp. It uses threads of one process and host
+// memory, and can inject faults. Tests link it instead of the real libraries.
+// It checks the transport's control flow: which calls are made, in which order, and what happens to buffers
+// after a failure. It checks nothing about NCCL itself; tests/cuda/nccl.cu does that.
 //
-// A stream is a list of tasks that runs as far as it can whenever anybody calls anything. A collective is a
-// task that hands its bytes to its peers' mailboxes when it is reached, and is over when its own mailboxes
-// have what it waits for.
+// A stream is a list of tasks. It runs as far as it can whenever any call is made. When a collective's task
+// is reached, it puts its bytes into its peers' mailboxes. It ends when its own mailboxes hold what it needs.
 #include <nccl.h>
 
 #include <string>
@@ -17,9 +16,9 @@
 namespace fake {
 
 struct settings {
-  int in_progress = 0;                   ///< how often a call is ncclInProgress before NCCL has enqueued it
+  int in_progress = 0;  ///< how often a call returns ncclInProgress before NCCL has enqueued it
   ncclResult_t unique_id = ncclSuccess;  ///< what ncclGetUniqueId returns
-  ncclResult_t init = ncclSuccess;       ///< what making a communicator ends with
+  ncclResult_t init = ncclSuccess;       ///< result of making a communicator
   ncclResult_t start = ncclSuccess;      ///< what ncclAllGather, ncclSend and ncclRecv return
   ncclResult_t revoke = ncclSuccess;     ///< what ncclCommRevoke returns
   bool revoke_ends = true, abort_ends = true, finalize_ends = true;
@@ -29,8 +28,8 @@ struct settings {
 
 struct counts {
   int revokes = 0, aborts = 0, finalizes = 0, destroys = 0;
-  int streams = 0, events = 0;  ///< that live
-  int misuses = 0;              ///< calls that NCCL forbids, or that would block
+  int streams = 0, events = 0;  ///< alive
+  int misuses = 0;              ///< calls that NCCL forbids or that would block
 };
 
 void reset(settings s = {});
@@ -38,15 +37,15 @@ void set(settings s);
 counts count();
 /// Names of calls in order: exchanges, events, waits.
 std::vector<std::string> calls();
-/// From now on an asynchronous error of this rank's communicators.
+/// From now on, this rank's communicators report this asynchronous error.
 void fail(int rank, ncclResult_t code);
-/// A stream that stands still until it is released.
+/// A stream that makes no progress until it is released.
 cudaStream_t held_stream();
 void release(cudaStream_t stream);
 void destroy(cudaStream_t stream);
-/// As between cudaStreamBeginCapture and its end.
+/// Sets whether the stream counts as being captured, as between cudaStreamBeginCapture and its end.
 void capture(cudaStream_t stream, bool captured);
-/// An id for a world, drawn anew.
+/// A new id for a world.
 ncclUniqueId unique_id();
 
 }  // namespace fake

@@ -12,10 +12,10 @@
 
 namespace support {
 
-/// Stands in for a device where there is none, to see that a suite keeps what its kernels touch in the arena:
-/// a kernel runs in a process of its own, which shares the arena and nothing else. What it writes elsewhere
-/// is lost, and of its caller's stack it sees only garbage. -DDILOCO_TEST_FORKED with support/forked_main.cpp
-/// in place of doctest_main.cpp.
+/// A fake device that checks whether a suite keeps everything its kernels touch in the arena. A kernel runs
+/// in its own process, which shares only the arena. What it writes elsewhere is lost, and its caller's stack
+/// contains garbage.
+/// Build with -DDILOCO_TEST_FORKED and support/forked_main.cpp instead of doctest_main.cpp.
 struct forked_lanes {
   static constexpr std::string_view name = "forked_lanes";
   static constexpr bool columns_on_host = true;
@@ -41,12 +41,12 @@ struct forked_lanes {
     pthread_getattr_np(pthread_self(), &attributes);
     pthread_attr_getstack(&attributes, &begin, &bytes);
     pthread_attr_destroy(&attributes);
-    // A thread's own block lies at the end of its stack.
+    // A thread's own control block is at the end of its stack.
     return static_cast<char*>(begin) + bytes - (gettid() == getpid() ? 0 : 4096);
   }
   template <class Kernel>
   [[noreturn, gnu::noinline]] static void run(std::size_t n, Kernel kernel, char* end) {
-    // The argument's copy lies on that stack, too.
+    // The argument's copy is on that stack too.
     static unsigned char kept[sizeof(Kernel)];
     std::memcpy(kept, &kernel, sizeof kernel);
     auto* const frames = static_cast<char*>(__builtin_frame_address(0)) + 64;

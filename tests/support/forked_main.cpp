@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// main of a suite over forked_lanes: behind every `new` lies memory that processes share.
+// main of a suite over forked_lanes. Every `new` returns memory that processes share.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What any learner of examples/gpt must say of the same weights and the same batches.
+// A test for every learner of examples/gpt: the same weights and batches must give the same results.
 #pragma once
 
 #include "host_learner.hpp"
@@ -11,7 +11,7 @@ namespace gpt_problem {
 
 using namespace gpt;
 
-// Rows shorter than a warp, as long, and longer; a head of width 4.
+// Rows shorter than a warp, as long, and longer. A head of width 4.
 inline constexpr model_shape shape{.context = 9, .layers = 2, .heads = 2, .width = 8};
 inline constexpr int sequences = 2;
 
@@ -19,7 +19,7 @@ struct problem {
   model<float> start{shape, sequences, 3};
   bytes tokens = random_bytes(1), targets = random_bytes(2);
 
-  problem() {  // far from the small initial weights, so that every path carries a gradient worth comparing
+  problem() {  // far from the small initial weights, so that every path has a significant gradient
     random_stream random(11);
     start.parameters().for_each([&](parameter<float>& p) {
       for (float& x : p.value) x += static_cast<float>(0.2 * random.normal());
@@ -28,7 +28,7 @@ struct problem {
   static bytes random_bytes(int key) {
     random_stream random(7, key);
     bytes all(static_cast<std::size_t>(sequences * shape.context));
-    for (auto& b : all) b = static_cast<std::uint8_t>(random.bits() % 64);  // some of them twice
+    for (auto& b : all) b = static_cast<std::uint8_t>(random.bits() % 64);  // some of them appear twice
     return all;
   }
 };
@@ -58,7 +58,7 @@ inline outcome of(learner& l, problem const& p, copy_function copy = copy_on_hos
   return o;
 }
 
-// Relative to the vector's own length.
+// Relative to the norm of the vector.
 inline double distance(std::vector<float> const& a, std::vector<float> const& b) {
   REQUIRE(a.size() == b.size());
   double error = 0, size = 0;

@@ -13,10 +13,10 @@
 #include <mutex>
 #include <vector>
 
-/// A device without a GPU, as unkind as one can be: its memory cannot be touched by the host (a fault ends
-/// the test), and what is enqueued happens only when somebody waits. It shows which side of the bus the
-/// engine reads and where it forgets to wait; that a kernel gives the same bits on 32 lanes is what
-/// thread_lanes show.
+/// A fake device for worst cases. The host cannot touch its memory: a fault ends the test. Enqueued work runs
+/// only when the host waits.
+/// It shows whether the trainer reads the wrong memory or forgets to wait. thread_lanes show that a kernel
+/// gives the same bits on 32 lanes.
 class device_memory {
  public:
   static std::byte* take(std::size_t bytes) {
@@ -28,7 +28,7 @@ class device_memory {
     return region() + at;
   }
   static bool holds(void const* p) { return p >= region() && p < region() + reserved; }
-  /// While one is alive, kernels run.
+  /// Kernels can run while an object of this class exists.
   class open {
    public:
     open() {
@@ -68,7 +68,7 @@ class lazy_device {
 
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const {
     return {device_memory::take(bytes), bytes,
-            [](std::byte*, std::size_t, void*) noexcept {}};  // zeros, and never given back
+            [](std::byte*, std::size_t, void*) noexcept {}};  // zeroed, and never freed
   }
   [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const {
     return diloco::cpp{}.allocate(bytes);
@@ -85,7 +85,7 @@ class lazy_device {
     waits_->fetch_add(1);
     run();
   }
-  /// As a stream gets on by itself, with nobody waiting.
+  /// Runs what is enqueued, as a stream does without a host that waits.
   void run() const {
     device_memory::open const kernels;
     for (auto const& each : *queue_) each();
@@ -103,7 +103,7 @@ class lazy_device {
 };
 static_assert(diloco::executor<lazy_device>);
 
-/// Threads whose wires lie on the device.
+/// Threads with messages in device memory.
 class device_threads {
  public:
   static constexpr std::string_view name = "device_threads";

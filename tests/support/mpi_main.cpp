@@ -9,7 +9,8 @@
 #include <cuda_runtime_api.h>
 #endif
 
-/// A rank that fails ends the whole job: the others would wait in a collective that it never enters.
+/// If one rank fails, the whole job ends. Otherwise the other ranks would wait in a collective that it never
+/// enters.
 int main(int argc, char** argv) {
 #if defined(__CUDACC__)
   if (int devices = 0; cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
@@ -22,7 +23,7 @@ int main(int argc, char** argv) {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   doctest::Context context(argc, argv);
-  context.setOption("minimal", rank != 0);  // one summary is enough, failures come from every rank
+  context.setOption("minimal", rank != 0);  // one summary is enough; every rank reports failures
   int const code = context.run();
   if (code != 0) {
     std::fprintf(stderr, "rank %d failed\n", rank);

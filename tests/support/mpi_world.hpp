@@ -3,7 +3,7 @@
 
 #include <mpi.h>
 
-/// Who this process is among those that mpirun started.
+/// This process's rank in the world that mpirun started.
 inline int world_rank() {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);

@@ -12,7 +12,7 @@
 namespace support {
 
 namespace detail {
-/// One step of each kind, of which number `which` is taken: std::visit is not for devices.
+/// One step of each kind. `which` selects the one to take, because std::visit does not work on devices.
 template <class... Steps>
 struct steps {
   DILOCO_HD void take(int, float&, float, float&, float&) const {}
@@ -42,8 +42,8 @@ struct steps<First, Rest...> {
 };
 }  // namespace detail
 
-/// One of several optimizers, picked at run time: a trainer for each of them costs seconds of compile time.
-/// The arithmetic is the picked one's own.
+/// One of several optimizers, chosen at run time. A trainer for each of them would cost seconds of compile
+/// time. The arithmetic is that of the chosen one.
 template <class... O>
 struct one_of {
   std::variant<O...> is;
@@ -67,7 +67,7 @@ struct one_of {
     (std::index_sequence_for<O...>{});
     return s;
   }
-  /// The picked one's slots: the first lies in the column "first".
+  /// The chosen optimizer's slots. The first one is the column "first".
   [[nodiscard]] std::vector<std::string_view> picked_slots() const {
     return std::visit(
         [](auto const& o) { return std::vector<std::string_view>(o.slots.begin(), o.slots.end()); }, is);

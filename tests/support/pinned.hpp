@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
-/// 64-bit digest of floats' bits for numbers that stand in tests: the library's own may change, and what it
-/// was computed from must not. Eight chains over i ≡ 0 … 7 (mod 8), and then the rest.
+/// 64-bit digest of the bits of floats, for expected values in tests. The library's own digest may change,
+/// but this one must not. It uses eight chains over i ≡ 0 … 7 (mod 8) and then the rest.
 inline std::uint64_t pinned_digest(std::vector<float> const& v) {
   constexpr std::size_t width = 8;
   std::uint64_t chain[width] = {0, 1, 2, 3, 4, 5, 6, 7};

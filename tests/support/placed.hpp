@@ -5,8 +5,8 @@
 
 #include <cstring>
 
-/// The toy model with its tensors and gradients where an executor's columns lie. `narrow`: the one of 4097
-/// elements is bfloat16.
+/// The toy model with its tensors and gradients in the memory of an executor's columns. `narrow`: the tensor
+/// of 4097 elements is bfloat16.
 template <class Executor>
 struct placed {
   Executor where;
@@ -44,7 +44,7 @@ struct placed {
       where.wait();
     }
   }
-  /// Of one worker at one step.
+  /// The gradients of one worker at one step.
   std::vector<std::span<float const>> const& at(int rank, long step) {
     auto const& fresh = m.gradients(rank, step);
     for (std::size_t t = 0; t < fresh.size(); ++t)

@@ -5,15 +5,16 @@
 
 namespace toy {
 
-/// Needs the whole tensor: p ← p − lr · (row mean of all gradients so far). Keeps the sums of rows in its
-/// memory.
+/// An optimizer that needs the whole tensor: p ← p − lr · (row mean of all gradients so far). It keeps the
+/// row sums in its memory.
 struct row_mean {
   float lr = 0.1f;
   static constexpr std::string_view name = "row_mean";
   static constexpr std::array<std::string_view, 1> slots{"last"};
+  static constexpr diloco::optimizer_traits traits{.memory = true, .shapes = true};
   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t) { return rows; }
   static constexpr std::size_t memory_elements(std::size_t rows, std::size_t) { return rows; }
-  static constexpr std::string_view complaint_about(std::span<std::size_t const> shape) {
+  static constexpr std::string_view shape_error(std::span<std::size_t const> shape) {
     return shape.size() == 2 ? std::string_view{} : "is no matrix";
   }
   struct kernel {

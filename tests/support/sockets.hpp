@@ -8,7 +8,7 @@
 #include <chrono>
 #include <thread>
 
-/// Loopback sockets of tests that meet.
+/// Loopback sockets for tests of the rendezvous.
 namespace sockets {
 
 inline constexpr char const* host = "127.0.0.1";
@@ -25,7 +25,7 @@ inline sockaddr_in at(int port) {
   a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return a;
 }
-/// A socket that listens, at a port of the system's choice.
+/// A listening socket. The system chooses the port.
 inline diloco::detail::descriptor listener(int& port) {
   diloco::detail::descriptor s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in a = at(0);

@@ -9,12 +9,11 @@
 #include <vector>
 
 #if DILOCO_TEST_ON_DEVICE
-using lane_threads = support::main_executor;  // which has 32 lanes, and no use for threads in their place
+using lane_threads = support::main_executor;  // it already has 32 lanes, so threads are not needed
 #else
 
-/// 32 threads that own one block together as a warp does on a device: the same collective calls, so that
-/// kernels written against lanes can be shown to give one thread's bits without a GPU. One group at a time in
-/// a process.
+/// 32 threads that own one block together, as a warp does on a device, with the same collective calls. So
+/// tests without a GPU can show that kernels give the bits of one thread. One group at a time per process.
 struct thread_lanes {
   static constexpr int width = 32;
   static int rank() { return own; }
@@ -74,7 +73,7 @@ struct thread_lanes {
 };
 static_assert(diloco::lanes<thread_lanes>);
 
-/// An executor of thread_lanes, tile after tile.
+/// Runs thread_lanes over one tile after another.
 struct lane_threads {
   static constexpr std::string_view name = "lane_threads";
   static constexpr bool columns_on_host = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "support/executors.hpp"
+#include "support/pattern.hpp"
 
 #include <functional>
 #include <map>
@@ -9,16 +10,16 @@
 #include <string>
 #include <vector>
 
-/// Small things to train, and ways to look at a trainer from outside.
+/// Small models to train, and helpers that inspect a trainer from outside.
 namespace toy {
 
-/// Reproducible number in [−1, 1) for a place; every compiler computes the same bits.
+/// A reproducible number in [−1, 1) for an index. Every compiler computes the same bits.
 inline float number(std::uint64_t seed, std::uint64_t place) {
   std::uint64_t const h = diloco::mix64(diloco::mix64(seed + 1, place + 1), seed);
   return static_cast<float>(static_cast<std::int32_t>(h >> 32) >> 8) * 0x1p-23f;
 }
 
-/// Tensors t0, t1, … of the given sizes; the same numbers wherever the seed is the same.
+/// Tensors t0, t1, … of the given sizes. The same seed gives the same numbers.
 class model {
  public:
   explicit model(std::vector<std::size_t> const& sizes, std::uint64_t seed = 1) {
@@ -38,7 +39,8 @@ class model {
   [[nodiscard]] std::vector<diloco::tensor> const& parameters() const { return parameters_; }
   [[nodiscard]] std::vector<float>& operator[](std::size_t t) { return values_[t]; }
 
-  /// The same vectors each time, refilled: gradients of one worker at one step, and uneven over the tensors.
+  /// Gradients of one worker at one step, with unequal sizes over the tensors. Each call refills and returns
+  /// the same vectors.
   [[nodiscard]] std::vector<std::vector<float>>& gradients(int rank, long step) {
     for (std::size_t t = 0; t < gradients_.size(); ++t) {
       auto const seed = static_cast<std::uint64_t>(1000 + 100 * step + 10 * rank) + t;
@@ -52,14 +54,14 @@ class model {
   std::vector<diloco::tensor> parameters_;
 };
 
-/// A cell, or an empty span where the recipe has no such column.
+/// A cell, or an empty span if the recipe has no such column.
 template <class Trainer>
 std::span<float const> cell_or_none(Trainer const& trainer, std::string_view row, std::string_view column) {
   auto const found = trainer.try_cell(row, column);
   return found ? *found : std::span<float const>{};
 }
 
-/// The bits of everything a trainer lets one read, by "tensor column".
+/// The bits of everything that a trainer exposes, by "tensor column".
 using bits = std::map<std::string, std::vector<std::uint32_t>>;
 
 template <class Trainer>
@@ -76,7 +78,7 @@ bits state_of(Trainer const& trainer, model const& m) {
   return all;
 }
 
-/// What went wrong, or an empty optional; and the same as text.
+/// An error, or an empty optional; and the same as text.
 using outcome = std::optional<diloco::error>;
 template <class Result>
 outcome outcome_of(Result const& r) {
@@ -85,12 +87,11 @@ outcome outcome_of(Result const& r) {
 inline std::string sentence(outcome const& o) { return o ? o->message : "no error"; }
 
 #if DILOCO_EXCEPTIONS
-/// Runs worker(transport) on K threads and collects what each of them returns. A thread that throws fails the
-/// test.
+/// Runs worker(transport) on K threads and collects the return values. A thread that throws fails the test.
 template <class Worker>
 auto on_each_rank(int ranks, Worker&& worker) {
   using returned = std::invoke_result_t<Worker&, diloco::threads>;
-  // Elements of std::vector<bool> share a word, and threads that write them lose each other's.
+  // Elements of std::vector<bool> share a word, so threads that write them would lose each other's values.
   using stored = std::conditional_t<std::is_same_v<returned, bool>, char, returned>;
   std::vector<stored> all(static_cast<std::size_t>(ranks));
   diloco::run_threads(ranks, [&](diloco::threads transport) {
@@ -101,15 +102,15 @@ auto on_each_rank(int ranks, Worker&& worker) {
 }
 #endif
 
-/// A trainer of these four over these mechanics; the exchange is picked at run time, so both patterns share
+/// A trainer of these four policies. The exchange is chosen at run time, so both patterns share one type.
 /// one type.
 struct chosen {
-  diloco::pattern which = diloco::pattern::gather;
+  pattern which = pattern::gather;
   static constexpr std::string_view name = "chosen";
-  [[nodiscard]] diloco::pattern pick(int) const { return which; }
+  [[nodiscard]] diloco::leg_list legs(int ranks) const { return legs_of(which, ranks); }
   friend bool operator==(chosen const&, chosen const&) = default;
 };
-inline constexpr diloco::pattern patterns[] = {diloco::pattern::gather, diloco::pattern::scatter_gather};
+inline constexpr pattern patterns[] = {pattern::gather, pattern::scatter_gather};
 
 template <class Inner, class Outer, class Compressor, class Transport,
           class Executor = support::main_executor, class Probe = diloco::silent>

@@ -8,8 +8,8 @@
 
 namespace support {
 
-/// One tensor with all that a tensor optimizer keeps of it, to drive `step` without an engine. Memory holds
-/// exactly what was declared, and the scratch begins as NaN: what is read before it is written shows.
+/// One tensor with everything that a tensor optimizer keeps for it, to call `step` without a trainer. Memory
+/// holds exactly the declared size. Scratch starts as NaN, so a read before a write shows.
 template <class O, class Executor = main_executor>
 class whole_tensor {
  public:
@@ -31,7 +31,7 @@ class whole_tensor {
     std::size_t const floats = O::scratch_elements(rows, columns);
     auto const scratch = where.allocate(floats * sizeof(float));
     std::fill_n(scratch.template as<float>(), floats, std::numeric_limits<float>::quiet_NaN());
-    std::vector<float> const factor{grad_scale};  // where the sweeps see it
+    std::vector<float> const factor{grad_scale};  // in memory that the sweeps can read
     diloco::tensor_step<O::slots.size()> t{rows, columns, p.data(), g.data(), factor.data()};
     for (std::size_t i = 0; i < slots.size(); ++i) t.slots[i] = slots[i].data();
     t.memory = memory.data();

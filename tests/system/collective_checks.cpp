@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DILOCO_CHECKS=3: digests of the anchor are compared after every round, so an outer optimizer that promises
-// to be replicated and is not is found in the round in which it goes astray, with the first row that differs.
+// With DILOCO_CHECKS=3, digests of the anchor are compared after every round. So an outer optimizer that
+// falsely promises to be replicated is found in the first round that differs, with the first differing row.
 #define DILOCO_CHECKS 3
 #include "support/toy.hpp"
 
@@ -10,7 +10,7 @@ namespace {
 
 thread_local int this_worker = 0;
 
-/// Plain SGD whose learning rate depends on the worker from some round on: hidden state, and a broken
+/// Plain SGD whose learning rate depends on the worker from some round on. This is hidden state and a broken
 /// promise.
 struct astray {
   float lr = 0.5f;
@@ -29,7 +29,7 @@ struct astray {
         this_worker == worker && static_cast<long>(c.step) > from_round;  // rounds count from 1 here
     return {now ? lr * 1.0000001f : lr};
   }
-  [[nodiscard]] constexpr float largest() const { return 0x1p126f; }  // half of it is what a step moves p by
+  [[nodiscard]] constexpr float largest() const { return 0x1p126f; }  // a step moves p by half of it
 
   template <class F>
   constexpr void fields(F&& f) const {
@@ -44,7 +44,7 @@ using namespace diloco;
 namespace {
 
 struct report {
-  std::vector<std::string> rounds;  // what each round said
+  std::vector<std::string> rounds;  // error of each round
   toy::outcome last;
   std::uint64_t operations = 0;
 };
@@ -99,7 +99,7 @@ TEST_CASE("collective checks: of ranks that pair no anchors are compared, for th
   });
   std::uint64_t all = 0;
   for (auto const& [operations, digest] : seen) all += operations;
-  CHECK(all == 3 * (3 + 4) + 4 * 2);  // the contract and the rounds, and in each round the votes of one pair
+  CHECK(all == 3 * (3 + 4) + 4 * 2);  // the contract and the rounds; in each round also the votes of one pair
   CHECK((seen[0].second != seen[1].second || seen[0].second != seen[2].second));
 }
 

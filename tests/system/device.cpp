@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs on a device whose memory the host cannot touch and which does nothing until somebody waits: the bits
-// of a run on the host, for all patterns, with wires on either side of the bus, with state on the host, and
-// beside workers of the host.
+// Runs on a fake device. The host cannot touch its memory, and it does nothing until the host waits. The bits
+// must be those of a host run.
+// Covers all patterns, messages in device or host memory, state on the host, and host workers in the same
+// run.
 #include "support/lazy_device.hpp"
 #include "support/placed.hpp"
 #include "support/thread_lanes.hpp"
@@ -17,7 +18,7 @@ namespace {
 std::vector<std::size_t> const sizes{1, 255, 4097, 513, 9000};
 constexpr long steps = 8;
 
-/// Digests of the anchor, and the norm of the gradient, after each step.
+/// Digests of the anchor and the gradient norm after each step.
 template <class C, class F, class Transport, class Executor, class X>
 std::vector<std::uint64_t> run(Transport transport, Executor where, X exchange, bool narrow, bool clip,
                                bool late) {
@@ -34,7 +35,7 @@ std::vector<std::uint64_t> run(Transport transport, Executor where, X exchange, 
   std::optional<typename trainer::flight> flight;
   for (long step = 0; step < steps; ++step) {
     t.step(p.at(rank, step), {.tokens = 1.0 + rank});
-    if (late && step % 2 == 1) flight.emplace(t.launch());  // the next step is taken meanwhile
+    if (late && step % 2 == 1) flight.emplace(t.launch());  // the next step is taken during the flight
     if (late && step % 2 == 0 && flight) t.land(*std::exchange(flight, std::nullopt), {.mix = 0.25f});
     seen.push_back(t.digest());
     seen.push_back(bits_of(t.gradient_norm()));
@@ -137,5 +138,5 @@ TEST_CASE("device: state_on_host keeps what only rounds touch on the host, and s
     return std::tuple{f.placed_bytes, f.state_bytes, fine};
   })[0];
   CHECK(on_device);
-  CHECK(placed_bytes * 6 == state_bytes * 4);  // anchor, two residuals and momentum of these and AdamW's two
+  CHECK(placed_bytes * 6 == state_bytes * 4);  // anchor, two residuals and momentum, plus AdamW's two
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// On the device of device.cpp, with checks at light, where a step waits for nobody and all of a round may
-// still be queued when the next call comes: gradients that lie elsewhere in each step, steps that are
-// refused, rounds that fall through, a flight that is under way meanwhile, a trainer that ends. Everything
-// that the trainer says and computes is what it is on the host.
+// Runs on the device of device.cpp with light checks. A step then waits for nothing, and a whole round may
+// still be queued when the next call comes.
+// Covers gradients in other memory in each step, refused steps, dropped rounds, a flight in between and the
+// end of a trainer. All errors and results must be those of the host.
 #define DILOCO_CHECKS 1
 #include "support/lazy_device.hpp"
 #include "support/placed.hpp"
@@ -20,7 +20,7 @@ namespace {
 
 std::vector<std::size_t> const sizes{1, 255, 4097, 513};
 
-/// One run, and what was said in it.
+/// One run and its error messages.
 template <class Trainer, class Executor>
 class run {
  public:
@@ -56,7 +56,8 @@ class run {
   void rounds() {
     for (int k = 0; k < 6; ++k) {
       step(k, k == 2 ? 0.0 : 1.0 + rank_);
-      if (k == 1) step(3, 1, true);  // what lies where in a refused step must not be taken for the next one's
+      // gradient addresses of a refused step must not be used for the next step
+      if (k == 1) step(3, 1, true);
       if (k == 0 || k == 3) continue;
       auto flight = t_.try_launch();
       REQUIRE(flight);
@@ -65,7 +66,7 @@ class run {
         step(1, 1);
       }
       hear(t_.try_land(std::move(*flight),
-                       {.mix = k == 4 ? 0.25f : 0.0f}));  // after step 2 no token was counted
+                       {.mix = k == 4 ? 0.25f : 0.0f}));  // no token was counted after step 2
     }
   }
   /// A number that cannot be sent, on one rank.
@@ -149,5 +150,5 @@ TEST_CASE("device, light: a trainer that ends waits for what was enqueued") {
     second.step(p.gradients);
     waits = where.waits();
   }
-  CHECK(where.waits() == waits + 1);  // by the one that holds the memory
+  CHECK(where.waits() == waits + 1);  // by the object that owns the memory
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounds of pairs: NoLoCo over threads against its formula in double, with the same partners; what becomes of
-// a round that falls through for one pair; and noloco where all ranks meet.
+// Rounds of pairs. NoLoCo over threads is compared with its formula in double, with the same partners. Also a
+// round that is dropped for one pair, and noloco when all ranks exchange.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -21,7 +21,7 @@ using trainer_of = DiLoCo<external, Outer, Compressor, Transport, Feedback, weig
 constexpr std::size_t n = 700;  // blocks and a tail
 constexpr int never = 1 << 20;
 
-/// What worker `rank` moves its θ by before round `round`, so that Δ is this number.
+/// The distance that worker `rank` moves its θ before round `round`. Δ is this number.
 float delta(int rank, long round, std::size_t i) {
   return 0.05f * toy::number(static_cast<std::uint64_t>(100 + 40 * round + rank), i);
 }
@@ -32,7 +32,7 @@ double tokens(int rank, long round, bool equal) {
 using row = std::vector<double>;
 using history = std::vector<row>;  // (rounds) anchors of one rank
 
-/// Both in double and from the formula alone: nobody hears anything but its partner of the round.
+/// The worker in double, from the formula alone. A worker receives data only from its partner of the round.
 struct worker {
   row anchor, theta, momentum;
   double weight = 0;
@@ -132,8 +132,7 @@ double distance(std::vector<trace> const& got, std::vector<history> const& expec
 
 TEST_CASE("gossip with noloco: the whole trajectory of every rank is the formula's") {
   constexpr int rounds = 24;
-  // |θ| < 3, so an anchor is rounded by 1.2e-7 in each of a few operations a round; 5e-6 is 40 such
-  // roundings.
+  // θ| < 3, so each of a few operations per round rounds an anchor by 1.2e-7. 5e-6 is 40 such roundings.
   for (int const ranks : {1, 2, 4, 5}) {
     for (bool const equal : {true, false}) {
       CAPTURE(ranks);
@@ -144,12 +143,12 @@ TEST_CASE("gossip with noloco: the whole trajectory of every rank is the formula
         CHECK(t.theta_is_anchor);
         CHECK(t.rounds == rounds);
       }
-      // It is these partners, these weights and this consensus, and no others.
+      // Other partners, weights or consensus give other results.
       if (ranks > 2) {
         CHECK(distance(got, by_formula(ranks, rounds, {12}, {}, equal)) > 1e-3);
         CHECK(distance(got, by_formula(ranks, rounds, {11}, {}, !equal)) > 1e-3);
         CHECK(distance(got, by_formula(ranks, rounds, {11}, {.consensus = 0.65f}, equal)) > 1e-3);
-        CHECK(distance(got[0].anchors.back(), got[1].anchors.back()) > 1e-3);  // replicas differ, by design
+        CHECK(distance(got[0].anchors.back(), got[1].anchors.back()) > 1e-3);  // replicas differ by design
       }
     }
   }
@@ -191,7 +190,7 @@ TEST_CASE(
       CHECK(t.spoiled_changed_nothing);
     }
   }
-  // With a residual: it stays as it was, too.
+  // A residual stays as it was, too.
   for (trace const& t : by_trainers<absmax<4>>(ranks, rounds, {11}, {}, true, spoiled_round, spoiled_rank))
     CHECK(t.spoiled_changed_nothing);
 }
@@ -220,8 +219,8 @@ TEST_CASE("gossip: a pair without a token in all says so, and goes on") {
 
 namespace {
 
-/// Largest distance between any two ranks' anchors after each round, on ½(θ − target_k)² with noise: an SGD
-/// step of 0.2, five a round.
+/// Largest distance between the anchors of any two ranks after each round. The problem is ½(θ − target_k)²
+/// with noise, with five SGD steps of 0.2 per round.
 std::vector<double> spreads(int ranks, int rounds, noloco const& o) {
   auto const anchors = toy::on_each_rank(ranks, [&](threads transport) {
     auto const rank = static_cast<std::uint64_t>(transport.rank());
@@ -265,8 +264,8 @@ TEST_CASE("gossip with noloco: the consensus term holds the replicas together") 
   for (int const ranks : {4, 5}) {
     auto const held = spreads(ranks, 120, {}), loose = spreads(ranks, 120, {.consensus = 0});
     CHECK(mean_of(held, 60, 120) < 0.8 * mean_of(loose, 60, 120));
-    // Bounded: it does not grow once the run has settled, and stays on the scale of what the targets differ
-    // by.
+    // The distance stays bounded. It does not grow once the run has settled, and its scale is the difference
+    // of the targets.
     CHECK(mean_of(held, 90, 120) < 1.1 * mean_of(held, 30, 60));
     CHECK(*std::max_element(held.begin(), held.end()) < 3);
   }
@@ -274,17 +273,17 @@ TEST_CASE("gossip with noloco: the consensus term holds the replicas together") 
 
 namespace {
 
-/// At round t with the rank that differs in bit t: a mean over all of 2ᵏ ranks takes k rounds.
+/// In round t, the partner is the rank that differs in bit t. A mean over all 2ᵏ ranks takes k rounds.
 struct hypercube {
   static constexpr std::string_view name = "hypercube";
-  [[nodiscard]] static pattern pick(int) { return pattern::pairs; }
+  [[nodiscard]] static leg_list legs(int ranks) { return gossip{}.legs(ranks); }
   [[nodiscard]] static int partner(std::uint64_t round, int rank, int ranks) {
     int bits = 0;
     while (1 << (bits + 1) <= ranks) ++bits;
     return bits == 0 ? rank : rank ^ (1 << (round % static_cast<std::uint64_t>(bits)));
   }
 };
-/// Of a rank that is not there.
+/// Names a partner that does not exist.
 struct nowhere : hypercube {
   [[nodiscard]] static int partner(std::uint64_t, int, int ranks) { return ranks; }
 };
@@ -318,8 +317,8 @@ TEST_CASE("pairs by another rule: plain averaging along the axes of a cube is ex
 
 TEST_CASE("gossip: bytes that are counted are the bytes that are told") {
   constexpr int rounds = 15;
-  // Rows of 300 and 700 elements in blocks of 256: anchors travel as one column: 304 and 700, in whole cache
-  // lines.
+  // Rows of 300 and 700 elements in blocks of 256. Anchors are sent as one column of 304 and 700 elements, in
+  // whole cache lines.
   for (int const ranks : {1, 2, 4, 5}) {
     CAPTURE(ranks);
     auto const check = [&]<class C, class Outer>(C, Outer, std::size_t anchors) {
@@ -359,12 +358,12 @@ TEST_CASE("gossip: describe() tells what is exchanged, and what it costs") {
     toy::model m({4096, 8192});  // whole blocks
     trainer_of<noloco, f32, gossip> t(
         {.exchange = {}, .transport = std::move(transport), .schedule = every(50)}, m.parameters());
-    // θ̄, m and the mean anchor; A 12, B 12 + 8 + 4 + 2·4, the anchor's way 4·(3 + 2).
+    // State: θ̄, m and the mean anchor. Sweep A 12, sweep B 12 + 8 + 4 + 2·4, sending the anchor 4·(3 + 2).
     CHECK(t.describe() ==
           "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · state 12 "
           "B/param · "
           "round 88 B/param");
-    CHECK(t.exchange_pattern() == pattern::pairs);
+    CHECK(t.legs() == gossip{}.legs(3));
     CHECK(t.cell("t1", "mean_anchor").size() == 8192);
     return 0;
   });
@@ -393,7 +392,7 @@ TEST_CASE("noloco where all ranks meet: all anchors are equal, and it is heavy_b
       heavy_ball const h{.lr = 0.6f, .momentum = 0.8f};
       auto const exact = run(f32{}, o), heavy = run(f32{}, h);
       CHECK(distance(std::get<0>(exact[0]), std::get<0>(heavy[0])) < 5e-6);
-      // The mean that travelled is of the anchors before the last step: a real one, of this tensor.
+      // The mean anchor is that of the anchors before the last step, and it belongs to this tensor.
       CHECK(distance(std::get<2>(exact[0]), std::get<0>(exact[0])) > 1e-3);
       CHECK(distance(std::get<2>(exact[0]), std::get<0>(exact[0])) < 0.5);
       CHECK(distance(std::get<0>(run(absmax<8>{}, o)[0]), std::get<0>(run(absmax<8>{}, h)[0])) < 2e-3);
@@ -404,7 +403,7 @@ TEST_CASE("noloco where all ranks meet: all anchors are equal, and it is heavy_b
 }
 
 TEST_CASE("gossip: beside the anchor, averaged inner state and element weights, each in its plane") {
-  // α = 0, β = γ = 1: both of a pair land on the mean of their θ, whatever they had for anchors.
+  // α = 0, β = γ = 1: both ranks of a pair land on the mean of their θ, whatever their anchors were.
   auto const seen = toy::on_each_rank(4, [](threads transport) {
     int const rank = transport.rank();
     toy::model m({n});
@@ -435,7 +434,7 @@ TEST_CASE("gossip: beside the anchor, averaged inner state and element weights, 
   for (std::size_t k = 0; k < 4; ++k) {
     auto const& mine = seen[k];
     auto const& other = seen[static_cast<std::size_t>(gossip{11}.partner(2, static_cast<int>(k), 4))];
-    CHECK(mine[5] == other[5]);  // m, and h: the mean of the pair's
+    CHECK(mine[5] == other[5]);  // m and h: the mean of the pair's
     CHECK(mine[4] == other[4]);
     row expected(n), h(n);
     for (std::size_t i = 0; i < n; ++i) {
@@ -460,13 +459,13 @@ TEST_CASE("gossip: what does not fit is told") {
   auto const no_partner = made(toy::chosen{}, pattern::pairs);
   REQUIRE(!no_partner);
   CHECK(no_partner.error().message ==
-        "diloco: exchange chosen: picks pairs if and only if it has int partner(round, rank, ranks) const");
+        "diloco: exchange chosen: pairs ranks if and only if it has int partner(round, rank, ranks) const");
   CHECK(no_partner.error().what == cause::bad_setting);
   auto lost = made(nowhere{}, pattern::pairs);
   REQUIRE(lost);
   CHECK(toy::sentence(toy::outcome_of(lost->try_after_step())) ==
         "diloco: launch: in round 0 the exchange hypercube pairs this rank with rank 1, which is not there");
-  // Replicas differ later, and not at the start; and all must draw alike.
+  // Replicas differ later but not at the start. All must draw the same numbers.
   auto const refused = [](auto change) {
     return toy::on_each_rank(3, [&](threads transport) {
       int const rank = transport.rank();

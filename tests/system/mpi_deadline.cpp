@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that sleeps past the deadline: the others get an error in time, nobody hangs, and the program still
-// ends by MPI_Finalize. A program of its own, because the communicator is lost with the round.
+// A rank sleeps past the deadline. The others get an error in time, no rank hangs, and the program still ends
+// with MPI_Finalize. It is a separate program, because the communicator is lost with the round.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -25,13 +25,13 @@ TEST_CASE("mpi: a rank that is late costs the others one deadline") {
   t.step(m.gradients(rank, 0));
   auto const anchor = t.digest();
   if (size == 1) {
-    CHECK(t.try_sync().has_value());  // a world of one waits for nobody
+    CHECK(t.try_sync().has_value());  // a world of one waits for no rank
     return;
   }
   MPI_Barrier(MPI_COMM_WORLD);
   if (rank == late) {
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * limit));
-    // Its peers' messages are there, and so is what they voted when they gave the round up.
+    // The peers' messages have arrived, and so have their votes to give up the round.
     auto const start = std::chrono::steady_clock::now();
     auto const landed = t.try_sync();
     CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < limit + margin);

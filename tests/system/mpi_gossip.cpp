@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rounds of pairs over MPI: the same bits as over threads, the wires of the two and nobody else's, counted
-// bytes, and a round that falls through for one pair.
+// Rounds of pairs over MPI: the same bits as over threads, messages of the two ranks only, counted bytes, and
+// a round that is dropped for one pair.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -20,7 +20,7 @@ constexpr int rounds = 8;
 template <class C, class Transport>
 using trainer = DiLoCo<adamw, noloco, C, Transport, error_feedback, weighted_mean, gossip, every>;
 
-/// Digests after each round, of one worker over any transport; in round 3 the last rank's θ is NaN for once.
+/// Digests of one worker after each round, over any transport. In round 3 the last rank's θ is NaN once.
 template <class C, class Transport>
 std::vector<std::uint64_t> digests_over(Transport transport) {
   int const rank = transport.rank(), last = transport.size() - 1;
@@ -80,9 +80,9 @@ TEST_CASE("mpi pairs: the wires of the lower and of the higher rank, whatever is
     CHECK(arrived->roster().back() == std::max(rank, partner));
     for (int k = 0; k < static_cast<int>(arrived->roster().size()); ++k) {
       int const from = arrived->roster()[static_cast<std::size_t>(k)];
-      CHECK(arrived->wire(k).size() == 48);
-      CHECK(arrived->wire(k)[47] == static_cast<std::byte>(value(from, 0)));
-      CHECK(later->wire(k)[0] == static_cast<std::byte>(value(from, 1)));
+      CHECK(arrived->message(k).size() == 48);
+      CHECK(arrived->message(k)[47] == static_cast<std::byte>(value(from, 0)));
+      CHECK(later->message(k)[0] == static_cast<std::byte>(value(from, 1)));
     }
     arrived->done();
     auto const back = std::move(*arrived).reclaim(deadline_after(60));
@@ -101,7 +101,7 @@ TEST_CASE("mpi pairs: two ranks meet though the others are elsewhere") {
         CHECK(transport.exchange(message(rank), 1 - rank, {round, 0}).wait(deadline_after(60)).has_value());
       int const through = 1;
       MPI_Send(&through, 1, MPI_INT, 2 + rank, 0, MPI_COMM_WORLD);
-    } else {  // in no exchange of ours until the others are through
+    } else {  // takes part in no exchange of this pair until the others have finished
       int through = 0;
       MPI_Recv(&through, 1, MPI_INT, rank - 2, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
       CHECK(through == 1);
@@ -119,7 +119,8 @@ TEST_CASE("mpi pairs: counted bytes are the told bytes") {
   for (int round = 0; round < rounds; ++round) t.step(m.gradients(world_rank(), round));
   CHECK(counts->sent_bytes - before == rounds * t.wire_bytes_per_round());
   CHECK((t.wire_bytes_per_round() > 0) == (world_size() > 1));
-  // One slot and a vote go out and come in, whatever the number of ranks; and sums for checksums.
+  // Each rank sends and receives one slot and one vote, whatever the number of ranks. The rest is for
+  // checksums.
   if (world_size() > 1)
     CHECK(t.footprint().wire_bytes ==
           2 * t.wire_bytes_per_round() + static_cast<std::size_t>(world_size()) *

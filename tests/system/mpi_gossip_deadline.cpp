@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that sleeps past the deadline costs the one that it should have met, and nobody else. A program of
-// its own, because the communicator is lost with the round.
+// A rank sleeps past the deadline. Only its partner of the round is affected. It is a separate program,
+// because the communicator is lost with the round.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -35,7 +35,7 @@ TEST_CASE("mpi pairs: a rank that is late costs its partner one deadline, and th
     std::this_thread::sleep_for(std::chrono::duration<double>(2 * limit));
     auto const landed = t.try_sync();
     std::string const said = toy::sentence(toy::outcome_of(landed));
-    CAPTURE(said);  // the partner gave up: it says no, or does not take this rank's part any more
+    CAPTURE(said);  // the partner gave up: it refuses, or no longer accepts this rank's part
     CHECK((said.find("refused the round, because a message did not arrive there before the deadline") !=
                std::string::npos ||
            said.find("did not take the part of rank") != std::string::npos));

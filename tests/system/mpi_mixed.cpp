@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks of the host and ranks with a device in one run over MPI: the same anchor on all after every round,
-// and the bits of a run of hosts. Ranks with an odd number have the device: a GPU where nvcc compiles this,
-// else one that is played.
+// Host ranks and device ranks in one run over MPI. All ranks must have the same anchor after every round and
+// the bits of a host run.
+// Ranks with an odd number have the device: a GPU if nvcc compiles this, otherwise a fake device.
 #include "support/mpi_world.hpp"
 #include "support/placed.hpp"
 #if defined(__CUDACC__)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The same run over MPI and over threads gives the same bits; what does not match is named on every rank;
-// bytes are counted. Every check is made by every rank and every rank makes the same calls, for they are
-// collective.
+// The same run over MPI and over threads gives the same bits. Mismatches are named on every rank, and bytes
+// are counted. Checks are collective, so every rank makes every check and the same calls.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -20,7 +19,7 @@ constexpr int rounds = 3, inner_steps = 2;
 template <class C, class Transport>
 using trainer = toy::trainer_of<adamw, nesterov, C, Transport>;
 
-/// Digests after each round, of one worker over any transport.
+/// Digests of one worker after each round, over any transport.
 template <class C, class Transport>
 std::vector<std::uint64_t> digests_over(Transport transport, pattern exchange) {
   int const rank = transport.rank();
@@ -61,7 +60,7 @@ TEST_CASE("mpi: wires arrive in rank order, whole or cut") {
   CHECK(size == world_size());
   auto const k = static_cast<std::size_t>(size);
   constexpr std::size_t slot = 48;
-  // Byte i of what rank r means for rank t is 16·r + t, so every slot tells where it is from and for whom.
+  // Byte i from rank r to rank t is 16·r + t, so every slot shows its sender and its receiver.
   auto const fill = [&](wires& w, std::size_t slots) {
     for (std::size_t s = 0; s < slots; ++s) {
       for (std::size_t i = 0; i < slot; ++i)
@@ -72,7 +71,7 @@ TEST_CASE("mpi: wires arrive in rank order, whole or cut") {
       cut{cpp{}.allocate_wire(slot * k), cpp{}.allocate_wire(slot * k)};
   fill(whole, 1);
   fill(cut, k);
-  // Both under way at once, waited for in the other order.
+  // Both are in flight at once and are waited for in the opposite order.
   auto first = transport.all_gather(std::move(whole), {0, 0});
   auto second = transport.all_to_all(std::move(cut), {0, 1});
   auto cut_arrived = second.wait(deadline_after(60));
@@ -82,10 +81,10 @@ TEST_CASE("mpi: wires arrive in rank order, whole or cut") {
   REQUIRE(whole_arrived->roster().size() == k);
   for (int r = 0; r < size; ++r) {
     CHECK(whole_arrived->roster()[static_cast<std::size_t>(r)] == r);
-    CHECK(whole_arrived->wire(r).size() == slot);
-    CHECK(whole_arrived->wire(r)[slot - 1] == static_cast<std::byte>(16 * r));
-    CHECK(cut_arrived->wire(r).size() == slot);
-    CHECK(cut_arrived->wire(r)[0] == static_cast<std::byte>(16 * r + rank));
+    CHECK(whole_arrived->message(r).size() == slot);
+    CHECK(whole_arrived->message(r)[slot - 1] == static_cast<std::byte>(16 * r));
+    CHECK(cut_arrived->message(r).size() == slot);
+    CHECK(cut_arrived->message(r)[0] == static_cast<std::byte>(16 * r + rank));
   }
   auto const back = std::move(*whole_arrived).reclaim(deadline_after(60));
   REQUIRE(back);
@@ -127,7 +126,8 @@ TEST_CASE("mpi: what does not match is named on every rank") {
             " has 3 tensors of 4353 elements in all and rank 0 has 4 tensors of 4866 elements in all" + end);
   std::string const seen = made([](auto&, toy::model& m) { m[2][4096] += 1; });
   CHECK(seen.substr(0, seen.find(" has ")) == start + "initial values of 't2'; rank " + std::to_string(odd));
-  // A rank that cannot be constructed is heard at once, and the next trainer finds the communicator in order.
+  // The error of a rank that cannot be constructed arrives at once, and the next trainer can use the
+  // communicator.
   std::string const bad = "diloco: schedule every: inner_steps = 0 must be a number not below 1";
   CHECK(made([](auto& r, auto&) { r.schedule = every(0); }) ==
         (rank == odd ? bad : "diloco: rank " + std::to_string(odd) + " refused: " + bad));

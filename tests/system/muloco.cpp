@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // MuLoCo as a whole (Thérien et al. 2025): Muon on hidden matrices, AdamW on the rest, few bits with
-// feedback, over workers. A group's tensors take the same steps as under a trainer of their own; anchors stay
-// equal; what is fitted gets fitted.
+// feedback, several workers.
+// A group's tensors take the same steps as in their own trainer, anchors stay equal, and the model learns.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -13,7 +13,7 @@ using namespace diloco;
 
 namespace {
 
-/// y = W₂·W₁·x + b with the gradients of ½‖W₂·W₁ − T‖² + ½‖b − 1‖², a different T for each worker around a
+/// y = W₂·W₁·x + b with the gradients of ½‖W₂·W₁ − T‖² + ½‖b − 1‖². Each worker has a different T near a
 /// common one.
 struct deep_linear {
   static constexpr std::size_t in = 24, hidden = 32, out = 16;
@@ -28,7 +28,7 @@ struct deep_linear {
     parameters = {
         {"h.w1", {hidden, in}, w1.data()}, {"h.w2", {out, hidden}, w2.data()}, {"h.b", {out}, b.data()}};
   }
-  /// Fills the gradients; the loss.
+  /// Fills the gradients and returns the loss.
   double loss() {
     std::vector<float> off(out * in);
     double sum = 0;
@@ -101,9 +101,9 @@ TEST_CASE("muloco: workers that differ fit what they share, at 4 bits, with equa
     });
     for (auto const& s : all) {
       CHECK(s.before > 20);
-      CHECK(
-          s.after <
-          1.5);  // what the workers' targets disagree on: 384 elements, 0.1·0.58 each, ½Σ = 0.43 of the rest
+      // Not lower, because the workers' targets disagree: 384 elements, 0.1·0.58 each, ½Σ = 0.43 of the
+      // remaining loss.
+      CHECK(s.after < 1.5);
       CHECK(s.digest == all[0].digest);
       CHECK((s.momentum == all[0].momentum) == (state == at_sync::average || &s == &all[0]));
     }

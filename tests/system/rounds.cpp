@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// K workers over threads: after every round the anchors have the same bits on all of them and θ is the
-// anchor; and what they agreed on is the token-weighted mean.
+// K workers over threads. After every round, all have the same anchor bits, and θ is the anchor. The anchor
+// moves by the token-weighted mean.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -14,10 +14,10 @@ using namespace diloco;
 namespace {
 
 constexpr int rounds = 4, inner_steps = 2;
-// One element, less than a block, a tail, more than a tile: and fewer tiles than eight ranks.
+// One element, less than a block, a tail, more than a tile. There are fewer tiles than eight ranks.
 std::vector<std::size_t> const sizes{1, 255, 4097, 513};
 
-/// Digests of the anchor after each round, and whether θ was the anchor each time.
+/// Digests of the anchor after each round, and whether θ equalled the anchor each time.
 struct trace {
   std::vector<std::uint64_t> digests;
   bool theta_is_anchor = true;
@@ -58,13 +58,13 @@ void check_agreement() {
         CHECK(t.theta_is_anchor);
       }
       CHECK(seen[0].digests.size() == rounds);
-      // And the rounds moved something: no two digests are alike.
+      // The rounds also moved the anchor: no two digests are equal.
       CHECK(std::set<std::uint64_t>(seen[0].digests.begin(), seen[0].digests.end()).size() == rounds);
     }
   }
 }
 
-/// Largest distance of the anchor from θ̄ − Σ wₖ Δₖ / Σ wₖ in double, for workers that push tensor t0 by
+/// Largest distance of the anchor from θ̄ − Σ wₖ Δₖ / Σ wₖ in double, for workers that move tensor t0 by
 /// known Δₖ.
 template <class C>
 double distance_from_weighted_mean(int workers, pattern exchange, std::vector<double> const& tokens) {
@@ -92,7 +92,7 @@ double distance_from_weighted_mean(int workers, pattern exchange, std::vector<do
   for (std::size_t i = 0; i < n; ++i) {
     double mean = 0;
     for (int k = 0; k < workers; ++k) {
-      // What the worker measures: its θ was rounded when it was moved.
+      // The Δ that the worker measures, because its θ was rounded when it was moved.
       float const moved = start[0][i] - delta(k, i);
       mean += tokens[static_cast<std::size_t>(k)] / total *
               (static_cast<double>(start[0][i]) - static_cast<double>(moved));
@@ -113,19 +113,19 @@ TEST_CASE("anchors are bitwise equal after every round: absmax4") { check_agreem
 TEST_CASE("anchors are bitwise equal after every round: sign") { check_agreement<sign<>>(); }
 
 TEST_CASE("the mean is weighted by tokens: an exact wire") {
-  // |θ| < 1: one rounding of it is 3e-8 at most, and there are two.
+  // θ| < 1: one rounding is at most 3e-8, and there are two.
   for (pattern const exchange : toy::patterns) {
     CHECK(distance_from_weighted_mean<f32>(1, exchange, {7}) < 1e-7);
     CHECK(distance_from_weighted_mean<f32>(2, exchange, {1, 1}) < 1e-7);
     CHECK(distance_from_weighted_mean<f32>(3, exchange, {1000, 1, 250.5}) < 1e-7);
-    CHECK(distance_from_weighted_mean<f32>(4, exchange, {0, 3, 0, 5}) < 1e-7);  // zero tokens: no say
+    CHECK(distance_from_weighted_mean<f32>(4, exchange, {0, 3, 0, 5}) < 1e-7);  // zero tokens: no weight
     CHECK(distance_from_weighted_mean<f32>(5, exchange, {1e-9, 2e-9, 3e-9, 4e-9, 5e-9}) < 1e-7);
     CHECK(distance_from_weighted_mean<f32>(8, exchange, {1, 2, 3, 4, 5, 6, 7, 1e6}) < 1e-7);
   }
 }
 
 TEST_CASE("the mean is weighted by tokens: a lossy wire is off by its own error only") {
-  // |Δ| < 0.01; absmax8 errs by amax / 254 at most, and under scatter–gather twice.
+  // Δ| < 0.01. absmax8 has an error of at most amax / 254, and twice that under scatter–gather.
   CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::gather, {1000, 1, 250.5}) < 0.01 / 254 + 1e-7);
   CHECK(distance_from_weighted_mean<absmax<8>>(3, pattern::scatter_gather, {1000, 1, 250.5}) <
         2 * 0.01 / 254 + 1e-7);

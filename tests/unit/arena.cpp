@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The arena that tests on a device take their memory from, over memory of the host; and `new` over it.
+// The arena that device tests take memory from, here over host memory; and `new` on top of it.
 #include "support/arena_new.hpp"
 
 #include <doctest/doctest.h>
@@ -14,7 +14,7 @@ namespace {
 
 using support::arena;
 
-/// An arena over memory of its own.
+/// An arena that owns its memory.
 struct owned {
   std::byte* memory;
   arena all;
@@ -29,7 +29,7 @@ struct owned {
 
 bool aligned(void const* p, std::size_t to) { return reinterpret_cast<std::uintptr_t>(p) % to == 0; }
 
-/// Puts an arena behind `new` while it lives.
+/// Makes `new` use an arena during its lifetime.
 struct in_use {
   explicit in_use(arena& a) { support::arena_in_use = &a; }
   ~in_use() { support::arena_in_use = nullptr; }
@@ -45,7 +45,7 @@ TEST_CASE("arena: blocks are aligned, inside, and do not overlap") {
   for (std::size_t alignment : {16u, 64u, 256u, 4096u, 2u << 20}) {
     for (std::size_t bytes : {0u, 1u, 255u, 256u, 257u, 10000u}) {
       auto* const p = static_cast<std::byte*>(o.all.take(bytes, alignment));
-      if (p == nullptr) continue;  // there is room for three of the largest alignment
+      if (p == nullptr) continue;  // there is room for three blocks of the largest alignment
       CHECK(aligned(p, alignment));
       CHECK(o.all.holds(p));
       CHECK((p >= o.memory && p + bytes <= o.memory + (8 << 20)));
@@ -74,7 +74,7 @@ TEST_CASE("arena: full, it gives nothing and counts; what it does not own, it kn
   owned o(64 << 10);
   std::set<void*> blocks;
   while (void* const p = o.all.take(1000, 16)) blocks.insert(p);
-  CHECK(blocks.size() == 63);  // and the sizes of all of them
+  CHECK(blocks.size() == 63);  // the rest holds the sizes of all blocks
   CHECK(o.all.refused() == 1);
   CHECK(o.all.take(~std::size_t{0}, 16) == nullptr);
   CHECK(o.all.take(1, arena::largest_alignment * 2) == nullptr);
@@ -115,7 +115,8 @@ TEST_CASE("arena: every form of new takes from the arena in use, every delete te
   };
   owned o(1 << 20);
   auto* const before = new int(1);
-  bool from_arena[7], aligned_well = false, fell_back = false;  // asserted below: doctest allocates, too
+  // asserted below, because doctest allocates too
+  bool from_arena[7], aligned_well = false, fell_back = false;
   {
     in_use const now(o.all);
     auto* const one = new int(2);
@@ -135,7 +136,7 @@ TEST_CASE("arena: every form of new takes from the arena in use, every delete te
     delete big;
     delete[] bigs;
     delete quiet_big;
-    delete before;  // is malloc's
+    delete before;  // allocated by malloc
     std::vector<std::byte> const too_large(2 << 20);
     fell_back = !o.all.holds(too_large.data());
   }

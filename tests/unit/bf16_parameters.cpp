@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// bfloat16 tensors: a float32 copy is stepped as a float32 tensor would be, and what the caller sees is that
-// copy, rounded.
+// bfloat16 tensors. A float32 copy takes the steps of a float32 tensor, and the caller sees that copy,
+// rounded.
 #include "support/row_mean.hpp"
 #include "support/toy.hpp"
 
@@ -35,7 +35,7 @@ struct narrow_model {
                             .bf16 = values[t].data()});
     }
   }
-  /// Gradients that bfloat16 holds exactly, in both kinds.
+  /// Gradients that bfloat16 represents exactly, in both types.
   std::vector<std::vector<float>>& gradients(int rank, long step) {
     auto& wide = reference.gradients(rank, step);
     for (std::size_t t = 0; t < sizes.size(); ++t) {
@@ -177,12 +177,12 @@ TEST_CASE(
                      .with_schedule(manual{}),
                  std::vector<tensor>{{.name = "w", .shape = {2}, .bf16 = w.data()}});
   w[0] = rounded(
-      1.0078125f);  // one unit of bfloat16 on: the anchor goes a quarter of it, for which w has no room
+      1.0078125f);  // one bfloat16 unit more: the anchor moves by a quarter of it, which w cannot represent
   trainer.after_step();
   trainer.sync();
   CHECK(trainer.cell("w", "anchor")[0] == 1.001953125f);
   CHECK(as_float(w[0]) == 1.0f);
-  trainer.skip_step(1.0);  // nothing moves, and it counts
+  trainer.skip_step(1.0);  // nothing moves, but it counts
   trainer.sync();
   CHECK(trainer.cell("w", "anchor")[0] == 1.001953125f);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The checksum of messages: what it finds, and that no split changes it.
+// The checksum of messages: what it detects, and that no split into parts changes it.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>

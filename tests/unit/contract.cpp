@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three workers, one of which differs in one thing: every rank gets one sentence with the field, both ranks
-// and both values, before round 0, and nobody waits for anybody.
+// Three workers, one of which differs in one thing. Before round 0, every rank gets the same error message
+// with the field, both ranks and both values. No rank waits for another.
+#include "support/pattern.hpp"
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -23,7 +24,7 @@ using trainer = DiLoCo<Inner, Outer, C, threads, Feedback, weighted_mean, Exchan
 
 using usual = trainer<>;
 
-/// Makes `usual` on all ranks but one, where `make_odd(transport)` gives what making the odd one gives.
+/// Makes `usual` on all ranks but one. There it makes the result of `make_odd(transport)`.
 template <class MakeOdd>
 std::vector<toy::outcome> with_odd_rank(int odd, MakeOdd&& make_odd) {
   return toy::on_each_rank(3, [&](threads transport) {
@@ -33,7 +34,7 @@ std::vector<toy::outcome> with_odd_rank(int odd, MakeOdd&& make_odd) {
   });
 }
 
-/// The odd rank has a trainer of the same type, with `change(recipe, model)` applied.
+/// The odd rank gets a trainer of the same type, with `change(recipe, model)` applied.
 template <class Change>
 std::vector<toy::outcome> with_change(int odd, Change&& change) {
   return with_odd_rank(odd, [&](threads transport) {
@@ -44,7 +45,7 @@ std::vector<toy::outcome> with_change(int odd, Change&& change) {
   });
 }
 
-/// Or a trainer of another type.
+/// The odd rank gets a trainer of another type.
 template <class Other>
 std::vector<toy::outcome> with_type(int odd) {
   return with_odd_rank(odd, [&](threads transport) {
@@ -53,10 +54,10 @@ std::vector<toy::outcome> with_type(int odd) {
   });
 }
 
-/// Every rank has the same sentence: it names the field, both ranks and both values.
+/// Every rank has the same error message. It names the field, both ranks and both values.
 void check(std::vector<toy::outcome> const& seen, int odd, std::string const& field,
            std::string const& usual_value, std::string const& odd_value) {
-  // Rank 0 is the measure: where it is the odd one, rank 1 is the first to differ from it.
+  // Rank 0 is the reference. If it is the odd one, rank 1 is the first to differ from it.
   std::string const named = std::to_string(odd == 0 ? 1 : odd);
   for (int rank = 0; rank < 3; ++rank) {
     toy::outcome const& o = seen[static_cast<std::size_t>(rank)];
@@ -70,7 +71,7 @@ void check(std::vector<toy::outcome> const& seen, int odd, std::string const& fi
   }
 }
 
-/// The odd rank has its own error, and all others hear of it at once; a deadline of 300 s would show.
+/// The odd rank has its own error, and all others get it at once. Waiting for the deadline would take 300 s.
 void check_refusal(std::vector<toy::outcome> const& seen, int odd, std::string const& sentence, cause what) {
   for (int rank = 0; rank < 3; ++rank) {
     toy::outcome const& o = seen[static_cast<std::size_t>(rank)];
@@ -81,12 +82,12 @@ void check_refusal(std::vector<toy::outcome> const& seen, int odd, std::string c
   }
 }
 
-/// A policy without a list of numbers: its bytes are compared.
+/// A policy without a list of numbers. Its bytes are compared.
 struct unlisted {
   pattern which = pattern::gather;
   std::uint32_t other = 7;
   static constexpr std::string_view name = "unlisted";
-  [[nodiscard]] pattern pick(int) const { return which; }
+  [[nodiscard]] leg_list legs(int ranks) const { return legs_of(which, ranks); }
 };
 
 }  // namespace
@@ -259,7 +260,7 @@ TEST_CASE("contract: a refusal comes before any difference, and of two the first
 }
 
 namespace {
-/// cpp, that has no memory left at the n-th request.
+/// cpp with no memory left at the n-th request.
 struct exhausted : cpp {
   int* left = nullptr;
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
@@ -302,7 +303,7 @@ TEST_CASE("contract: a rank whose memory runs out while it is constructed says s
 
 #if defined(__SSE__)
 namespace {
-/// Trains over K threads whose rank `odd` (all for −1) sets `bits` of MXCSR first.
+/// Trains over K threads. Rank `odd` (every rank if −1) first sets `bits` of MXCSR.
 template <class Executor = cpp>
 std::vector<std::string> with_mxcsr(unsigned bits, int odd) {
   return toy::on_each_rank(2, [&](threads transport) {
@@ -342,7 +343,7 @@ TEST_CASE("contract: modes of the floating-point unit") {
 }
 
 namespace {
-/// Kernels run in a thread of its own, which flushes.
+/// Runs kernels in a separate thread, which flushes subnormals.
 struct flushing_thread : cpp {
   static constexpr std::string_view name = "flushing_thread";
   template <class Kernel>
@@ -366,7 +367,7 @@ TEST_CASE("contract: an executor whose threads have other modes is refused") {
 #endif
 
 TEST_CASE("contract: sums that the compiler reorders are refused") {
-  CHECK(float_modes_seen{reassociates_sums, reassociates_sums, true}.complaint("cpp") ==
+  CHECK(float_modes_seen{reassociates_sums, reassociates_sums, true}.validation_error("cpp") ==
         "diloco: the compiler reorders sums here, and bits would depend on it; compile without "
         "-fassociative-math");
   CHECK(float_modes_here() == 0);
@@ -375,14 +376,18 @@ TEST_CASE("contract: sums that the compiler reorders are refused") {
 TEST_CASE("contract: what nobody can explain is said, too") {
   alone nobody;
   contract_term const term = term_of("schedule", every(7));
-  auto const none = detail::differing_field(nobody, cpp{}, term, deadline_after(9));
+  cpp const executor;
+  backend_on<cpp> const where(executor);
+  transport_link_over<alone, cpp> const over(nobody, executor, where);
+  auto const none = detail::differing_field(over, term, deadline_after(9));
   REQUIRE_FALSE(none);
   CHECK(none.error().message == "diloco: contract: ranks disagree on the schedule; give all ranks the same");
   gathered const silent{
       std::vector<std::byte>(2 * sizeof(detail::contract_text)), {0, 1}, sizeof(detail::contract_text)};
   CHECK(detail::refusal_of(silent, 1).message ==
         "diloco: a rank refused and did not say why; look at its own error");
-  // Field lists of different lengths under one name: the policy is named, and what each has there.
+  // Field lists of different lengths under one name. The message names the policy and what each rank has
+  // there.
   gathered two = silent;
   detail::contract_text const first("", "nothing more"), second("schedule's period", "3");
   std::memcpy(two.bytes.data(), &first, sizeof first);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// core/error.hpp and core/field.hpp: results, exceptions, ranges, and the sentences made from a policy's list
-// of numbers.
+// core/error.hpp and core/field.hpp: results, exceptions, ranges, and the error messages made from a policy's
+// list of numbers.
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/optimizer/adamw.hpp>
@@ -105,20 +105,19 @@ TEST_CASE("numbers in sentences are short") {
 }
 
 TEST_CASE("the first field outside its range is named") {
-  CHECK(field_complaint("inner", adamw{}).empty());
-  CHECK(field_complaint("inner", adamw{.lr = -1e-3f}) ==
+  CHECK(field_error("inner", adamw{}).empty());
+  CHECK(field_error("inner", adamw{.lr = -1e-3f}) ==
         "diloco: inner adamw: lr = -0.001 must be a number not below 0");
-  CHECK(field_complaint("inner", adamw{.beta1 = 1}) == "diloco: inner adamw: beta1 = 1 must be in [0, 1)");
-  CHECK(field_complaint("inner", adamw{.beta2 = 1.5f}) ==
-        "diloco: inner adamw: beta2 = 1.5 must be in [0, 1)");
-  CHECK(field_complaint("inner", adamw{.eps = 0}) == "diloco: inner adamw: eps = 0 must be a number above 0");
-  CHECK(field_complaint("inner", adamw{.beta1 = -2, .eps = 0}) ==
+  CHECK(field_error("inner", adamw{.beta1 = 1}) == "diloco: inner adamw: beta1 = 1 must be in [0, 1)");
+  CHECK(field_error("inner", adamw{.beta2 = 1.5f}) == "diloco: inner adamw: beta2 = 1.5 must be in [0, 1)");
+  CHECK(field_error("inner", adamw{.eps = 0}) == "diloco: inner adamw: eps = 0 must be a number above 0");
+  CHECK(field_error("inner", adamw{.beta1 = -2, .eps = 0}) ==
         "diloco: inner adamw: beta1 = -2 must be in [0, 1)");
-  CHECK(field_complaint("outer", nesterov{.lr = static_cast<float>(not_a_number)}) ==
+  CHECK(field_error("outer", nesterov{.lr = static_cast<float>(not_a_number)}) ==
         "diloco: outer nesterov: lr = nan must be a number not below 0");
-  CHECK(field_complaint("outer", nesterov{.lr = static_cast<float>(infinity)}) ==
+  CHECK(field_error("outer", nesterov{.lr = static_cast<float>(infinity)}) ==
         "diloco: outer nesterov: lr = inf must be a number not below 0");
-  CHECK(field_complaint("schedule", every(0)) ==
+  CHECK(field_error("schedule", every(0)) ==
         "diloco: schedule every: inner_steps = 0 must be a number not below 1");
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 256 numbers of both dynamic maps against their construction, and the nearest of them against a search
+// Compares the 256 numbers of both dynamic maps with their definition, and the nearest number with a search
 // in double.
 #include <diloco/core/dynamic_map.hpp>
 
@@ -14,8 +14,8 @@ using namespace diloco;
 
 namespace {
 
-/// 0, 1, and the midpoints of equal cells of seven decades: with a sign 2^d cells and both signs, without one
-/// 2^(d+1).
+/// 0, 1, and the midpoints of equal cells in seven decades. With a sign: 2^d cells and both signs. Without:
+/// 2^(d+1) cells.
 std::vector<double> numbers_of(bool with_sign) {
   std::vector<double> all{0.0, 1.0};
   for (int d = 0; d < 7; ++d) {
@@ -32,10 +32,10 @@ std::vector<double> numbers_of(bool with_sign) {
 
 template <class Map>
 double value(std::uint32_t code) {
-  return double(Map::value(code << 24 | 0xabcdefu));  // noise below
+  return double(Map::value(code << 24 | 0xabcdefu));  // the low bits are noise
 }
 
-/// The place of the nearest, the lower one half way.
+/// Index of the nearest number; the lower one half way.
 std::uint32_t nearest(std::vector<double> const& all, double x) {
   auto const above = std::size_t(std::lower_bound(all.begin(), all.end(), x) - all.begin());
   if (above == 0) return 0;
@@ -82,7 +82,7 @@ TEST_CASE_TEMPLATE("dynamic maps: the nearest wins", Map, dynamic_map<true>, dyn
     std::uint32_t const tie = Map::code(float(half_way), 1.0f);
     CHECK((tie == c || tie == c + 1));
   }
-  // A sweep over ten decades of floats, 97 of a million apart.
+  // Sweeps ten decades of floats in steps of 97 millionths.
   std::size_t far = 0;
   for (std::uint32_t b = bits_of(1e-10f); b <= bits_of(1.0f); b += 811) {
     for (double sign : {1.0, -1.0}) {
@@ -101,7 +101,7 @@ TEST_CASE_TEMPLATE("dynamic maps: a whole block gives the bits of its elements o
                    dynamic_map<true>, dynamic_map<false>) {
   std::vector<float> all;
   for (std::uint32_t c = 0; c < 256; ++c) {
-    // Around every number, and around every point half way to the next.
+    // Around every number and around every midpoint to the next.
     float const y = Map::value(c << 24), half_way = (y + Map::value((c < 255 ? c + 1 : c) << 24)) / 2;
     for (std::uint32_t near = 0; near < 64; ++near) {
       all.push_back(float_of(bits_of(y) + near - 32));

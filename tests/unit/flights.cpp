@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A round under way: one at a time, landed once, by whom it belongs to.
+// A round in flight: only one at a time, landed once, and only by its owner.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -47,7 +47,7 @@ TEST_CASE("flight: steps between launch and land belong to the next round") {
   t.step(m.gradients(0, 1));
   t.land(std::move(flight));
   u.sync();
-  CHECK(t.digest() == u.digest());  // what was launched is what was landed
+  CHECK(t.digest() == u.digest());  // the launched state is what landed
 }
 
 TEST_CASE("flight: a mixed landing keeps a share of the steps taken meanwhile; the anchor is never mixed") {
@@ -116,7 +116,7 @@ TEST_CASE("flight: outlives its trainer, and its trainer may move") {
     t.step(m.gradients(0, 0));
     left_over.emplace(t.launch());
   }
-  left_over.reset();  // it owned its wires all the time
+  left_over.reset();  // it owned its messages all the time
 
   toy::model n({5, 300});
   trainer first(recipe_in_order(), n.parameters());
@@ -138,7 +138,7 @@ TEST_CASE("flight: dropped before the others came, it breaks the round for every
           m.parameters());
       auto const anchor = t.digest();
       t.step(m.gradients(rank, 0));
-      // Rank 0 launches before the drop and rank 2 after it: neither may land what the other cannot.
+      // Rank 0 launches before the drop and rank 2 after it. Neither may land what the other cannot.
       toy::outcome landed;
       if (rank == 0) {
         auto flight = t.launch();

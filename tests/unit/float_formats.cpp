@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// binary16 and bfloat16, both ways: every code, and for narrowing every value at, between and beside two
-// codes. The reference rounds in double; where the compiler has _Float16, its conversions are a second one.
+// binary16 and bfloat16 in both directions. Widening covers every code. Narrowing covers every value at,
+// between and next to two codes.
+// The reference rounds in double. Where the compiler has _Float16, its conversions are a second reference.
 #include <diloco/compressor/half.hpp>
 #include <diloco/core/float_formats.hpp>
 
@@ -15,14 +16,14 @@ namespace {
 
 constexpr std::uint32_t codes = 65536;
 
-/// A small float: `fraction` stored bits, exponent bias, both widths adding to 15.
+/// A small float: `fraction` stored bits and the exponent bias. Both widths add up to 15.
 struct format {
   int fraction, bias;
   [[nodiscard]] std::uint32_t infinity() const { return 0x7fffu >> fraction << fraction; }
 };
 constexpr format binary16{10, 15}, brain16{7, 127};
 
-/// What a finite code means, in double.
+/// The value of a finite code, in double.
 double value_of(format f, std::uint32_t code) {
   std::uint32_t const exponent = (code & 0x7fffu) >> f.fraction, digits = code & ((1u << f.fraction) - 1);
   double const magnitude = exponent == 0 ? std::ldexp(digits, 1 - f.bias - f.fraction)
@@ -33,7 +34,7 @@ double value_of(format f, std::uint32_t code) {
 
 bool is_finite(format f, std::uint32_t code) { return (code & 0x7fffu) < f.infinity(); }
 
-/// Checks widening and narrowing of every code; failures are counted so that one CHECK speaks for 65,536.
+/// Checks widening and narrowing of every code. Failures are counted, so that one CHECK covers 65,536 codes.
 template <class Widen, class Narrow>
 void check_every_code(format f, Widen widen, Narrow narrow) {
   int wrong_value = 0, wrong_special = 0, wrong_return = 0;
@@ -53,8 +54,8 @@ void check_every_code(format f, Widen widen, Narrow narrow) {
   CHECK(wrong_return == 0);
 }
 
-/// Between each code and the next: a hair above the first, a hair below the middle, the middle itself (to the
-/// even code), a hair above it, a hair below the second.
+/// Checks five points between each code and the next: just above the first, just below the middle, and just
+/// above it; just below the second; and the middle itself, which goes to the even code.
 template <class Narrow>
 void check_every_gap(format f, Narrow narrow) {
   constexpr float up = std::numeric_limits<float>::infinity();
@@ -112,7 +113,7 @@ TEST_CASE("binary16: as the compiler's own _Float16") {
     if (!is_finite(binary16, code)) continue;
     wrong += bits_of(static_cast<float>(native)) != bits_of(float_from_f16(static_cast<std::uint16_t>(code)));
   }
-  // Floats of every exponent that binary16 can carry, 509 bits apart: 1.2 million of them.
+  // Floats of every exponent that binary16 can represent, 509 bit patterns apart: 1.2 million of them.
   for (std::uint32_t u = 0; u <= bits_of(f16::largest); u += 509, ++compared) {
     auto const native = __builtin_bit_cast(std::uint16_t, static_cast<_Float16>(float_of(u)));
     wrong += native != f16_from_float(float_of(u));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may see which part of the text, and how the example refuses what it cannot learn from.
+// Which worker sees which part of the text, and how the example refuses unusable text.
 #include "data.hpp"
 #include "options.hpp"
 #include "sample.hpp"
@@ -19,7 +19,7 @@ gpt::bytes counting_text(std::size_t n) {
   return text;
 }
 
-// How often each byte of the text is in somebody's hands.
+// How many parts hold each byte of the text.
 std::vector<int> owners(gpt::bytes const& text, gpt::split const& parts) {
   std::vector<int> count(text.size());
   auto const take = [&](gpt::chunk piece) {
@@ -42,25 +42,25 @@ struct temporary_directory {
 };
 
 template <class Function>
-std::string complaint(Function&& f) {
+std::string validation_error(Function&& f) {
   try {
     f();
   } catch (gpt::bad_input const& error) {
     return error.what();
   }
-  return "no complaint";
+  return "no error";
 }
 
 bool mentions(std::string const& sentence, std::string const& culprit) {
   return sentence.find(culprit) != std::string::npos;
 }
 
-std::string parse_complaint(std::vector<std::string> flags) {
+std::string parse_error(std::vector<std::string> flags) {
   flags.insert(flags.begin(), "diloco_gpt");
   std::vector<char*> argv;
   for (std::string& flag : flags) argv.push_back(flag.data());
   gpt::options o;
-  return complaint([&] { gpt::parse(static_cast<int>(argv.size()), argv.data(), o); });
+  return validation_error([&] { gpt::parse(static_cast<int>(argv.size()), argv.data(), o); });
 }
 
 }  // namespace
@@ -92,12 +92,13 @@ TEST_CASE("the same text is always split the same way") {
 }
 
 TEST_CASE("the shortest text that is accepted gives every worker one window, and one byte less is refused") {
-  int const context = 16, workers = 12;  // two chunks in ten held out, so twenty of 17 bytes
+  // two of ten chunks are held out, so twenty chunks of 17 bytes remain
+  int const context = 16, workers = 12;
   gpt::bytes const enough = counting_text(20 * 17), short_of_one = counting_text(20 * 17 - 1);
   gpt::split const parts = gpt::split_text(enough, "text", workers, context);
   for (auto const& shard : parts.shards)
     for (gpt::chunk const& piece : shard) CHECK(piece.size() > static_cast<std::size_t>(context));
-  CHECK(complaint([&] { gpt::split_text(short_of_one, "some.txt", workers, context); }) ==
+  CHECK(validation_error([&] { gpt::split_text(short_of_one, "some.txt", workers, context); }) ==
         "--data some.txt: holds 339 bytes, but 12 workers with a context of 16 need at least 340");
 }
 
@@ -159,35 +160,35 @@ TEST_CASE("text that cannot be read is refused with a sentence that names it") {
   temporary_directory const here;
   here.write("empty.txt", "");
   std::string const folder = here.path.string();
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/none"); }) ==
+  CHECK(validation_error([&] { gpt::load_corpus(folder + "/none"); }) ==
         "--data " + folder + "/none: no such file or directory");
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/empty.txt"); }) ==
+  CHECK(validation_error([&] { gpt::load_corpus(folder + "/empty.txt"); }) ==
         "--data " + folder + "/empty.txt: is empty");
-  CHECK(complaint([&] { gpt::load_corpus(folder + "/inner"); }) ==
+  CHECK(validation_error([&] { gpt::load_corpus(folder + "/inner"); }) ==
         "--data " + folder + "/inner: holds no text file");
-  CHECK(mentions(complaint([&] { gpt::load_corpus("/dev/null"); }),
+  CHECK(mentions(validation_error([&] { gpt::load_corpus("/dev/null"); }),
                  "--data /dev/null: is neither a file nor a directory"));
 }
 
 TEST_CASE("flags that cannot be meant are refused with a sentence that names them") {
-  CHECK(parse_complaint({"--data", "x"}) == "no complaint");
-  CHECK(mentions(parse_complaint({"--no-such-flag"}), "--no-such-flag"));
-  CHECK(mentions(parse_complaint({"--steps", "many"}), "--steps"));
-  CHECK(mentions(parse_complaint({"--steps"}), "--steps"));
-  CHECK(parse_complaint({"--workers", "0"}) == "--workers 0: must be in [1, 256]");
-  CHECK(parse_complaint({"--every", "0"}) == "--every 0: must be in [1, 1000000]");
-  CHECK(parse_complaint({"--final-lr", "nan"}) == "--final-lr nan: must be in [0, 1]");
-  CHECK(mentions(parse_complaint({"--inner-lr", "nan"}), "inner adamw: lr = nan"));
-  CHECK(mentions(parse_complaint({"--inner-lr", "-1"}), "inner adamw: lr = -1"));
-  CHECK(mentions(parse_complaint({"--outer-momentum", "1"}), "outer nesterov: momentum = 1"));
-  CHECK(parse_complaint({"--clip", "0"}) == "--clip 0: must be a number above 0");
-  CHECK(mentions(parse_complaint({"--compressor", "zip"}), "--compressor zip: is none of f32, "));
-  CHECK(mentions(parse_complaint({"--exchange", "mail"}), "--exchange mail: is none of automatic, "));
-  CHECK(mentions(parse_complaint({"--transport", "pigeon"}), "--transport pigeon: is none of threads, mpi"));
-  CHECK(parse_complaint({"--device", "tpu"}) == "--device tpu: is none of cpu, cuda");
-  CHECK(mentions(parse_complaint({"--device", "cuda", "--executor", "omp"}),
+  CHECK(parse_error({"--data", "x"}) == "no error");
+  CHECK(mentions(parse_error({"--no-such-flag"}), "--no-such-flag"));
+  CHECK(mentions(parse_error({"--steps", "many"}), "--steps"));
+  CHECK(mentions(parse_error({"--steps"}), "--steps"));
+  CHECK(parse_error({"--workers", "0"}) == "--workers 0: must be in [1, 256]");
+  CHECK(parse_error({"--every", "0"}) == "--every 0: must be in [1, 1000000]");
+  CHECK(parse_error({"--final-lr", "nan"}) == "--final-lr nan: must be in [0, 1]");
+  CHECK(mentions(parse_error({"--inner-lr", "nan"}), "inner adamw: lr = nan"));
+  CHECK(mentions(parse_error({"--inner-lr", "-1"}), "inner adamw: lr = -1"));
+  CHECK(mentions(parse_error({"--outer-momentum", "1"}), "outer nesterov: momentum = 1"));
+  CHECK(parse_error({"--clip", "0"}) == "--clip 0: must be a number above 0");
+  CHECK(mentions(parse_error({"--compressor", "zip"}), "--compressor zip: is none of f32, "));
+  CHECK(mentions(parse_error({"--exchange", "mail"}), "--exchange mail: is none of automatic, "));
+  CHECK(mentions(parse_error({"--transport", "pigeon"}), "--transport pigeon: is none of threads, mpi"));
+  CHECK(parse_error({"--device", "tpu"}) == "--device tpu: is none of cpu, cuda");
+  CHECK(mentions(parse_error({"--device", "cuda", "--executor", "omp"}),
                  "--executor omp: with --device cuda "));
-  CHECK(parse_complaint({"--width", "100", "--heads", "3"}) == "--width 100: is not a multiple of --heads 3");
+  CHECK(parse_error({"--width", "100", "--heads", "3"}) == "--width 100: is not a multiple of --heads 3");
 }
 
 TEST_CASE("a byte is drawn from the distribution, and low temperature picks the likeliest") {
@@ -201,7 +202,7 @@ TEST_CASE("a byte is drawn from the distribution, and low temperature picks the 
     REQUIRE((drawn == 'a' || drawn == 'b'));
     b += drawn == 'b';
   }
-  CHECK(b > 2890);  // 3000, standard deviation 27: four of them
+  CHECK(b > 2890);  // 3000 − 4 standard deviations of 27
   CHECK(b < 3110);
   for (int i = 0; i < 100; ++i) CHECK(gpt::draw_byte(p, 0.01, random) == 'b');
   CHECK(gpt::printable("a\x1b[2J\n\xff") == "a?[2J\n?");

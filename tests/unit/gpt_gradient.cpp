@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The example's hand-written backward pass against finite differences, tensor by tensor.
+// Compares the example's hand-written backward pass with finite differences, tensor by tensor.
 #include "model.hpp"
 #include "random.hpp"
 
@@ -15,8 +15,8 @@ using gpt::model;
 using gpt::model_shape;
 using gpt::parameter;
 
-// 40 positions: more than one group of attention_rows, and a rest. A head of width 4, a row that no vector
-// register fits.
+// 40 positions: more than one group of attention_rows and a remainder. A head has width 4, so no vector
+// register fits a row.
 constexpr model_shape shape{.context = 40, .layers = 2, .heads = 2, .width = 8};
 constexpr int batch = 2;
 
@@ -27,7 +27,7 @@ std::vector<std::uint8_t> random_bytes(std::size_t n, int key) {
   return all;
 }
 
-// Weights far from their small initial values, so that every path carries a gradient worth comparing.
+// Uses weights far from their small initial values, so that every path has a significant gradient.
 template <class Real>
 void disturb(model<Real>& m) {
   gpt::random_stream random(11);
@@ -75,8 +75,9 @@ TEST_CASE("every parameter tensor's gradient is the central difference of the lo
       tensor.value[at] = here - h;
       double const below = p.loss(m);
       tensor.value[at] = here;
-      // A loss of 600 nats keeps 13 decimals: 1e-8 after the division by 2h; h's own error is of order h^2.
-      // Ten times both, relative to the tensor's largest gradient.
+      // A loss of 600 nats keeps 13 decimals, which is 1e-8 after the division by 2h. The error from h itself
+      // is of order h².
+      // The bound is ten times both, relative to the tensor's largest gradient.
       CHECK(std::abs((above - below) / (2 * h) - tensor.gradient[at]) < 1e-7 * (1 + largest));
     }
   });
@@ -105,7 +106,7 @@ TEST_CASE("float follows double") {
       error += std::pow(static_cast<double>(t.gradient[k]) - r.gradient[k], 2);
       size += std::pow(r.gradient[k], 2);
     }
-    CHECK(std::sqrt(error / size) < 1e-4);  // some hundred roundings of 6e-8 in a row
+    CHECK(std::sqrt(error / size) < 1e-4);  // about a hundred roundings of 6e-8 in a row
   });
 }
 

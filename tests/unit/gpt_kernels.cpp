@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The example's kernels against its host layers, whose gradients unit.gpt_gradient checks by finite
-// differences: the same losses and gradients on one lane and on 32, played by threads.
+// Compares the example's kernels with its host layers, whose gradients unit.gpt_gradient checks by finite
+// differences. Losses and gradients must match on one lane and on 32. The lanes are threads.
 #include "eigen_products.hpp"
 #include "kernel_learner.hpp"
 
@@ -36,7 +36,8 @@ TEST_CASE("32 lanes give one lane's bits") {
 TEST_CASE("weights come back as they went, also after many batches") {
   problem p;
   kernels<diloco::cpp> mine(p);
-  for (int i = 0; i < 130; ++i) mine.validate(p.tokens, p.targets);  // twice around the batches on their way
+  // twice through the ring of batches in flight
+  for (int i = 0; i < 130; ++i) mine.validate(p.tokens, p.targets);
   double const many = mine.take_validation_loss();
   mine.validate(p.tokens, p.targets);
   CHECK(many == doctest::Approx(130 * mine.take_validation_loss()).epsilon(1e-12));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What --device cuda does, without a GPU: a run whose model lies where the host cannot touch it and does
-// nothing until somebody waits, whose recipe clips the gradients, over a transport picked at run time. It
-// learns what a run over the host's layers learns.
+// Checks what --device cuda does, without a GPU. The model's memory cannot be read by the host, and work runs
+// only when the host waits. The recipe clips the gradients, and the transport is chosen at run time.
+// The run must learn what a run over the host's layers learns.
 #include "eigen_products.hpp"
 #include "host_learner.hpp"
 #include "kernel_learner.hpp"
@@ -27,11 +27,11 @@ options small() {
   o.shape = {.context = 12, .layers = 1, .heads = 2, .width = 8};
   o.evaluate_every = 10;
   o.validation_bytes = 240;
-  o.clip = 0.05f;  // shorter than most gradients are
+  o.clip = 0.05f;  // less than the norm of most gradients
   return o;
 }
 
-// In their turn, as those of cuBLAS.
+// The products run in enqueued order, as those of cuBLAS do.
 struct enqueued_products {
   struct call {
     product p;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameter groups: each tensor is stepped by its group's optimizer alone, frozen ones by none, and a
-// grouping that says too little or too much is refused before anything is written.
+// Parameter groups. Only its group's optimizer steps a tensor, and no optimizer steps a frozen one. An
+// incomplete or ambiguous grouping is refused before anything is written.
 #include "support/row_mean.hpp"
 #include "support/toy.hpp"
 
@@ -109,8 +109,7 @@ TEST_CASE("groups: every tensor takes the trajectory that its own optimizer alon
   CHECK_FALSE(trainer.try_cell("wte", "inner.m"));
   CHECK_FALSE(trainer.try_cell("wte", "anchor"));
   CHECK(trainer.cell("wte", "theta").size() == 300);
-  // Rows of both kinds are aligned in one column here: up to a cache line more or less, in each of ten
-  // columns.
+  // Rows of both kinds share one aligned column here. Each of ten columns may differ by up to a cache line.
   std::size_t const apart = of_matrices.footprint().state_bytes + of_vectors.footprint().state_bytes;
   CHECK(trainer.footprint().state_bytes + 640 >= apart);
   CHECK(trainer.footprint().state_bytes <= apart + 640);
@@ -167,7 +166,7 @@ TEST_CASE("groups: what does not fit is one sentence") {
   CHECK(refusal(groups(group{matrices, a}, group{the_rest, lion{.beta1 = 2}}), s) ==
         "diloco: inner adamw+lion: lion[1].beta1 = 2 must be in [0, 1)");
   CHECK(refusal(groups(group{matrices, a}, group{the_rest, sgd{.nesterov = true}}), s) ==
-        "diloco: inner adamw+sgd: sgd[1]: " + std::string(sgd{.nesterov = true}.complaint()));
+        "diloco: inner adamw+sgd: sgd[1]: " + std::string(sgd{.nesterov = true}.validation_error()));
 }
 
 TEST_CASE("groups: ranks must group alike") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes with every inner step: the learning rate's schedule, clipping by the global norm, skipped steps,
-// and what becomes of the state at a sync.
+// Features of every inner step: the learning-rate schedule, clipping by the global norm, skipped steps, and
+// the fate of the state at a sync.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -18,7 +18,7 @@ auto recipe_of(auto inner) {
   return recipe<>{}.with_inner(std::move(inner)).with_transport(alone{}).with_schedule(manual{});
 }
 
-/// The same model before and after; the tensors are uneven on purpose.
+/// The same model before and after. The tensors have unequal sizes on purpose.
 std::vector<std::size_t> const sizes{5, 4097, 300};
 
 }  // namespace
@@ -48,18 +48,18 @@ TEST_CASE("rates: values at the corners") {
 }
 
 TEST_CASE("rates: what makes no schedule is refused") {
-  CHECK(field_complaint("rate", warmup_cosine{.warmup = 5, .total = 5}) ==
+  CHECK(field_error("rate", warmup_cosine{.warmup = 5, .total = 5}) ==
         "diloco: rate warmup_cosine: total = 5 must be in (5, 9007199254740992]");
-  CHECK(field_complaint("rate", warmup_cosine{.total = 1, .last = 2}) ==
+  CHECK(field_error("rate", warmup_cosine{.total = 1, .last = 2}) ==
         "diloco: rate warmup_cosine: last = 2 must be in [0, 1]");
-  CHECK(field_complaint("rate", warmup_stable_decay{.warmup = 3, .decay = 4, .total = 6}) ==
+  CHECK(field_error("rate", warmup_stable_decay{.warmup = 3, .decay = 4, .total = 6}) ==
         "diloco: rate warmup_stable_decay: total = 6 must be in [7, 9007199254740992]");
-  CHECK(field_complaint("rate", inverse_square_root{.warmup = 0}) ==
+  CHECK(field_error("rate", inverse_square_root{.warmup = 0}) ==
         "diloco: rate inverse_square_root: warmup = 0 must be in [1, 9007199254740992]");
 }
 
 namespace {
-/// Divides by zero in step 3, and turns round in step 4.
+/// Its factor is NaN in step 3, as after a division by zero, and negative from step 4 on.
 struct broken_rate {
   static constexpr std::string_view name = "broken_rate";
   static constexpr rate_traits traits{};
@@ -113,7 +113,7 @@ TEST_CASE("clip_norm: gradients are shortened to it over all tensors, as PyTorch
   DiLoCo clipped(recipe_of(sgd{.lr = 0.1f, .momentum = 0.9f}).with_clip_norm(0.5f), a.parameters());
   DiLoCo by_hand(recipe_of(sgd{.lr = 0.1f, .momentum = 0.9f}), b.parameters());
   for (int step = 0; step < 4; ++step) {
-    float const scale = step % 2 == 0 ? 1.0f : 1e-3f;  // then nothing is to be shortened
+    float const scale = step % 2 == 0 ? 1.0f : 1e-3f;  // then nothing needs to be clipped
     auto& gradients = a.gradients(0, step);
     double sum = 0;
     for (auto const& g : gradients)
@@ -241,7 +241,7 @@ TEST_CASE("skip_not_finite: an empty round does not hide that a later one lost i
       auto const bad = std::vector<std::vector<float>>{std::vector<float>(sizes[0], HUGE_VALF),
                                                        m.gradients(rank, 0)[1], m.gradients(rank, 0)[2]};
       auto const first = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
-      if (rank == 1) return std::pair{first.has_value(), true};  // leaves
+      if (rank == 1) return std::pair{first.has_value(), true};  // this rank leaves
       auto const second = toy::outcome_of(trainer.try_step(bad, {.skip_not_finite = true}));
       return std::pair{first.has_value(), second.has_value()};
     });
@@ -270,7 +270,7 @@ TEST_CASE("loss_scale: neither the scale nor its inverse leaves the normal numbe
   CHECK_FALSE(s.try_update(true));
   for (int i = 0; i < 400; ++i) s.update(false);
   CHECK(s.scale == 0x1p120f);
-  CHECK(field_complaint("step", loss_scale{.growth = 0.5f}) ==
+  CHECK(field_error("step", loss_scale{.growth = 0.5f}) ==
         "diloco: step loss_scale: growth = 0.5 must be in [1, 1048576]");
   auto const updated = [](loss_scale bad) { bad.update(true); };
   CHECK_THROWS_WITH_AS(updated({.backoff = 2}), "diloco: rate loss_scale: backoff = 2 must be in (0, 1)",
@@ -298,7 +298,7 @@ TEST_CASE("loss_scale: skipping ends with an error where the scale would fall be
       "6.1035156e-05; look for what makes them so, such as a learning rate that is too high, or lower least");
   CHECK(s == lowest);
   CHECK_THROWS_AS(s.update(true), exception);
-  for (int i = 0; i < 3; ++i) s.update(false);  // it can go on
+  for (int i = 0; i < 3; ++i) s.update(false);  // the scale can decrease further
   CHECK(s.scale == 0x1p-13f);
   CHECK(s.steps_since == 0);
   s.least = 1;
@@ -306,7 +306,7 @@ TEST_CASE("loss_scale: skipping ends with an error where the scale would fall be
                        "diloco: rate loss_scale: scale = 0.00012207031 must be in [1, 1.329227995784916e+36]",
                        exception);
   loss_scale jump{.scale = 1, .backoff = 1e-6f};
-  CHECK_FALSE(jump.try_update(true));  // never below, also at one bound
+  CHECK_FALSE(jump.try_update(true));  // never goes below, even at one bound
   CHECK(jump.scale == 1);
 }
 
@@ -326,7 +326,7 @@ TEST_CASE("a gradient that the inner optimizer cannot square is refused, and wit
   CHECK(trainer.try_step(gradients, {.skip_not_finite = true}));
   CHECK(trainer.skipped());
   CHECK(x == start);
-  CHECK(trainer.try_step(gradients, {.grad_scale = 1e-2f}));  // of the loss scaled by 100
+  CHECK(trainer.try_step(gradients, {.grad_scale = 1e-2f}));  // gradients of the loss times 100
   CHECK_FALSE(trainer.skipped());
   CHECK_FALSE(trainer.try_step(gradients, {.grad_scale = 0.5f}));
   g[7] = std::numeric_limits<float>::infinity();
@@ -439,7 +439,7 @@ TEST_CASE(
                 m.parameters());
       auto& gradients = m.gradients(rank, 0);
       if (rank == 1) gradients[2][7] = 3e38f;
-      for (int step = 0; step < 2; ++step) t.step(gradients);  // the buffer overflows, θ does not move
+      for (int step = 0; step < 2; ++step) t.step(gradients);  // the buffer overflows, but θ does not move
       auto const before = toy::state_of(t, m);
       auto const said = toy::sentence(toy::outcome_of(t.try_sync()));
       return std::pair{said, toy::state_of(t, m) == before};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// IVON: gradients at samples that the caller's tensors show, θ as the mean behind them.
+// IVON: gradients are taken at samples in the caller's tensors; θ is their mean.
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
 
@@ -16,7 +16,7 @@ auto recipe_of(ivon const& o) {
   return recipe<>{}.with_inner(o).with_transport(alone{}).with_schedule(manual{});
 }
 
-/// n numbers with gradients a·x of the quadratics ½·a·x², at whatever the tensor shows.
+/// n numbers with gradients a·x of the quadratics ½·a·x², at the values that the tensor holds.
 struct bowls {
   std::vector<float> x, slope, curvature;
   std::vector<tensor> parameters;
@@ -97,7 +97,7 @@ TEST_CASE(
   statistics(1 / std::sqrt(400.0 * 4));
   auto const first = b.x;
   trainer.step(b.gradients());
-  statistics(1 / std::sqrt(400.0 * 4));  // h has moved by 1e-5 of itself
+  statistics(1 / std::sqrt(400.0 * 4));  // h has moved by 1e-5 of its value
   std::size_t same = 0;
   for (std::size_t i = 0; i < n; ++i) same += b.x[i] == first[i];
   CHECK(same < n / 1000);
@@ -241,7 +241,7 @@ TEST_CASE("ivon: samples and steps have one thread's bits over many threads, and
 }
 
 TEST_CASE("ivon: the numbers' ranges") {
-  CHECK(field_complaint("inner", ivon{.ess = 0}) == "diloco: inner ivon: ess = 0 must be a number above 0");
-  CHECK(field_complaint("inner", ivon{.h0 = 0}) == "diloco: inner ivon: h0 = 0 must be a number above 0");
-  CHECK(field_complaint("inner", ivon{.beta2 = 1}) == "diloco: inner ivon: beta2 = 1 must be in [0, 1)");
+  CHECK(field_error("inner", ivon{.ess = 0}) == "diloco: inner ivon: ess = 0 must be a number above 0");
+  CHECK(field_error("inner", ivon{.h0 = 0}) == "diloco: inner ivon: h0 = 0 must be a number above 0");
+  CHECK(field_error("inner", ivon{.beta2 = 1}) == "diloco: inner ivon: beta2 = 1 must be in [0, 1)");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `largest()` promises: contributions of at most that leave slots and anchor finite, for ever, whatever
-// their signs and with anchors of up to half the largest float. And that it is not much less than what the
-// optimizer can bear.
+// What `largest()` promises: contributions of at most that magnitude keep slots and anchor finite forever.
+// This holds for any signs and for anchors up to half the largest float.
+// It must also not be much less than what the optimizer can bear.
 #include "support/whole_tensor.hpp"
 
 #include <doctest/doctest.h>
@@ -19,7 +19,7 @@ using namespace diloco;
 
 constexpr float half_of_all = static_cast<float>(unbounded / 2);
 
-/// Signs and sizes of the t-th contribution, as a share of the largest.
+/// Sign and size of the t-th contribution, as a share of the largest.
 float share_of(int pattern, int t) {
   switch (pattern) {
     case 0:
@@ -31,14 +31,14 @@ float share_of(int pattern, int t) {
     case 3:
       return t % 1000 == 0 ? 1.0f : 0.0f;  // then silence
     case 4:
-      return t % 1000 < 900 ? 1.0f : -1.0f;  // a buffer that fills, and turns
+      return t % 1000 < 900 ? 1.0f : -1.0f;  // a buffer that fills and then reverses
     case 5:
       return static_cast<float>((t * 2654435761u >> 31) & 1u) * 2.0f - 1.0f;
     default:
-      return t < 5000 ? 1.0f : 1e-30f;  // loud, then hardly there
+      return t < 5000 ? 1.0f : 1e-30f;  // large, then almost zero
   }
 }
-/// The anchor before it, where `most` is allowed.
+/// The anchor before that contribution, at most `most`.
 float anchor_of(int pattern, int t, float p, float most) {
   switch (pattern) {
     case 0:
@@ -50,7 +50,7 @@ float anchor_of(int pattern, int t, float p, float most) {
     case 3:
       return 0.0f;
     default:
-      return std::clamp(p, -most, most);  // where the step left it
+      return std::clamp(p, -most, most);  // the value after the previous step
   }
 }
 
@@ -92,14 +92,14 @@ void bears_its_largest(O const&... all) {
   auto const check = [](auto const& o) {
     CAPTURE(o.name);
     CAPTURE(field_text(o));
-    REQUIRE(field_complaint("outer", o).empty());
+    REQUIRE(field_error("outer", o).empty());
     CHECK(o.largest() > 0);
     CHECK(finite_for_ever(o, o.largest(), half_of_all));
   };
   (check(all), ...);
 }
 
-/// Whether 100,000 rounds of `times` the largest overflow something.
+/// Whether 100,000 rounds with `times` the largest contribution overflow something.
 template <class O>
 bool breaks_at(O const& o, float times) {
   double const wanted = static_cast<double>(o.largest()) * static_cast<double>(times);

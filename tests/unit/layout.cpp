@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bad lists of tensors and gradients, each with the sentence that names the culprit.
+// Invalid lists of tensors and gradients. Each error message names the culprit.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of an algebra against three loops in double: all four ways to transpose, sides around the tiles'
-// and blocks'.
+// Compares products of an algebra with three loops in double: all four transpositions, and sides near the
+// sizes of tiles and blocks.
 #include "laws/support.hpp"
 
 #if DILOCO_HAS_EIGEN

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small floats over all their codes, against std::ldexp; Philox against the known answers of its authors.
+// Small floats over all their codes, compared with std::ldexp. Philox, compared with the known answers of its
+// authors.
 #include <diloco/core/minifloat.hpp>
 #include <diloco/core/pack.hpp>
 #include <diloco/core/rng.hpp>
@@ -14,7 +15,7 @@ namespace {
 
 using namespace diloco;
 
-/// The number of a code, by the definition of the format.
+/// The number of a code by the definition of the format.
 template <int Exponent, int Mantissa, int Bias>
 double defined(std::uint32_t code) {
   std::uint32_t const m = code & ((1u << Mantissa) - 1u), e = (code >> Mantissa) & ((1u << Exponent) - 1u);
@@ -96,7 +97,7 @@ void check_packing() {
     for (std::byte& b : out) b = std::byte{0x5a};
     pack_planes<Bits, block>(solo{}, count, out, q);
     for (std::size_t i = bytes; i < bytes + 8; ++i) CHECK(out[i] == std::byte{0x5a});
-    // Bit b of element i stands where the layout says: low plane first, element 0 lowest.
+    // Bit b of element i is where the layout says: low plane first, element 0 lowest.
     constexpr int low = low_plane<Bits>;
     for (int i = 0; i < count; ++i) {
       for (int b = 0; b < Bits; ++b) {
@@ -121,7 +122,7 @@ TEST_CASE("codes of 1, 2, 3, 4, 6 and 8 bits lie where the layout says") {
   check_packing<8>();
 }
 
-/// One of 32 lanes, played in turn: enough for code that needs no other lane's values.
+/// One of 32 lanes, run one after another. This is enough for code that needs no other lane's values.
 struct one_of_32 : solo {
   static constexpr int width = 32;
   static inline int current = 0;

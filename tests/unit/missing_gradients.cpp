@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor without a gradient in a step: it and its slots stay, bit for bit, and the others step as if it were
-// not there. Lists of float32 and bfloat16 gradients. What a step says of itself and of its round.
+// A tensor without a gradient in a step: it and its slots keep every bit, and the others step as if it were
+// not there.
+// Also lists of float32 and bfloat16 gradients, and what a step reports of itself and of its round.
 #include "support/altering.hpp"
 #include "support/toy.hpp"
 
@@ -83,7 +84,7 @@ TEST_CASE("soap: a tensor whose first gradient comes late is started with it") {
   };
   CHECK(!moved(false));
   CHECK(!moved(false));
-  CHECK(!moved(true));  // the first gradient only begins its matrices, as in step 1
+  CHECK(!moved(true));  // the first gradient only initializes its matrices, as in step 1
   CHECK(moved(true));
   CHECK(!moved(false));
   CHECK(moved(true));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// transport/nccl.hpp over a stand-in for NCCL: order of calls, deadlines, sentences, and what becomes of
-// buffers and communicator when something fails. nccl_aborts.cpp compiles it as with an NCCL that cannot
-// revoke.
+// transport/nccl.hpp over a fake NCCL: order of calls, deadlines, error messages, and the fate of buffers and
+// communicator after a failure. nccl_aborts.cpp compiles it as with an NCCL that cannot revoke.
 #include "support/fake_nccl.hpp"
 
 #include <diloco/transport/nccl.hpp>
@@ -22,7 +21,7 @@ struct stream_executor {
   cudaStream_t stream;
 };
 
-/// Memory that counts what is given back; what leaks stays reachable.
+/// Memory that counts returned buffers. Leaked memory stays reachable.
 struct pool {
   std::atomic<int> out{0};
   buffer get(std::size_t bytes) {
@@ -50,13 +49,13 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 auto now() { return std::chrono::steady_clock::now(); }
 deadline soon(double seconds = 20) { return deadline_after(seconds); }
-/// For what happens on a thread that nobody waits for.
+/// Waits for an event on a thread that is not joined.
 bool comes_true(auto&& what) {
   for (int i = 0; i < 2000 && !what(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return what();
 }
 
-/// Makes the first ranks of a world of two and runs f(rank 0). Rank 1 joins and is silent unless it is told
+/// Makes the first two ranks of a world of two and runs f(rank 0). Rank 1 joins and does nothing unless told
 /// otherwise.
 template <class F>
 void with_two(F&& f, fake::settings s = {}) {
@@ -117,7 +116,7 @@ TEST_CASE("nccl: a world made by a broadcast, by sockets and by files; all is gi
       CHECK(t.size() == 3);
       auto got = t.all_gather(p.slots(3, 10 + rank), {0, 0}).wait(soon());
       REQUIRE(got);
-      for (int k : {0, 1, 2}) CHECK(value_of(got->wire(k)) == 10 + k);
+      for (int k : {0, 1, 2}) CHECK(value_of(got->message(k)) == 10 + k);
       (void)std::move(*got).reclaim(soon());
     });
     auto const c = fake::count();
@@ -189,11 +188,11 @@ TEST_CASE("nccl: `after` is ordered before the exchange, and only the bytes that
                                                     "cudaEventCreateWithFlags", "ncclAllGather",
                                                     "cudaEventRecord"});
     auto other = one.all_gather(p.slots(2, 2), {0, 0});
-    std::memcpy(send, &final, sizeof final);  // what `busy` does until it is done
+    std::memcpy(send, &final, sizeof final);  // what `busy` does until it has finished
     fake::release(busy);
     auto const seen = other.wait(soon());
     REQUIRE(seen);
-    CHECK(value_of(seen->wire(0)) == 42);
+    CHECK(value_of(seen->message(0)) == 42);
     CHECK(first.wait(soon()));
     fake::destroy(busy);
     fake::reset({});
@@ -213,7 +212,7 @@ TEST_CASE("nccl: an exchange with oneself arrives after what `after` saw, too, a
     auto pending = zero.exchange(std::move(w), 0, {0, 0});
     CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord", "cudaStreamWaitEvent",
                                                     "cudaEventCreateWithFlags", "cudaEventRecord"});
-    { auto const dropped = zero.exchange(p.slots(1), 0, {0, 1}); }  // nobody would wait for it
+    { auto const dropped = zero.exchange(p.slots(1), 0, {0, 1}); }  // nothing would wait for it
     CHECK(p.out == 2);
     std::jthread const device([&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -222,11 +221,11 @@ TEST_CASE("nccl: an exchange with oneself arrives after what `after` saw, too, a
     });
     auto const seen = pending.wait(soon());
     REQUIRE(seen);
-    CHECK(value_of(seen->wire(0)) == 42);
-    CHECK(cudaGetLastError() == cudaSuccess);  // not that it was not ready
+    CHECK(value_of(seen->message(0)) == 42);
+    CHECK(cudaGetLastError() == cudaSuccess);  // not "not ready"
     fake::reset({});
     CHECK(zero.exchange(p.slots(1), 0, {0, 2}).wait(soon()));
-    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord"});  // events are used again
+    CHECK(fake::calls() == std::vector<std::string>{"cudaEventRecord"});  // events are reused
   });
   cudaStream_t const busy = fake::held_stream();
   with_two([&](nccl& zero, nccl&) {
@@ -289,7 +288,7 @@ TEST_CASE(
     CHECK(took < 1.5);
     CHECK(fake::count().revokes == (revokes ? 1 : 0));
     CHECK(fake::count().aborts == (revokes ? 0 : 1));
-    CHECK(p.out == 2);  // the first one's came back: NCCL is out of them
+    CHECK(p.out == 2);  // the first exchange's buffers were returned, because NCCL no longer uses them
     auto const also = second.wait(soon());
     REQUIRE_FALSE(also);
     CHECK(also.error().message.starts_with(late));
@@ -308,7 +307,7 @@ TEST_CASE(
   auto const c = fake::count();
   CHECK(c.finalizes == 1);  // of rank 1
   CHECK(c.destroys == (revokes ? 2 : 1));
-  CHECK((c.streams == -2 && c.misuses == 0));  // both that were made before the counts began
+  CHECK((c.streams == -2 && c.misuses == 0));  // both streams were created before counting began
 }
 
 TEST_CASE("nccl: what NCCL does not let go of is given up for good") {
@@ -349,11 +348,11 @@ TEST_CASE("nccl: an exchange that is dropped takes the communicator along; one t
     }
     CHECK(p.out == 0);
     auto pending = zero.exchange(p.slots(1), 1, {1, 0});
-    pending = zero.exchange(p.slots(1), 0, {1, 1});  // with itself; the other one is dropped
+    pending = zero.exchange(p.slots(1), 0, {1, 1});  // with itself; the other exchange is dropped
     CHECK(p.out == 4);
     CHECK(fake::count().revokes == (revokes ? 1 : 0));
     CHECK(fake::count().aborts == 0);
-    CHECK_FALSE(pending.wait(soon()));  // it stands behind the other one
+    CHECK_FALSE(pending.wait(soon()));  // it is queued behind the other exchange
     auto const next = zero.all_gather(p.slots(2), {2, 0}).wait(soon());
     REQUIRE_FALSE(next);
     CHECK(next.error().message ==
@@ -416,7 +415,7 @@ TEST_CASE("nccl: errors of NCCL and CUDA are sentences") {
       fake::set({});
     });
   }
-  // A peer's failure in the middle of a group: the group is closed all the same.
+  // A peer fails in the middle of a group. The group must still be closed.
   with_two([&](nccl& zero, nccl&) {
     pool p;
     fake::set({.start = ncclInvalidUsage});
@@ -468,7 +467,7 @@ TEST_CASE("nccl: a communicator of the caller's is used and left to the caller")
     auto a = zero.exchange(p.slots(1, 5), 1, {0, 0}), b = one.exchange(p.slots(1, 6), 0, {0, 0});
     auto const got = a.wait(soon());
     REQUIRE(got);
-    CHECK(value_of(got->wire(1)) == 6);
+    CHECK(value_of(got->message(1)) == 6);
     CHECK(b.wait(soon()));
   }
   CHECK((fake::count().finalizes == 0 && fake::count().destroys == 0 && fake::count().streams == 0));

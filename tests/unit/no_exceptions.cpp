@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled with -fno-exceptions: the `try_` functions carry a whole run, and `raise` prints the sentence and
-// aborts.
+// Compiled with -fno-exceptions. The `try_` functions suffice for a whole run, and `raise` prints the error
+// message and aborts.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -27,7 +27,7 @@ std::pair<std::string, int> dying(F&& f) {
   pid_t const child = fork();
   if (child == 0) {
     dup2(ends[1], STDERR_FILENO);
-    std::signal(SIGABRT, SIG_DFL);  // doctest's handler reports a crash of the whole run
+    std::signal(SIGABRT, SIG_DFL);  // doctest's handler would report a crash of the whole run
     f();
     _exit(0);
   }
@@ -57,7 +57,7 @@ TEST_CASE("without exceptions: make, step, launch, land and sync") {
   auto const second = t.try_launch();
   CHECK_FALSE(second.has_value());
   CHECK(second.error().message == "diloco: launch: round 2 is under way; land it first");
-  // The round has no weight: no step was taken since the last one.
+  // The round has no weight, because no step was taken since the last one.
   auto const landed = t.try_land(std::move(*flight));
   CHECK(landed.has_value() == false);
   CHECK(landed.error().what == cause::bad_setting);

@@ -53,16 +53,16 @@ TEST_CASE("noloco: descends along g, and goes towards the mean anchor") {
 }
 
 TEST_CASE("noloco: its numbers have ranges, and the consensus one that depends on the momentum") {
-  CHECK(field_complaint("outer", noloco{}) == "");
-  CHECK(field_complaint("outer", noloco{.consensus = 0}) == "");
-  CHECK(field_complaint("outer", noloco{.lr = -1}) ==
+  CHECK(field_error("outer", noloco{}) == "");
+  CHECK(field_error("outer", noloco{.consensus = 0}) == "");
+  CHECK(field_error("outer", noloco{.lr = -1}) ==
         "diloco: outer noloco: lr = -1 must be a number not below 0");
-  CHECK(field_complaint("outer", noloco{.momentum = 1}) ==
+  CHECK(field_error("outer", noloco{.momentum = 1}) ==
         "diloco: outer noloco: momentum = 1 must be in [0, 1)");
-  CHECK(field_complaint("outer", noloco{.consensus = -1}) ==
+  CHECK(field_error("outer", noloco{.consensus = -1}) ==
         "diloco: outer noloco: consensus = -1 must be a number not below 0");
-  CHECK(field_complaint("outer", noloco{.momentum = 0.5f, .consensus = 2.75f}) == "");
-  CHECK(field_complaint("outer", noloco{.momentum = 0.5f, .consensus = 3}) ==
+  CHECK(field_error("outer", noloco{.momentum = 0.5f, .consensus = 2.75f}) == "");
+  CHECK(field_error("outer", noloco{.momentum = 0.5f, .consensus = 3}) ==
         "diloco: outer noloco: consensus must be below 2·(1 + momentum), from where on each exchange moves a "
         "pair "
         "further apart");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normal numbers from a counter: the functions they are made of against libm in double, their moments and
-// tails, and their bits.
+// Normal numbers from a counter. Checks the functions they consist of against libm in double, their moments
+// and tails, and their bits.
 #include <doctest/doctest.h>
 #include <diloco/core/normal.hpp>
 #include "../support/pinned.hpp"

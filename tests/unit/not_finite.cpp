@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// NaN, Inf and magnitudes that a wire cannot carry: found, named, and nothing changed on any rank; after the
-// repair training goes on with the bits of a run in which it never happened.
+// NaN, Inf and magnitudes that a message cannot represent are found and named, and nothing changes on any
+// rank. After the repair, training has the bits of a run in which it never happened.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -14,7 +14,7 @@ namespace {
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Sets one element for as long as it lives.
+/// Sets one element during its lifetime.
 class spoiled {
  public:
   spoiled(float& where, float what) : where_(where), before_(where) { where = what; }
@@ -52,8 +52,8 @@ void one_round(Trainer& t, toy::model& m, int rank, long step) {
   t.sync();
 }
 
-/// Three workers; in round 1 rank 1 holds `bad` in one element of t1. Twice, then it is repaired and two
-/// rounds follow.
+/// Three workers. In round 1, rank 1 holds `bad` in one element of t1. The round is tried twice, then the
+/// element is repaired and two rounds follow.
 template <class C>
 std::vector<story> with_a_bad_round(pattern exchange, float bad) {
   return toy::on_each_rank(3, [&](threads transport) {
@@ -186,9 +186,9 @@ TEST_CASE("a round that is dropped leaves a staged compressor's memory as it was
 }
 
 TEST_CASE("the combined pseudo-gradient may overflow where no contribution did: dropped on every rank too") {
-  // Between 32768 and 65504 binary16 steps by 32. Round 0: the mean of 32800 and 32768 goes out as 32768, and
-  // its owner remembers 16. Round 1: both ask for 65504, the largest number of the wire, and 16 more does not
-  // fit.
+  // Between 32768 and 65504, binary16 has steps of 32. Round 0: the mean of 32800 and 32768 is sent as 32768,
+  // and its owner keeps a residual of 16.
+  // Round 1: both send 65504, the largest number of the format. Adding 16 exceeds it.
   auto const seen = toy::on_each_rank(2, [](threads transport) {
     int const rank = transport.rank();
     toy::model m({256, 256});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is particular to one optimizer, on single numbers: first steps, cases at zero, and schedule-free's
-// closed sums.
+// Properties of single optimizers on single numbers: first steps, cases at zero, and the closed sums of
+// schedule-free.
 #include <diloco/optimizer/adam.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/bmuf.hpp>
@@ -50,7 +50,7 @@ TEST_CASE("sgd: dampening does not touch the first step, as in PyTorch") {
 }
 
 TEST_CASE("adam: weight decay passes through the moments, in adamw beside them") {
-  // Without a gradient the decay is all there is: Adam normalizes it to a whole step, AdamW takes lr·wd of p.
+  // Without a gradient only the decay acts. Adam normalizes it to a whole step; AdamW subtracts lr·wd of p.
   element l2{.p = 2}, decoupled{.p = 2};
   CHECK(l2.step(adam{.lr = 0.1f, .weight_decay = 0.01f}, 0) == Approx(2 - 0.1).epsilon(1e-5));
   CHECK(decoupled.step(adamw{.lr = 0.1f, .weight_decay = 0.01f}, 0) == Approx(2 - 0.1 * 0.01 * 2));
@@ -103,14 +103,14 @@ TEST_CASE("FedOpt: without momentum the step is by Δ itself, however large the 
 TEST_CASE("slowmo: what is remembered is a gradient, and follows the inner rate") {
   slowmo const o{.lr = 1, .momentum = 0.5f, .inner_lr = 0.1f};
   element x;
-  x.step(o,
-         0.1f * 3.0f);  // ten times smaller inner steps from the second round on, along the same gradient 3
+  // From the second round on, inner steps are ten times smaller, along the same gradient 3.
+  x.step(o, 0.1f * 3.0f);
   CHECK(x.p == Approx(-0.3));
   x.step(o, 0.01f * 3.0f, 0.1f);
   CHECK(x.a == Approx(3 + 0.5 * 3));
   CHECK(x.p == Approx(-0.3 - 0.01 * 4.5));
   float const before = x.p;
-  x.step(o, 0.0f, 0.0f);  // inner rate 0: there is nothing to divide
+  x.step(o, 0.0f, 0.0f);  // an inner rate of 0 must not be divided by
   CHECK(x.p == before);
   CHECK(x.a == Approx(2.25));
 }
@@ -148,7 +148,7 @@ TEST_CASE("delayed Nesterov: the momentum moves at releases alone, or a part of 
   CHECK(x.step(all_at_once, 0) == 0);
   CHECK(y.step(evenly, 0) == -0.125f);
   for (int t = 0; t < 3; ++t) x.step(all_at_once, 0), y.step(evenly, 0);
-  CHECK(x.p == -0.25f);  // the momentum has decayed to 1/2 at the release, and moves by β of it
+  CHECK(x.p == -0.25f);  // the momentum has decayed to 1/2 at the release and moves p by β of it
   CHECK(y.p == -3 * 0.125f - 0.25f * 0.5f * 0.5f);
 }
 
@@ -177,7 +177,7 @@ TEST_CASE("schedule-free: weights of the average in closed form are those added 
 }
 
 TEST_CASE("schedule-free: warm-up, and a constant lr_scale that is a smaller rate") {
-  // Without β₁ and decay a first step is by lr·sign(g); 1e-7 of it is lost to eps.
+  // Without β₁ and decay, the first step is lr·sign(g). eps takes 1e-7 of it.
   for (auto const& [warmup, rate] : {std::pair{0L, 0.1}, {1L, 0.1}, {4L, 0.025}}) {
     element x{.p = 1};
     CHECK(x.step(schedule_free_adamw{.lr = 0.1f, .warmup = warmup}, 0.3f) == Approx(1 - rate));

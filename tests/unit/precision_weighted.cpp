@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The precision-weighted merge: every element counts by how sure its worker is of it.
+// The precision-weighted merge. Each element is weighted by its worker's certainty about it.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,7 @@ namespace {
 
 std::vector<std::size_t> const sizes{300, 4097, 64};
 
-/// What one rank had and got.
+/// Input and result of one rank.
 struct seen {
   std::vector<std::vector<float>> start, theta, h, anchor;
   std::uint64_t digest = 0;
@@ -99,8 +99,8 @@ TEST_CASE(
     auto const blocks = one_round<absmax<8>, precision_weighted>(2, which);
     CHECK(distance(blocks, true) < 0.03);
     CHECK(blocks[0].digest == blocks[1].digest);
-    auto const chunks =
-        one_round<random_k<4096>, precision_weighted>(2, which);  // all of them: exact, by the staged path
+    // random_k<4096> keeps all elements, so the staged path is exact.
+    auto const chunks = one_round<random_k<4096>, precision_weighted>(2, which);
     CHECK(distance(chunks, true) < 5e-6);
     CHECK(chunks[0].digest == chunks[1].digest);
   }
@@ -120,7 +120,7 @@ TEST_CASE("precision_weighted: costs one plane of float32 on the wire, and says 
   CHECK(with[0].bytes == without[0].bytes + 4 * 4480);
   CHECK(with[0].contract.find(" + weights (32 bit)") != std::string::npos);
   CHECK(without[0].contract.find("weights") == std::string::npos);
-  CHECK(field_complaint("combine", precision_weighted{.prior = 0}) ==
+  CHECK(field_error("combine", precision_weighted{.prior = 0}) ==
         "diloco: combine precision_weighted: prior = 0 must be a number above 0");
 }
 

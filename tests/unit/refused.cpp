@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A rank that cannot read what it was sent takes nobody into the round with it.
+// If one rank cannot read a message, no rank commits the round.
 #include "support/altering.hpp"
 #include "support/toy.hpp"
 
@@ -72,7 +72,7 @@ TEST_CASE("a message of another program, of another run, and of a rank with anot
   CHECK(header_error(sent, own, 3) ==
         "rank 3 committed other messages than this rank up to round 6; save one of them and start all ranks "
         "from it");
-  sent.refused = 1;  // who refuses may not know
+  sent.refused = 1;  // a rank that refuses may not know
   CHECK(header_error(sent, own, 3).empty());
   CHECK(header_error({.magic = 0, .version = 0}, own, 3) == "rank 3 sent no diloco message header");
   CHECK(!was_altered({.magic = 0, .version = 0}, 1));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks meet over loopback and over files; strangers, late comers, and peers that disagree.
+// Ranks meet over loopback and over files. Also strangers, late ranks and peers that disagree.
 #include "support/sockets.hpp"
 
 #include <doctest/doctest.h>
@@ -21,7 +21,7 @@ using detail::hello;
 
 std::string text_of(result<> const& r) { return r ? "" : r.error().message; }
 deadline soon(double seconds = 20) { return deadline_after(seconds); }
-/// A connection of somebody who does not know the protocol, or knows it too well. Rank 0 may not be there
+/// A connection from a program that does not know the protocol, or imitates it. Rank 0 may not be listening
 /// yet.
 detail::descriptor stranger(int port) {
   for (int tries = 0; tries < 500; ++tries) {
@@ -39,7 +39,7 @@ void say_to(detail::descriptor const& s, std::string const& text) {
   say_to(s, std::as_bytes(std::span(text)));
 }
 
-/// What rank 0 answers to a greeting, or -1 where it hangs up.
+/// Rank 0's answer to a greeting, or -1 if it closes the connection.
 int verdict_on(int port, hello const& h) {
   auto const s = stranger(port);
   say_to(s, h.pack());
@@ -55,10 +55,10 @@ std::vector<std::byte> secret(std::size_t n = 128) {
   for (std::size_t i = 0; i < n; ++i) bytes[i] = static_cast<std::byte>(7 * i + 3);
   return bytes;
 }
-/// Rank r's bytes: those to share at rank 0, and zeros elsewhere.
+/// Rank r's bytes: rank 0 has the bytes to share, the others zeros.
 std::vector<std::byte> bytes_of(int rank) { return rank == 0 ? secret() : std::vector<std::byte>(128); }
 
-/// A rank that meets on a thread of its own.
+/// A rank that meets on its own thread.
 template <class Store>
 class meeting {
  public:
@@ -86,7 +86,7 @@ using files = meeting<file_store>;
 
 std::uint64_t run_hash(std::string_view run = "") { return detail::hash_of_run(run); }
 
-/// A folder of its own, gone with everything in it at the end.
+/// A private folder. The destructor removes it with everything in it.
 class folder {
  public:
   folder() { REQUIRE(::mkdtemp(path_.data()) != nullptr); }
@@ -136,7 +136,7 @@ TEST_CASE("tcp: everybody gets rank 0's bytes, whoever comes first, and again at
     std::list<tcp> ranks;
     for (int i = 0; i < 5; ++i) {
       ranks.emplace_back(tcp_store{order % 2 == 0 ? i : 4 - i, 5, host, port, "a run"});
-      if (order > 3) nap(20);  // late ones, and rank 0 the last of them
+      if (order > 3) nap(20);  // these are late, and rank 0 comes last
     }
     for (auto& r : ranks) CHECK(r.has_it());
     CHECK(seconds_since(start) < 10);
@@ -148,7 +148,8 @@ TEST_CASE("tcp: names and addresses, and a world of one that meets nobody") {
   tcp first({0, 2, "localhost", port}), second({1, 2, "localhost", port});
   CHECK(first.has_it());
   CHECK(second.has_it());
-  // By its own name a machine may find another address of its own than the others: it listens at all of them.
+  // By its own name, a machine may find another address than the others do. So rank 0 listens on all
+  // addresses.
   char self[256] = {};
   REQUIRE(::gethostname(self, sizeof self - 1) == 0);
   addrinfo* found = nullptr;
@@ -159,7 +160,7 @@ TEST_CASE("tcp: names and addresses, and a world of one that meets nobody") {
     CHECK(one.has_it());
     CHECK(two.has_it());
   }
-  // Numbers that are no address of this machine, as behind a translation.
+  // An address that this machine does not have, as behind network address translation.
   tcp outside({0, 2, "203.0.113.7", port}), inside({1, 2, host, port});
   CHECK(outside.has_it());
   CHECK(inside.has_it());
@@ -173,11 +174,12 @@ TEST_CASE("tcp: strangers are let go and the meeting goes on") {
   int const port = free_port();
   tcp zero({0, 3, host, port}), one({1, 3, host, port});
   std::vector<detail::descriptor> open;
-  for (int i = 0; i < 150; ++i) open.push_back(stranger(port));  // and silent: more than rank 0 hears at once
+  // and silent: more than rank 0 handles at once
+  for (int i = 0; i < 150; ++i) open.push_back(stranger(port));
   for (char const* text : {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "DILOCOH1", ""}) {
     open.push_back(stranger(port));
     say_to(open.back(), text);
-    say_to(stranger(port), text);  // which closes at once
+    say_to(stranger(port), text);  // and closes at once
   }
   std::uint64_t random = 1;
   for (int i = 0; i < 50; ++i) {
@@ -368,8 +370,7 @@ TEST_CASE("tcp: nobody there, no such host, no such port, no such rank") {
   CHECK(text_of(tcp_store{0, 2, "no host", port}.share(bytes, soon(0.3)))
             .starts_with(
                 "diloco: rendezvous: the address 'no host' of rank 0 (MASTER_ADDR) cannot be resolved: "));
-  // An address of one link without the link: nobody can listen there, whoever runs this and whatever else is
-  // on.
+  // A link-local address without its interface. Nobody can listen there on any machine.
   auto const deaf = tcp_store{0, 2, "fe80::1", port}.share(bytes, soon());
   CHECK(text_of(deaf).starts_with(say({"diloco: rendezvous: rank 0 cannot listen at fe80::1:", port, ": "})));
   CHECK(deaf.error().what == cause::transport);
@@ -416,7 +417,7 @@ TEST_CASE("environment: each variable is read, and each that is missing or sense
       with({{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"MASTER_ADDR", nullptr}, {"MASTER_PORT", nullptr}});
   REQUIRE(one);
   CHECK((one->rank == 0 && one->size == 1 && one->run.empty()));
-  // A world of one that a launcher contradicts was not asked for.
+  // A world of one that the launcher contradicts was not intended.
   settings alone{{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"OMPI_COMM_WORLD_SIZE", "4"}};
   CHECK(refused(alone) ==
         "diloco: rendezvous: WORLD_SIZE = 1 and OMPI_COMM_WORLD_SIZE = 4; set WORLD_SIZE to the number of "
@@ -476,8 +477,7 @@ TEST_CASE("files: what earlier runs and others left is told apart") {
         hello::put(record, record.size() - 8, hello::sum_of(std::span(record).first(record.size() - 8)));
         place.write("meet", record);
       };
-  for (std::string const run :
-       {"sunday", "monday"}) {  // of another run, and of one that called itself the same
+  for (std::string const run : {"sunday", "monday"}) {  // files of another run, and of one with the same name
     for (int first : {0, 1}) {
       CAPTURE(run);
       CAPTURE(first);
@@ -522,10 +522,11 @@ TEST_CASE("files: who is missing, who disagrees, and a path that cannot be writt
   nap(100);
   files again({3, 4, path, "run"}, 1);
   CHECK(three.text() == start + "rank 3 (RANK) is there already; each process has a rank of its own");
-  CHECK(place.names() == std::vector<std::string>{"meet.3"});  // the other one's, which may still be met
+  // the file of the other rank, which may still be met
+  CHECK(place.names() == std::vector<std::string>{"meet.3"});
   CHECK(again.text() == start + "rank 0 did not come before the deadline");
   CHECK(place.names().empty());
-  // A rank that was there and is gone when its bytes are.
+  // A rank that had left when its bytes arrived.
   place.write("meet.1", hello{1, 2, 128, run_hash("run"), 5}.pack());
   std::vector<std::byte> bytes(128);
   CHECK(text_of(file_store{0, 2, path, "run"}.share(bytes, soon(0.2))) ==

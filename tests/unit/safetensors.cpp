@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors reader and writer: a file made by NumPy byte for byte, and every way in which a file can be
-// wrong with the sentence that says so.
+// The safetensors reader and writer: a file made by NumPy, byte for byte, and every kind of invalid file with
+// its error message.
 #include <doctest/doctest.h>
 #include <diloco/core/float_formats.hpp>
 #include <diloco/state/safetensors.hpp>
@@ -15,7 +15,7 @@ namespace {
 
 using bytes = std::vector<std::byte>;
 
-/// A file of this header, whatever it says, over `count` bytes of data.
+/// A file with this header, valid or not, and `count` bytes of data.
 bytes file_of(std::string_view header, std::size_t count, std::uint64_t claimed_length) {
   bytes file(8 + header.size() + count, std::byte{7});
   std::memcpy(file.data(), &claimed_length, 8);
@@ -24,8 +24,8 @@ bytes file_of(std::string_view header, std::size_t count, std::uint64_t claimed_
 }
 bytes file_of(std::string_view header, std::size_t count) { return file_of(header, count, header.size()); }
 
-/// The sentence about these bytes, less its beginning, or "no error". They lie in memory of their own,
-/// exactly as long: under AddressSanitizer a read beyond them shows.
+/// The error message for these bytes without its first part, or "no error". The bytes have their own
+/// allocation of exact size, so AddressSanitizer finds a read beyond them.
 std::string said_of(bytes const& file) {
   std::unique_ptr<std::byte[]> const exact(new std::byte[file.size()]);
   std::copy(file.begin(), file.end(), exact.get());
@@ -38,7 +38,7 @@ std::string said_of(bytes const& file) {
 }
 std::string said_of(std::string_view header, std::size_t count) { return said_of(file_of(header, count)); }
 
-/// An F32 tensor of `floats` elements at [begin, end), as it stands in a header.
+/// The header entry of an F32 tensor of `floats` elements at [begin, end).
 std::string floats_at(std::string const& name, int floats, int begin, int end) {
   return diloco::say({"\"", name, "\":{\"dtype\":\"F32\",\"shape\":[", floats, "],\"data_offsets\":[", begin,
                       ",", end, "]}"});
@@ -196,7 +196,7 @@ TEST_CASE("safetensors: lengths beyond all bounds") {
   };
   CHECK(shaped("[4294967296,4294967296]", "[0,8]") ==
         "tensor 'w' is F32 [4294967296, 4294967296], more bytes than 64 bits count; write it again");
-  CHECK(shaped("[4611686018427387904]", "[0,0]") ==  // 2^62 elements are 2^64 bytes: 0, if counted carelessly
+  CHECK(shaped("[4611686018427387904]", "[0,0]") ==  // 2^62 elements are 2^64 bytes, which overflow to 0
         "tensor 'w' is F32 [4611686018427387904], more bytes than 64 bits count; write it again");
   CHECK(shaped("[4611686018427387903]", "[4,18446744073709551612]") ==
         "tensor 'w' is F32 [4611686018427387903], which takes 18446744073709551612 bytes, and was given "
@@ -307,7 +307,7 @@ TEST_CASE("safetensors: what is not known does not hide what is") {
     CHECK(listed(tensor("odd", bytes3 + ",\"strides\":" + value, 4, 7)) ==
           "odd has 'strides', which we do not know");
   }
-  // Its place is checked as strictly as that of others.
+  // Its byte range is checked as strictly as that of others.
   auto const of = [&](std::string const& odd) { return said_of("{" + known + "," + odd + "}", 15); };
   std::string const what = "\"dtype\":\"F4\",\"shape\":[3,2]";
   CHECK(of(tensor("odd", what, 4, 6)) == "bytes 6 to 7 of its data belong to no tensor; write it again");
@@ -378,7 +378,7 @@ TEST_CASE("safetensors: notes are texts by name") {
 }
 
 TEST_CASE("safetensors: strings") {
-  // What a note of this text holds, or the complaint.
+  // What a note with this text holds, or the error.
   auto const text = [](std::string const& quoted) {
     auto const file = file_of("{\"__metadata__\":{\"a\":\"" + quoted + "\"}}", 0);
     auto const got = st::read(file, "f");
@@ -417,8 +417,7 @@ TEST_CASE("safetensors: strings") {
 TEST_CASE("safetensors: sentences show names without their control characters, and not more than 64 bytes") {
   CHECK(said_of("{" + floats_at("a\\u001b[2J\\n", 1, 0, 0) + "}", 0) ==
         "tensor 'a?[2J?' is F32 [1], which takes 4 bytes, and was given 0; write it again");
-  std::string const name =
-      std::string(63, 'x') + "\xC3\xA9" + std::string(100'000, 'y');  // the cut goes through é
+  std::string const name = std::string(63, 'x') + "\xC3\xA9" + std::string(100'000, 'y');  // the cut splits é
   CHECK(said_of("{" + floats_at(name, 1, 0, 0) + "}", 0) ==
         "tensor '" + std::string(63, 'x') +
             "...' is F32 [1], which takes 4 bytes, and was given 0; write it again");

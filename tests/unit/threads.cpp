@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// threads: a world's misuse, and workers that leave, stay away or come late. Nobody hangs, and no rank lands
-// what another cannot.
+// threads: misuse of a world, and workers that leave, stay away or come late. No rank hangs, and no rank
+// lands what another cannot.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -28,10 +28,10 @@ trainer make(threads t, pattern exchange, toy::model& m, double deadline_seconds
           m.parameters()};
 }
 
-/// One worker's last words.
+/// One worker's last results.
 struct report {
   toy::outcome landed;
-  std::string after;       // what the next call says
+  std::string after;       // error of the next call
   double seconds = 0;      // from the launch to the answer
   bool unchanged = false;  // anchor and rounds
 };
@@ -49,7 +49,7 @@ report try_a_round(trainer& t, toy::model& m, int rank) {
   return r;
 }
 
-constexpr double margin = 2.0;  // a thread that was woken may wait that long for a core of a busy machine
+constexpr double margin = 2.0;  // a woken thread may wait that long for a core on a busy machine
 
 }  // namespace
 
@@ -86,8 +86,8 @@ TEST_CASE("threads: the world may go before its transports") {
   auto b = second->all_gather(wire(8), {5, 0});
   auto const arrived = a.wait(deadline_after(60));
   REQUIRE(arrived);
-  CHECK(arrived->wire(0)[0] == std::byte{7});
-  CHECK(arrived->wire(1)[0] == std::byte{8});
+  CHECK(arrived->message(0)[0] == std::byte{7});
+  CHECK(arrived->message(1)[0] == std::byte{8});
 }
 
 TEST_CASE("run_threads: rethrows the first exception, after all have ended") {
@@ -106,8 +106,7 @@ TEST_CASE("run_threads: rethrows the first exception, after all have ended") {
 TEST_CASE(
     "run_threads: a worker that throws has left at once, wherever its transport lives and whatever it "
     "holds") {
-  // 0: the transport lives on in the caller's hands; 1: an exchange as well; 2: an arrival that was not read
-  // as well
+  // 0: the caller keeps the transport. 1: also an exchange. 2: also an arrival that was not read.
   for (int const holds : {0, 1, 2}) {
     CAPTURE(holds);
     std::vector<std::optional<threads>> ends(3);  // outlive the workers
@@ -178,7 +177,7 @@ TEST_CASE("threads: a worker that leaves is named to the others at once") {
 
 TEST_CASE(
     "threads: a worker that never comes costs one deadline, on every rank, and then it is too late for it") {
-  constexpr double limit = 0.5;  // seconds; the trainers are made under it too
+  constexpr double limit = 0.5;  // seconds; constructing the trainers must fit into it too
   for (pattern const exchange : toy::patterns) {
     std::barrier others_gave_up(3);
     auto const seen = toy::on_each_rank(3, [&](threads transport) {
@@ -210,7 +209,7 @@ TEST_CASE(
 }
 
 TEST_CASE("threads: a worker that never makes its trainer costs one deadline at construction") {
-  constexpr double limit = 0.5;  // seconds; the trainers are made under it too
+  constexpr double limit = 0.5;  // seconds; constructing the trainers must fit into it too
   std::barrier others_gave_up(3);
   auto const start = clock_type::now();
   auto const seen = toy::on_each_rank(3, [&](threads transport) {

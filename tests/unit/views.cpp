@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// show_mean and show_sample under schedule_free_adamw: the tensors show x, then y again with every bit, and
-// nothing that would take x for y is let through.
+// show_mean and show_sample under schedule_free_adamw. The tensors show x, then y again with every bit. Calls
+// that would mistake x for y are refused.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -45,7 +45,7 @@ TEST_CASE("views: show_mean shows x, show_sample brings y back, and training goe
   std::vector<tensor> const one{{"w", {n}, y.data()}}, other{{"w", {n}, untouched.data()}};
   DiLoCo trainer(recipe_of(schedule_free), one), plain(recipe_of(schedule_free), other);
   auto const state_bytes = trainer.footprint().state_bytes;
-  trainer.show_sample();  // what they show already
+  trainer.show_sample();  // the tensors show it already
   for (int step = 1; step <= 12; ++step) {
     auto const g = gradient_at(untouched, step);
     trainer.step(spans(g));
@@ -71,7 +71,7 @@ TEST_CASE("views: show_mean shows x, show_sample brings y back, and training goe
   }
   CHECK(copy_of(trainer.cell("w", "inner.v")) == copy_of(plain.cell("w", "inner.v")));
   CHECK(trainer.digest() == plain.digest());
-  CHECK(plain.footprint().state_bytes == state_bytes);  // who never evaluates pays nothing
+  CHECK(plain.footprint().state_bytes == state_bytes);  // a run that never evaluates pays nothing
   CHECK(trainer.footprint().state_bytes >= state_bytes + 4 * n);
 }
 

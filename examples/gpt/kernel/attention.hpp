@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of layer/attention.hpp between its products, for lanes. A tile is a row of the scores (B, NH, T,
-// T).
+// The part of layer/attention.hpp between its matrix products, for lanes. A tile is a row of the scores (B,
+// NH, T, T).
 #pragma once
 
 #include "row.hpp"
 
 namespace gpt::kernel {
 
-// Softmax of scale * what the row may see; the rest becomes zero.
+// Softmax of scale times the scores that the row may see. The rest becomes zero.
 struct causal_softmax {
   float* scores;
   int context;

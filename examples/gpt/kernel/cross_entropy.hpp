@@ -6,7 +6,7 @@
 
 namespace gpt::kernel {
 
-// logits become probabilities; losses (N) in nats, unless there is no room for them.
+// logits become probabilities. losses (N) are in nats, or null to skip them.
 struct cross_entropy {
   float *logits, *losses;
   std::uint8_t const* targets;
@@ -37,7 +37,7 @@ struct cross_entropy_backward {
   }
 };
 
-// One tile: total += factor * (sum of the losses).
+// A single tile: total += factor * (sum of the losses).
 struct add_losses {
   double* total;
   float const* losses;
@@ -51,7 +51,7 @@ struct add_losses {
   }
 };
 
-// One tile: the total moves to where the host reads it, and starts again.
+// A single tile: moves the total to memory that the host reads and resets it.
 struct take_total {
   double *total, *to;
   template <lanes L>

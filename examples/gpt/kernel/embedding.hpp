@@ -21,9 +21,9 @@ struct embed {
   }
 };
 
-// A tile is a row of a gradient: first those of the V tokens, then those of the T positions. Each looks for
-// what is its own, in the order of the batch; adding at the tokens' rows would need atomics, and have another
-// order in every run.
+// A tile is a row of a gradient: first the V tokens, then the T positions. Each row collects its own
+// contributions in the order of the batch.
+// Adding from the batch to the tokens' rows would need atomics, and the order would change in every run.
 struct embed_backward {
   float *token_gradient, *position_gradient;  // (V, C), (T, C)
   float const* dx;                            // (B, T, C)

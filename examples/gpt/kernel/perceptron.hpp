@@ -6,7 +6,7 @@
 
 namespace gpt::kernel {
 
-// What a product is then added to: y (N, out) = bias, or y + bias. A tile is a row.
+// Initial value for a product that is then added: y (N, out) = bias, or y + bias. A tile is a row.
 struct begin_with_bias {
   float* y;
   float const* bias;

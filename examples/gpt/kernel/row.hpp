@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernels share. A tile of most of them is a row, and lane r of it owns columns r, r + width, …: one
-// thread owns all of them on the host. No lane reads what another one wrote, so nothing needs a barrier.
+// Shared by the kernels. A tile of most of them is a row. Lane r owns columns r, r + width, …; one thread
+// owns all of them on the host. No lane reads what another one wrote, so no barrier is needed.
 #pragma once
 
 #include <diloco/core/ordered_sum.hpp>
@@ -18,14 +18,14 @@ DILOCO_HD void for_columns(L, int columns, F&& f) {
   for (int k = L::rank(); k < columns; k += L::width) f(k);
 }
 
-// The same bits for 1 and for 32 lanes.
+// The same bits for 1 lane and for 32.
 template <lanes L, class F>
 DILOCO_HD float row_sum(L l, int columns, F&& f) {
   return diloco::ordered_sum(l, static_cast<std::size_t>(columns),
                              [&](std::size_t k) { return f(static_cast<int>(k)); });
 }
 
-// Lanes compare integers: this one grows as the float does.
+// Lanes compare integers. This integer grows with the float.
 DILOCO_HD inline std::uint32_t order_of(float x) {
   std::uint32_t const bits = diloco::bits_of(x);
   return bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
@@ -41,7 +41,7 @@ DILOCO_HD float row_max(L l, float const* row, int columns) {
   return float_in_order(L::max(most));
 }
 
-// Flat work goes in tiles of 256.
+// Elementwise work is split into tiles of 256.
 inline constexpr std::size_t tile_elements = 256;
 inline std::size_t tiles_of(std::size_t elements) { return (elements + tile_elements - 1) / tile_elements; }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal self-attention of several heads. Each head is one matrix product after another on strided views of
-// the (B, T, 3C) output of the qkv layer: nothing is permuted or copied.
+// Causal self-attention of several heads. Each head is a series of matrix products on strided views of the
+// (B, T, 3C) output of the qkv layer. Nothing is permuted or copied.
 #pragma once
 
 #include "../matrix.hpp"
@@ -12,11 +12,11 @@ struct attention_shape {
   int head_width() const { return width / heads; }
 };
 
-// Rows of a head are taken in groups, so that the upper triangle of the scores, which the causal mask
-// removes, is mostly not computed: with T = 128 and groups of 32 rows, 62 % of the square is.
+// Rows of a head are processed in groups. So the upper triangle of the scores, which the causal mask removes,
+// is mostly not computed. With T = 128 and groups of 32 rows, 62 % of the square is computed.
 inline constexpr int attention_rows = 32;
 
-// Softmax of the first `seen` scores of a row, times scale; the rest becomes zero.
+// Softmax of the first `seen` scores of a row, times scale. The rest becomes zero.
 template <class Real>
 void causal_softmax(Real* row, int seen, int length, Real scale) {
   row_view<Real> scores(row, seen);

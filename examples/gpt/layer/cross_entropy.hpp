@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loss: minus the log probability of the byte that really came next, in nats.
+// The loss: minus the log probability of the actual next byte, in nats.
 #pragma once
 
 #include "../matrix.hpp"
@@ -10,7 +10,7 @@
 
 namespace gpt {
 
-// logits (N, V) become probabilities; returns the sum of the losses of the N rows.
+// logits (N, V) become probabilities. Returns the sum of the losses of the N rows.
 template <class Real>
 double cross_entropy(Real* logits, std::span<std::uint8_t const> targets, int vocabulary) {
   double total = 0;

@@ -6,7 +6,7 @@
 
 namespace gpt {
 
-// y = gelu(x), and x becomes gelu'(x), in one pass: the tanh is the expensive part, and both need it.
+// y = gelu(x), and x becomes gelu'(x). One pass, because both need the tanh, which is the expensive part.
 template <class Real>
 void gelu(Real* y, Real* x_then_slope, std::ptrdiff_t size) {
   constexpr std::ptrdiff_t piece = 1024;  // three arrays of 4 KiB stay in the first-level cache

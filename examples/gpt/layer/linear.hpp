@@ -7,8 +7,8 @@
 
 namespace gpt {
 
-// y (N, out) += x (N, in) W' + b. Adding costs nothing: Eigen's product accumulates anyway, and a caller who
-// wants the residual connection gets it for free; whoever wants a plain product clears y first.
+// y (N, out) += x (N, in) W' + b. Adding costs nothing, because Eigen's product accumulates anyway. A caller
+// gets the residual connection at no cost. For a plain product, clear y first.
 template <class Real>
 void linear_add(Real* y, Real const* x, parameter<Real> const& weight, parameter<Real> const& bias, int n) {
   int const out = static_cast<int>(weight.shape[0]), in = static_cast<int>(weight.shape[1]);
@@ -25,7 +25,7 @@ void linear(Real* y, Real const* x, parameter<Real> const& weight, parameter<Rea
   output.noalias() += const_view<Real>(x, n, in) * const_view<Real>(weight.value.data(), out, in).transpose();
 }
 
-// dx (N, in) = dy (N, out) W; the gradients of W and b grow by this batch's share.
+// dx (N, in) = dy (N, out) W. Adds this batch's share to the gradients of W and b.
 template <class Real>
 void linear_backward(Real* dx, Real const* dy, Real const* x, parameter<Real>& weight, parameter<Real>& bias,
                      int n) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layer normalization: each row to mean 0 and variance 1, then a gain and a bias per column.
+// Layer normalization. Each row gets mean 0 and variance 1, then a gain and a bias per column.
 #pragma once
 
 #include "../matrix.hpp"
@@ -32,8 +32,8 @@ void norm(Real* y, Real const* x, parameter<Real> const& gain, parameter<Real> c
   }
 }
 
-// dx (N, C) += the gradient of the input: the caller's dx is the residual stream's, which goes around the
-// norm too.
+// dx (N, C) += the gradient of the input. The caller's dx is that of the residual stream, which also bypasses
+// the norm.
 template <class Real>
 void norm_backward(Real* dx, Real const* dy, parameter<Real>& gain, parameter<Real>& bias,
                    norm_memory<Real> const& memory, int n) {

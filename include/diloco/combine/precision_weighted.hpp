@@ -7,11 +7,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Each element of each worker's pseudo-gradient counts by how sure that worker is of it: Σ wᵢ·(hᵢ +
-/// prior)·Δᵢ / Σ wᵢ·(hᵢ + prior), with hᵢ + prior the precision that ivon keeps, up to a factor (Shen et al.
-/// 2024). Workers send (h + prior)·Δ, compressed and with feedback in those units, and h itself as float32: 4
-/// B/param more on the wire, and one column more. `prior` is ivon's h0 + weight_decay, as its slot is h − h0;
-/// another one is refused at construction. Tensors whose group has no h are averaged by tokens alone.
+/// Weights each element of each worker's pseudo-gradient by that worker's certainty: Σ wᵢ·(hᵢ + prior)·Δᵢ / Σ
+/// wᵢ·(hᵢ + prior). hᵢ + prior is ivon's precision, up to a factor (Shen et al. 2024).
+/// Workers send (h + prior)·Δ, compressed and with feedback in those units, and h itself as float32. That is
+/// 4 B/param more in the message, and one column more.
+/// `prior` is ivon's h0 + weight_decay, because ivon's slot is h − h0. Construction refuses any other value.
+/// Tensors whose group has no h are averaged by tokens alone.
 struct precision_weighted {
   float prior = 1.0001f;
 

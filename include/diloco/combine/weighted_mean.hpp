@@ -9,9 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Σ wᵢ Δᵢ / Σ wᵢ over the contributors of this attempt; the weights (tokens) travel with the contributions.
-/// The coefficients are normalized in double first, so that K = 2 or 4 equal contributions give exactly one
-/// of them back.
+/// Σ wᵢ Δᵢ / Σ wᵢ over the contributors of this attempt. The weights (tokens) are sent with the
+/// contributions. The coefficients are first normalized in double. So K = 2 or 4 equal contributions give
+/// exactly that contribution.
 struct weighted_mean {
   static constexpr std::string_view name = "weighted_mean";
 

@@ -10,10 +10,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Symmetric integers scaled by the block's largest magnitude: q = rne(x·L/amax) in ±L, L = 2^(Bits−1) − 1,
-/// decoded as (q/L)·amax, in two's complement. NMSE on Gaussian data: absmax<8> 4.9e-5; absmax<4, 128>
-/// 1.4e-2; absmax<2, 128>, ternary,
-/// 0.59 (Dettmers et al. 2022; SDP4Bit).
+/// Symmetric integers, scaled by the block's largest magnitude: q = rne(x·L/amax) in ±L, L = 2^(Bits−1) − 1.
+/// A code decodes to (q/L)·amax. Codes are in two's complement.
+/// NMSE on Gaussian data: absmax<8> 4.9e-5; absmax<4, 128> 1.4e-2; ternary absmax<2, 128> 0.59 (Dettmers et
+/// al. 2022; SDP4Bit).
 template <int Bits, int Block = 256>
 struct absmax : detail::scaled_codes<detail::integer<Bits>, Block> {
   static constexpr auto label =

@@ -7,11 +7,11 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A chunk of 4,096 elements as 64 rows of 64, and its orthonormal two-dimensional cosine transform, A·x·Aᵀ.
-/// What a shorter last chunk lacks is zero.
+/// The orthonormal two-dimensional cosine transform A·x·Aᵀ of a chunk of 4,096 elements, seen as 64 rows of
+/// 64. A shorter last chunk is padded with zeros.
 struct cosine_domain {
   static constexpr std::string_view prefix = "dct_top_k";
-  static constexpr float gain = 65.0f;  // 64, and roundings
+  static constexpr float gain = 65.0f;  // 64 and a margin for rounding
   static constexpr float spread = 64.0f;
   static constexpr int side = 64, area = side * side;
   static constexpr std::size_t constant_elements = 2 * area;  // A, then Aᵀ
@@ -20,8 +20,8 @@ struct cosine_domain {
   }
   DILOCO_HD static int size(int) { return area; }
 
-  /// A[u][r] = √(2/64)·cos(π(2r + 1)u/128), and √(1/64) for u = 0: by the recurrence of Chebyshev's
-  /// polynomials at compile time, so that no library's cosine is in it.
+  /// A[u][r] = √(2/64)·cos(π(2r + 1)u/128), and √(1/64) for u = 0. The recurrence of Chebyshev's polynomials
+  /// computes it at compile time, so the result depends on no library's cosine.
   struct matrices {
     float v[constant_elements];
   };
@@ -43,9 +43,9 @@ struct cosine_domain {
     for (std::size_t i = 0; i < constant_elements; ++i) to[i] = a.v[i];
   }
 
-  /// sum[e] ← sum[e] + Σ factor[q]·row[q][e] over this lane's elements of a row, in the order of q. Eight
-  /// terms a pass, because an array of sums over all terms stays in memory and costs a load and a store each
-  /// (24 → 2.3 ns per element).
+  /// sum[e] ← sum[e] + Σ factor[q]·row[q][e] over this lane's elements of a row, in the order of q. One pass
+  /// adds eight terms. An array of sums over all terms stays in memory and costs a load and a store each (24
+  /// → 2.3 ns per element).
   static constexpr int terms = 8;
   template <lanes L>
   DILOCO_HD static void add_rows(L, float const (&factor)[terms], float const* const (&row)[terms],
@@ -91,13 +91,13 @@ struct cosine_domain {
     L::sync();
     return coefficients;
   }
-  /// y = Aᵀ·kept·A, row by row, each element summed in the order of the indices.
+  /// y = Aᵀ·kept·A, computed row by row. Each element is summed in the order of the indices.
   template <int K, lanes L, class Index, class Value>
   DILOCO_HD static void back(L, slice_view const& s, int n, int k, Index&& index, Value&& value, float c,
                              float* g) {
     float const* const a = s.constants;
-    // One thread reads the wire once and not for each row; lanes have no memory of their own to keep it in.
-    // What is missing to a pass is 0 times the first row.
+    // A single thread reads the message once, not once for each row. Several lanes have no memory of their
+    // own to keep it in. An incomplete pass is filled up with 0 times the first row.
     constexpr bool keeps = L::width == 1;
     constexpr int kept = (K + terms - 1) / terms * terms;
     unsigned columns[keeps ? kept : 1] = {}, rows[keeps ? kept : 1] = {};
@@ -130,7 +130,8 @@ struct cosine_domain {
           for (int q = 0; q < terms; ++q) y.v[v] = fma(factor[q], row[q][v * L::width + L::rank()], y.v[v]);
         }
       }
-      auto const add = [&](int end) {  // in every row a masked store: 13.3 ns for 9.5 of K = 8
+      // A masked store in every row costs 13.3 instead of 9.5 ns per element at K = 8.
+      auto const add = [&](int end) {
         for (int v = 0; v < y.size; ++v) {
           int const i = v * L::width + L::rank();
           if (i < end) g[r * side + i] = fma(c, y.v[v], g[r * side + i]);
@@ -146,11 +147,11 @@ struct cosine_domain {
 
 }  // namespace detail
 
-/// The K largest coefficients of each chunk's discrete cosine transform, 64 × 64 (DeMo, Peng et al. 2024):
-/// 14·K/4096 bits per parameter in two bits, 28·K/4096 as binary16; DeMo keeps 32. The same energy as top_k
-/// on white noise, more where neighbours are alike. Chunks are 4,096 consecutive elements, so a row of the
-/// transform is 64 neighbours in memory. 256 multiply-adds per parameter to encode, 2·K for each wire to
-/// decode; 8 B/param of scratch.
+/// The K largest coefficients of each chunk's 64 × 64 discrete cosine transform (DeMo, Peng et al. 2024,
+/// which keeps 32). They take 14·K/4096 bits per parameter in two bits and 28·K/4096 as binary16.
+/// It keeps the same energy as top_k on white noise, and more where neighbours are alike. A chunk is 4,096
+/// consecutive elements, so a row of the transform is 64 neighbours in memory.
+/// Encoding costs 256 multiply-adds per parameter, decoding 2·K for each message. Scratch takes 8 B/param.
 template <int K, kept_as As = kept_as::f16>
 struct dct_top_k : detail::sparse<K, As, 4096, detail::cosine_domain> {};
 

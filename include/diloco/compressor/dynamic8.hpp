@@ -18,11 +18,11 @@ struct dynamic8_format : dynamic_map<true> {
 
 }  // namespace detail
 
-/// The dynamic 8-bit map (Dettmers et al. 2022): decade d = 0 … 6 of [10⁻⁷, 1] in 2^d equal cells with their
-/// midpoints as numbers, both signs, 0 and 1; 256 numbers in rising order, the nearest wins. Scaled by the
-/// block's largest magnitude. Errors stay small relative to each element over six decades, which states and
-/// residuals want: NMSE 1.2e-4 on Gaussian data,
-/// 1.3e-4 on heavy tails.
+/// The dynamic 8-bit map (Dettmers et al. 2022), scaled by the block's largest magnitude. Decade d = 0 … 6 of
+/// [10⁻⁷, 1] has 2^d equal cells, and the numbers are their midpoints. With both signs, 0 and 1 that makes
+/// 256 numbers, coded in rising order. An element gets the nearest number.
+/// The error stays small relative to each element over six decades. Optimizer states and residuals need this.
+/// NMSE is 1.2e-4 on Gaussian data and 1.3e-4 on heavy tails.
 template <int Block = 256>
 struct dynamic8 : detail::scaled_codes<detail::dynamic8_format, Block> {
   static constexpr auto label = join(std::string_view("dynamic8/"), unsigned(Block));

@@ -9,7 +9,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The numbers as they are: 32 bits, lossless, so no residual is carried.
+/// Sends the float32 values unchanged, 32 bits each. It is lossless, so there is no residual.
 struct f32 {
   static constexpr std::string_view name = "f32";
   static constexpr int block = 256;

@@ -12,9 +12,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Rotates each group of N elements by the orthonormal Hadamard matrix before `Inner` encodes and after it
-/// decodes (SDP4Bit, Wu et al. 2024): spreads outliers over their group. absmax<4, 128> on heavy tails 4.2e-2
-/// → 1.4e-2; on Gaussian data nothing changes. The matrix is its own inverse; N log₂ N additions per group,
-/// in registers. The last count mod N elements of a tensor stay as they are.
+/// decodes (SDP4Bit, Wu et al. 2024). This spreads an outlier over its group. On heavy tails the NMSE of
+/// absmax<4, 128> falls from 4.2e-2 to 1.4e-2. On Gaussian data nothing changes.
+/// The matrix is its own inverse. A group takes N log₂ N additions in registers. The last count mod N
+/// elements of a tensor are not rotated.
 template <int N, class Inner>
 struct hadamard {
   static_assert(N >= 2 && (N & (N - 1)) == 0 && (Inner::block & (Inner::block - 1)) == 0 && Inner::block >= N,
@@ -25,9 +26,11 @@ struct hadamard {
       join(std::string_view("hadamard"), unsigned(N), std::string_view("+"), Inner::name);
   static constexpr std::string_view name = label.view();
   static constexpr int block = Inner::block;
-  static constexpr compressor_traits traits{.keeps_zero = false};  // each element becomes a part of N others
-  static constexpr float largest = Inner::largest / N;             // N of them add up before they are scaled
-  static constexpr float smallest = Inner::smallest * N;  // one element alone is spread over N, N^½ smaller
+  // Each element becomes a part of N others.
+  static constexpr compressor_traits traits{.keeps_zero = false};
+  static constexpr float largest = Inner::largest / N;  // N elements add up before the scaling
+  // A single element is spread over N elements, each N^½ smaller.
+  static constexpr float smallest = Inner::smallest * N;
   static constexpr std::size_t side_bytes = Inner::side_bytes;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return Inner::code_bytes(n); }
 
@@ -57,7 +60,8 @@ struct hadamard {
   friend bool operator==(hadamard const&, hadamard const&) = default;
 
  private:
-  /// log₂ N times (a, b) → (a + b, a − b), within the lane and then between lanes; then one scaling.
+  /// log₂ N stages (a, b) → (a + b, a − b), first within the lane and then between lanes. One scaling
+  /// follows.
   template <lanes L>
   DILOCO_HD static void rotate(L l, lane_block<L, block> const& from, lane_block<L, block>& x, int count) {
 #if DILOCO_VECTORS
@@ -67,7 +71,7 @@ struct hadamard {
 #endif
     if (&from != &x) x = from;
     constexpr int n = lane_elements<L, block>, within = n < N ? n : N;
-    int const rotated = (count / N * N - first_element<L, block>(l));  // this lane's elements in whole groups
+    int const rotated = (count / N * N - first_element<L, block>(l));  // in full groups of this lane
     if (L::width == 1 && count == block) {
       stages<1, within, n>(x.v);
     } else {
@@ -89,8 +93,8 @@ struct hadamard {
     }
     for (int i = 0; i < n; ++i) x.v[i] = i < rotated ? product(x.v[i], scale) : x.v[i];
   }
-  /// The stages within a lane that rotates all it holds, eight elements at a time, so that g++ makes vectors
-  /// of them. An element times ±1 and added is the same sum or difference.
+  /// The stages within a lane whose elements are all rotated. They take eight elements at a time, so that g++
+  /// vectorizes them. An fma with a factor of ±1 gives the same bits as the sum or difference.
   template <int Mask, int End, int Count>
   DILOCO_HD static void stages(float* x) {
     if constexpr (Mask < End && Mask < 8 && Count % 8 == 0) {
@@ -111,7 +115,7 @@ struct hadamard {
       stages<2 * Mask, End, Count>(x);
     }
   }
-  /// N^−½, by Newton's iteration at compile time.
+  /// N^−½ by Newton's iteration at compile time.
   static constexpr float inverse_root() {
     double r = 1.0 / N;
     for (int i = 0; i < 60; ++i) r = r * (1.5 - 0.5 * N * r * r);

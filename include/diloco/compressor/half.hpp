@@ -11,7 +11,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A 16-bit float per element, no side information: `Format` converts one number each way.
+/// One 16-bit float per element and no side information. `Format` converts one number in each direction.
 template <class Format>
 struct sixteen_bit {
   static constexpr int block = 256;
@@ -37,7 +37,7 @@ struct sixteen_bit {
 
 struct binary16 {
   DILOCO_HD static std::uint16_t narrow(float x) { return f16_from_float(x + 0.0f); }
-  // In sixteen bits, where a vector tests twice as many.
+  // Tests in sixteen bits, because a vector then holds twice as many.
   DILOCO_HD static float widen(std::uint16_t h) {
     return float_from_finite_f16((h & 0x7fffu) < 0x7c00u ? h : std::uint16_t{0});
   }
@@ -49,16 +49,16 @@ struct bfloat16 {
 
 }  // namespace detail
 
-/// IEEE binary16, nearest even, 16 bits. Magnitudes above 65504 are an error; below 6e-5 the step is a fixed
-/// 6e-8.
+/// IEEE binary16, rounded to nearest even, 16 bits. Magnitudes above 65504 are an error. Below 6e-5 the step
+/// is a fixed 6e-8.
 struct f16 : detail::sixteen_bit<detail::binary16> {
   static constexpr std::string_view name = "f16";
   static constexpr float largest = 65504.0f;
-  static constexpr float smallest = 0x1p-14f;  // below, numbers are subnormal
+  static constexpr float smallest = 0x1p-14f;  // smaller numbers are subnormal
   friend bool operator==(f16 const&, f16 const&) { return true; }
 };
 
-/// bfloat16, nearest even, 16 bits: the range of f32 (NMSE 2.8e-6).
+/// bfloat16, rounded to nearest even, 16 bits. It has the range of f32 (NMSE 2.8e-6).
 struct bf16 : detail::sixteen_bit<detail::bfloat16> {
   static constexpr std::string_view name = "bf16";
   static constexpr float largest = 3.3895314e38f;

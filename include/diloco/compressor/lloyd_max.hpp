@@ -13,9 +13,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// The best symmetric quantizer of N(0, 1) with 2^Bits numbers (Lloyd 1957, Max 1960): the k-th non-negative
-// number in rising order, and the threshold below it. Functions, because device code cannot index a static
-// array.
+// The best symmetric quantizer of N(0, 1) with 2^Bits numbers (Lloyd 1957, Max 1960). The functions return
+// the k-th non-negative number in rising order and the threshold below it. They are functions because device
+// code cannot index a static array.
 
 template <int Bits>
 DILOCO_HD constexpr float lloyd_max_number(int k) {
@@ -36,12 +36,13 @@ DILOCO_HD constexpr float lloyd_max_threshold(int k) {
 
 }  // namespace detail
 
-/// A fixed table for Gaussian data, scaled by the block's root mean square: sign and index of the magnitude.
-/// NMSE 0.363,
-/// 0.1175, 0.0345, 0.0095 at 1 to 4 bits: the least that any fixed table reaches on such data. Clips beyond
-/// about 3 rms, so heavy tails want a small block. At 3 bits, a plane of 2-bit indices and a plane of signs.
-/// An exact 0 stays 0: in a group of Block/8 elements that holds one, the least number of one sign says 0,
-/// and the scale is the rms of what is not 0.
+/// A fixed table for Gaussian data, scaled by the block's root mean square. A code is a sign and the index of
+/// a magnitude. NMSE is 0.363, 0.1175, 0.0345, 0.0095 at 1 to 4 bits, the least that any fixed table reaches
+/// on such data.
+/// It clips beyond about 3 rms, so heavy tails need a small block. At 3 bits, a plane holds 2-bit indices and
+/// another plane the signs.
+/// An exact 0 stays 0. In a group of Block/8 elements that holds a 0, the least number of one sign means 0.
+/// The scale is then the rms of the nonzero elements.
 template <int Bits, int Block = 256>
 struct lloyd_max {
   static_assert(Bits >= 1 && Bits <= 4, "diloco: lloyd_max: Bits is 1, 2, 3 or 4");
@@ -52,7 +53,7 @@ struct lloyd_max {
   static constexpr std::string_view name = label.view();
   static constexpr int block = Block;
   static constexpr compressor_traits traits{};
-  static constexpr float largest = 3.4028235e38f / 4;  // the largest number of the table stays finite
+  static constexpr float largest = 3.4028235e38f / 4;  // the largest number of the scaled table is finite
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = sizeof(float);
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<Bits>(n); }
@@ -66,8 +67,8 @@ struct lloyd_max {
     std::uint8_t q[lane_elements<L, Block>];
     for (int i = 0; i < x.size; ++i) {
       std::uint32_t const k = index_of(std::fabs(x.v[i]), rms, others{});
-      // Shifted up and down again, because g++ would pack each comparison to bytes by itself (lloyd_max<4>:
-      // 1.5 ns per element for 1.2).
+      // The code is shifted up and down again. Otherwise g++ packs each comparison to bytes on its own
+      // (lloyd_max<4>: 1.5 instead of 1.2 ns per element).
       std::uint32_t const top = k << (32 - Bits) | (x.v[i] < 0.0f ? 0x80000000u : 0u);
       q[i] = static_cast<std::uint8_t>((rms == 0.0f ? 0u : top) >> (32 - Bits));
     }
@@ -91,7 +92,7 @@ struct lloyd_max {
   template <lanes L>
   using zero_groups = detail::zero_groups<Block, L>;
 
-  /// Writes the block if it holds an exact 0.
+  /// Writes the block and returns true if it holds an exact 0.
   template <lanes L>
   DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, lane_block<L, Block> const& x, block_info info,
                                                         wire_block out) {
@@ -131,7 +132,7 @@ struct lloyd_max {
       };
     });
   }
-  /// 0 … 2^(Bits−1) − 2: spelled out, because g++ vectorizes around no inner loop.
+  /// 0 … 2^(Bits−1) − 2, spelled out because g++ does not vectorize around an inner loop.
   using others = std::make_integer_sequence<int, (1 << (Bits - 1)) - 1>;
   template <int... K>
   DILOCO_HD static std::uint32_t index_of([[maybe_unused]] float magnitude, [[maybe_unused]] float rms,

@@ -11,10 +11,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Unsymmetric integers: 2^Bits numbers from the block's least to its greatest element, evenly spaced, to
-/// nearest even. Uses every code: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2), but a bias where the
-/// block is lopsided. A block that holds an exact 0 has a code for it: z codes divide what is below 0 evenly,
-/// and the others what is above.
+/// Asymmetric integers: 2^Bits evenly spaced numbers from the block's least to its greatest element, rounded
+/// to nearest even. Every code is used: NMSE 9.9e-3 at 4 bits and Block 128 (absmax 1.4e-2). A lopsided block
+/// causes a bias.
+/// A block that holds an exact 0 has a code for it. Then z codes divide the range below 0 evenly, and the
+/// other codes the range above.
 template <int Bits, int Block = 128>
 struct min_max {
   static_assert(Bits == 8 || Bits == 4 || Bits == 2, "diloco: min_max: Bits is 8, 4 or 2");
@@ -36,7 +37,7 @@ struct min_max {
   template <lanes L>
   DILOCO_HD void encode(L l, lane_block<L, Block> const& x, block_info info, wire_block out) const {
     std::int32_t most = INT32_MIN,
-                 least = INT32_MAX;  // of the elements there are: a tail's padding is not one of them
+                 least = INT32_MAX;  // padding of a shorter last block does not count
     std::uint32_t nearest_0 = 1;
     int const mine = owned_elements<L, Block>(l, info.count);
     for (int i = 0; i < x.size; ++i) {
@@ -57,7 +58,8 @@ struct min_max {
     }
     float const scale = high - low < smallest_block_magnitude ? 0.0f : levels / (high - low);
     pack<Bits, Block>(l, info.count, out.code, [&](int i) {
-      // 2²³ puts the unit in the last place; what two roundings add to the greatest is rounded off again.
+      // Adding 2²³ puts the unit in the last place. Two roundings can put the greatest element above its
+      // code; this sum rounds the excess off.
       return bits_of(product(x.v[i] - low, scale) + 8388608.0f) & ((1u << Bits) - 1u);
     });
   }
@@ -68,21 +70,22 @@ struct min_max {
     float const unit = product(high - low, 1.0f / levels);
     unpack<Bits, Block>(l, count, in.code, [&](int i, std::uint32_t top) {
       auto const q = static_cast<float>(static_cast<int>(top >> (32 - Bits)));
-      // The greatest element returns exactly. Asked of a float, because g++ would compare bytes and widen the
-      // answers.
+      // The greatest element returns exactly. The comparison is of floats, because g++ would compare bytes
+      // and widen the results.
       sink(i, q - (levels - 1.0f) > 0.0f ? high : fma(q, unit, low));
     });
   }
   friend bool operator==(min_max const&, min_max const&) { return true; }
 
  private:
-  /// What a block with an exact 0 is measured in. On the wire its greatest element stands before its least,
-  /// which says so.
+  /// Steps below and above 0 in a block with an exact 0. Its message has the greatest element before the
+  /// least, which marks such a block.
   struct sides {
-    float zero;          ///< its code
-    float below, above;  ///< from one code to the next
+    float zero;          ///< the code of 0
+    float below, above;  ///< distance from one code to the next
     DILOCO_HD sides(float low, float high) {
-      // The steps as equal as whole numbers allow; a side with elements has a code.
+      // The steps are as equal as whole numbers of codes allow. A side that has elements gets at least one
+      // code.
       float const width = high - low, inverse = width < smallest_block_magnitude ? 0.0f : 1.0f / width;
       float const share = product(product(-low, inverse), levels) + 12582912.0f;
       zero = share - 12582912.0f;
@@ -103,7 +106,7 @@ struct min_max {
     float const below = s.below < smallest_block_magnitude ? 0.0f : 1.0f / s.below;
     float const above = s.above < smallest_block_magnitude ? 0.0f : 1.0f / s.above;
     pack<Bits, Block>(l, count, out.code, [&](int i) {
-      // 1.5·2²³ as above; the zero's code is added in units.
+      // Adding 1.5·2²³ rounds to an integer. The code of 0 is then added as an integer.
       float const steps = product(x.v[i], x.v[i] < 0.0f ? below : above) + 12582912.0f;
       return (bits_of(steps) + static_cast<std::uint32_t>(static_cast<int>(s.zero))) & ((1u << Bits) - 1u);
     });
@@ -118,8 +121,8 @@ struct min_max {
     });
   }
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
-  /// Integers that order as the numbers do, with −0 below +0; as unsigned ones; and back, where −0 becomes
-  /// +0.
+  /// Three conversions. `ordered` gives integers that order as the floats do, with −0 below +0. `unsigned_of`
+  /// makes them unsigned. `number_of` converts back, where −0 becomes +0.
   DILOCO_HD static std::int32_t ordered(float x) {
     auto const s = static_cast<std::int32_t>(bits_of(x));
     return s ^ static_cast<std::int32_t>(static_cast<std::uint32_t>(s >> 31) >> 1);
@@ -130,7 +133,7 @@ struct min_max {
   DILOCO_HD static float number_of(std::uint32_t k) {
     return float_of(k ^ (k >> 31 != 0 ? 0x80000000u : 0xffffffffu)) + 0.0f;
   }
-  /// What no encoder writes reads as 0.
+  /// A bound that no encoder writes reads as 0.
   DILOCO_HD static float bound(std::byte const* side) {
     float const b = *reinterpret_cast<float const*>(side);
     return magnitude_bits(b) <= bits_of(largest) ? b : 0.0f;

@@ -12,13 +12,13 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Bits of the largest magnitude of this lane's part of each group of `Group` elements. On the host a lane
-/// holds whole groups, on the device a group spans several lanes.
+/// Bits of the largest magnitude of each group of `Group` elements that this lane takes part in. On the host
+/// a lane holds whole groups. On the device a group spans several lanes.
 template <int Group, int Block, lanes L>
 struct group_magnitudes {
   static constexpr int elements = lane_elements<L, Block>;
-  static constexpr int size = elements < Group ? elements : Group;  // of one group, in this lane
-  static constexpr int groups = elements / size;                    // that this lane takes part in
+  static constexpr int size = elements < Group ? elements : Group;  // elements of one group in this lane
+  static constexpr int groups = elements / size;                    // groups that this lane takes part in
   static_assert(L::width == 1 || groups == 1, "diloco: a lane of many may not hold several groups");
   std::uint32_t of[groups];
 
@@ -29,26 +29,26 @@ struct group_magnitudes {
       if constexpr (size > 16) {
         for (int i = 0; i < size; ++i) hear(i);
       } else {
-        // A loop this short g++ unrolls, and makes a transposition of all groups (nvfp4, sweep A: 0.98 ns for
-        // 0.69).
+        // g++ unrolls a loop this short and turns it into a transposition of all groups (nvfp4, sweep A: 0.98
+        // instead of 0.69 ns).
         DILOCO_ONE_VECTOR
         for (int i = 0; i < size; ++i) hear(i);
       }
       of[g] = L::template max_of<Group / size>(most);
     }
   }
-  /// The first group this lane takes part in, and whether it speaks for it.
+  /// The first group that this lane takes part in, and whether this lane writes that group's scale.
   DILOCO_HD static int first(L l) { return first_element<L, Block>(l) / Group; }
   DILOCO_HD static bool leads(L l) { return first_element<L, Block>(l) % Group == 0; }
 };
 
-/// 32 elements share a power of two, 2^(byte − 127). Byte 0 says that all 32 are +0, and so does one so large
-/// that no encoder writes it (255, OCP's NaN, among them).
+/// 32 elements share a power of two, 2^(byte − 127). Byte 0 says that all 32 are +0. A byte so large that no
+/// encoder writes it reads the same (255, OCP's NaN, among them).
 template <class Float, int LargestExponent>
 struct microscaled {
   static constexpr int block = 256, group = 32, bits = Float::bits;
   static constexpr compressor_traits traits{};
-  static constexpr float largest = 3.4028235e38f / 2;  // a number of the largest group may be rounded up
+  static constexpr float largest = 3.4028235e38f / 2;  // rounding may raise a number of the largest group
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::size_t side_bytes = block / group;
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return planes_bytes<bits>(n); }
@@ -103,8 +103,9 @@ struct microscaled {
 
 }  // namespace detail
 
-/// OCP Microscaling (MX v1.0): groups of 32 with one E8M0 power of two, 2^(⌊log₂ amax⌋ − emax), elements to
-/// nearest even, saturating. A block of 256 holds eight groups; a short tail still carries eight scales.
+/// OCP Microscaling (MX v1.0): a group of 32 has one E8M0 power of two, 2^(⌊log₂ amax⌋ − emax). Elements are
+/// rounded to nearest even and saturate. A block of 256 holds eight groups. A shorter last block still
+/// carries eight scales.
 /// mxfp8: E4M3, 8.25 bits, NMSE 8.5e-4 on Gaussian data.
 struct mxfp8 : detail::microscaled<float_e4m3, 8> {
   static constexpr std::string_view name = "mxfp8";
@@ -115,16 +116,17 @@ struct mxfp6 : detail::microscaled<float_e2m3, 2> {
   static constexpr std::string_view name = "mxfp6";
   friend bool operator==(mxfp6 const&, mxfp6 const&) { return true; }
 };
-/// mxfp4: E2M1, 4.25 bits, NMSE 1.3e-2: worse than e2m1 with an fp32 scale (1.0e-2), because the scale rounds
-/// down and what lies above 6 of it saturates.
+/// mxfp4: E2M1, 4.25 bits, NMSE 1.3e-2. That is worse than e2m1 with an fp32 scale (1.0e-2), because the
+/// scale rounds down and elements above 6 times the scale saturate.
 struct mxfp4 : detail::microscaled<float_e2m1, 2> {
   static constexpr std::string_view name = "mxfp4";
   friend bool operator==(mxfp4 const&, mxfp4 const&) { return true; }
 };
 
-/// NVIDIA's NVFP4: groups of 16 E2M1 elements with an E4M3 scale each, relative to an fp32 scale
-/// amax/(448·6). NMSE 9.1e-3, the steadiest 4-bit format on heavy tails. The fp32 scale is the block's and
-/// not the tensor's, which would need a sweep of its own: 4.5625 bits at Block 512 instead of 4.5.
+/// NVIDIA's NVFP4: a group of 16 E2M1 elements has an E4M3 scale, relative to an fp32 scale amax/(448·6).
+/// NMSE is 9.1e-3, the steadiest of the 4-bit formats on heavy tails.
+/// The fp32 scale belongs to the block, not to the tensor, because a tensor's scale would need a sweep of its
+/// own. This takes 4.5625 bits at Block 512 instead of 4.5.
 struct nvfp4 {
   static constexpr std::string_view name = "nvfp4";
   static constexpr int block = 512, group = 16, bits = 4;
@@ -155,7 +157,7 @@ struct nvfp4 {
     for (int g = 0; g < magnitudes::groups; ++g) {
       if (magnitudes::leads(l)) out.side[4 + magnitudes::first(l) + g] = static_cast<std::byte>(scale[g]);
     }
-    // Apart from the codes: a group of bytes is half a vector.
+    // This loop is separate from the codes, because a group of bytes fills only half a vector.
     float y[lane_elements<L, block>];
     for (int g = 0; g < magnitudes::groups; ++g) {
       std::uint32_t const some = scale[g] == 0 ? 0u : 0xffffffffu;
@@ -168,9 +170,9 @@ struct nvfp4 {
     pack_planes<4, block>(l, info.count, out.code, q);
   }
 
-  /// x/step, which the next rounding, of few bits, treats as the exact quotient: where it is inexact, its
-  /// last bit is odd. A float product with the reciprocal put 234 of 262,144 quotients near a tie of E2M1
-  /// (3.5 → 3) on its wrong side.
+  /// x/step, which the next rounding to a few bits treats as the exact quotient. Where the quotient is
+  /// inexact, its last bit is odd. A float product with the reciprocal put 234 of 262,144 quotients near a
+  /// tie of E2M1 (3.5 → 3) on the wrong side.
   DILOCO_HD static float quotient(float x, float step, float inverse, float rest) {
     float const near = fma(x, inverse, product(x, rest)), left = fma(-near, step, x);
     std::uint32_t const down =
@@ -182,7 +184,7 @@ struct nvfp4 {
   DILOCO_HD void decode(L l, int count, wire_block_view in, Sink&& sink) const {
     using magnitudes = detail::group_magnitudes<group, block, L>;
     std::uint32_t const bits_of_unit = bits_of(*reinterpret_cast<float const*>(in.side));
-    // What no encoder writes reads as zero: amax/2688 of the largest amax is below 2¹¹⁶.
+    // A value that no encoder writes reads as 0. The largest amax divided by 2688 is below 2¹¹⁶.
     float const unit = bits_of_unit < 0x79800000u ? float_of(bits_of_unit) : 0.0f;
     float scale[magnitudes::groups];
     for (int g = 0; g < magnitudes::groups; ++g) {

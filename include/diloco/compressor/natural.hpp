@@ -11,13 +11,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How natural compression picks between the two powers of two around x: the nearer one (ties up), or at
-/// random so that the mean is x.
+/// How natural compression picks one of the two powers of two around x. nearest: the nearer one, ties up.
+/// stochastic: at random, with mean x.
 enum class natural_rounding { nearest, stochastic };
 
 /// Natural compression (Horváth et al. 2019): x becomes a power of two. A plane of 8-bit exponents and a
-/// plane of signs, 9 bits, no scale; exponent 0 is +0. NMSE about 3.7e-2 nearest on any data, 8.2e-2
-/// stochastic on Gaussian data and at most 1/8 on any.
+/// plane of signs take 9 bits; there is no scale. Exponent 0 means +0.
+/// Nearest rounding has an NMSE of about 3.7e-2 on any data. Stochastic rounding has 8.2e-2 on Gaussian data
+/// and at most 1/8 on any.
 template <natural_rounding Rounding = natural_rounding::nearest>
 struct natural {
   std::uint64_t seed = 0;  ///< used by stochastic rounding only
@@ -40,8 +41,9 @@ struct natural {
       for (int i = 0; i < x.size; ++i) exponent[i] = rounded(x.v[i], 0x400000u, info);
     } else {
       float u[lane_elements<L, block>];
-      draw_centred(u, info.element + static_cast<std::uint64_t>(first_element<L, block>(l)), info.who, seed);
-      // Up with probability mantissa/2²³: (u + ½)·2²³ added to the mantissa carries into the exponent.
+      draw_centred(u, info.element + static_cast<std::uint64_t>(first_element<L, block>(l)), info.stream,
+                   seed);
+      // Rounds up with probability mantissa/2²³: (u + ½)·2²³ added to the mantissa carries into the exponent.
       for (int i = 0; i < x.size; ++i) {
         exponent[i] = rounded(
             x.v[i], static_cast<std::uint32_t>(static_cast<std::int32_t>((u[i] + 0.5f) * 8388608.0f)), info);
@@ -58,7 +60,7 @@ struct natural {
                      [&](int i, std::uint32_t top) { exponent[i] = static_cast<std::uint8_t>(top >> 24); });
     unpack<1, block>(
         l, count, in.code + packed_bytes<8>(static_cast<std::size_t>(count)), [&](int i, std::uint32_t top) {
-          // 255 comes from no encoder and reads as +0.
+          // No encoder writes 255. It reads as +0.
           bool const zero = exponent[i] == 0 || exponent[i] == 255;
           sink(i, float_of(zero ? 0u : static_cast<std::uint32_t>(exponent[i]) << 23 | (top & 0x80000000u)));
         });
@@ -72,7 +74,7 @@ struct natural {
  private:
   DILOCO_HD static std::uint8_t rounded(float x, std::uint32_t added, block_info info) {
     std::uint32_t const a = magnitude_bits(x);
-    // Denormal numbers are sent as zero: their mantissa does not count powers of two.
+    // Subnormal numbers are sent as zero, because their exponent field does not give their power of two.
     return static_cast<std::uint8_t>(
         a < 0x00800000u || info.amax < smallest_block_magnitude ? 0u : (a + added) >> 23);
   }

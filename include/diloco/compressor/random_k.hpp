@@ -12,11 +12,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// K of each chunk's elements as float32, drawn by everybody alike from the seed, the round and the place, so
-/// that no index is sent and wires may be added up (linear): one element of each of K equal runs. 32·K/Chunk
-/// bits. `unbiased`: multiplied by what was left out, Chunk/K, which error feedback does not want (Stich et
-/// al. 2018; BytePS). The owner under scatter–gather draws the same places again, so that its quantization
-/// loses nothing.
+/// K of each chunk's elements as float32, one from each of K equal runs. Every rank draws the same places
+/// from the seed, the round and the position. So no index is sent and messages may be added up (linear). It
+/// takes 32·K/Chunk bits.
+/// `unbiased` multiplies by Chunk/K for the elements left out. Error feedback should run without this factor
+/// (Stich et al. 2018; BytePS). Under scatter–gather the owner draws the same places again, so its
+/// quantization loses nothing.
 template <int K, int Chunk = 4096>
 struct random_k {
   static_assert(0 < K && K <= Chunk && Chunk % 256 == 0,
@@ -44,13 +45,14 @@ struct random_k {
     auto* const out = reinterpret_cast<float*>(s.code(j));
     float const scale =
         unbiased ? static_cast<float>(n) / static_cast<float>(kept(static_cast<std::size_t>(n))) : 1.0f;
-    for_each_drawn(l, s, j, [&](int p, int i) { out[p] = s.who.phase == 0 ? product(x[i], scale) : x[i]; });
+    for_each_drawn(l, s, j,
+                   [&](int p, int i) { out[p] = s.stream.phase == 0 ? product(x[i], scale) : x[i]; });
   }
   template <lanes L>
   DILOCO_HD void decode(L l, slice_view const& s, std::size_t j, float c, float* g) const {
     auto const* const in = reinterpret_cast<float const*>(s.code(j));
     for_each_drawn(l, s, j, [&](int p, int i) {
-      // What no encoder writes reads as 0.
+      // A value that no encoder writes reads as 0.
       float const y = magnitude_bits(in[p]) < 0x7f800000u ? in[p] : 0.0f;
       g[i] = fma(c, y, g[i]);
     });
@@ -65,15 +67,15 @@ struct random_k {
  private:
   DILOCO_HD static constexpr int kept(std::size_t n) { return detail::kept_of<K, Chunk>(n); }
 
-  /// f(p, i): the p-th place of chunk j is element i. Four of them from each call of the generator.
+  /// Calls f(p, i): the p-th place of chunk j is element i. One call of the generator gives four places.
   template <lanes L, class F>
   DILOCO_HD void for_each_drawn(L, slice_shape const& s, std::size_t j, F&& f) const {
     auto const n = static_cast<std::uint64_t>(s.count(j));
     int const k = kept(n);
-    std::uint64_t const chunk = (s.first + j * Chunk) / 256;  // two short tensors may share a draw
+    std::uint64_t const chunk = (s.first + j * Chunk) / 256;  // two short tensors may share the same draw
     for (int call = L::rank(); 4 * call < k; call += L::width) {
       random_words const words = philox(static_cast<std::uint32_t>(call), static_cast<std::uint32_t>(chunk),
-                                        static_cast<std::uint32_t>(s.who.round), 0x52414e44u, seed);
+                                        static_cast<std::uint32_t>(s.stream.round), 0x52414e44u, seed);
       for (int p = 4 * call; p < 4 * call + 4 && p < k; ++p) {
         std::uint64_t const begin = n * static_cast<std::uint64_t>(p) / static_cast<std::uint64_t>(k);
         std::uint64_t const end = n * static_cast<std::uint64_t>(p + 1) / static_cast<std::uint64_t>(k);

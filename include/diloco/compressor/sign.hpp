@@ -10,15 +10,16 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a sign is multiplied by: the block's mean |x| (least error, 1 − 2/π on Gaussian data), its root mean
-/// square (1-bit Adam; 0.405, larger steps that drain a residual faster), the means of its negative and of
-/// its other elements (Seide et al. 2014), or nothing: a vote of ±1.
+/// The factor of a sign. mean: the block's mean |x|, which has the least error (1 − 2/π on Gaussian data).
+/// rms: its root mean square (1-bit Adam). The error is 0.405; larger steps drain a residual faster.
+/// two_means: the mean of its negative elements and that of its other elements (Seide et al. 2014). vote: no
+/// factor, a vote of ±1.
 enum class sign_scale { mean, rms, two_means, vote };
 
-/// One bit per element and what `Scale` says (Bernstein et al. 2018; Karimireddy et al. 2019). NMSE 0.363 on
-/// Gaussian data; wants error feedback. An exact 0 stays 0: in a group of Block/8 elements that holds one,
-/// the other bit says 0, and elements of one sign wait in the residual. The scale is then a mean of what is
-/// sent.
+/// One bit per element, and a scale chosen by `Scale` (Bernstein et al. 2018; Karimireddy et al. 2019). NMSE
+/// is 0.363 on Gaussian data, so it needs error feedback.
+/// An exact 0 stays 0. In a group of Block/8 elements that holds a 0, one of the two codes means 0. Nonzero
+/// elements of that sign stay in the residual. The scale is then a mean of the elements that are sent.
 template <int Block = 256, sign_scale Scale = sign_scale::mean>
 struct sign {
   static_assert(Block == 256 || Block == 512, "diloco: sign: Block is 256 or 512");
@@ -33,7 +34,7 @@ struct sign {
   static constexpr compressor_traits traits{};
   static constexpr float largest = detail::largest_scale;
   static constexpr float smallest = Scale == sign_scale::vote ? 0x1p-149f : smallest_block_magnitude;
-  /// A vote has no scale: the word of its groups alone.
+  /// A vote has no scale. It sends only the word of its groups.
   static constexpr std::size_t side_bytes = Scale == sign_scale::vote        ? 2
                                             : Scale == sign_scale::two_means ? 8
                                                                              : 4;
@@ -60,7 +61,7 @@ struct sign {
       });
     } else {
       std::uint32_t const scale = bits_of(Scale == sign_scale::vote ? 1.0f : detail::scale_on_wire(in.side));
-      // A zero block with a scale has no sign to give: every element is +0.
+      // A block whose scale is 0 has no signs: every element is +0.
       std::uint32_t const mask = scale == 0 ? 0u : 0x80000000u;
       unpack<1, Block>(l, count, in.code,
                        [&](int i, std::uint32_t top) { sink(i, float_of(scale | (top & mask))); });
@@ -114,8 +115,8 @@ struct sign {
     }
   }
 
-  /// Writes the block if it holds an exact 0. A vote counts elements, an rms adds up squares, the others
-  /// magnitudes.
+  /// Writes the block and returns true if it holds an exact 0. The choice of the sign counts elements (vote),
+  /// adds squares (rms) or adds magnitudes (the others).
   template <lanes L>
   DILOCO_RARE DILOCO_HD static bool encode_beside_zeros(L l, lane_block<L, Block> const& x, block_info info,
                                                         wire_block out) {

@@ -13,17 +13,19 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Where the buckets lie: the published rule rounds (x − mean)/(6σ/N) to N/2 below and N/2 − 1 above the
-/// mean, so that four buckets have their centres at −3σ, −1.5σ, 0 and 1.5σ; the symmetric one puts as many on
-/// either side.
+/// Where the buckets lie. The published rule rounds (x − mean)/(6σ/N) to at most N/2 below and N/2 − 1 above
+/// the mean. Four buckets then have their centres at −3σ, −1.5σ, 0 and 1.5σ. The symmetric rule puts as many
+/// buckets on either side.
 enum class buckets { published, symmetric };
 
-/// N buckets of width 6σ/N around the tensor's mean, and the mean of each bucket's members as its number
-/// (hivemind's uniform8 and PRIME at 256; MuLoCo at 4 and 16): log₂N bits, and 4·N bytes for each tensor.
-/// Clips beyond about 3σ. NMSE on Gaussian data 2.6e-4, 1.2e-2 and 0.18 (0.16 symmetric). A tensor of at most
-/// N elements is sent as it is. Where some elements are exactly 0, mean and σ are those of the others. The
-/// buckets then move by up to half a width, so that one has its centre at 0, and its number is 0. If 0 lies
-/// at or beyond an outer bucket, that one is for zeros alone.
+/// N buckets of width 6σ/N around the tensor's mean. The number of a bucket is the mean of its members.
+/// hivemind's uniform8 and PRIME use 256 buckets, MuLoCo 4 and 16. It takes log₂N bits, and 4·N bytes for
+/// each tensor.
+/// It clips beyond about 3σ. NMSE on Gaussian data is 2.6e-4 at 256 buckets, 1.2e-2 at 16 and 0.18 (0.16
+/// symmetric) at 4. A tensor of at most N elements is sent uncompressed.
+/// Where some elements are exactly 0, mean and σ are those of the others. The buckets then move by up to half
+/// a width, so that one has its centre at 0, and its number is 0. If 0 lies at or beyond an outer bucket,
+/// that bucket is for zeros alone.
 template <int N, buckets Where = buckets::published>
 struct statistical {
   static_assert(N == 4 || N == 16 || N == 256, "diloco: statistical: N is 4, 16 or 256");
@@ -32,8 +34,8 @@ struct statistical {
   static constexpr std::string_view name = label.view();
   static constexpr int bits = N == 4 ? 2 : N == 16 ? 4 : 8;
   static constexpr int block = 4096;
-  static constexpr compressor_traits traits{};
-  static constexpr float largest = 0x1p48f;  // squares of 2³¹ such numbers have a finite sum
+  static constexpr compressor_traits traits{.scratch = true};
+  static constexpr float largest = 0x1p48f;  // the sum of 2³¹ squares of such numbers is finite
   static constexpr float smallest = smallest_block_magnitude;
   static constexpr std::array stages{stage::fused, stage::whole, stage::chunks, stage::whole};
   DILOCO_HD static constexpr std::size_t code_bytes(std::size_t n) { return packed_bytes<bits>(n); }
@@ -67,7 +69,7 @@ struct statistical {
     if (raw(s.elements)) return detail::add_raw(l, s, j, c, g);
     int const n = s.count(j);
     auto const* const numbers = reinterpret_cast<float const*>(s.side);
-    // One thread reads a table of its own; 32 lanes would have to keep it on the stack.
+    // A single thread reads its own table. A table of 32 lanes would lie on the stack.
     float table[L::width == 1 ? N : 1];
     if constexpr (L::width == 1) {
       for (int b = 0; b < N; ++b) table[b] = detail::number_on_wire(numbers[b]);
@@ -85,23 +87,23 @@ struct statistical {
   friend bool operator==(statistical const&, statistical const&) { return true; }
 
  private:
-  static constexpr int part = 256;  // packed at a time
-  /// Of those elements of a chunk that are not 0: how many, their mean, and the sum of squared distances from
-  /// it in units of 2^(2·(exponent − 127)), where exponent is that of the largest, so that squares stay in
-  /// range.
+  static constexpr int part = 256;  // elements packed at a time
+  /// Moments of the nonzero elements of a chunk: their number, their mean and the sum of squared distances
+  /// from it. `squares` is in units of 2^(2·(exponent − 127)). `exponent` is that of the largest element, so
+  /// squares stay in range.
   struct alignas(16) moments {
     float mean, squares;
     std::uint32_t exponent, count;
   };
-  /// Centre of bucket N/2 (shifted by `shift`), width of a bucket, 0 where all elements are alike, and the
-  /// bucket that says 0: N where no element is 0.
+  /// origin: the centre of bucket N/2 (before `shift`). width: the width of a bucket, 0 where all elements
+  /// are alike. zero: the bucket that means 0, or N where no element is 0.
   struct alignas(16) grid {
     float origin, width;
     std::uint32_t zero;
-    /// The outer buckets of numbers that are not 0; both are open.
+    /// The outer buckets of nonzero numbers. Both are open.
     DILOCO_HD std::uint32_t first() const { return zero == 0 ? 1u : 0u; }
     DILOCO_HD std::uint32_t last() const { return zero == N - 1u ? N - 2u : N - 1u; }
-    /// Of the centres, in widths.
+    /// Shift of the centres, in widths.
     DILOCO_HD float shift() const {
       return Where == buckets::symmetric && (zero == 0 || zero >= N - 1u) ? 0.5f : 0.0f;
     }
@@ -109,9 +111,9 @@ struct statistical {
       return fma(static_cast<float>(static_cast<int>(b) - N / 2) + shift(), width, origin);
     }
   };
-  /// Of one chunk: its moments; then of each bucket the members and the sum of their places within the
-  /// bucket, in 2⁻¹⁹ of its width, as integers, which add up in any order. The outer two are open, so theirs
-  /// are sums of numbers.
+  /// Data of one chunk: its moments, and for each bucket the number of members and the sum of their places
+  /// within the bucket. Places are integers in units of 2⁻¹⁹ of the width, so they add up in any order. The
+  /// outer two buckets are open, so `ends` has sums of their numbers.
   struct alignas(16) workspace {
     moments m;
     std::uint32_t count[N];
@@ -177,10 +179,10 @@ struct statistical {
     if (L::rank() == 0) all(s) = grid_of(mean, width < smallest_width ? 0.0f : width, zeros);
   }
   static constexpr float smallest_width = 0x1p-120f;  // its reciprocal and distances in it are finite
-  /// An outer bucket for zeros, or 0 as the centre of another one.
+  /// Gives an outer bucket to the zeros, or moves the grid so that 0 is the centre of an inner one.
   DILOCO_HD static grid grid_of(float mean, float width, bool zeros) {
     if (!zeros) return {mean, width, N};
-    float const off = width == 0.0f ? static_cast<float>(N) : mean / width;  // from 0, in widths
+    float const off = width == 0.0f ? static_cast<float>(N) : mean / width;  // distance from 0 in widths
     grid const edge{mean, width, mean > 0.0f ? 0u : N - 1u};
     if (!(off < N / 2 && off > -N / 2)) return edge;
     float const whole = (off + 12582912.0f) - 12582912.0f;
@@ -198,7 +200,8 @@ struct statistical {
     float const* DILOCO_RESTRICT x = s.chunk_x(j);
     int const n = s.count(j);
     workspace& w = of(s, j);
-    // t − ½ to the nearest, of t in widths from the origin; at most N/2 away, so that 1.5·2²³ rounds it.
+    // t is the distance from the origin in widths, less `shift`. It is at most N/2, so adding 1.5·2²³ rounds
+    // it to the nearest integer.
     auto const place = [&](float v) {
       float const t = fma(v - origin, inverse, -shift);
       return t < least ? least : t > most ? most : t;

@@ -13,18 +13,18 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How the elements that are kept are said: as binary16, or in two bits, which are a sign and whether the
-/// magnitude is above the tensor's mean of those kept, with the means of the four groups as numbers, 16 bytes
-/// for each tensor.
+/// How the kept elements are written: as binary16 or in two bits. The two bits are the sign and whether the
+/// magnitude is above the tensor's mean of those kept. They select one of four groups. The means of the
+/// groups take 16 bytes for each tensor.
 enum class kept_as { f16, two_bits };
 
 namespace detail {
 
-/// What is selected from, and what is kept of it goes back to: the elements themselves.
+/// The domain of the selection is the elements themselves, without a transform.
 struct element_domain {
   static constexpr std::string_view prefix = "top_k";
-  static constexpr float gain = 1.0f;    // the largest coefficient over the largest element
-  static constexpr float spread = 1.0f;  // the largest element over the largest coefficient, at most
+  static constexpr float gain = 1.0f;    // largest coefficient ÷ largest element
+  static constexpr float spread = 1.0f;  // upper bound of largest element ÷ largest coefficient
   static constexpr std::size_t constant_elements = 0;
   DILOCO_HD static constexpr std::size_t scratch_bytes(std::size_t) { return 0; }
   DILOCO_HD static int size(int count) { return count; }
@@ -33,7 +33,7 @@ struct element_domain {
   DILOCO_HD static float const* forward(L, slice const& s, std::size_t j) {
     return s.chunk_x(j);
   }
-  /// g[i] ← fma(c, value(p), g[i]) for the p-th kept, i = index(p).
+  /// g[i] ← fma(c, value(p), g[i]) for the p-th kept element, i = index(p).
   template <int K, lanes L, class Index, class Value>
   DILOCO_HD static void back(L, slice_view const&, int, int k, Index&& index, Value&& value, float c,
                              float* g) {
@@ -44,7 +44,7 @@ struct element_domain {
   }
 };
 
-/// The K of largest magnitude of each chunk of a domain.
+/// The K coefficients of largest magnitude of each chunk of a domain.
 template <int K, kept_as As, int Chunk, class Domain>
 struct sparse {
   static_assert(0 < K && K <= Chunk && Chunk <= 4096 && Chunk % 256 == 0,
@@ -53,13 +53,16 @@ struct sparse {
                                      std::string_view(As == kept_as::f16 ? "+f16" : "+2bit"));
   static constexpr std::string_view name = label.view();
   static constexpr int block = Chunk;
+  // Later stages read only the kept elements.
   static constexpr compressor_traits traits{.keeps_zero = Domain::constant_elements == 0,
-                                            .rereads = 0};  // later stages look at what was kept
+                                            .rereads = 0,
+                                            .scratch = true,
+                                            .constants = Domain::constant_elements != 0};
   static constexpr bool coded = As == kept_as::two_bits;
-  /// A coefficient is at most 64 times the largest element; 2³¹ numbers have a finite sum.
+  /// A coefficient is at most 64 times the largest element. The sum of 2³¹ numbers is finite.
   static constexpr float largest = coded ? 0x1p90f : Domain::constant_elements != 0 ? 1023.0f : 65504.0f;
-  /// As binary16, a coefficient below 2⁻¹⁴ is subnormal; the largest is at least a 64th of the largest
-  /// element.
+  /// As binary16, a coefficient below 2⁻¹⁴ is subnormal. The largest coefficient is at least a 64th of the
+  /// largest element.
   static constexpr float smallest = (coded ? smallest_block_magnitude : 0x1p-14f) * Domain::spread;
   static constexpr std::size_t constant_elements = Domain::constant_elements;
   static void write_constants(float* to) requires(constant_elements != 0) { Domain::write_constants(to); }
@@ -106,13 +109,13 @@ struct sparse {
   friend bool operator==(sparse const&, sparse const&) { return true; }
 
  private:
-  /// Of one chunk: what was chosen, and its part of the tensor's sums.
+  /// Data of one chunk: the selection, and the chunk's part of the tensor's sums.
   struct alignas(16) workspace {
     selection<K, Chunk> choice;
     float value[K];
     std::uint16_t index[(K + 1) / 2 * 2];
     float mean;
-    int said;  // how many of the k are not 0
+    int said;  // how many of the k kept are not 0
     float sum[4];
     std::uint32_t count[4];
   };
@@ -149,8 +152,8 @@ struct sparse {
       }
     }
   }
-  /// Two bits have no number for a 0, and a chunk may hold fewer than k numbers that are not. Those stand
-  /// first, in their order, and the list of indices ends.
+  /// Two bits have no code for 0, and a chunk may hold fewer than k nonzero numbers. The nonzero ones come
+  /// first, in their order. The list of indices ends after them.
   template <lanes L>
   DILOCO_HD static void leave_zeros_out(L, workspace& w, int k) {
     std::uint32_t zeros = 0;
@@ -169,7 +172,7 @@ struct sparse {
     }
     L::sync();
   }
-  /// The mean magnitude of what was kept, over the chunks that kept something.
+  /// The mean magnitude of the kept elements, over the chunks that kept a nonzero one.
   template <lanes L>
   DILOCO_HD static void write_mean(L l, slice const& s) {
     std::size_t const chunks = s.chunks();
@@ -178,7 +181,7 @@ struct sparse {
         ordered_sum(l, chunks, [&](std::size_t j) { return of(s, j).said == 0 ? 0.0f : 1.0f; });
     if (L::rank() == 0) *reinterpret_cast<float*>(s.side) = heard == 0.0f ? 0.0f : sum / heard;
   }
-  /// Negative or not, and above the mean or not.
+  /// Bit 1: the element is negative. Bit 0: its magnitude is above the mean.
   DILOCO_HD static std::uint32_t group_of(float v, float mean) {
     return bits_of(v) >> 31 << 1 | at_least(magnitude_bits(v), bits_of(mean) + 1u);
   }
@@ -231,9 +234,10 @@ struct sparse {
 }  // namespace detail
 
 /// The K elements of largest magnitude of each chunk of `Chunk` consecutive ones, with 12-bit indices
-/// (SparseLoCo, Sarfi et al. 2025, which tiles matrices 64 × 64): 14·K/Chunk bits per parameter in two bits,
-/// 0.219 at 64 of 4096. NMSE 0.88 on Gaussian data at 64, 0.80 at 128: wants error feedback, of decay about
-/// 0.95. Chunks are cut from the flat tensor; of a shorter last one the same share is kept, rounded up.
+/// (SparseLoCo, Sarfi et al. 2025). In two bits they take 14·K/Chunk bits per parameter, 0.219 at 64 of 4096.
+/// NMSE on Gaussian data is 0.88 at 64 and 0.80 at 128, so it needs error feedback with a decay of about
+/// 0.95. Chunks are cut from the flat tensor, while SparseLoCo tiles matrices 64 × 64. A shorter last chunk
+/// keeps the same share, rounded up.
 template <int K, kept_as As = kept_as::two_bits, int Chunk = 4096>
 struct top_k : detail::sparse<K, As, Chunk, detail::element_domain> {};
 

@@ -10,9 +10,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What is made of all voices, as one coefficient per contributor: g = Σ c_k · decode(wire_k) in roster
-/// order. Returns false where the weights leave nothing to combine. Rules that need every contribution at
-/// once (trimmed mean, median) are another rung of this ladder, and need the gather exchange.
+/// Combines all contributors with one coefficient each: g = Σ c_k · decode(wire_k) in roster order. Returns
+/// false where the weights leave nothing to combine.
+/// Rules that need every contribution at once (trimmed mean, median) would be another concept and need the
+/// gather exchange.
 template <class C>
 concept linear_combine = std::copyable<C> &&
     requires(C const& c, std::span<double const> weights, std::span<float> out) {
@@ -20,8 +21,8 @@ concept linear_combine = std::copyable<C> &&
   { c.coefficients(weights, out) } -> std::same_as<bool>;
 };
 
-/// Weighs each element as well, by the inner slot named `weighs_by` plus `prior`, which then travels beside
-/// the pseudo-gradient.
+/// Also weights each element by the inner slot `weighs_by` plus `prior`. That slot is then sent next to the
+/// pseudo-gradient.
 template <class C>
 concept elementwise_combine = linear_combine<C> && requires(C const& c) {
   { C::weighs_by } -> std::convertible_to<std::string_view>;

@@ -12,16 +12,17 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What the sweep already knows of a block when it asks for the code.
+/// What the sweep already knows about a block when it asks for its code.
 struct block_info {
-  int count;                  ///< valid elements, 1 … Block; the lane_block reads +0 beyond
-  float amax;                 ///< largest |x| of the block; finite and at most `C::largest`
-  std::uint64_t element = 0;  ///< of the block's first element among this rank's; for compressors that draw
-  draw who = {};              ///< which round, rank and phase draws
+  int count;   ///< valid elements, 1 … Block; the lane_block holds +0 beyond them
+  float amax;  ///< largest |x| of the block; finite and at most `C::largest`
+  /// index of the block's first element in this rank's model, for compressors that draw
+  std::uint64_t element = 0;
+  draw stream = {};  ///< RNG stream: round, rank and phase
 };
 
-/// Where one block goes on the wire: codes (16-byte aligned for full blocks) and side information such as a
-/// scale (4-byte aligned). Little endian; element 0 in the least significant bits.
+/// Where one block lies in the message: its codes (16-byte aligned for full blocks) and side information such
+/// as a scale (4-byte aligned). Little endian; element 0 is in the least significant bits.
 struct wire_block {
   std::byte* code;
   std::byte* side;
@@ -31,26 +32,32 @@ struct wire_block_view {
   std::byte const* side;
 };
 
-/// What a compressor says of itself: `static constexpr compressor_traits traits{};`
+/// Traits of a compressor: `static constexpr compressor_traits traits{};`
 struct compressor_traits {
-  bool lossless = false;       ///< what is decoded is what was encoded, bit for bit: no residual is kept
-  bool linear = false;         ///< decoding the mean of messages is the mean of decoding them
-  bool keeps_zero = true;      ///< what is exactly 0 decodes to exactly 0; false where elements are mixed
+  bool lossless = false;       ///< decoding gives the encoded values bit for bit, so no residual is kept
+  bool linear = false;         ///< decoding the mean of messages gives the mean of the decoded messages
+  bool keeps_zero = true;      ///< exactly 0 decodes to exactly 0; false where elements are mixed
   bool whole_tensors = false;  ///< staged: cannot work on a part of a tensor
-  double rereads = -1;         ///< staged: how often x is read again; -1: once for each stage over chunks
+  double rereads = -1;         ///< staged: how often x is read again; -1: once per stage over chunks
+  bool scratch = false;        ///< staged: has scratch_bytes(elements, columns)
+  bool memory = false;         ///< staged: has memory_elements(elements, columns)
+  bool agrees =
+      false;  ///< staged: the memory is the same on all ranks; has agree(lanes, contributors, memory)
+  bool constants = false;  ///< staged: has constant_elements and write_constants(float*)
 };
 
-/// What every compressor states about itself at compile time, blocks or staged (concepts/staged.hpp).
+/// What every compressor states at compile time, whether it works on blocks or in stages
+/// (concepts/staged.hpp).
 template <class C>
 concept states_wire = std::copyable<C> && std::is_trivially_copyable_v<C> && requires(std::size_t n) {
   { C::name } -> std::convertible_to<std::string_view>;
   { C::block } -> std::convertible_to<int>;
   { C::traits } -> std::same_as<compressor_traits const&>;
-  { C::largest } -> std::convertible_to<float>;  // a larger magnitude is an error, never saturated
+  { C::largest } -> std::convertible_to<float>;  // a larger magnitude is an error; values never saturate
   { C::code_bytes(n) } -> std::convertible_to<std::size_t>;  // codes of n ≤ block elements of one block
 };
-/// The smallest of a block's (or slice's) largest magnitudes that is still written with the compressor's
-/// usual relative error. What is below goes to the residual, where there is one.
+/// The least amax of a block (or slice) that is still written with the compressor's usual relative error.
+/// Smaller values go to the residual, where there is one.
 template <class C>
 concept states_smallest = requires {
   { C::smallest } -> std::convertible_to<float>;
@@ -59,7 +66,7 @@ template <class C>
 concept states_codes = states_wire<C> && states_smallest<C>;
 template <class C>
 concept states_blocks = states_codes<C> && requires {
-  { C::side_bytes } -> std::convertible_to<std::size_t>;  // scales and the like, per block
+  { C::side_bytes } -> std::convertible_to<std::size_t>;  // scales and similar, per block
 };
 template <class C>
 concept states_stages = states_codes<C> && requires(std::size_t n) {
@@ -83,20 +90,21 @@ struct sink_archetype {
 };
 }  // namespace detail
 
-/// `decode` hands its values to a sink, `sink(i, y)` for element i of this lane, rather than returning a
-/// lane_block: what is done with y (add, subtract from x) then shares the decoding loop. Through a returned
-/// lane_block each use costs a pass over L1, and sweep A took 0.47 instead of 0.2 ns per element.
+/// `decode` passes its values to a sink instead of returning a lane_block: `sink(i, y)` for element i of this
+/// lane. The use of y (add it, subtract it from x) then shares the decoding loop.
+/// With a returned lane_block, each use costs a pass over L1. Sweep A took 0.47 instead of 0.2 ns per
+/// element.
 template <class C>
 concept decodes_blocks = requires(C const& c, int count, wire_block_view in, detail::sink_archetype sink) {
   c.decode(solo{}, count, in, sink);
 };
 
-/// Independent blocks: fuses into both sweeps.
+/// Independent blocks. Such a compressor fuses into both sweeps.
 template <class C>
 concept block_compressor = states_blocks<C> && encodes_blocks<C> && decodes_blocks<C>;
 
-/// Blocks whose largest magnitude is below this are sent as zero (and stay in the residual): levels/amax and
-/// its product with any element stay finite with room to spare.
+/// Blocks with a smaller amax are sent as zero and stay in the residual. Then levels/amax and its product
+/// with any element stay finite, with a margin.
 inline constexpr float smallest_block_magnitude = 0x1p-100f;
 
 template <class C>
@@ -107,7 +115,7 @@ inline constexpr bool linear_wires = [] {
     return false;
 }();
 
-/// Bytes beside the codes of a block.
+/// Bytes of side information per block.
 template <compressor C>
 inline constexpr std::size_t block_side_bytes = [] {
   if constexpr (states_blocks<C>)
@@ -116,7 +124,7 @@ inline constexpr std::size_t block_side_bytes = [] {
     return std::size_t{0};
 }();
 
-/// Bits per parameter of a full block; what a staged compressor sends once for a tensor is not in it.
+/// Bits per parameter of a full block. It excludes what a staged compressor sends once per tensor.
 template <compressor C>
 inline constexpr double wire_bits = 8.0 * static_cast<double>(C::code_bytes(C::block) + block_side_bytes<C>) /
                                     static_cast<double>(C::block);

@@ -18,8 +18,8 @@ struct kernel_archetype {
 };
 }  // namespace detail
 
-/// On what the sweeps run. A kernel is a trivially copyable value called as `kernel(lanes, tile)` for each
-/// tile, in no order; the executor chooses the lanes.
+/// Runs the sweeps. A kernel is a trivially copyable value, called as `kernel(lanes, tile)` for each tile in
+/// any order. The executor chooses the lanes.
 template <class E>
 concept executor = std::copyable<E> && requires(E const& e, std::size_t n, detail::kernel_archetype k) {
   { E::name } -> std::convertible_to<std::string_view>;
@@ -28,13 +28,13 @@ concept executor = std::copyable<E> && requires(E const& e, std::size_t n, detai
     }
     -> std::convertible_to<bool>;  // if not, copy_to_host and copy_from_host(to, from, bytes) enqueue copies
   { e.allocate(n) } -> std::same_as<buffer>;       // 64-byte aligned, zeroed, visible to the sweeps
-  { e.allocate_wire(n) } -> std::same_as<buffer>;  // likewise, and readable by the host
+  { e.allocate_wire(n) } -> std::same_as<buffer>;  // the same, and readable by the host
   e.for_each(n, k);                                // enqueues
-  e.wait();                                        // synchronizes what was enqueued
+  e.wait();                                        // waits for everything that was enqueued
 };
 
 namespace detail {
-/// An executor for concepts to ask with; nothing runs on it.
+/// An executor for use in the concepts' requires-expressions. Nothing runs on it.
 struct executor_archetype {
   static constexpr std::string_view name = "archetype";
   static constexpr bool columns_on_host = true;

@@ -3,6 +3,7 @@
 
 #include <diloco/concepts/combine.hpp>
 #include <diloco/concepts/compressor.hpp>
+#include <diloco/concepts/exchange.hpp>
 #include <diloco/concepts/executor.hpp>
 #include <diloco/concepts/feedback.hpp>
 #include <diloco/concepts/groups.hpp>
@@ -29,11 +30,6 @@ concept has_at = requires(O const& o, step_context c) {
   o.at(c);
 };
 
-template <class X>
-concept picks_pattern = has_name<X> && requires(X const& x, int ranks) {
-  x.pick(ranks);
-};
-
 template <class O>
 consteval bool explain_inner();
 
@@ -51,6 +47,12 @@ template <class O>
 consteval bool explain_inner() {
   static_assert(std::copyable<O>, "diloco: inner: cannot be copied; a policy is a value of named numbers");
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
+  if constexpr (tensor_optimizer<O>) {
+    static_assert(
+        tensor_traits_fit<O>,
+        "diloco: inner: its traits and its members differ; .memory stands for memory_elements, .shapes "
+        "for shape_error");
+  }
   if constexpr (grouped_optimizer<O>) {
     return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
   } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> &&
@@ -100,8 +102,8 @@ consteval bool explain_outer() {
   return true;
 }
 
-/// Rates of the inner optimizer change from step to step, and neither the round nor a framework that steps by
-/// itself is told.
+/// Explains why a schedule of the inner rate is refused. Neither the round nor a framework that steps by
+/// itself knows about a rate that changes.
 template <class Inner, class Outer, class Rate>
 consteval bool explain_rates() {
   constexpr bool wants = traits_of<Outer>.wants_constant_inner_rate;
@@ -117,14 +119,34 @@ consteval bool explain_rates() {
   return true;
 }
 
-/// Where messages are weighted element by element, so is what they leave in a residual, and a mean of Δ is
-/// not.
+/// With weights per element, the residual holds weighted numbers, and a mean of Δ does not. The two must not
+/// be mixed.
 template <class Combine, class Feedback>
 consteval bool explain_weights() {
   static_assert(
-      !elementwise_combine<Combine> || (!keeps_common<Feedback> && !mean_residual<Feedback>),
+      !elementwise_combine<Combine> || (!keeps_estimate<Feedback> && !mean_residual<Feedback>),
       "diloco: combine: weighs elements, and the feedback keeps a mean of what all said in other units; say "
       "error_feedback");
+  return true;
+}
+
+template <class C>
+consteval bool explain_staged() {
+  static_assert(orders_stages<C>(), "diloco: compressor: has no stage, or a fused one that is not the first");
+  static_assert(
+      encodes_stages<C>,
+      "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
+      "std::size_t chunk) const");
+  static_assert(detail::has_what_its_traits_say<C>,
+                "diloco: compressor: its traits and its members differ; .scratch stands for scratch_bytes, "
+                ".memory for "
+                "memory_elements, .agrees for agree, .constants for constant_elements and write_constants");
+  if constexpr (encodes_stages<C>) {
+    static_assert(
+        decodes_chunks<C>,
+        "diloco: compressor: cannot be decoded; add template <lanes L> void decode(L, slice_view const&, "
+        "std::size_t chunk, float c, float* g) const");
+  }
   return true;
 }
 
@@ -140,18 +162,7 @@ consteval bool explain_compressor() {
       "diloco: compressor: does not state the smallest magnitude that it carries; add static constexpr float "
       "smallest, the least amax of a block that keeps its relative error");
   if constexpr (states_stages<C>) {
-    static_assert(orders_stages<C>(),
-                  "diloco: compressor: has no stage, or a fused one that is not the first");
-    static_assert(
-        encodes_stages<C>,
-        "diloco: compressor: cannot encode; add template <int Stage, lanes L> void encode(L, slice const&, "
-        "std::size_t chunk) const");
-    if constexpr (encodes_stages<C>) {
-      static_assert(
-          decodes_chunks<C>,
-          "diloco: compressor: cannot be decoded; add template <lanes L> void decode(L, slice_view const&, "
-          "std::size_t chunk, float c, float* g) const");
-    }
+    return explain_staged<C>();
   } else if constexpr (compressor<C>) {
     static_assert(encodes_blocks<C>,
                   "diloco: compressor: cannot encode; add template <lanes L> void encode(L, lane_block<L, "
@@ -181,7 +192,7 @@ consteval bool explain_transport() {
   return true;
 }
 
-/// Where ranks meet in pairs, only two of them hear a mean, and nothing is the same on all.
+/// In a pair exchange only two ranks know each mean, so no state is the same on all ranks.
 template <class Exchange, class Transport, class Compressor, class Feedback>
 consteval bool explain_pairs() {
   if constexpr (pairing_exchange<Exchange>) {
@@ -190,7 +201,7 @@ consteval bool explain_pairs() {
         "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
         "exchange_tag), which returns what all_gather returns");
     static_assert(
-        !keeps_common<Feedback> && !mean_residual<Feedback>,
+        !keeps_estimate<Feedback> && !mean_residual<Feedback>,
         "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
         "mean), and this exchange lets two hear each other; say error_feedback");
     static_assert(
@@ -210,7 +221,7 @@ consteval bool explain_show() {
   return HasOtherView;
 }
 
-/// Who takes the inner step. `step` and `after_step` ask when they are called.
+/// Says who takes the inner step. `step` and `after_step` evaluate these when they are called.
 template <bool Inside>
 consteval bool explain_inside() {
   static_assert(Inside,
@@ -231,7 +242,7 @@ inline constexpr bool keeps_on_host = false;
 template <executor E>
 inline constexpr bool keeps_on_host<E> = E::columns_on_host;
 
-/// One static assertion per role: the first that fails is the first line of the compiler's output.
+/// One static assertion per role. The first one that fails is the first line of the compiler's output.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine,
           class Exchange, class Schedule, class Executor, class Rate>
 struct explained {
@@ -251,12 +262,14 @@ struct explained {
                 "diloco: combine: needs name and bool coefficients(std::span<double const> weights, "
                 "std::span<float> out) const");
   static_assert(
-      picks_pattern<Exchange>,
+      exchange_policy<Exchange>,
       "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(explain_weights<Combine, Feedback>());
-  static_assert(schedule<Schedule>,
-                "diloco: schedule: needs name, bool due(std::uint64_t steps) const and describe()");
+  static_assert(
+      schedule<Schedule>,
+      "diloco: schedule: needs name, int fragments() const, action_list after(std::uint64_t steps) const "
+      "and describe()");
   static_assert(learning_rate<Rate>,
                 "diloco: rate: needs name, traits and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());

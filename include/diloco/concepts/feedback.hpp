@@ -11,19 +11,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a feedback policy says of itself: `static constexpr feedback_traits traits{.residual_bits = 8};`
+/// Traits of a feedback policy: `static constexpr feedback_traits traits{.residual_bits = 8};`
 struct feedback_traits {
-  bool stateful = true;    ///< e is a column of the state; a lossless compressor makes the engine drop it
-  int residual_bits = 32;  ///< 8: e is stored as 8-bit integers with a scale per block
-  /// What all ranks decoded of the mean is subtracted from e once the round stands.
+  bool stateful = true;    ///< e is a state column; with a lossless compressor the trainer drops it
+  int residual_bits = 32;  ///< 8: e is stored as 8-bit integers with one scale per block
+  /// All ranks subtract the decoded mean from e once the round is committed.
   bool mean_residual = false;
-  /// All ranks add what was decoded to one more column, the same on all of them, and step by it.
-  bool common = false;
+  /// All ranks add the decoded mean to a shared estimate, a column that is the same on all ranks. They step
+  /// by that column.
+  bool shared_estimate = false;
 };
 
-/// What a worker failed to say before. In round t, with s = at(t): x = s.want(Δ, e) is compressed to y, then
-/// e ← s.keep(x, y, e), which is linear in each of its three. `owner()`: the feedback of a shard's owner
-/// under scatter–gather, which encodes the combined contributions.
+/// Keeps the part of the signal that a worker could not send. In round t, with s = at(t), x = s.want(Δ, e) is
+/// compressed to y. Then e ← s.keep(x, y, e), which is linear in each of the three.
+/// `owner()` is the feedback of a shard's owner under scatter–gather. The owner encodes the combined
+/// contributions.
 template <class F>
 concept feedback = std::copyable<F> && std::is_trivially_copyable_v<F> && requires(F const& f, float a) {
   { F::name } -> std::convertible_to<std::string_view>;
@@ -43,7 +45,7 @@ inline constexpr int residual_bits = F::traits.residual_bits;
 template <class F>
 inline constexpr bool mean_residual = F::traits.mean_residual;
 template <class F>
-inline constexpr bool keeps_common = F::traits.common;
+inline constexpr bool keeps_estimate = F::traits.shared_estimate;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

@@ -12,8 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A view of one tensor's gradient, of float32 or bfloat16: for lists of both. Empty: the tensor has no
-/// gradient in this step.
+/// A view of one tensor's gradient in float32 or bfloat16, for lists that hold both. An empty view means that
+/// the tensor has no gradient in this step.
 struct gradient_view {
   void const* data = nullptr;
   std::size_t size = 0;
@@ -25,7 +25,7 @@ struct gradient_view {
   gradient_view(std::span<float> g) : gradient_view(std::span<float const>(g)) {}
   gradient_view(std::span<bfloat16> g) : gradient_view(std::span<bfloat16 const>(g)) {}
   gradient_view(std::vector<float> const& g) : gradient_view(std::span<float const>(g)) {}
-  gradient_view(std::vector<float>&&) = delete;  // its memory ends before it is read
+  gradient_view(std::vector<float>&&) = delete;  // its memory would be freed before it is read
 };
 
 namespace detail {
@@ -56,14 +56,14 @@ gradient_view view_of(E const& each) {
     return std::span<diloco::bfloat16 const>(each);
 }
 
-/// Whether an element's memory outlives the expression that gave the element: an object of the range, or a
-/// view of one.
+/// Whether an element's memory outlives the expression that returned it. It does if the element is an object
+/// of the range or a view of one.
 template <class E>
 inline constexpr bool outlives =
     is_view<E> || std::is_lvalue_reference_v<E> || std::ranges::enable_borrowed_range<std::remove_cvref_t<E>>;
 
-/// What `step` takes: a list with one contiguous gradient per tensor. The first assertion that fails is the
-/// compiler's first line.
+/// Checks the argument of `step`: a list with one contiguous gradient per tensor. The first assertion that
+/// fails is the first line of the compiler's output.
 template <class G>
 consteval bool explain_gradients() {
   static_assert(sized_list<G>,

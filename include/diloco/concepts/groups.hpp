@@ -9,14 +9,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which of an inner optimizer's groups a tensor belongs to: the first that wants it, and the second, if
-/// there is one.
+/// The group of an inner optimizer that a tensor belongs to. `first` is the first group that wants it.
+/// `second` is another group that wants it too, if there is one.
 struct group_choice {
   static constexpr int none = -1;
   int first = none, second = none;
 };
 
-/// Several optimizers, each for some of the tensors, chosen once by name and shape at construction.
+/// Several optimizers, each for some of the tensors. Names and shapes select the tensors once, at
+/// construction.
 template <class O>
 concept grouped_optimizer = optimizer<O> &&
     requires(O const& o, std::string_view name, std::span<std::size_t const> shape) {
@@ -25,27 +26,27 @@ concept grouped_optimizer = optimizer<O> &&
   { o.choose(name, shape) } -> std::same_as<group_choice>;
 };
 
-/// Tensors that are not trained: their gradients are not read, and no round carries them.
+/// Tensors that are not trained. Their gradients are not read, and no round sends them.
 template <class O>
 concept freezing_optimizer = optimizer<O> && O::freezes;
 
-/// Wants gradients at samples of θ: the caller's tensors show those, and θ is a float32 copy. `at(context)`
-/// gives a step (p, g, shown, slots…) with `float deviation(slots…) const`, of the next sample, and its
-/// `seed`.
+/// Wants gradients at samples of θ. The caller's tensors hold a sample, and θ is a float32 copy.
+/// `at(context)` gives a step (p, g, shown, slots…). The step has `float deviation(slots…) const`, the
+/// deviation of the next sample, and its `seed`.
 template <class O>
 concept sampling_optimizer = optimizer<O> && O::samples && requires(O const& o, step_context c) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;
   { o.at(c).seed } -> std::convertible_to<std::uint32_t>;
 };
 
-/// Trains at another point than the one to evaluate: `evaluation_point()` gives a callable that makes the
-/// latter of p and its first slot, also on a device. `show_mean()` writes it into the caller's tensors.
+/// Trains at another point than the one to evaluate. `evaluation_point()` gives a callable that computes the
+/// latter from p and its first slot, also on a device. `show_mean()` writes it into the caller's tensors.
 template <class O>
 concept viewed_optimizer = element_optimizer<O> && requires(O const& o, float x) {
   { o.evaluation_point()(x, x) } -> std::same_as<float>;
 } && O::slots.size() != 0;
 
-/// A single optimizer is a group of all tensors.
+/// A single optimizer counts as one group of all tensors.
 template <class O>
 inline constexpr std::size_t group_count_of = [] {
   if constexpr (grouped_optimizer<O>)
@@ -72,14 +73,11 @@ constexpr void for_each_group(O const& o, F&& f) {
   (std::make_index_sequence<group_count_of<O>>{});
 }
 
-/// State beside the slots. (A constant of its own: nvcc 13.0 finds no pack in a fold over
-/// requires-expressions.)
+/// Whether the optimizer keeps state besides its slots.
 template <class O>
-inline constexpr bool keeps_memory = requires(std::size_t n) {
-  O::memory_elements(n, n);
-};
+inline constexpr bool keeps_memory = traits_of<O>.memory;
 
-/// State columns of one group.
+/// Number of state columns of one group.
 template <class O>
 inline constexpr std::size_t slot_count_of = [] {
   if constexpr (requires { O::slots.size(); })

@@ -10,14 +10,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a learning-rate schedule says of itself: `static constexpr rate_traits traits{};`
+/// Traits of a learning-rate schedule: `static constexpr rate_traits traits{};`
 struct rate_traits {
   bool constant = false;  ///< its factor is 1 in every step
 };
 
-/// A learning-rate schedule: a value whose `factor(step)` scales the inner learning rate in inner step
-/// `step`, which counts from 1 and skipped steps with it. A pure function: its whole position is the step,
-/// which a snapshot holds already.
+/// A learning-rate schedule. `factor(step)` scales the inner learning rate in inner step `step`. Steps count
+/// from 1 and include skipped steps.
+/// It must be a pure function, so the step is its whole position, and a snapshot already holds that.
 template <class R>
 concept learning_rate = std::copyable<R> && requires(R const& r, std::uint64_t step) {
   { R::name } -> std::convertible_to<std::string_view>;

@@ -6,13 +6,13 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A factor of a product: a row-major matrix without gaps, or its transpose, for which nothing is copied.
+/// A factor of a product: a row-major matrix without gaps, or its transpose. A transpose is not copied.
 struct operand {
   float const* data = nullptr;
   bool transposed = false;
 };
 
-/// C ← alpha·A·B + beta·C. beta = 0 writes C without reading it. C overlaps no operand.
+/// C ← alpha·A·B + beta·C. With beta = 0, C is written without being read. C must not overlap an operand.
 struct matrix_product {
   std::size_t rows = 0, columns = 0, depth = 0;
   operand a,
@@ -21,7 +21,7 @@ struct matrix_product {
   float alpha = 1.0f, beta = 0.0f;
 };
 
-/// C ← alpha·A·Aᵀ + beta·C for a symmetric C, of which one half is computed and the other mirrored.
+/// C ← alpha·A·Aᵀ + beta·C for a symmetric C. One half is computed and mirrored.
 struct gram_product {
   std::size_t side = 0, depth = 0;
   operand a;           ///< (side, depth); transposed, it lies as (depth, side)
@@ -29,8 +29,8 @@ struct gram_product {
   float alpha = 1.0f, beta = 0.0f;
 };
 
-/// Products of matrices on an executor. Both enqueue and never wait; all pointers lie where the executor's
-/// columns lie.
+/// Matrix products on an executor. Both enqueue and never wait. All pointers lie in the memory of the
+/// executor's columns.
 template <class A>
 concept linear_algebra = std::copyable<A> &&
     requires(A const& a, detail::executor_archetype where, matrix_product p, gram_product s) {
@@ -39,10 +39,9 @@ concept linear_algebra = std::copyable<A> &&
   a.gram(where, s);
 };
 
-/// And what turns a symmetric matrix on its axes; `step` of `soap` needs it. All matrices are (n, n),
-/// row-major, q apart from the other.
-///   eigenvectors(where, n, s, q)      columns of q: eigenvectors of the symmetric s, the largest eigenvalue
-/// first
+/// Adds the factorizations of symmetric matrices that `step` of `soap` needs. All matrices are (n, n),
+/// row-major. q must not overlap the other matrix.
+///   eigenvectors(where, n, s, q)      columns of q: eigenvectors of s, the largest eigenvalue first
 ///   orthonormalize(where, n, a, q)    the q of a = q·r
 template <class A>
 concept spectral_algebra = linear_algebra<A> &&

@@ -9,10 +9,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Events. A probe that throws breaks nothing: it is called when what it hears of stands, the call that it
-/// interrupts does everything else, and then throws what the probe threw. A probe is any type with
-/// `operator()` for the events it cares for; one that it cannot be called with is not even constructed, so a
-/// silent probe compiles to nothing.
+/// Events. A probe is any type with `operator()` for some of these events. Events without such a call are not
+/// constructed, so a silent probe compiles to nothing.
+/// A probe is called only after the state change is complete. If it throws, nothing breaks: the interrupted
+/// call finishes its work and then rethrows.
 struct inner_stepped {
   std::uint64_t step;
 };
@@ -23,7 +23,7 @@ struct round_launched {
 struct round_landed {
   std::uint64_t round, step;
   std::size_t sent_bytes;
-  double wait_seconds;  ///< blocked on the transport
+  double wait_seconds;  ///< time blocked on the transport
   double total_weight;  ///< Σ weights of the contributors
 };
 struct round_aborted {
@@ -31,8 +31,8 @@ struct round_aborted {
   int cause;
 };
 
-/// The engine says `if constexpr (hears<Probe, event>) probe(event{…})`, spelled out at each place: an
-/// inlined helper that does nothing still moved stack slots and branches.
+/// The trainer spells out `if constexpr (hears<Probe, event>) probe(event{…})` at each place. An inlined
+/// helper that does nothing still changed stack slots and branches.
 template <class Probe, class Event>
 concept hears = requires(Probe& p, Event const& e) {
   p(e);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/core/config.hpp>
+#include <diloco/core/error.hpp>
 
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <string>
@@ -11,13 +12,47 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// When rounds happen, from the number of inner steps alone: every rank must come to the same answer.
+/// What a trainer does for one fragment of the model after an inner step.
+struct action {
+  enum kind : std::uint8_t { launch, land };
+  kind what = launch;
+  int fragment = 0;
+  float mix = 0.0f;  ///< of a landing: share of θ that is kept, as in land_options
+};
+
+/// Fragments of a model, at most: the transports keep an exchange of each.
+inline constexpr int max_fragments = 32;
+
+/// Actions in order, without heap memory.
+class action_list {
+ public:
+  static constexpr int capacity = 2 * max_fragments;
+  constexpr action_list() = default;
+  constexpr action_list(std::initializer_list<action> all) {
+    for (action const& a : all) add(a);
+  }
+  constexpr void add(action a) {
+    if (count_ == capacity)
+      raise({cause::bad_setting, 0, 0, "diloco: schedule: more than 64 actions after one step"});
+    actions_[static_cast<std::size_t>(count_++)] = a;
+  }
+  [[nodiscard]] constexpr bool empty() const { return count_ == 0; }
+  [[nodiscard]] constexpr action const* begin() const { return actions_.data(); }
+  [[nodiscard]] constexpr action const* end() const { return actions_.data() + count_; }
+
+ private:
+  std::array<action, capacity> actions_{};
+  int count_ = 0;
+};
+
+/// Says when rounds happen. `after(steps)` gives the actions after inner step number `steps`. It is a pure
+/// function, so all ranks do the same.
+/// `fragments()` is the number of runs of whole tensors into which the model is cut.
 template <class S>
 concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps) {
   { S::name } -> std::convertible_to<std::string_view>;
-  {
-    s.due(steps)
-    } -> std::same_as<bool>;  // a round is launched and landed right after inner step number `steps`
+  { s.fragments() } -> std::same_as<int>;
+  { s.after(steps) } -> std::same_as<action_list>;
   { s.describe() } -> std::convertible_to<std::string>;
 };
 

@@ -9,23 +9,23 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// The ledger: bytes of memory that one parameter must move in each sweep. Benches divide by these, `describe`
-// prints them. w is the wire's bytes per parameter.
+// The traffic ledger: bytes of memory that each sweep must move per parameter. Benches divide by these, and
+// `describe` prints them. w is the message's bytes per parameter.
 
 template <compressor C>
 inline constexpr double wire_bytes_per_parameter = wire_bits<C> / 8;
 
-/// A residual is carried where something can be lost and the feedback wants it back.
+/// A residual is kept where the compressor loses something and the feedback uses it.
 template <compressor C, feedback F>
 inline constexpr bool carries_residual = F::traits.stateful && !C::traits.lossless;
 
-/// Read and written once.
+/// The residual is read once and written once.
 template <compressor C, feedback F>
 inline constexpr double residual_traffic = carries_residual<C, F> ? 2.0 * residual_bits<F> / 8 : 0.0;
 
-/// What a staged compressor moves beside: x again for each stage that reads it (`rereads`, or one for each
-/// stage over chunks), twice for a residual that waits for the last stage, and a workbench where the residual
-/// cannot be it.
+/// Additional traffic of a staged compressor. It reads x again for each stage over chunks, or `rereads`
+/// times. A residual that waits for the last stage is moved twice. A workbench is needed where the residual
+/// cannot serve as one.
 template <compressor C, feedback F>
 inline constexpr double stages_traffic = [] {
   if constexpr (states_stages<C>) {
@@ -41,31 +41,31 @@ inline constexpr double stages_traffic = [] {
   }
 }();
 
-/// Inner step: p and every slot read and written, g read.
+/// Inner step: reads g; reads and writes p and every slot.
 template <element_optimizer O>
 inline constexpr double inner_step_bytes = 4.0 * (2 + 1 + 2 * static_cast<double>(slot_count<O>));
 
-/// Sweep A: θ̄ and θ read, the residual read and written, the wire written.
+/// Sweep A: reads θ̄ and θ, reads and writes the residual, and writes the message.
 template <compressor C, feedback F>
 inline constexpr double encode_bytes =
     8.0 + residual_traffic<C, F> + stages_traffic<C, F> + wire_bytes_per_parameter<C>;
 
-/// Sweep B: `wires` wires read, θ̄ and every slot read and written, θ written; what staged compressors add
-/// up, written and read; the feedback's common column, or its residual, read and written; the mean anchor
-/// read, where the step wants it.
+/// Sweep B: reads `wires` messages, reads and writes θ̄ and every slot, and writes θ.
+/// Staged compressors also write and read the sum. The shared estimate or the mean residual is read and
+/// written. The mean anchor is read where the step wants it.
 template <compressor C, outer_optimizer Outer, class F = void>
 constexpr double apply_outer_bytes(double wires) {
   double bytes = 12.0 + 8.0 * static_cast<double>(slot_count<Outer>) + wires * wire_bytes_per_parameter<C>;
   if constexpr (states_stages<C>) bytes += 8.0;
   if constexpr (wants_mean_anchor<Outer>) bytes += 4.0;
   if constexpr (feedback<F>) {
-    if constexpr (carries_residual<C, F> && (keeps_common<F> || mean_residual<F>)) bytes += 8.0;
+    if constexpr (carries_residual<C, F> && (keeps_estimate<F> || mean_residual<F>)) bytes += 8.0;
   }
   return bytes;
 }
 
-/// The owner's part of scatter–gather, per parameter of the whole model: each of the 1/K shards reads K
-/// wires, carries its own residual and writes one wire.
+/// The owner's part of scatter–gather, per parameter of the whole model. Each of the 1/K shards reads K
+/// messages, reads and writes its own residual and writes one message.
 template <compressor C, feedback F>
 constexpr double combine_bytes(int ranks) {
   using owner = owner_feedback<F>;

@@ -11,12 +11,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// How one lane of many reads and writes its consecutive elements: all at once, in words of up to 16 bytes. A
-// warp whose lanes take a float each at a stride of 32 bytes touches eight times the sectors that it uses
-// with every instruction; on the host one lane owns the whole block, and a loop that fuses reading and
-// writing is what vectorizes.
+// How one of several lanes reads and writes its consecutive elements: all at once, in words of up to 16
+// bytes. A warp whose lanes each take a float at a stride of 32 bytes touches eight times the sectors it
+// uses, with every instruction.
+// On the host one lane owns the whole block. There a loop that fuses reading and writing is what vectorizes.
 
-/// Bytes of the widest word that a lane's N elements are whole words of.
+/// Bytes of the widest word such that a lane's N elements fill whole words.
 template <class T, int N>
 inline constexpr int word_bytes = [] {
   int const bytes = N * static_cast<int>(sizeof(T)), lowest = bytes & -bytes;
@@ -30,8 +30,8 @@ using word_of_size = std::conditional_t<Bytes == 1, std::uint8_t,
                                         std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
 
 #if DILOCO_ON_DEVICE
-/// What one instruction moves, with its parts by name: an array of them that a loop indexes is put on the
-/// stack.
+/// The data that one instruction moves. Its parts have names, because an array of parts that a loop indexes
+/// is put on the stack.
 template <int Bytes>
 struct packet;
 template <>
@@ -55,7 +55,7 @@ struct packet<1> {
   std::uint8_t x;
 };
 
-/// The elements at `to` from the parts of a packet, lowest bits first.
+/// Splits a part of a packet into elements, lowest bits first. `joined` does the reverse.
 template <class T, class Part>
 __device__ inline void split(T* to, Part part) {
 #pragma unroll
@@ -110,7 +110,7 @@ __device__ inline void put_words(T* to, T const* from) {
 
 }  // namespace detail
 
-/// N elements of a lane in registers.
+/// N elements of a lane, in registers.
 template <class T, int N>
 requires(sizeof(T) <= 4) struct lane_values {
   T v[N];
@@ -118,8 +118,8 @@ requires(sizeof(T) <= 4) struct lane_values {
   DILOCO_HD T const& operator[](int i) const { return v[i]; }
 };
 
-/// An array that is aligned to 16 bytes where a block begins, as our own columns and wires are; of any other,
-/// the alignment is looked at.
+/// `aligned`: an array whose blocks begin at 16-byte boundaries, as in our own columns and messages.
+/// `anywhere`: any other array, whose alignment is checked at run time.
 template <class T>
 struct aligned {
   T* p;
@@ -135,8 +135,8 @@ aligned(T*) -> aligned<T>;
 template <class T>
 anywhere(T*) -> anywhere<T>;
 
-/// Whether words can be moved there. The host moves elements, and where the standard library's assertions are
-/// on stops at what would be a fault on the device.
+/// Whether words can be moved there. The host moves single elements. With the standard library's assertions
+/// on, it traps where the device would fault.
 template <int Word, template <class> class Place, class T>
 DILOCO_HD inline bool takes_words([[maybe_unused]] Place<T> at) {
 #if DILOCO_ON_DEVICE
@@ -173,7 +173,7 @@ DILOCO_HD inline void store_lane(Place<T> to, lane_values<T, N> const& from) {
 #endif
 }
 
-/// What a loop over a lane's elements does with an array.
+/// How a loop over a lane's elements uses an array.
 template <class Place>
 struct reads {
   Place place;
@@ -221,8 +221,9 @@ DILOCO_HD inline void run_held(F& f, int first, Held&&... h) {
 
 }  // namespace detail
 
-/// f(i, element…) for i in [0, N), four at a time: loads, then arithmetic, then stores. With eight, sweep B
-/// under AdamW needs more registers than three groups a multiprocessor have. The arrays may not overlap.
+/// Calls f(i, element…) for i in [0, N), four elements at a time: loads, then arithmetic, then stores. With
+/// eight, sweep B under AdamW needs more registers than three thread blocks per multiprocessor have. The
+/// arrays may not overlap.
 template <int N, class F, class... Use>
 DILOCO_HD inline void in_registers(F&& f, Use... use) {
   constexpr int step = N % 4 == 0 ? 4 : N;
@@ -230,7 +231,7 @@ DILOCO_HD inline void in_registers(F&& f, Use... use) {
     detail::run_held<step>(f, first, detail::held<step, Use>(use, first)...);
 }
 
-/// to[i] = of(from[i]) for a lane's elements of two of the caller's arrays.
+/// to[i] = of(from[i]) for a lane's elements of two arrays of the caller.
 template <lanes L, int N, class From, class To, class Of>
 DILOCO_HD inline void move_lane(From const* DILOCO_RESTRICT from, int mine, To* DILOCO_RESTRICT to, Of&& of) {
   if constexpr (L::width > 1) {
@@ -242,9 +243,9 @@ DILOCO_HD inline void move_lane(From const* DILOCO_RESTRICT from, int mine, To* 
   for_first<L, N>(mine, [&](int i) { to[i] = of(from[i]); });
 }
 
-/// The elements of this lane, from what `count` elements of a block make its own, into an array on the wire:
-/// element i is of(i). `words`: false where the block may begin anywhere, as the second plane of a tail's
-/// codes does.
+/// Writes of(i) for this lane's first `mine` elements to an array of a message. `mine` is owned_elements(l,
+/// count). `words` is false where the block may begin anywhere, as in the second plane of a shorter last
+/// block.
 template <lanes L, int N, class T, class Of>
 DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of, bool words = true) {
   if constexpr (L::width > 1) {
@@ -258,7 +259,7 @@ DILOCO_HD inline void write_lane(T* DILOCO_RESTRICT out, int mine, Of&& of, bool
   for_first<L, N>(mine, [&](int i) { out[i] = of(i); });
 }
 
-/// The other way round: sink(i, element).
+/// The reverse of write_lane: calls sink(i, element).
 template <lanes L, int N, class T, class Sink>
 DILOCO_HD inline void read_lane(T const* DILOCO_RESTRICT in, int mine, Sink&& sink, bool words = true) {
   if constexpr (L::width > 1) {

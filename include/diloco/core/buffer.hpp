@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Move-only memory that an executor allocated: state columns and wires. It knows how to free itself, so a
-/// flight that outlives its trainer still owns what the transport is reading.
+/// Move-only memory that an executor allocated, for state columns and messages. It knows how to free itself.
+/// So a flight that outlives its trainer still owns the memory that the transport reads.
 class buffer {
  public:
   using release_function = void (*)(std::byte*, std::size_t, void*) noexcept;
@@ -36,7 +36,8 @@ class buffer {
   [[nodiscard]] T* as() const {
     return reinterpret_cast<T*>(data_);
   }
-  /// Gives the memory up for good: for a transport that must abandon a request it cannot cancel.
+  /// Gives up ownership without freeing. A transport needs this when it must abandon a request that it cannot
+  /// cancel.
   void leak() { data_ = nullptr; }
 
  private:

@@ -9,11 +9,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Checksum of 32-bit words by their positions: two sums modulo 2³², in which no order counts, so any split
-/// over lanes and threads gives the same value. Each word enters both sums by a bijection of the word, so a
-/// change of bits within one word always shows. The second bijection mixes word and position as MurmurHash3's
-/// finalizer does: the same bits flipped in several words (a bad data line) pass with a chance below 2⁻²⁰.
-/// Finds accidents, not attackers.
+/// Checksum of 32-bit words and their positions: two sums modulo 2³². The order of the words does not matter,
+/// so any split over lanes and threads gives the same value. Each word enters both sums by a bijection, so a
+/// change of bits within one word always shows.
+/// The second bijection mixes word and position as MurmurHash3's finalizer does. The same bits flipped in
+/// several words (a bad data line) pass with a chance below 2⁻²⁰. It finds accidents, not attackers.
 struct checksum {
   std::uint32_t sum = 0, mixed = 0;
 
@@ -35,7 +35,7 @@ struct checksum {
   }
 };
 
-/// Sums over n words from p, of which the first has this position; each lane takes every width-th.
+/// Sums over n words from p; the first word is at `position`. Each lane takes every width-th word.
 template <lanes L>
 DILOCO_HD inline checksum checksum_of(L, std::uint32_t const* DILOCO_RESTRICT p, std::uint32_t n,
                                       std::uint32_t position) {

@@ -3,13 +3,13 @@
 
 #include <diloco/version.hpp>
 
-// The only file that looks at the compiler: everything else is plain C++20.
+// The only file that depends on the compiler. Everything else is plain C++20.
 
 #if __cplusplus < 202002L
 #error "diloco: this is C++20; compile with -std=c++20 or later"
 #endif
 
-// Ranks must compute the same bits and find NaN. nvcc's -use_fast_math shows in no macro.
+// Ranks must compute the same bits and find NaN. No macro shows nvcc's -use_fast_math.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
 #error \
@@ -17,7 +17,7 @@
 -ffast-math, -Ofast, -funsafe-math-optimizations, -ffinite-math-only, -fassociative-math, \
 -freciprocal-math, -fno-signed-zeros"
 #endif
-// 0 and 16 (with float16_t) compute float as float; the x87 unit has −1, 1 and 2.
+// With 0 and 16 (float16_t) the compiler computes float as float. The x87 unit has −1, 1 and 2.
 #if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
 #error \
     "diloco: float is computed in more than 32 bits here; compile with -msse2 -mfpmath=sse, not -mfpmath=387"
@@ -48,31 +48,41 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 
 #define DILOCO_RESTRICT __restrict__
 
-/// Before a function that runs once in a run, or where something went wrong: -O3 is spent on kernels only.
+/// Marks a function that runs once per run or on an error. The compiler then spends -O3 on kernels only.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define DILOCO_COLD [[gnu::cold]]
 #else
 #define DILOCO_COLD
 #endif
 
-/// Before a loop of exactly one vector: keeps g++ from unrolling it into scalars that it then shuffles
-/// together.
+/// Before a function that is not a template and not part of a kernel. Header-only it is inline. With
+/// DILOCO_COMPILED_CORE (CMake component `core`) a library has it, and programs see its declaration only.
+#if defined(DILOCO_COMPILED_CORE)
+#define DILOCO_CORE
+#define DILOCO_HEADER_ONLY 0
+#else
+#define DILOCO_CORE inline
+#define DILOCO_HEADER_ONLY 1
+#endif
+
+/// Marks a loop of exactly one vector. It keeps g++ from unrolling the loop into scalars that it then
+/// shuffles together.
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
 #define DILOCO_ONE_VECTOR _Pragma("GCC unroll 1")
 #else
 #define DILOCO_ONE_VECTOR
 #endif
 
-/// A path that few blocks take: out of line on the host, so that the common path keeps its registers; inlined
-/// on the device, where a call would put its elements on the stack.
+/// Marks a path that few blocks take. On the host it is out of line, so that the common path keeps its
+/// registers. On the device it is inlined, because a call would put its elements on the stack.
 #if defined(__CUDACC__)
 #define DILOCO_RARE
 #else
 #define DILOCO_RARE [[gnu::noinline]]
 #endif
 
-/// Whether the compiler has vector types and shuffles of its own (g++ from 12, clang). For what no loop says
-/// well; always beside a loop that gives the same bits.
+/// Whether the compiler has built-in vector types and shuffles (g++ from 12, clang). They are used where no
+/// loop compiles well, always beside a loop that gives the same bits.
 #if !defined(__CUDACC__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define DILOCO_VECTORS 1
@@ -82,14 +92,14 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_VECTORS 0
 #endif
 
-/// Whether eight floats are a register, whose elements one instruction permutes and one multiplies and adds.
+/// Whether a register holds eight floats, with one instruction to permute them and one to multiply and add.
 #if DILOCO_VECTORS && defined(__AVX2__) && defined(__FMA__)
 #define DILOCO_AVX2 1
 #else
 #define DILOCO_AVX2 0
 #endif
 
-/// How much a step is checked: each level includes the one before.
+/// How much is checked per step. Each level includes the one before.
 #define DILOCO_CHECKS_NONE \
   0  ///< sizes, states, and every pseudo-gradient finite (free: found while encoding)
 #define DILOCO_CHECKS_LIGHT 1  ///< + parameters finite at construction (one read sweep)
@@ -100,9 +110,8 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_CHECKS DILOCO_CHECKS_NORMAL
 #endif
 
-// The inline namespace of everything: macros that change what a function does are part of its link name.
-// Otherwise two files of one program with different levels would share one definition, and link order would
-// choose which.
+// The inline namespace of everything. Macros that change what a function does are part of its link name.
+// Otherwise two files with different levels would share one definition, and link order would choose which.
 #if DILOCO_CHECKS < DILOCO_CHECKS_NONE || DILOCO_CHECKS > DILOCO_CHECKS_COLLECTIVE
 #error "diloco: DILOCO_CHECKS must be 0, 1, 2 or 3 (DILOCO_CHECKS_NONE, LIGHT, NORMAL or COLLECTIVE)"
 #endif
@@ -115,14 +124,14 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #else
 #define DILOCO_NAMESPACE_OF(rest) v0_checks_collective##rest
 #endif
-// nvcc's device pass and host pass must mangle alike, and only the host pass knows of exceptions.
+// nvcc's device pass and host pass must mangle alike, but only the host pass has exceptions.
 #if DILOCO_EXCEPTIONS || defined(__CUDACC__)
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF()
 #else
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
 #endif
 
-// At the end of this file, because clang shows messages of a system header only after a line marker that ends
+// This is at the end of the file. clang shows messages of a system header only after a line marker that ends
 // it.
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__FMA__) && !DILOCO_ON_DEVICE && \
     !defined(DILOCO_ALLOW_SLOW_FMA)

@@ -14,29 +14,29 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What went wrong, for programs; the message is for people.
+/// What went wrong, for programs. The message is for people.
 enum class cause {
   bad_setting,   ///< a hyper-parameter outside its range
   bad_layout,    ///< tensors or gradients of the wrong number, size or name
-  not_finite,    ///< NaN, Inf, or a magnitude the compressor cannot carry
+  not_finite,    ///< NaN, Inf, or a magnitude that the compressor cannot encode
   disagreement,  ///< ranks differ in settings, layout, weights or state
-  wrong_state,   ///< the call does not fit here: a flight is out, the transport broke earlier
+  wrong_state,   ///< the call is not allowed now: a flight is open, or the transport broke earlier
   timeout,       ///< the deadline passed
   peer_lost,     ///< a peer left or dropped its part of a round
   transport,     ///< the transport's own library reported an error
   device,        ///< the executor's device reported an error, or has no memory left
-  bad_file,      ///< a file that cannot be read or written, or is not what it should be
-  corrupted,     ///< a message arrived with other bits than it was sent with
-  foreign,       ///< an exception of code that is not ours: a transport, an allocator, an own policy
+  bad_file,      ///< a file that cannot be read or written, or has the wrong content
+  corrupted,     ///< a message arrived with other bits than were sent
+  foreign,       ///< foreign code threw an exception: a transport, an allocator, the caller's policy
 };
 
-/// One failure: the rank that saw it, the round it happened in, and one sentence that names the culprit.
+/// One failure: the rank that saw it, the round in which it happened, and one sentence that names the cause.
 struct error {
   cause what = cause::bad_setting;
   int rank = 0;
   long round = 0;
   std::string message;
-  bool step_taken = false;  ///< of a round's failure: the step before it stands; do not take it again
+  bool step_taken = false;  ///< a failed round: the step before it stands; do not repeat it
 };
 
 class exception : public std::runtime_error {
@@ -48,7 +48,8 @@ class exception : public std::runtime_error {
   error error_;
 };
 
-/// Throws `exception`; with -fno-exceptions prints the sentence and aborts (use the `try_` functions there).
+/// Throws `exception`. With -fno-exceptions it prints the sentence and aborts; use the `try_` functions
+/// there.
 [[noreturn]] inline void raise(error e) {
 #if DILOCO_EXCEPTIONS
   throw exception(std::move(e));
@@ -58,7 +59,7 @@ class exception : public std::runtime_error {
 #endif
 }
 
-/// A value or an error: what every `try_` function returns.
+/// A value or an error, the result of every `try_` function.
 template <class T = void>
 class [[nodiscard]] result {
   using stored = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
@@ -77,7 +78,7 @@ class [[nodiscard]] result {
   [[nodiscard]] diloco::error const& error() const& { return *std::get_if<1>(&state_); }
   [[nodiscard]] diloco::error&& error() && { return std::move(*std::get_if<1>(&state_)); }
 
-  /// The value, or `raise`.
+  /// Returns the value, or calls `raise`.
   std::conditional_t<std::is_void_v<T>, void, stored&> value() & {
     if (!has_value()) raise(error());
     if constexpr (!std::is_void_v<T>) return *std::get_if<0>(&state_);

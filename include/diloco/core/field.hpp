@@ -14,8 +14,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The values a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is open. NaN
-/// is never in.
+/// The values that a hyper-parameter may take: [low, high], or [low, high) / (low, high] where an end is
+/// open. It never contains NaN.
 struct range {
   double low, high;
   bool low_open = false, high_open = false;
@@ -23,7 +23,7 @@ struct range {
     return (low_open ? x > low : x >= low) && (high_open ? x < high : x <= high);
   }
 };
-inline constexpr double unbounded = 3.4028234663852886e38;  // the largest float: a number, not Inf
+inline constexpr double unbounded = 3.4028234663852886e38;  // the largest float: finite, not Inf
 inline constexpr range non_negative{0, unbounded};
 inline constexpr range positive{0, unbounded, true};
 inline constexpr range below_one{0, 1, false, true};
@@ -37,29 +37,29 @@ struct field_visitor {
 }  // namespace detail
 
 /// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr,
-/// non_negative); }`. From this one list come the check of the ranges, the printed form and the fingerprint
-/// compared across ranks.
+/// non_negative); }`. This one list gives the check of the ranges, the printed form and the fingerprint that
+/// ranks compare.
 template <class P>
 concept has_fields = requires(P const& p, detail::field_visitor each) {
   p.fields(each);
-};  // a lambda here is never met in nvcc
+};  // in nvcc a lambda here never satisfies the concept
 
-/// "must be a number not below 0", "must be in [0, 1)".
+/// The text of a range: "must be a number not below 0", "must be in [0, 1)".
 inline std::string range_text(range r) {
   if (r.high >= unbounded)
     return say({r.low_open ? "must be a number above " : "must be a number not below ", r.low});
   return say({"must be in ", r.low_open ? "(" : "[", r.low, ", ", r.high, r.high_open ? ")" : "]"});
 }
 
-/// Where one number's range depends on another: `complaint()` returns what is wrong and its remedy, or an
-/// empty text.
+/// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy, or
+/// an empty text.
 template <class P>
 concept has_complaint = requires(P const& p) {
-  { p.complaint() } -> std::convertible_to<std::string_view>;
+  { p.validation_error() } -> std::convertible_to<std::string_view>;
 };
 
 namespace detail {
-/// A field's value as a number that prints and hashes exactly: enumerations as their integer.
+/// A field's value as a number that prints and hashes exactly. An enumeration becomes its integer.
 template <class T>
 constexpr auto plain_number(T value) {
   if constexpr (std::is_enum_v<T>)
@@ -78,28 +78,28 @@ constexpr std::uint64_t number_bits(T value) {
 }
 }  // namespace detail
 
-/// The sentence about the first field outside its range, else about fields that do not go together, or an
-/// empty string.
+/// The validation error of a policy, or an empty string. It names the first field outside its range, or else
+/// fields that do not fit together.
 template <class P>
-std::string field_complaint(std::string_view role, P const& policy) {
-  std::string complaint;
+std::string field_error(std::string_view role, P const& policy) {
+  std::string invalid;
   if constexpr (has_fields<P>) {
     policy.fields([&](std::string_view name, auto value, range allowed) {
-      if (!complaint.empty() || allowed.holds(static_cast<double>(value))) return;
-      complaint = say({"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ",
-                       range_text(allowed)});
+      if (!invalid.empty() || allowed.holds(static_cast<double>(value))) return;
+      invalid = say({"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ",
+                     range_text(allowed)});
     });
   }
   if constexpr (has_complaint<P>) {
-    auto const together = policy.complaint();
-    if (complaint.empty() && !std::string_view(together).empty()) {
-      complaint = say({"diloco: ", role, " ", P::name, ": ", std::string_view(together)});
+    auto const together = policy.validation_error();
+    if (invalid.empty() && !std::string_view(together).empty()) {
+      invalid = say({"diloco: ", role, " ", P::name, ": ", std::string_view(together)});
     }
   }
-  return complaint;
+  return invalid;
 }
 
-/// A policy's numbers as text: `lr=0.7 momentum=0.9`. Two values that differ print differently.
+/// A policy's numbers as text: `lr=0.7 momentum=0.9`. Different values print differently.
 template <class P>
 std::string field_text(P const& policy) {
   std::string text;
@@ -112,7 +112,7 @@ std::string field_text(P const& policy) {
 }
 
 namespace detail {
-/// Where `fields` is missing, the bytes must say it all: no floats, no padding.
+/// A policy without `fields` is compared by its bytes, so it may have no floats and no padding.
 template <class P>
 struct numbers_are_listed {
   static_assert(
@@ -122,7 +122,7 @@ struct numbers_are_listed {
 };
 }  // namespace detail
 
-/// Fingerprint of name and numbers.
+/// Fingerprint of a policy's name and numbers.
 template <class P>
 std::uint64_t fingerprint(P const& policy) {
   static_cast<void>(detail::numbers_are_listed<P>{});

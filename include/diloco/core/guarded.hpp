@@ -21,8 +21,8 @@ struct as_result<result<R>> {
 };
 }  // namespace detail
 
-/// Calls code that may throw (a transport, an executor, an allocator) and returns what it returns. An
-/// exception becomes the error `failed(cause, text)`; a `diloco::exception` keeps its cause.
+/// Calls code that may throw (a transport, an executor, an allocator) and returns its result. An exception
+/// becomes the error `failed(cause, text)`. A `diloco::exception` keeps its cause.
 template <class Failed, class F>
 auto guarded([[maybe_unused]] Failed&& failed, F&& f) {
   using returned = std::invoke_result_t<F&>;
@@ -51,7 +51,7 @@ auto guarded([[maybe_unused]] Failed&& failed, F&& f) {
 }
 
 #if DILOCO_EXCEPTIONS
-/// What a caught exception says.
+/// The text of a caught exception.
 [[gnu::noinline, gnu::cold]] inline std::string text_of(std::exception_ptr const& thrown) {
   try {
     std::rethrow_exception(thrown);

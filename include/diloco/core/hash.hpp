@@ -10,14 +10,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One step of mixing a word into a hash: multiply, rotate, multiply (the constants are xxHash64's primes).
+/// Mixes one word into a hash: multiply, rotate, multiply. The constants are xxHash64's primes.
 DILOCO_HD constexpr std::uint64_t mix64(std::uint64_t h, std::uint64_t word) {
   h ^= word * 0xC2B2AE3D27D4EB4Full;
   h = (h << 31) | (h >> 33);
   return h * 0x9E3779B185EBCA87ull;
 }
 
-/// Sequential 64-bit hash of words and texts. Detects mistakes, not attackers.
+/// Sequential 64-bit hash of words and texts. It detects mistakes, not attackers.
 class hash64 {
  public:
   constexpr void add(std::uint64_t word) { state_ = mix64(state_, word); }

@@ -12,8 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A group of threads that own one block together. Reductions take integers only: maximum and integer sum do
-/// not depend on the order, so one thread on the host and 32 on the device get the same bits.
+/// A group of threads that own one block together. Reductions take integers only, because a maximum and an
+/// integer sum do not depend on the order. So one thread on the host and 32 on the device get the same bits.
 template <class L>
 concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p) {
   { L::width } -> std::convertible_to<int>;
@@ -21,15 +21,15 @@ concept lanes = std::is_empty_v<L> && requires(std::uint32_t x, std::uint32_t* p
   { L::max(x) } -> std::same_as<std::uint32_t>;
   { L::sum(x) } -> std::same_as<std::uint32_t>;
   { L::before(x) } -> std::same_as<std::uint32_t>;              // sum over the lanes of lower rank
-  { L::template max_of<1>(x) } -> std::same_as<std::uint32_t>;  // over each aligned group of that many lanes
-  { L::partner(1.0f, 1) } -> std::same_as<float>;               // what lane rank() ^ mask holds
+  { L::template max_of<1>(x) } -> std::same_as<std::uint32_t>;  // over each aligned group of so many lanes
+  { L::partner(1.0f, 1) } -> std::same_as<float>;               // the value of lane rank() ^ mask
   { L::partner(1.0, 1) } -> std::same_as<double>;
   L::atomic_min(p, x);
   L::atomic_add(p, x);
   L::sync();
 };
 
-/// One thread owns the whole block: the host's lanes.
+/// The lanes of the host: one thread owns the whole block.
 struct solo {
   static constexpr int width = 1;
   DILOCO_HD static constexpr int rank() { return 0; }
@@ -65,7 +65,7 @@ struct lane_block {
   float v[size];
 };
 
-/// Elements of one lane's part of a block.
+/// Number of elements in one lane's part of a block.
 template <lanes L, int Block>
 inline constexpr int lane_elements = lane_block<L, Block>::size;
 
@@ -75,8 +75,8 @@ DILOCO_HD constexpr int first_element(L) {
   return L::rank() * lane_elements<L, Block>;
 }
 
-/// How many of this lane's elements lie in [0, count). For a full block it is a constant, and so is every
-/// loop over it.
+/// How many of this lane's elements lie in [0, count). For a full block it is a constant, so every loop over
+/// it has constant length.
 template <lanes L, int Block>
 DILOCO_HD constexpr int owned_elements(L l, int count) {
   if (count == Block) return lane_elements<L, Block>;
@@ -84,9 +84,9 @@ DILOCO_HD constexpr int owned_elements(L l, int count) {
   return mine < 0 ? 0 : mine < lane_elements<L, Block> ? mine : lane_elements<L, Block>;
 }
 
-/// f(i) for i in [0, n), n ≤ N. With n == N known it is a loop of constant length. Otherwise one lane of many
-/// predicates a constant loop, because an array indexed up to a runtime bound leaves its registers for the
-/// stack.
+/// Calls f(i) for i in [0, n), n ≤ N. Where n == N is known, the loop has constant length. Otherwise a lane
+/// of many predicates a constant loop. An array that is indexed up to a runtime bound would leave its
+/// registers for the stack.
 template <lanes L, int N, class F>
 DILOCO_HD inline void for_first(int n, F&& f) {
   if (n == N || L::width > 1) {
@@ -98,13 +98,13 @@ DILOCO_HD inline void for_first(int n, F&& f) {
   }
 }
 
-/// Bits of |x|. Compared as integers, NaN and Inf order above every finite magnitude, so one vectorizable
-/// maximum both measures a block and finds what must not be sent (a float max would drop NaN).
+/// Bits of |x|. Compared as integers, NaN and Inf are above every finite magnitude. So one vectorizable
+/// maximum measures a block and also finds numbers that must not be sent (a float max would drop NaN).
 DILOCO_HD inline std::uint32_t magnitude_bits(float x) { return bits_of(x) & 0x7fffffffu; }
 
-/// The power of two that brings numbers whose largest has these magnitude bits to a largest in [1, 4), or
-/// below 1 where it is below 2⁻¹²⁶. Squares and sums of such numbers stay in range, and the scaling is exact.
-/// 1 for Inf and NaN.
+/// The power of two that scales numbers so that the largest is in [1, 4), given the largest's magnitude bits.
+/// Where the largest is below 2⁻¹²⁶, the scaled one is below 1. Squares and sums of scaled numbers stay in
+/// range, and the scaling is exact. It is 1 for Inf and NaN.
 DILOCO_HD constexpr float unit_of(std::uint32_t largest) {
   std::uint32_t const exponent = largest & 0x7f800000u;
   if (exponent == 0x7f800000u) return 1.0f;

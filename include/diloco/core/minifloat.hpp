@@ -6,29 +6,31 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Floats of 1 sign, `Exponent` and `Mantissa` bits, all codes numbers: round to nearest even, subnormals
-/// kept. Without branches, so that loops vectorize; exact on host and device alike.
+/// Floats of 1 sign, `Exponent` and `Mantissa` bits. All codes are numbers. They round to nearest even and
+/// keep subnormals. There are no branches, so loops vectorize. The bits are exact on host and device alike.
 template <int Exponent, int Mantissa, int Bias, std::uint32_t LargestCode>
 struct minifloat {
   static constexpr int bits = 1 + Exponent + Mantissa;
   static constexpr std::uint32_t largest_code = LargestCode;
 
-  /// |x| above the largest number becomes the largest; −0 and what rounds to it become +0. Finite x only.
+  /// |x| above the largest number becomes the largest. −0 and numbers that round to it become +0. Finite x
+  /// only.
   DILOCO_HD static constexpr std::uint32_t narrow(float x) {
     std::uint32_t const u = bits_of(x) & 0x7fffffffu, a = u < bits_of(largest) ? u : bits_of(largest);
     std::uint32_t const e = a & 0x7f800000u, exponent = e > smallest_normal ? e : smallest_normal;
     std::uint32_t const lowest = x < -half_unit ? offset + (1u << (bits - 1)) : offset;
-    // The last place of the sum is the format's at this exponent, so the FPU rounds, subnormals too; what the
-    // second number has in its lowest bits makes the code of the count of units. The sum comes last, because
-    // g++ would pack terms that come later to bytes one by one (e4m3, sweep A: 0.7 ns per element for 0.57).
+    // The last place of the sum is the format's at this exponent, so the FPU rounds, subnormals too. The
+    // lowest bits of the second number turn the count of units into the code.
+    // The sum comes last, because g++ would pack later terms to bytes one by one (e4m3, sweep A: 0.7 instead
+    // of 0.57 ns per element).
     float const sum = float_of(a) + float_of(exponent + (exponent >> dropped) + lowest);
     return bits_of(sum) & ((1u << bits) - 1u);
   }
-  /// The number of a code that stands in the top bits; what is below is noise.
+  /// The number of the code in the top bits. The lower bits are ignored.
   DILOCO_HD static constexpr float widen_top(std::uint32_t top) {
     std::uint32_t const magnitude = (top >> (8 - Exponent)) & (((1u << (bits - 1)) - 1u) << dropped);
     std::uint32_t const normal = magnitude + rebias;
-    // The lesser is right: below the smallest normal number the second, which has no leading 1.
+    // The smaller one is right. Below the smallest normal number that is `small`, which has no leading 1.
     std::uint32_t const small = bits_of(float_of(magnitude + smallest_normal) - float_of(smallest_normal));
     return float_of((normal < small ? normal : small) | (top & 0x80000000u));
   }
@@ -44,7 +46,7 @@ struct minifloat {
   static constexpr float half_unit = float_of((127u - Bias - Mantissa) << 23);
 };
 
-/// OCP formats; the codes of Inf and NaN are never written.
+/// OCP formats. The codes of Inf and NaN are never written.
 using float_e4m3 = minifloat<4, 3, 7, 0x7e>;   ///< largest 448
 using float_e5m2 = minifloat<5, 2, 15, 0x7b>;  ///< largest 57344
 using float_e2m3 = minifloat<2, 3, 1, 0x1f>;   ///< largest 7.5

@@ -11,12 +11,12 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace octets {
 
-/// Eight floats and their bits. Passed by value only under DILOCO_AVX2: without AVX that would be another
-/// ABI.
+/// Eight floats and their bits. They are passed by value only under DILOCO_AVX2, because the ABI is different
+/// without AVX.
 using floats8 = float __attribute__((vector_size(32)));
 using ints8 = std::int32_t __attribute__((vector_size(32)));
 using words8 = std::uint32_t __attribute__((vector_size(32)));
-/// Wherever eight floats lie.
+/// Eight floats at any address.
 struct __attribute__((packed, may_alias)) loose8 {
   floats8 v;
 };
@@ -29,12 +29,12 @@ inline floats8 float_of(words8 x) { return reinterpret_cast<floats8>(x); }
 inline floats8 all8(float x) { return floats8{x, x, x, x, x, x, x, x}; }
 
 inline floats8 fma(floats8 a, floats8 b, floats8 c) { return __builtin_ia32_vfmaddps256(a, b, c); }
-/// Of a number and NaN, the second.
+/// If one operand is NaN, the result is the second operand.
 inline floats8 lesser(floats8 a, floats8 b) { return __builtin_ia32_minps256(a, b); }
 inline floats8 greater(floats8 a, floats8 b) { return __builtin_ia32_maxps256(a, b); }
 /// −1 where a ≥ b, else 0.
 inline words8 minus_at_least(floats8 a, floats8 b) { return reinterpret_cast<words8>(a >= b); }
-/// Numbers with a sign to floats, and towards 0 back.
+/// Converts signed integers to floats, and floats to integers towards 0.
 inline floats8 floats_of(words8 x) { return __builtin_convertvector(reinterpret_cast<ints8>(x), floats8); }
 inline words8 truncated(floats8 x) { return reinterpret_cast<words8>(__builtin_convertvector(x, ints8)); }
 /// x where y's top bit is 0, −x where it is 1, 0 where y is 0.
@@ -43,8 +43,8 @@ inline words8 negated_as(words8 x, words8 y) {
       __builtin_ia32_psignd256(reinterpret_cast<ints8>(x), reinterpret_cast<ints8>(y)));
 }
 
-/// number(k), where the lowest three bits of `index` are k and what is above is noise: `pick` in one
-/// instruction. `number` is of float or of int.
+/// number(k), where k is the lowest three bits of `index`; the bits above are ignored. It is `pick` in one
+/// instruction. `number` returns float or int.
 template <class Number>
 inline auto pick8(words8 index, Number) {
   constexpr Number n{};
@@ -57,7 +57,7 @@ inline auto pick8(words8 index, Number) {
   }
 }
 
-/// 32 numbers below 256 as bytes, in five instructions; from an array of words g++ takes thirteen.
+/// Stores 32 numbers below 256 as bytes in five instructions. From an array of words g++ takes thirteen.
 inline void store_bytes(std::uint8_t* out, words8 a, words8 b, words8 c, words8 d) {
   auto const low = __builtin_ia32_packusdw256(reinterpret_cast<ints8>(a), reinterpret_cast<ints8>(b));
   auto const high = __builtin_ia32_packusdw256(reinterpret_cast<ints8>(c), reinterpret_cast<ints8>(d));

@@ -7,9 +7,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Σ f(i) for i in [0, n), in one order for every number of lanes: 32 partial sums over i ≡ 0 … 31 (mod 32),
-/// then a tree by halves. One thread keeps all 32, which vectorizes; 32 lanes keep one each and exchange. f
-/// returns what is added as it is: an inexact product goes through `product`. Every lane gets the sum. In
-/// `T`, float or double.
+/// then a tree by halves. One thread keeps all 32 sums, which vectorizes. 32 lanes keep one each and exchange
+/// them.
+/// f must return its term rounded, so an inexact product goes through `product`. Every lane gets the sum. T
+/// is float or double.
 template <class T = float, lanes L, class F>
 DILOCO_HD inline T ordered_sum(L, std::size_t n, F&& f) {
   static_assert(L::width == 1 || L::width == 32, "diloco: sums are ordered for 1 and for 32 lanes");

@@ -8,8 +8,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// Codes of 1, 2, 4 or 8 bits, one per element, element 0 in the least significant bits. A lane's elements
-// fill whole bytes, so lanes never share one; on the host the loops are written so that g++ vectorizes them.
+// Codes of 1, 2, 4 or 8 bits, one per element, with element 0 in the least significant bits. A lane's
+// elements fill whole bytes, so lanes never share a byte. The loops are written so that g++ vectorizes them
+// on the host.
 
 template <int Bits>
 concept packable = Bits == 1 || Bits == 2 || Bits == 4 || Bits == 8;
@@ -19,8 +20,8 @@ DILOCO_HD constexpr std::size_t packed_bytes(std::size_t n) {
   return (n * Bits + 7) / 8;
 }
 
-/// Other widths are two planes: 3 bits one of 2 and one of 1, 6 bits one of 4 and one of 2. The second plane
-/// of a whole block is aligned where Block is a power of two; that of a tail is read by bytes.
+/// Other widths are split into two planes: 3 bits into 2 and 1, 6 bits into 4 and 2. The second plane of a
+/// full block is aligned where Block is a power of two. That of a shorter last block is read by bytes.
 template <int Bits>
 inline constexpr int low_plane = Bits == 6   ? 4
                                  : Bits == 3 ? 2
@@ -34,8 +35,8 @@ DILOCO_HD constexpr std::size_t planes_bytes(std::size_t n) {
 
 namespace detail {
 
-/// The 8/Bits codes at `q`, one per byte, in one byte. On the host in a word's lanes, which become a
-/// vector's; a byte-wise spelling makes g++ shuffle.
+/// Packs the 8/Bits codes at `q`, one per byte, into one byte. On the host it works on whole words, which
+/// vectorize. A byte-wise form makes g++ shuffle.
 template <int Bits, bool Words>
 requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t const* q) {
   if constexpr (Bits == 8) {
@@ -58,8 +59,8 @@ requires packable<Bits> DILOCO_HD inline std::uint8_t pack_byte(std::uint8_t con
   }
 }
 
-/// Elements whose codes one machine word holds: a power of two that divides the lane's elements, so that
-/// every lane's words are aligned, also where Block/32 is no power of two.
+/// Number of elements whose codes one machine word holds. It is a power of two that divides the lane's
+/// elements. So every lane's words are aligned, even where Block/32 is not a power of two.
 template <lanes L, int Block, int Bits>
 inline constexpr int word_elements = (lane_elements<L, Block> & -lane_elements<L, Block>) < 32 / Bits
                                          ? (lane_elements<L, Block> & -lane_elements<L, Block>)
@@ -68,7 +69,7 @@ template <int Bytes>
 using word_of_bytes = std::conditional_t<Bytes == 1, std::uint8_t,
                                          std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>>;
 
-/// The codes of this lane's elements in a whole block, a word's at a time.
+/// The codes of this lane's elements in a full block, read word by word.
 template <lanes L, int Bits, int Block>
 struct words {
   static constexpr int low = low_plane<Bits>, high = Bits - low, run = word_elements<L, Block, low>;
@@ -77,7 +78,7 @@ struct words {
   DILOCO_HD words(L l, std::byte const* in)
       : low_codes(in + first_element<L, Block>(l) * low / 8),
         high_codes(in + Block * low / 8 + first_element<L, Block>(l) * high / 8) {}
-  /// sink(i, top) for the elements of word w.
+  /// Calls sink(i, top) for the elements of word w.
   template <class Sink>
   DILOCO_HD void each(int w, Sink&& sink) const {
     std::uint32_t const c = reinterpret_cast<word_of_bytes<run * low / 8> const*>(low_codes)[w];
@@ -97,7 +98,7 @@ struct words {
 
 }  // namespace detail
 
-/// Writes code_of(i) of this lane's elements; of `count` elements of the block exactly packed_bytes(count)
+/// Writes code_of(i) of this lane's elements. `count` elements of the block take exactly packed_bytes(count)
 /// bytes.
 template <int Bits, int Block, lanes L, class CodeOf>
 requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* out, CodeOf&& code_of) {
@@ -118,8 +119,9 @@ requires packable<Bits> DILOCO_HD inline void pack(L l, int count, std::byte* ou
   }
 }
 
-/// Calls sink(i, top) for this lane's elements: the code stands in the top `Bits` bits of `top`, and what is
-/// below is noise. A byte of a tail may hold codes past `count`; they reach the sink too.
+/// Calls sink(i, top) for this lane's elements. The code stands in the top `Bits` bits of `top`; the lower
+/// bits are undefined. In a shorter last block a byte may hold codes past `count`, and the sink gets them
+/// too.
 template <int Bits, int Block, lanes L, class Sink>
 requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte const* in, Sink&& sink) {
   constexpr int n = lane_elements<L, Block>;
@@ -141,7 +143,7 @@ requires packable<Bits> DILOCO_HD inline void unpack(L l, int count, std::byte c
   }
 }
 
-/// Any width from arrays of codes, one per byte, and back.
+/// Packs codes of any width from an array with one code per byte. unpack_planes does the reverse.
 template <int Bits, int Block, lanes L>
 DILOCO_HD inline void pack_planes(L l, int count, std::byte* out,
                                   std::uint8_t const (&q)[lane_elements<L, Block>]) {
@@ -167,8 +169,8 @@ DILOCO_HD inline void unpack_planes(L l, int count, std::byte const* in,
   }
 }
 
-/// Any width in groups of `Group` elements: sink_of(g) gives the sink for this lane's part of the g-th of its
-/// groups.
+/// Unpacks codes of any width in groups of `Group` elements. sink_of(g) returns the sink for this lane's part
+/// of the g-th of its groups.
 template <int Bits, int Block, int Group, lanes L, class SinkOf>
 DILOCO_HD inline void unpack_groups(L l, int count, std::byte const* in, SinkOf&& sink_of) {
   constexpr int n = lane_elements<L, Block>, size = n < Group ? n : Group;

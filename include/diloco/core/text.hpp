@@ -16,7 +16,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Compile-time text of `Stem` followed by numbers: the names of policy templates, e.g. "absmax4/256".
+/// Compile-time text of parts and numbers. It makes the names of policy templates, e.g. "absmax4/256".
 template <std::size_t N>
 struct fixed_text {
   std::array<char, N> characters{};
@@ -42,9 +42,9 @@ constexpr fixed_text<48> join(Parts... parts) {
 
 namespace detail {
 
-/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type: 0.7f
-/// is "0.7" and the float above it "0.70000005". No locale is looked at. Returns the end; 32 characters
-/// suffice.
+/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type. 0.7f
+/// is "0.7", and the float above it "0.70000005". The locale has no effect. Returns the end; 32 characters
+/// are enough.
 template <std::floating_point T>
 DILOCO_COLD [[gnu::noinline]] inline char* write_number(char* to, T x) {
   if (x != x) return to + std::string_view("nan").copy(to, 3);
@@ -69,7 +69,7 @@ DILOCO_COLD [[gnu::noinline]] inline char* write_number(char* to, unsigned long 
 
 }  // namespace detail
 
-/// Text, or a number as the shortest text that names it, in every locale.
+/// A piece of text, or a number as the shortest text that identifies it, independent of the locale.
 class piece {
  public:
   piece(std::string_view text) : text_(text) {}
@@ -98,13 +98,14 @@ class piece {
   char digits_[32];
 };
 
-/// 4.125 → "4.12": for costs.
+/// Three digits, for costs: 4.125 → "4.12".
 inline std::string three_digits(double x) {
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, x, std::chars_format::general, 3).ptr};
 }
 
-/// Appends the pieces to `to` without memory of its own, cut where `to` ends. Returns the characters written.
+/// Writes the pieces to `to` without allocating, and cuts them where `to` ends. Returns the number of
+/// characters written.
 DILOCO_COLD [[gnu::noinline]] inline std::size_t write_pieces(std::span<char> to,
                                                               std::initializer_list<piece> pieces) {
   std::size_t n = 0;
@@ -112,16 +113,16 @@ DILOCO_COLD [[gnu::noinline]] inline std::size_t write_pieces(std::span<char> to
   return n;
 }
 
-/// The pieces as one sentence. Out of line on purpose: chains of operator+ were a quarter of a user's compile
-/// time.
+/// Joins the pieces into one sentence. It is out of line on purpose, because chains of operator+ took a
+/// quarter of a user's compile time.
 DILOCO_COLD [[gnu::noinline]] inline std::string say(std::initializer_list<piece> pieces) {
   std::string sentence;
   for (piece const& p : pieces) sentence.append(p.view());
   return sentence;
 }
 
-/// At most `most` bytes (16 or more) of text that came from elsewhere: longer texts keep both ends around
-/// "...", cut between UTF-8 characters; control characters become '?'.
+/// Cuts foreign text to at most `most` bytes (16 or more). A longer text keeps both ends around "...", cut
+/// between UTF-8 characters. Control characters become '?'.
 inline std::string cut(std::string_view text, std::size_t most) {
   auto const begins = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0u) != 0x80u; };
   std::string out(text);

@@ -16,21 +16,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How a kernel's warps are grouped: warps to a thread block, and blocks that a multiprocessor must have
-/// registers for.
+/// How a kernel's warps are grouped: warps per thread block, and blocks whose registers must fit a
+/// multiprocessor at once.
 struct launch_shape {
   int warps, blocks_per_multiprocessor;
 };
 
-/// Picks the shape by the kernel alone; specialize it for one that you measured. 24 warps with 16 bytes of
-/// three arrays in flight in each lane are 36 KB a multiprocessor, about what an H200's 4.8 TB/s ask for at a
-/// latency of one microsecond.
+/// The launch shape of a kernel type. Specialize it for a kernel that you measured. With 24 warps and 16
+/// bytes of three arrays in flight in each lane, a multiprocessor has 36 KB in flight. That is about what an
+/// H200's 4.8 TB/s need at a latency of one microsecond.
 template <class Kernel>
 inline constexpr launch_shape shape_of_launch{8, 3};
 
 namespace detail {
 
-/// One warp per tile, striding over the grid.
+/// One warp computes one tile; warps stride over the grid.
 template <class Kernel, int Warps, int Blocks>
 __global__ void __launch_bounds__(Warps * 32, Blocks) run_tiles(Kernel kernel, std::size_t tiles) {
   std::size_t const warps = static_cast<std::size_t>(gridDim.x) * Warps;
@@ -44,7 +44,7 @@ inline void release_pinned(std::byte* data, std::size_t, void*) noexcept { cudaF
 
 }  // namespace detail
 
-/// A point in a stream's work. Move-only.
+/// A point in a stream's work. It can be moved but not copied.
 class cuda_mark {
  public:
   explicit cuda_mark(cudaStream_t stream) {
@@ -60,7 +60,7 @@ class cuda_mark {
     if (event_ != nullptr) cudaEventDestroy(event_);
   }
   [[nodiscard]] cudaEvent_t event() const { return event_; }
-  /// Whether the work has come so far. Never waits.
+  /// Whether the work before this point has completed. Never waits.
   [[nodiscard]] bool reached() const {
     cudaError_t const code = cudaEventQuery(event_);
     if (code != cudaErrorNotReady) detail::check_cuda(code, "cudaEventQuery");
@@ -71,11 +71,12 @@ class cuda_mark {
   cudaEvent_t event_ = nullptr;
 };
 
-/// A CUDA stream (named so, because `cuda` is libcu++'s namespace): the caller's, borrowed, and it must
-/// outlive the trainer. Columns lie in device memory from `memory`; wires of a transport of the host, and
-/// what the host reads, in pinned memory. Everything enqueues on the stream, but `allocate_wire`, which may
-/// wait for the device, and `wait`, which waits for the stream. Nothing here synchronizes the device. On the
-/// current device; all streams may be captured in a graph.
+/// A CUDA stream. The name is not `cuda`, because that is libcu++'s namespace. The stream is the caller's and
+/// must outlive the trainer. Columns lie in device memory from `memory`. Messages of host transports, and
+/// data that the host reads, lie in pinned memory.
+/// All calls enqueue on the stream, except two. `allocate_wire` may wait for the device, and `wait` waits for
+/// the stream. Nothing here synchronizes the device. It uses the current device, and all streams may be
+/// captured in a graph.
 template <device_memory Memory = stream_ordered>
 struct cuda_executor {
   cudaStream_t stream = nullptr;
@@ -106,7 +107,7 @@ struct cuda_executor {
         <<<grid, shape.warps * 32, 0, stream>>>(kernel, n);
     detail::check_cuda(cudaGetLastError(), "launching a sweep");
   }
-  /// Either side may also be pinned memory of the host.
+  /// Either side may also be pinned host memory.
   void copy_to_host(void* to, void const* from, std::size_t bytes) const { copy(to, from, bytes); }
   void copy_from_host(void* to, void const* from, std::size_t bytes) const { copy(to, from, bytes); }
   void wait() const {
@@ -121,10 +122,11 @@ struct cuda_executor {
     detail::check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
   }
 
-  /// For the caller's own flat maps and reductions in the order of this stream:
+  /// Policy for the caller's own flat maps and reductions, in the order of this stream:
   /// thrust::transform(where.policy(), …).
   [[nodiscard]] auto policy() const { return thrust::cuda::par_nosync.on(stream); }
-  /// This point in the stream, and to have this stream wait for another's: both enqueue.
+  /// `mark` records this point of the stream. `after` makes this stream wait for another stream's mark. Both
+  /// enqueue.
   [[nodiscard]] cuda_mark mark() const { return cuda_mark(stream); }
   void after(cuda_mark const& m) const {
     detail::check_cuda(cudaStreamWaitEvent(stream, m.event(), 0), "cudaStreamWaitEvent");

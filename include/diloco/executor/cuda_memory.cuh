@@ -17,11 +17,12 @@ namespace detail {
 
 inline void check_cuda(cudaError_t code, std::string_view call) {
   if (code == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // or the next launch, of anybody, would report it again
+  // Clears the error. Otherwise the next launch of any caller would report it again.
+  static_cast<void>(cudaGetLastError());
   raise({cause::device, 0, 0, say({"diloco: cuda: ", call, " failed: ", cudaGetErrorString(code)})});
 }
 
-/// A call that takes memory: says how much there was.
+/// Checks a call that allocates memory. The error names the bytes asked for and the bytes free.
 inline void check_memory(cudaError_t code, std::string_view call, std::size_t bytes) {
   if (code != cudaErrorMemoryAllocation) return check_cuda(code, call);
   static_cast<void>(cudaGetLastError());
@@ -35,15 +36,15 @@ inline void check_memory(cudaError_t code, std::string_view call, std::size_t by
 
 }  // namespace detail
 
-/// Where an executor's columns come from. `allocate(bytes, stream)`: at least 256-byte aligned; the buffer
-/// frees itself. Neither call may wait for the device.
+/// Where an executor's columns come from. `allocate(bytes, stream)` returns a buffer that is at least
+/// 256-byte aligned and frees itself. Neither allocating nor freeing may wait for the device.
 template <class M>
 concept device_memory = std::copyable<M> && requires(M const& m, std::size_t n, cudaStream_t stream) {
   { m.allocate(n, stream) } -> std::same_as<buffer>;
 };
 
-/// The device's current memory pool, in the order of the stream, which must outlive what was taken on it. A
-/// process that takes and gives back much sets the pool's release threshold.
+/// Allocates from the device's current memory pool, in the order of the stream. The stream must outlive the
+/// buffers. A process that allocates and frees much memory sets the pool's release threshold.
 struct stream_ordered {
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t stream) const {
     void* data = nullptr;
@@ -58,7 +59,7 @@ struct stream_ordered {
   }
 };
 
-/// cudaMalloc and cudaFree, for a device without pools. cudaFree waits for the device: here when a trainer
+/// cudaMalloc and cudaFree, for a device without pools. cudaFree waits for the device, here when a trainer
 /// ends.
 struct plain_device_memory {
   [[nodiscard]] buffer allocate(std::size_t bytes, cudaStream_t) const {
@@ -72,8 +73,8 @@ struct plain_device_memory {
   static void release(std::byte* data, std::size_t, void*) noexcept { cudaFree(data); }
 };
 
-/// The caller's resource, as RMM's: `void* allocate(bytes, stream)` and `deallocate(pointer, bytes, stream)`.
-/// Borrowed: it must outlive what was taken from it.
+/// The caller's resource, such as RMM's: `void* allocate(bytes, stream)` and `deallocate(pointer, bytes,
+/// stream)`. The resource must outlive the buffers allocated from it.
 template <class Resource>
 struct memory_of {
   Resource* resource = nullptr;
@@ -83,7 +84,8 @@ struct memory_of {
       raise({cause::bad_setting, 0, 0,
              "diloco: cuda: memory_of has no resource; give it the address of yours"});
     auto* const data = static_cast<std::byte*>(resource->allocate(bytes, stream));
-    return {data, bytes, release, new origin{resource, stream}};  // a buffer's context is one pointer
+    // A buffer's context is a single pointer, so resource and stream go into an allocated struct.
+    return {data, bytes, release, new origin{resource, stream}};
   }
   friend bool operator==(memory_of const&, memory_of const&) = default;
 

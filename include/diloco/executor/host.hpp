@@ -19,8 +19,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A column of 4 MiB or more begins at a huge page and asks for them: seven streams of 4 KiB pages miss the
-/// TLB.
+/// A column of 4 MiB or more starts at a huge page and asks for huge pages. Seven streams of 4 KiB pages
+/// would miss the TLB.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 inline std::align_val_t host_alignment(std::size_t bytes) {
   return std::align_val_t{bytes < 2 * huge_page ? std::size_t{64} : huge_page};
@@ -29,7 +29,7 @@ inline std::align_val_t host_alignment(std::size_t bytes) {
 inline std::byte* allocate_host(std::size_t bytes) {
   auto* data = static_cast<std::byte*>(::operator new(bytes, host_alignment(bytes)));
 #if defined(MADV_HUGEPAGE)
-  // Advice: where the kernel has none to give, the memory is as good as any.
+  // `madvise` is best effort; without it the memory still works.
   if (bytes >= 2 * huge_page)
     static_cast<void>(::madvise(data, bytes / huge_page * huge_page, MADV_HUGEPAGE));
 #endif
@@ -44,15 +44,16 @@ inline void release_host(std::byte* data, std::size_t bytes, void*) noexcept {
 template <class Kernel>
 struct call_solo {
   Kernel kernel;
-  // Copied and inlined whole, so that its scalars stay in registers: in memory that a store through a float*
-  // might change, they keep g++ from vectorizing (sweep B under OpenMP took 51 ms for 12).
+  // The kernel is copied and inlined as a whole, so that its scalars stay in registers. A store through a
+  // float* might change them in memory, which stops g++ from vectorizing (sweep B under OpenMP took 51
+  // instead of 12 ms).
   [[gnu::flatten]] void operator()(std::size_t tile) const {
     Kernel const local = kernel;
     local(solo{}, tile);
   }
 };
 
-/// The sweeps through Thrust on one of its host systems; `System::policy()` names which.
+/// Runs the sweeps through Thrust on one of its host systems, named by `System::policy()`.
 template <class System>
 struct host_executor {
   static constexpr bool columns_on_host = true;
@@ -72,7 +73,7 @@ struct host_executor {
 
 }  // namespace detail
 
-/// One thread: the caller's.
+/// Uses the caller's thread only.
 struct cpp : detail::host_executor<cpp> {
   static constexpr std::string_view name = "cpp";
   static auto policy() { return thrust::cpp::par; }

@@ -8,7 +8,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// All OpenMP threads. Needs -fopenmp; under clang prefer `tbb`, which keeps the loops vectorized.
+/// Uses all OpenMP threads. Needs -fopenmp. Under clang prefer `tbb`, which keeps the loops vectorized.
 struct omp : detail::host_executor<omp> {
   static constexpr std::string_view name = "omp";
   static auto policy() { return thrust::omp::par; }

@@ -9,16 +9,18 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Any executor, with the columns that only rounds touch in memory of the host: anchor, residuals, what
-/// feedback remembers, and the outer optimizer's state. For a model that fills the device: there remain θ,
-/// the inner state and the wires. Sweeps stream these columns over the bus, block by block, where the device
-/// reaches the host's pinned memory: under Nesterov with error feedback 12 B a parameter in sweep A and 16 B
-/// in sweep B; an inner step touches none of it. A staged compressor works in the residual's column, several
-/// times over. Same bits. Around an executor of the host it changes nothing.
+/// Any executor, with the columns that only rounds use in host memory: anchor, residuals, feedback state and
+/// the outer optimizer's state. It is for a model that fills the device. θ, the inner state and the messages
+/// stay on the device.
+/// Sweeps stream these columns over the bus block by block, where the device can access pinned host memory.
+/// Under Nesterov with error feedback that is 12 B/param in sweep A and 16 B/param in sweep B. An inner step
+/// uses none of these columns.
+/// A staged compressor works in the residual's column and passes over it several times. The bits are the
+/// same. Around a host executor it changes nothing.
 template <executor Base>
 struct state_on_host : Base {
   [[nodiscard]] static constexpr bool only_for_rounds(std::string_view column) {
-    for (std::string_view prefix : {"anchor", "residual", "owner_residual", "common", "outer.", "mean_"}) {
+    for (std::string_view prefix : {"anchor", "residual", "owner_residual", "estimate", "outer.", "mean_"}) {
       if (column.starts_with(prefix)) return true;
     }
     return false;

@@ -8,7 +8,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// All threads of oneTBB's arena. Link with oneTBB.
+/// Uses all threads of oneTBB's arena. Link with oneTBB.
 struct tbb : detail::host_executor<tbb> {
   static constexpr std::string_view name = "tbb";
   static auto policy() { return thrust::tbb::par; }

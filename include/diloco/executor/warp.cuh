@@ -8,7 +8,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The 32 lanes of a warp own one block together. Reductions are of integers, so their order does not matter.
+/// The 32 lanes of a warp own one block together. Reductions are over integers, so their order does not
+/// matter.
 struct warp {
   static constexpr int width = 32;
   DILOCO_HD static int rank() {

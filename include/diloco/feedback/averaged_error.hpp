@@ -10,10 +10,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// LoCo's averaged error (Xie et al. 2024): x = Δ + e, e ← β·e + (1 − β)(x − own decoded bytes), stored as
-/// 8-bit integers with a scale per block: 2 B/param for its two buffers where exact feedback takes 8. An
-/// estimate of the expected error, not the exact residual: it does not telescope. Each `reset_every`-th round
-/// begins with e = 0; 0: never.
+/// LoCo's averaged error (Xie et al. 2024): x = Δ + e, e ← β·e + (1 − β)(x − own decoded bytes). e is stored
+/// as 8-bit integers with a scale per block. Its two buffers take 2 B/param, where exact feedback takes 8.
+/// e is an estimate of the expected error, not the exact residual, so it does not telescope. Each
+/// `reset_every`-th round begins with e = 0. If `reset_every` is 0, no round does.
 struct averaged_error {
   float beta = 0.8f;
   std::uint32_t reset_every = 1024;
@@ -21,7 +21,7 @@ struct averaged_error {
   static constexpr std::string_view name = "averaged_error";
   static constexpr feedback_traits traits{.residual_bits = 8};
   struct step {
-    float remembered, beta, fresh;  // 1 and β, or 0 in a round of reset; 1 − β
+    float remembered, beta, fresh;  // 1 and β (0 and 0 in a reset round); 1 − β
     [[nodiscard]] DILOCO_HD float want(float delta, float e) const { return fma(remembered, e, delta); }
     [[nodiscard]] DILOCO_HD float keep(float wanted, float sent, float e) const {
       return fma(fresh, wanted - sent, product(beta, e));

@@ -9,14 +9,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// EF21 (Richtárik et al. 2021): each worker keeps an estimate h of its own Δ and sends y = C(Δ − h), h ← h +
-/// y; everybody keeps the mean of all estimates, adds the mean of what was sent, and steps by it. Suits a Δ
-/// that changes slowly over rounds, and keeps no residual in units of a learning rate. The common column is
-/// the mean of the h only while the workers' weights stay the same from round to round. Under scatter–gather
-/// the owner's quantization has exact error feedback.
+/// EF21 (Richtárik et al. 2021). Each worker keeps an estimate h of its own Δ and sends y = C(Δ − h), h ← h +
+/// y. All workers keep the mean of all estimates (the shared estimate), add the mean of the messages to it,
+/// and step by it.
+/// It suits a Δ that changes slowly over rounds, and keeps no residual in units of a learning rate. The
+/// shared estimate is the mean of the h only while the workers' weights stay the same from round to round.
+/// Under scatter–gather the owner's quantization has exact error feedback.
 struct ef21 {
   static constexpr std::string_view name = "ef21";
-  static constexpr feedback_traits traits{.common = true};
+  static constexpr feedback_traits traits{.shared_estimate = true};
   [[nodiscard]] DILOCO_HD float want(float delta, float h) const { return delta - h; }
   [[nodiscard]] DILOCO_HD float keep(float, float sent, float h) const { return h + sent; }
   [[nodiscard]] constexpr ef21 at(std::uint64_t) const { return {}; }

@@ -32,7 +32,7 @@ struct error_feedback {
   friend bool operator==(error_feedback const&, error_feedback const&) = default;
 };
 
-/// What the compressor loses is lost.
+/// The error of the compressor is lost.
 struct no_feedback {
   static constexpr std::string_view name = "no_feedback";
   static constexpr feedback_traits traits{.stateful = false};
@@ -43,13 +43,14 @@ struct no_feedback {
   friend bool operator==(no_feedback const&, no_feedback const&) = default;
 };
 
-/// Error feedback against what was agreed (PyTorch's PowerSGD hook): x = Δ + decay·e, e ← x − ĝ, where ĝ is
-/// the decoded mean. The mean of all residuals is what the mean still lacks, so the second quantization of
-/// scatter–gather is in it and its owner keeps nothing. What the workers disagree on stays in each residual
-/// for ever: it cancels where wires add up (random_k, low_rank of a common factor), so only linear
-/// compressors are accepted; others were seen to diverge (absmax<4>, three workers, 1000 rounds: 26 times the
-/// mean). Say decay < 1, or the residuals grow with the rounds: each differs from their mean by 1/(1 − decay)
-/// of what its worker says otherwise in each.
+/// Error feedback against the decoded mean ĝ (PyTorch's PowerSGD hook): x = Δ + decay·e, e ← x − ĝ. The mean
+/// of all residuals is what the mean still lacks. This includes the second quantization of scatter–gather, so
+/// its owner keeps no residual.
+/// The workers' disagreement stays in each residual for ever. It cancels where messages add up (random_k,
+/// low_rank of a common factor), so only linear compressors are accepted. Others were seen to diverge
+/// (absmax<4>, three workers, 1000 rounds: 26 times the mean).
+/// Choose decay < 1, or the residuals grow with the rounds. Each residual differs from the mean residual by
+/// 1/(1 − decay) of its worker's deviation per round.
 struct mean_error_feedback {
   float decay = 1.0f;
 

@@ -11,12 +11,13 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Products by cuBLAS in float32 on the executor's stream, with the caller's handle: its math mode says
-/// whether TF32 may be used. The handle is set to the stream, if it has another one, and to factors on the
-/// host, with each product, and must not be used by another thread meanwhile; set the stream before a
-/// workspace of your own. Link cublas (CUDA::cublas). A Gram matrix is a whole product, which is symmetric
-/// only up to rounding: its kernels are faster than those of ssyrk. Bits depend on device and version: what
-/// is computed with it is not replicated. It has no eigenvectors, so `soap` wants another algebra.
+/// cuBLAS products in float32 on the executor's stream, with the caller's handle. The handle's math mode says
+/// whether TF32 may be used. Each product sets the handle to host factors, and to the stream if it has
+/// another one. No other thread may use the handle meanwhile.
+/// Set the stream before you set a workspace of your own. Link cublas (CUDA::cublas).
+/// A Gram matrix is computed as a full product, because those kernels are faster than ssyrk's. It is
+/// symmetric only up to rounding. Bits depend on device and version, so results are not replicated. It has no
+/// eigenvectors, so `soap` needs another algebra.
 struct cublas {
   cublasHandle_t handle = nullptr;
 
@@ -31,7 +32,7 @@ struct cublas {
     check(m.rows, m.columns, m.depth);
     take_stream(where.stream);
     need(cublasSetPointerMode(handle, CUBLAS_POINTER_MODE_HOST), "cublasSetPointerMode");
-    // Column by column, as cuBLAS reads, a row-major matrix is its transpose: Cᵀ = Bᵀ·Aᵀ.
+    // cuBLAS reads column by column, so it sees the transpose of a row-major matrix: Cᵀ = Bᵀ·Aᵀ.
     auto const n = [](std::size_t x) { return static_cast<int>(x); };
     auto const lines = [&](operand const& x, std::size_t rows, std::size_t columns) {
       std::size_t const line = x.transposed ? rows : columns;
@@ -51,7 +52,8 @@ struct cublas {
   friend bool operator==(cublas const&, cublas const&) = default;
 
  private:
-  /// Only where it is another one: setting the stream puts the handle's workspace back to the default.
+  /// Sets the stream only where it differs, because cublasSetStream resets the handle's workspace to the
+  /// default.
   void take_stream(cudaStream_t stream) const {
     cudaStream_t now = nullptr;
     need(cublasGetStream(handle, &now), "cublasGetStream");

@@ -14,9 +14,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// C in tiles of up to 192 × 192, as equal as multiples of 8 allow: what two packed factors of 192 × 256
-/// floats need stays in an L2 of 512 KiB, and the tiles of a symmetric C leave out 3/8 of the work at a side
-/// of 768.
+/// Tiles of C of up to 192 × 192, as equal as multiples of 8 allow. Two packed factors of 192 × 256 floats
+/// then stay in an L2 of 512 KiB. The tiles of a symmetric C save 3/8 of the work at a side of 768.
 struct eigen_tiling {
   static constexpr std::size_t side = 192, depth = 256;
   std::size_t extent = 0, count = 1, size = 0;
@@ -30,8 +29,8 @@ struct eigen_tiling {
   [[nodiscard]] std::size_t length(std::size_t i) const { return std::min(size, extent - begin(i)); }
 };
 
-/// The blocks Eigen works in, ours and not by the sizes of the caches that it finds: the order of a sum is
-/// then the same on machines of one instruction set.
+/// Fixed block sizes for Eigen, which would otherwise derive them from the cache sizes that it finds. So the
+/// order of a sum is the same on all machines of one instruction set.
 struct eigen_blocking : Eigen::internal::level3_blocking<float, float> {
   alignas(64) float packed_a[eigen_tiling::side * eigen_tiling::depth];
   alignas(64) float packed_b[eigen_tiling::side * eigen_tiling::depth];
@@ -43,8 +42,8 @@ struct eigen_blocking : Eigen::internal::level3_blocking<float, float> {
   }
 };
 
-/// One tile of C. Calls below Eigen's operator*, which under -fopenmp would take all threads inside `cpp` and
-/// then sum in another order. 384 KiB of stack.
+/// Computes one tile of C. It calls below Eigen's operator*. Under -fopenmp that operator would use all
+/// threads inside `cpp` and then sum in another order. It takes 384 KiB of stack.
 template <bool TransposedA, bool TransposedB>
 void eigen_tile(matrix_product const& m, std::size_t i, std::size_t rows, std::size_t j,
                 std::size_t columns) {
@@ -80,7 +79,7 @@ struct eigen_product_kernel {
   }
 };
 
-/// A tile on or below the diagonal, and its mirror image above while it is in cache.
+/// Computes a tile on or below the diagonal, and copies it to its mirror image above while it is in cache.
 template <bool Transposed>
 struct eigen_gram_kernel {
   matrix_product m;
@@ -99,9 +98,9 @@ struct eigen_gram_kernel {
 
 using eigen_matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// `a` with its largest magnitude brought into [1, 4) by a power of two: lengths are squared on the way to q,
-/// and no digit of q depends on the scale. Where `a` holds NaN or Inf, q becomes NaN and the result is empty:
-/// what Eigen finds there may be finite.
+/// `a` times a power of two that brings its largest magnitude into [1, 4). Lengths are squared on the way to
+/// q, and no digit of q depends on the scale. Where `a` holds NaN or Inf, q becomes NaN and the result is
+/// empty, because Eigen's result may be finite there.
 inline Eigen::MatrixXf eigen_scaled(std::size_t n, float const* a, float* q) {
   std::uint32_t most = 0;
   for (std::size_t i = 0; i < n * n; ++i) most = larger(most, magnitude_bits(a[i]));
@@ -141,11 +140,12 @@ struct eigen_orthonormal_kernel {
 
 }  // namespace detail
 
-/// Linear algebra by Eigen 3.4 (optional, hence not in the umbrella: seconds to include) in float32, products
-/// tile by tile over the executor's threads. Bits of products: the same for any number of threads, but other
-/// ones under another instruction set, whose registers Eigen fills differently: what is computed with it is
-/// not replicated. Eigenvectors and QR are Eigen's own, which under -fopenmp takes threads, and then other
-/// bits, unless EIGEN_DONT_PARALLELIZE is defined.
+/// Linear algebra by Eigen 3.4 in float32. It is optional and not in the umbrella, because it takes seconds
+/// to include. The executor's threads compute products tile by tile.
+/// The bits of a product are the same for any number of threads. They differ under another instruction set,
+/// whose registers Eigen fills differently, so results are not replicated.
+/// Eigenvectors and QR are Eigen's own. Under -fopenmp Eigen uses threads for them, which gives other bits,
+/// unless EIGEN_DONT_PARALLELIZE is defined.
 struct eigen {
   static constexpr std::string_view name = "eigen";
 
@@ -173,14 +173,14 @@ struct eigen {
     where.for_each(tiles, detail::eigen_gram_kernel<false>{m, side});
   }
 
-  /// One thread: 9·n³ multiply-adds and Eigen's own memory, 3 n².
+  /// Uses one thread, 9·n³ multiply-adds and 3 n² of Eigen's own memory.
   template <executor E>
   void eigenvectors(E const& where, std::size_t n, float const* s, float* q) const {
     need_host<E>();
     where.for_each(1, detail::eigen_vectors_kernel{n, s, q});
   }
-  /// One thread, Householder: 4/3·n³ multiply-adds and 2 n² of memory. A column without length is given some
-  /// direction; NaN or Inf makes all of q NaN.
+  /// Householder in one thread: 4/3·n³ multiply-adds and 2 n² of memory. A column of length 0 gets some
+  /// direction. NaN or Inf makes all of q NaN.
   template <executor E>
   void orthonormalize(E const& where, std::size_t n, float const* a, float* q) const {
     need_host<E>();

@@ -11,8 +11,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A tensor cut into 32 rows × 1,024 columns. A vector is one row whose column statistics are its second
-/// moments.
+/// A tensor cut into tiles of 32 rows × 1,024 columns. A vector is a single row, and its column statistics
+/// are its second moments.
 struct adafactor_tiling {
   static constexpr std::size_t tall = 32, wide = 1024;
   std::size_t rows, columns, panels, blocks;
@@ -25,7 +25,7 @@ struct adafactor_tiling {
         vector(rows == 1) {}
   [[nodiscard]] DILOCO_HD constexpr std::size_t tiles() const { return panels * blocks; }
 
-  /// f(row, first element, count) for each row's piece in a tile.
+  /// Calls f(row, first element, count) for each row's piece in a tile.
   template <class F>
   DILOCO_HD void for_rows(std::size_t tile, F&& f) const {
     std::size_t const panel = tile / blocks, first = tile % blocks * wide;
@@ -35,7 +35,7 @@ struct adafactor_tiling {
   }
 };
 
-/// Σ g² over each piece of a row and of a column, and Σ p² of each tile.
+/// Computes Σ g² over each piece of a row and of a column, and Σ p² of each tile.
 struct adafactor_square_kernel {
   adafactor_tiling at;
   float const *g, *grad_scale, *p;
@@ -65,8 +65,8 @@ struct adafactor_square_kernel {
   }
 };
 
-/// statistic ← statistic + weight·(mean − statistic) with mean = Σ parts / divisor; parts (count, n) are used
-/// up.
+/// statistic ← statistic + weight·(mean − statistic) with mean = Σ parts / divisor. It overwrites `parts`
+/// (count, n).
 struct adafactor_statistic_kernel {
   float *parts, *statistic;
   std::size_t count, n;
@@ -84,7 +84,7 @@ struct adafactor_statistic_kernel {
   }
 };
 
-/// What is one number for a whole tensor, on its way through the scratch.
+/// Numbers of a whole tensor, kept in the scratch between kernels.
 struct adafactor_numbers {
   float row_mean;  ///< max(mean of the row statistics, eps1)
   float alpha;     ///< max(eps2, RMS(p))·rho
@@ -103,7 +103,7 @@ struct adafactor_alpha_kernel {
         at.vector ? 1.0f : ordered_sum(l, at.rows, [&](std::size_t i) { return row[i]; }) / rows;
     float const rms = std::sqrt(ordered_sum(l, at.tiles(), [&](std::size_t i) { return p_parts[i]; }) / size);
     if (L::rank() != 0) return;
-    numbers->row_mean = mean < eps1 ? eps1 : mean;  // NaN stays, here and below
+    numbers->row_mean = mean < eps1 ? eps1 : mean;  // the comparison keeps a NaN, here and below
     numbers->alpha = product(rms < eps2 ? eps2 : rms, rho);
   }
 };
@@ -121,8 +121,8 @@ struct adafactor_factor_kernel {
   }
 };
 
-/// u = g / √max(V, eps1²) with V = row·column / row_mean: measured first, Σ u² of each tile; then computed
-/// again and taken.
+/// u = g / √max(V, eps1²) with V = row·column / row_mean. With `measure` the kernel computes Σ u² of each
+/// tile. A second launch computes u again and applies it.
 struct adafactor_update_kernel {
   adafactor_tiling at;
   float const *g, *grad_scale, *row, *column;
@@ -157,7 +157,7 @@ struct adafactor_update_kernel {
   }
 };
 
-/// What lies in the scratch of one tensor.
+/// Layout of one tensor's scratch.
 struct adafactor_scratch {
   std::size_t row_parts = 0, column_parts, tile_parts, numbers, size;
   constexpr adafactor_scratch(std::size_t rows, std::size_t columns) {
@@ -171,22 +171,25 @@ struct adafactor_scratch {
 
 }  // namespace detail
 
-/// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory: second moments of a matrix as an outer product
-/// of row and column means, rates relative to RMS(θ), updates clipped to RMS d. A tensor of more than two
-/// extents is its first × the rest (PyTorch factors the last two); a matrix with one row or one column is a
-/// vector. State: rows + columns floats for a matrix, one per element for a vector. The step does not depend
-/// on the scale of the gradients between the published guards and 2⁴⁶: a mean square above eps1 for a matrix,
-/// above eps1² for a vector. Three sweeps, 24 B/param. Inner only: t^beta2_decay is the C library's, so it is
-/// not replicated; with the same value of it, bits are the same on every executor.
+/// Adafactor (Shazeer & Stern 2018) on PyTorch's trajectory. Second moments of a matrix are an outer product
+/// of row and column means. Rates are relative to RMS(θ). Updates are clipped to RMS d. A tensor of more than
+/// two extents is treated as its first × the rest (PyTorch factors the last two).
+/// A matrix with one row or one column is a vector. The state is rows + columns floats for a matrix and one
+/// float per element for a vector.
+/// The step does not depend on the scale of the gradients between the published guards and 2⁴⁶. The guards
+/// are a mean square above eps1 for a matrix and above eps1² for a vector. It takes three sweeps, 24 B/param.
+/// Inner only: t^beta2_decay comes from the C library, so it is not replicated. With the same value of it,
+/// bits are the same on every executor.
 struct adafactor {
   float lr = 1e-2f;
-  float beta2_decay = -0.8f;  ///< weight of the newest moments: step^beta2_decay
-  float eps1 = 0x1p-23f;      ///< √V is not less, nor the mean of the row statistics
-  float eps2 = 1e-3f;         ///< RMS(θ) counts as no less
+  float beta2_decay = -0.8f;  ///< the newest moments have weight step^beta2_decay
+  float eps1 = 0x1p-23f;      ///< lower bound of √V and of the mean of the row statistics
+  float eps2 = 1e-3f;         ///< lower bound of RMS(θ)
   float d = 1.0f, weight_decay = 0.0f;
 
   static constexpr std::string_view name = "adafactor";
   static constexpr std::array<std::string_view, 0> slots{};
+  static constexpr optimizer_traits traits{.memory = true};
   static constexpr std::size_t memory_elements(std::size_t rows, std::size_t columns) {
     detail::adafactor_tiling const at(rows, columns);
     return at.vector ? at.columns : at.rows + at.columns;
@@ -228,7 +231,7 @@ struct adafactor {
     where.for_each(at.tiles(), update);
   }
 
-  /// 2⁴⁶: sums of 2³⁴ squares are floats.
+  /// 2⁴⁶: sums of 2³⁴ squares stay finite.
   [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>

@@ -9,11 +9,11 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
-/// Adam's moments with both bias corrections folded into two numbers: what `adam` and `adamw` have in common.
+/// Adam's moments, shared by `adam` and `adamw`. Both bias corrections are folded into two numbers.
 struct adam_moments {
   float step_size, root_correction, beta1, beta2, eps;
 
-  /// Takes g in; gives m̂/(√v̂ + eps) up to the factor `step_size`.
+  /// Updates the moments with g and returns m̂/(√v̂ + eps) up to the factor `step_size`.
   DILOCO_HD float operator()(float g, float& m, float& v) const {
     m = fma(1.0f - beta1, g - m, m);
     v = fma((1.0f - beta2) * g, g, beta2 * v);
@@ -35,8 +35,8 @@ adam_moments adam_moments_at(Adam const& o, double rate, std::uint64_t n) {
 }
 }  // namespace detail
 
-/// Adam (Kingma & Ba 2015, algorithm 1) on the trajectory of PyTorch's `torch.optim.Adam`: weight decay is
-/// the L2 term g + wd·p, which passes through the moments; `adamw` is the decoupled one. One sweep, 28
+/// Adam (Kingma & Ba 2015, algorithm 1) on the trajectory of PyTorch's `torch.optim.Adam`. Weight decay is
+/// the L2 term g + wd·p, which passes through the moments; `adamw` has the decoupled one. One sweep, 28
 /// B/param; replicated.
 struct adam {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
@@ -57,7 +57,7 @@ struct adam {
     return {weight_decay, detail::adam_moments_at(*this, rate, c.step)};
   }
 
-  /// With a decay inside the square, for anchors that are no larger.
+  /// The decay is part of the squared gradient. The bound holds for anchors that are no larger than it.
   [[nodiscard]] constexpr float largest() const {
     return detail::float_within(detail::largest_over(eps, lr) / (1.0 + static_cast<double>(weight_decay)));
   }

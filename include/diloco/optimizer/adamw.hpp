@@ -9,9 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), on PyTorch's trajectory: decay
-/// first, bias corrections folded into two numbers per step. One sweep, 28 B/param; replicated (sqrt and
-/// division round correctly).
+/// Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), on PyTorch's trajectory. The
+/// decay comes first. The bias corrections are folded into two numbers per step. One sweep, 28 B/param;
+/// replicated (sqrt and division round correctly).
 struct adamw {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
 

@@ -10,9 +10,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A column in 8 bits: codes of `Map` and, for each block of 256, its largest magnitude, by which they are
-/// scaled. Codes are kept as their difference in bits from that of 0, so that zeroed memory reads as +0.
-/// Magnitudes below 2⁻¹²⁶ are kept as 0; a block with NaN or Inf reads as NaN.
+/// A column in 8 bits: codes of `Map`, scaled by the largest magnitude of each block of 256. Codes are stored
+/// xor the code of 0, so zeroed memory reads as +0. Magnitudes below 2⁻¹²⁶ are stored as 0. A block with NaN
+/// or Inf reads as NaN.
 template <class Map>
 struct coded_column {
   static constexpr int block = 256;
@@ -25,7 +25,7 @@ struct coded_column {
     Map::template decode<block>(l, count, codes + at * block, amax, Map::zero,
                                 [&](int i, float y) { x.v[i] = y; });
   }
-  /// What x holds from `count` on is not read.
+  /// Elements of x from `count` on are not read.
   template <lanes L>
   DILOCO_HD void store(L l, std::size_t at, int count, lane_block<L, block> const& x) const {
     std::uint32_t magnitude = 0;
@@ -43,9 +43,10 @@ struct coded_column {
   static constexpr std::uint32_t smallest = 1u << 23;  // 2⁻¹²⁶, whose reciprocal is finite
 };
 
-/// What v is at least, as a share of m², once n steps were taken: with r = β₁²/β₂ the inequality of Cauchy
-/// and Schwarz says m² ≤ v·(1 − β₁)²/(1 − β₂)·(1 + r + … + rⁿ⁻¹). 0 before the first step, when both are 0.
-/// The sum counts as 1024 at most: it grows without end only where β₂ ≤ β₁², and then AdamW's own steps do.
+/// Lower bound of v after n steps, as a share of m². With r = β₁²/β₂ the Cauchy–Schwarz inequality gives m² ≤
+/// v·(1 − β₁)²/(1 − β₂)·(1 + r + … + rⁿ⁻¹). The share is 0 before the first step, when m and v are 0.
+/// The sum counts as at most 1024. It grows without bound only where β₂ ≤ β₁², and there AdamW's own steps do
+/// too.
 inline float least_square_of_mean(float beta1, float beta2, std::uint64_t n) {
   if (n == 0 || beta2 == 0.0f) return 0.0f;
   double const b1 = static_cast<double>(beta1), b2 = static_cast<double>(beta2), r = b1 * b1 / b2;
@@ -54,7 +55,8 @@ inline float least_square_of_mean(float beta1, float beta2, std::uint64_t n) {
   return static_cast<float>((1.0 - b2) / ((1.0 - b1) * (1.0 - b1) * (terms < 1024.0 ? terms : 1024.0)));
 }
 
-/// One sweep over a tensor in blocks of 256: moments decoded, AdamW's step, moments encoded.
+/// One sweep over a tensor in blocks of 256. It decodes the moments, takes AdamW's step and encodes the
+/// moments.
 struct adamw8bit_kernel {
   static constexpr int block = coded_column<dynamic_map<true>>::block;
   adamw::step step;
@@ -63,7 +65,7 @@ struct adamw8bit_kernel {
   coded_column<dynamic_map<true>> m;
   coded_column<dynamic_map<false>> v;
   std::size_t elements;
-  float least;  ///< v ≥ least·m² before the step
+  float least;  ///< v ≥ least·m² holds before the step
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t tile) const {
@@ -101,7 +103,7 @@ struct adamw8bit_kernel {
   }
 };
 
-/// A tensor whose moments are kept in float32.
+/// AdamW's step on a tensor whose moments are in float32.
 struct adamw_whole_kernel {
   adamw::step step;
   float* p;
@@ -122,37 +124,40 @@ struct adamw_whole_kernel {
 
 }  // namespace detail
 
-/// AdamW with both moments in 8 bits (Dettmers et al. 2022): the dynamic map, signed for m and unsigned for
-/// v, scaled by the largest magnitude of each block of 256. Parameters move by the moments as computed; what
-/// is kept of them is the nearest code. State 2.03 B/param for 8; one sweep, 16.1 B/param for 28. Tensors of
-/// fewer than `LeastElements` keep float32 and take adamw's trajectory bit by bit. Inner only, over whole
-/// tensors; replicated. On one host thread with AVX2 coding costs more than the bytes save: twice adamw's
-/// time or more.
+/// AdamW with both moments in 8 bits (Dettmers et al. 2022). Codes are from the dynamic map, signed for m and
+/// unsigned for v, scaled by the largest magnitude of each block of 256. Parameters move by the moments as
+/// computed; the nearest codes of the moments are stored.
+/// The state takes 2.03 B/param instead of 8. It takes one sweep, 16.1 B/param instead of 28. Tensors of
+/// fewer than `LeastElements` elements keep float32 moments and follow adamw's trajectory bit by bit. Inner
+/// only, over whole tensors; replicated.
+/// On one host thread with AVX2, coding costs more than the saved bytes gain: at least twice adamw's time.
 ///
-/// What nearest codes do, as in bitsandbytes. With beta2 = 0.999 an element's v rises only where g² is above
-/// 5 to 36 times it (that is half a code in the uppermost decade, more below), and falls only as its block's
-/// largest, V, falls. A v below
-/// 1.6e-7·V is kept as 0, and leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V = 1.3e-2·√V. Beyond
-/// bitsandbytes, v counts as no less than the kept m allows: no float32 history has a smaller one. So no step
-/// is longer than AdamW's longest, lr·(1 − beta1)/√((1 − beta2)·(1 − beta1²/beta2)), 7.3·lr with the
-/// defaults. Blocks that mix gradients more than 80 apart want eps near 1e-2·√V. A NaN or Inf that is let in
-/// (DILOCO_CHECKS) makes its block NaN in the next step.
+/// Effects of rounding to the nearest code, as in bitsandbytes. With beta2 = 0.999 an element's v rises only
+/// where g² is above 5 to 36 times v. That is half a code in the uppermost decade; below it the factor is
+/// larger. v falls only as its block's largest element, V, falls.
+/// A v below 1.6e-7·V is stored as 0. It leaves 0 only by a gradient above √(1.6e-7/(1 − beta2))·√V =
+/// 1.3e-2·√V.
+/// In addition to bitsandbytes, v is raised to the least value that the stored m allows: no float32 history
+/// has a smaller one. So no step is longer than AdamW's longest, lr·(1 − beta1)/√((1 − beta2)·(1 −
+/// beta1²/beta2)), 7.3·lr with the defaults.
+/// Blocks that mix gradients more than a factor of 80 apart need eps near 1e-2·√V. A NaN or Inf that
+/// DILOCO_CHECKS lets in makes its block NaN in the next step.
 template <std::size_t LeastElements = 4096>
 struct adamw8bit {
   float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.01f;
 
   static constexpr std::string_view name = "adamw8bit";
-  static constexpr optimizer_traits traits{.replicated = true};
+  static constexpr optimizer_traits traits{.replicated = true, .memory = true};
   static constexpr std::array<std::string_view, 0> slots{};
-  /// For n elements in 8 bits, each part rounded up to 64 bytes: codes of m and of v, scales of m and of v.
-  /// Otherwise m, v.
+  /// In 8 bits there are four parts, each rounded up to 64 bytes: codes of m, codes of v, scales of m, scales
+  /// of v. Otherwise the memory holds m, then v.
   static constexpr std::size_t memory_elements(std::size_t rows, std::size_t columns) {
     std::size_t const n = rows * columns;
     return n < LeastElements ? 2 * n : 2 * (block / 4 * blocks(n) + detail::whole_lines(blocks(n)));
   }
   static constexpr std::size_t scratch_elements(std::size_t, std::size_t) { return 0; }
 
-  /// The same numbers with moments in float32.
+  /// AdamW with the same numbers and float32 moments.
   [[nodiscard]] constexpr adamw in_float32() const { return {lr, beta1, beta2, eps, weight_decay}; }
 
   template <executor E>
@@ -184,7 +189,7 @@ struct adamw8bit {
   template <class F>
   constexpr void fields(F&& f) const {
     in_float32().fields(f);
-    f("least_elements", LeastElements, non_negative);  // ranks must agree on it too
+    f("least_elements", LeastElements, non_negative);  // ranks must agree on this number too
   }
   friend bool operator==(adamw8bit const&, adamw8bit const&) = default;
 

@@ -8,10 +8,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Blockwise model-update filtering (Chen & Huo 2016): D ← η·D + ζ·Δ, Φ ← Φ − D, with ζ inside the buffer.
-/// p is always where the next block starts, and Δ is measured from there: classical, that is the filtered
-/// model Φ; with `nesterov` it is Φ − η·D, so p ← p − (ζ·Δ + η·D), and Φ = p + η·D is what one would keep at
-/// the end. The paper's η is 1 − 1/K, which makes one Δ move Φ by K·ζ in all. 20 B/param; replicated.
+/// Blockwise model-update filtering (Chen & Huo 2016): D ← η·D + ζ·Δ, Φ ← Φ − D, with ζ inside the buffer. p
+/// is always the start of the next block, and Δ is measured from it. In the classical form p is the filtered
+/// model Φ.
+/// With `nesterov` p is Φ − η·D, so p ← p − (ζ·Δ + η·D). The model to keep at the end is then Φ = p + η·D.
+/// The paper's η is 1 − 1/K, which makes one Δ move Φ by K·ζ in all. 20 B/param; replicated.
 struct bmuf {
   float block_lr = 1.0f, momentum = 0.5f;  // ζ, η
   bool nesterov = false;

@@ -8,14 +8,15 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Delayed Nesterov (Liu et al. 2024), for contributions that arrive one at a time: each moves p at once by
-/// its own share lr·g/N, and the momentum takes in the mean of N of them, so that N equal ones in a row are
-/// not amplified as under nesterov. A call is one contribution: g is one worker's Δ, in order of arrival, and
-/// `context.step` its number t, from 1. Given to rounds, g is the mean of a round and N counts rounds.
+/// Delayed Nesterov (Liu et al. 2024), for contributions that arrive one at a time. Each contribution moves p
+/// at once by its own share lr·g/N. The momentum takes in the mean of N contributions, so N equal ones in a
+/// row are not amplified as under nesterov.
+/// A call is one contribution: g is one worker's Δ, in order of arrival, and `context.step` its number t,
+/// from 1. If it is called once per round, g is the mean of the round and N counts rounds.
 ///   A ← A + g
 ///   N divides t:  m ← β·m + A/N,  A ← 0,  p ← p − lr·((1 − c·(N−1))·β·m + g/N)
 ///   elsewhere:    p ← p − lr·(c·β·m + g/N)
-/// One g moves p by lr/(N·(1−β)) in all, whatever the activation c. N = 1 is nesterov bit by bit. 28 B/param;
+/// One g moves p by lr/(N·(1−β)) in all, for any activation c. N = 1 is nesterov bit by bit. 28 B/param;
 /// replicated.
 struct delayed_nesterov {
   float lr = 0.7f, momentum = 0.9f;  // β
@@ -44,7 +45,7 @@ struct delayed_nesterov {
     return {lr * c.lr_scale, momentum, pulled * momentum, 1.0f / static_cast<float>(period), releases};
   }
 
-  /// The buffer adds up N contributions, each rounded; m is at most largest()/(1−β).
+  /// The buffer adds up N contributions, each with a rounding. m is at most largest()/(1−β).
   [[nodiscard]] constexpr float largest() const {
     double const n = static_cast<double>(period), summed = unbounded / n,
                  kept = detail::largest_to_sum(momentum, lr);
@@ -59,7 +60,7 @@ struct delayed_nesterov {
     f("period", period, range{1, 1000000});
     f("activation", activation, zero_to_one);
   }
-  [[nodiscard]] constexpr std::string_view complaint() const {
+  [[nodiscard]] constexpr std::string_view validation_error() const {
     return activation * static_cast<float>(period) > 1.0f
                ? "activation must be in [0, 1/period]; lower one of them"
                : "";

@@ -7,7 +7,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// For frameworks that keep their own inner optimizer: they step θ themselves and call
+/// For frameworks that have their own inner optimizer. They step θ themselves and call
 /// `trainer.after_step()`.
 struct external {
   static constexpr std::string_view name = "external";

@@ -9,7 +9,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
-/// Reddi et al. 2021, algorithm 2: what the three below share once v is known.
+/// The step that the three optimizers below share once v is known (Reddi et al. 2021, algorithm 2).
 struct fedopt_move {
   float lr, beta1, tau;
   DILOCO_HD void operator()(float& p, float g, float& m, float v) const {
@@ -20,8 +20,9 @@ struct fedopt_move {
 }  // namespace detail
 
 // The FedOpt family (Reddi et al. 2021, algorithm 2): m ← β₁·m + (1−β₁)·Δ, p ← p − lr·m/(√v + τ), without
-// bias correction. They differ in v, which starts at 0 (in the paper at τ² or above). |Δ| is about inner rate
-// × H: a τ near it adapts little, one far below it makes the first steps nearly signs.
+// bias correction. Its members differ in v. v starts at 0 (in the paper at τ² or above).
+// |Δ| is about inner rate × H. A τ near it adapts little. A τ far below it makes the first steps nearly
+// signs.
 
 /// v ← β₂·v + (1−β₂)·Δ². 28 B/param; replicated.
 struct fedadam {
@@ -56,7 +57,7 @@ struct fedadam {
   friend bool operator==(fedadam const&, fedadam const&) = default;
 };
 
-/// v ← v − (1−β₂)·Δ²·sign(v − Δ²): after a large Δ, v shrinks by steps of the later Δ² and not by a share of
+/// v ← v − (1−β₂)·Δ²·sign(v − Δ²). After a large Δ, v shrinks by steps of the later Δ², not by a share of
 /// itself. 28 B/param; replicated.
 struct fedyogi {
   float lr = 1e-2f, beta1 = 0.9f, beta2 = 0.99f, tau = 1e-3f;
@@ -91,7 +92,7 @@ struct fedyogi {
   friend bool operator==(fedyogi const&, fedyogi const&) = default;
 };
 
-/// v ← v + Δ². 28 B/param, m among them also where β₁ = 0; replicated.
+/// v ← v + Δ². 28 B/param, which include m also where β₁ = 0; replicated.
 struct fedadagrad {
   float lr = 1e-2f, beta1 = 0.0f, tau = 1e-3f;
 
@@ -108,8 +109,8 @@ struct fedadagrad {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {{lr * c.lr_scale, beta1, tau}}; }
 
-  /// 2⁵¹: a sum of squares in float32 stands still at 2²⁵ of the largest of them, here 2¹²⁷, after any number
-  /// of rounds.
+  /// 2⁵¹: a float32 sum of squares stops growing at 2²⁵ times its largest term, here at 2¹²⁷. This holds for
+  /// any number of rounds.
   [[nodiscard]] constexpr float largest() const {
     double const most = detail::largest_over(tau, lr);
     return detail::float_within(most < 0x1p51 ? most : 0x1p51);

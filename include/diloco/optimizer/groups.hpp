@@ -9,21 +9,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which tensors: any callable `bool(std::string_view name, std::span<std::size_t const> shape) const`. These
-/// compose with `&&`, `||` and `!`; a lambda without captures does as well.
+/// Selects tensors: any callable `bool(std::string_view name, std::span<std::size_t const> shape) const`. The
+/// rules below compose with `&&`, `||` and `!`. A lambda without captures also works.
 template <class R>
 concept tensor_rule = std::copyable<R> &&
     requires(R const& r, std::string_view name, std::span<std::size_t const> s) {
   { r(name, s) } -> std::convertible_to<bool>;
 };
 
-/// By name: `*` stands for any run of characters, `?` for one. The pattern must outlive the recipe; a literal
-/// does.
+/// Selects by name: `*` matches any run of characters, `?` exactly one. The pattern must outlive the recipe;
+/// a literal does.
 struct named {
   std::string_view pattern;
   constexpr explicit named(std::string_view p) : pattern(p) {}
   [[nodiscard]] constexpr bool operator()(std::string_view name, std::span<std::size_t const>) const {
-    // One star is remembered at a time: a later one can always do what an earlier one could.
+    // Only the last star is remembered: it can match whatever an earlier star could.
     std::size_t n = 0, p = 0, star = std::string_view::npos, resume = 0;
     while (n < name.size()) {
       if (p < pattern.size() && pattern[p] == '*') {
@@ -43,7 +43,7 @@ struct named {
   }
 };
 
-/// By the number of extents: vectors have one (and scalars none), matrices two.
+/// Selects by the number of extents. Vectors have one (scalars none), matrices have two.
 struct dimensions {
   std::size_t least, most;
   [[nodiscard]] constexpr bool operator()(std::string_view, std::span<std::size_t const> shape) const {
@@ -53,7 +53,7 @@ struct dimensions {
 inline constexpr dimensions vectors{0, 1};
 inline constexpr dimensions matrices{2, 2};
 
-/// What no other group wants.
+/// Selects the tensors that no other group selects.
 struct the_rest_rule {
   [[nodiscard]] constexpr bool operator()(std::string_view, std::span<std::size_t const>) const {
     return true;
@@ -61,7 +61,8 @@ struct the_rest_rule {
 };
 inline constexpr the_rest_rule the_rest{};
 
-// Structures and no lambdas: a closure that captures cannot be assigned, and a policy is a regular value.
+// These are structures and not lambdas. A closure that captures cannot be assigned, and a policy is a regular
+// value.
 template <tensor_rule A, tensor_rule B>
 struct both_rules {
   A a;
@@ -98,7 +99,8 @@ constexpr no_rule<A> operator!(A a) {
   return {a};
 }
 
-/// Not trained: θ stays, gradients are not read (an empty span will do), and no round carries them.
+/// Not trained: θ stays, gradients are not read (an empty span is enough), and no round exchanges these
+/// tensors.
 struct frozen {
   static constexpr std::string_view name = "frozen";
   static constexpr bool freezes = true;
@@ -126,11 +128,12 @@ constexpr auto joined(Names const& names) {
 }
 }  // namespace detail
 
-/// Parameter groups, the inner role: each tensor is stepped by the one group whose rule it meets, with that
-/// group's numbers and state columns for its tensors only. A tensor that none or two of them want, and a
-/// group without tensors, are errors at construction. One sweep for each group. MuLoCo's, for one:
+/// Parameter groups, for the inner role. The one group whose rule a tensor meets steps it, with that group's
+/// numbers. State columns cover the group's tensors only. A tensor that meets no rule or two rules, and a
+/// group without tensors, are errors at construction. Each group takes one sweep.
+/// For example MuLoCo:
 ///   groups(group{matrices && named("h.*"), muon<eigen>{}}, group{named("*ln*"), adamw{.weight_decay = 0}},
-/// group{the_rest, adamw{}})
+///          group{the_rest, adamw{}})
 template <class... Group>
 class groups {
   static_assert(sizeof...(Group) > 0, "diloco: groups: there is none");
@@ -187,11 +190,11 @@ class groups {
       }
     });
   }
-  [[nodiscard]] std::string complaint() const {
+  [[nodiscard]] std::string validation_error() const {
     std::string found;
     for_each_group(*this, [&](auto const& o, auto index) {
       if constexpr (has_complaint<std::remove_cvref_t<decltype(o)>>) {
-        std::string_view const of_one = o.complaint();
+        std::string_view const of_one = o.validation_error();
         if (found.empty() && !of_one.empty()) found = say({o.name, "[", std::size_t{index}, "]: ", of_one});
       }
     });

@@ -8,9 +8,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019), and with
-/// lr 1 and momentum 0 plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one step
-/// later. 20 B/param; replicated.
+/// Polyak's momentum: m ← μ·m + g, p ← p − lr·m. As outer optimizer it is FedAvgM (Hsu et al. 2019). With lr
+/// 1 and momentum 0 it is plain averaging. One g moves p by lr/(1−μ) in all, as under `nesterov`, but one
+/// step later. 20 B/param; replicated.
 struct heavy_ball {
   float lr = 0.7f, momentum = 0.9f;
 

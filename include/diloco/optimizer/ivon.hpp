@@ -8,24 +8,25 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Improved variational online Newton (Shen et al. 2024, algorithm 1): θ is the mean of a Gaussian over
-/// models, with the precision ess·(h + d) of each element, and gradients are taken at samples of it. What the
-/// caller's tensors show is therefore a sample, new after every step; θ itself is a float32 copy (4 B/param),
-/// which rounds, snapshots and the column `theta` speak of, and which `trainer.show_mean()` shows for an
-/// evaluation, or before the tensors are kept. With n = shown − θ, one sample a step:
-///   f = g·n·(h + d)·ess,  m ← β₁·m + (1 − β₁)·g,  h ← β₂·h + (1 − β₂)·f + ½·(1 − β₂)²·(h − f)²/(h + d),
-/// which keeps h + d > 0
+/// Improved variational online Newton (Shen et al. 2024, algorithm 1). θ is the mean of a Gaussian over
+/// models, with precision ess·(h + d) in each element. Gradients are taken at samples of it. The caller's
+/// copy is therefore a sample, new after every step.
+/// θ itself is a float32 copy (4 B/param). Rounds, snapshots and the column `theta` use it.
+/// `trainer.show_mean()` writes θ to the caller's copy, for an evaluation or before the tensors are stored.
+/// With n = caller's copy − θ, one sample a step:
+///   f = g·n·(h + d)·ess,  m ← β₁·m + (1 − β₁)·g,
+///   h ← β₂·h + (1 − β₂)·f + ½·(1 − β₂)²·(h − f)²/(h + d), which keeps h + d > 0
 ///   θ ← θ − lr·(h₀ + d)·clip((m/(1 − β₁ᵗ) + d·θ)/(h + d), ±clip_radius)
 /// d is the weight decay, ess the effective number of training examples. Noise is counter-based by `seed`,
-/// step, rank and element. bfloat16 tensors show samples rounded to nearest.
-/// One sweep, 36 B/param; not replicated: each rank's samples are its own.
+/// step, rank and element. Samples in bfloat16 tensors are rounded to nearest.
+/// One sweep, 36 B/param. It is not replicated, because each rank has its own samples.
 struct ivon {
   float lr = 0.1f;
-  float ess = 1.0f;  ///< effective sample size: how many examples the data set has
+  float ess = 1.0f;  ///< effective sample size: number of examples in the data set
   float beta1 = 0.9f, beta2 = 0.99999f, weight_decay = 1e-4f;
   float h0 = 1.0f;  ///< h at the start
   float clip_radius = static_cast<float>(unbounded);
-  bool rescale_lr = true;  ///< the factor h₀ + d
+  bool rescale_lr = true;  ///< whether to apply the factor h₀ + d
   std::uint32_t seed = 0;
 
   static constexpr std::string_view name = "ivon";
@@ -40,13 +41,13 @@ struct ivon {
       float const f = product(product(g, seen - p), product(precision, ess));
       float const off = before - f;
       m = fma(beta1, m, product(1.0f - beta1, g));
-      // β₂·h + (1 − β₂)·f is h − (1 − β₂)·(h − f); what is kept is h − h₀, of which zeros are the start.
+      // β₂·h + (1 − β₂)·f equals h − (1 − β₂)·(h − f). The slot stores h − h₀, which starts at zero.
       h = fma(-keep, off, h) + product(keep2, product(off, off)) / precision;
       float const direction = fma(decay, p, product(m, correction)) / (h + h0 + decay);
       float const longest = direction > clip_radius ? clip_radius : direction;
       p = fma(-rate, longest < -clip_radius ? -clip_radius : longest, p);
     }
-    /// Of a sample.
+    /// Standard deviation of a sample.
     [[nodiscard]] DILOCO_HD float deviation(float, float h) const {
       return 1.0f / std::sqrt(product(ess, h + h0 + decay));
     }
@@ -68,10 +69,11 @@ struct ivon {
             clip_radius};
   }
 
-  /// What the slot leaves out of the precision h + d: precision_weighted must add the same.
+  /// The part of the precision h + d that the slot does not store. precision_weighted must add the same
+  /// number.
   [[nodiscard]] constexpr float prior() const { return h0 + weight_decay; }
 
-  /// h + d grows to about g²·ess·z², with a normal z below 8, and its square must be a float.
+  /// h + d grows to about g²·ess·z², where the normal z is below 8. Its square must be a finite float.
   [[nodiscard]] float largest() const {
     double const by_ess = 0x1p26 / std::sqrt(static_cast<double>(ess));
     return prior() <= 0x1p60f ? detail::float_within(by_ess < 0x1p63 ? by_ess : 0x1p63) : 0.0f;

@@ -8,8 +8,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Lion (Chen et al. 2023, algorithm 2): the sign of an interpolated momentum; sign(0) = 0, decay before the
-/// update, no bias correction. 20 B/param; replicated.
+/// Lion (Chen et al. 2023, algorithm 2): the step is the sign of an interpolated momentum, with sign(0) = 0.
+/// The decay comes before the update. There is no bias correction. 20 B/param; replicated.
 struct lion {
   float lr = 1e-4f, beta1 = 0.9f, beta2 = 0.99f, weight_decay = 0.0f;
 

@@ -8,8 +8,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Lookahead's slow weights (Zhang et al. 2019, algorithm 1): p ← p − α·Δ, which is (1−α)·p + α·θ. One
-/// worker, H = 5 or 6; with more workers it goes towards their mean. 12 B/param; replicated.
+/// Lookahead's slow weights (Zhang et al. 2019, algorithm 1): p ← p − α·Δ, which is (1−α)·p + α·θ. It is for
+/// one worker and H = 5 or 6. With more workers p moves towards their mean. 12 B/param; replicated.
 struct lookahead {
   float alpha = 0.5f;
 

@@ -9,19 +9,19 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How long Muon's step is; rows are what the layer puts out (PyTorch's layout of a weight).
+/// The length of Muon's step. Rows are the outputs of the layer (PyTorch's layout of a weight).
 enum class muon_scaling {
   original,   ///< √max(1, rows / columns)
-  match_rms,  ///< 0.2·√max(rows, columns): an element moves as far as under AdamW (Liu et al. 2025)
+  match_rms,  ///< 0.2·√max(rows, columns): elements move as under AdamW (Liu et al. 2025)
   spectral    ///< √(rows / columns)
 };
-/// The five polynomials a·X + b·X·Xᵀ·X + c·(X·Xᵀ)²·X. Both lift small singular values steeply and end near 1,
-/// not at 1.
+/// The five polynomials a·X + b·X·Xᵀ·X + c·(X·Xᵀ)²·X. Both choices amplify small singular values strongly.
+/// These end near 1, not at 1.
 enum class muon_coefficients {
-  keller,  ///< one for all five: σ/‖X‖ from 0.0015 on ends in [0.68, 1.21]
-  dion     ///< another one each time: σ/‖X‖ from 0.01 on ends in [0.97, 1.15]
+  keller,  ///< the same for all five: σ/‖X‖ of 0.0015 or more ends in [0.68, 1.21]
+  dion     ///< five different ones: σ/‖X‖ of 0.01 or more ends in [0.97, 1.15]
 };
-/// m ← m + (1 − μ)·(g − m), or m ← μ·m + g. The direction of the step is the same.
+/// The momentum: m ← m + (1 − μ)·(g − m), or m ← μ·m + g. The direction of the step is the same.
 enum class muon_average { lerp, sum };
 
 namespace detail {
@@ -38,14 +38,14 @@ constexpr cubic muon_polynomial(muon_coefficients which, int i) {
   return which == muon_coefficients::dion ? dion[i] : cubic{3.4445f, -4.7750f, 2.0315f};
 }
 
-/// Of one tile of X or of all: its largest magnitude, and Σ (X·unit_of(largest))². The unit keeps squares in
-/// range at any scale of the gradients, and as a power of two it changes no bit of the sum.
+/// Largest magnitude and Σ (X·unit_of(largest))² of one tile of X or of all. The unit keeps squares in range
+/// at any scale of the gradients. It is a power of two, so it changes no bit of the sum.
 struct muon_norm {
   std::uint32_t largest;
   float sum;
 };
 
-/// m and what is to be made orthogonal, X, with the norm of each tile.
+/// Updates m and computes X, the matrix to make orthogonal, with the norm of each tile.
 struct muon_momentum_kernel {
   float const *g, *grad_scale;
   float *m, *x;
@@ -81,7 +81,7 @@ struct muon_momentum_kernel {
   }
 };
 
-/// The norm of all tiles. One index.
+/// Joins the norms of all tiles into one. Runs over one index.
 struct muon_norm_kernel {
   muon_norm const* parts;
   std::size_t n;
@@ -100,7 +100,7 @@ struct muon_norm_kernel {
   }
 };
 
-/// X ← X / ‖X‖; X = 0 stays. The published guard, max(‖X‖, 10⁻⁷), would shrink the step under small
+/// X ← X / ‖X‖, where X = 0 stays 0. The published guard, max(‖X‖, 10⁻⁷), would shrink the step under small
 /// gradients.
 struct muon_normalize_kernel {
   float* x;
@@ -115,7 +115,7 @@ struct muon_normalize_kernel {
   }
 };
 
-/// B ← A + shift·I, a row at a time.
+/// B ← A + shift·I. One index is one row.
 struct muon_shift_kernel {
   float const* a;
   float* b;
@@ -129,7 +129,7 @@ struct muon_shift_kernel {
   }
 };
 
-/// What lies in the scratch of one tensor.
+/// Layout of one tensor's scratch.
 struct muon_scratch {
   std::size_t x = 0, other, a, b, parts, sum, size;
   constexpr muon_scratch(std::size_t rows, std::size_t columns) {
@@ -145,15 +145,17 @@ struct muon_scratch {
 
 }  // namespace detail
 
-/// Momentum made orthogonal (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the
-/// momentum or what Nesterov makes of it; then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. For hidden matrices:
-/// embeddings, heads and vectors want another optimizer. The step does not depend on the scale of the
-/// gradients, from 2⁻¹²⁰ to 2¹²⁰. A tensor of more than two extents is its first × the rest. Inner only: the
-/// products come from `Algebra`, whose bits depend on the machine, so it is not replicated. X is float32, not
-/// the bfloat16 of the published code, which is there for tensor cores and moves X by 1e-2: each step's bits
-/// differ, its range of singular values not. Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where
-/// `gram` takes one half of a product; beside them two sweeps, 24 B/param, as a·X and the step itself ride in
-/// the products (from 256² to 1024 × 4096 at most 4 % more time than the products).
+/// Orthogonalized momentum (Jordan et al. 2024): X = five Newton–Schulz steps on u / ‖u‖, where u is the
+/// momentum or Nesterov's form of it. Then θ ← (1 − lr·weight_decay)·θ − lr·scale·X. It is for hidden
+/// matrices: embeddings, heads and vectors need another optimizer.
+/// The step does not depend on the scale of the gradients, from 2⁻¹²⁰ to 2¹²⁰. A tensor of more than two
+/// extents is treated as its first × the rest. Inner only: the products come from `Algebra`, whose bits
+/// depend on the machine, so it is not replicated.
+/// X is float32. The published code uses bfloat16 for tensor cores, which moves X by 1e-2. So the bits of
+/// each step differ from it, but not the range of X's singular values.
+/// Cost: 5·s²·(1.5·l + 0.5·s) multiply-adds for sides s ≤ l, where `gram` computes one half of a product. Two
+/// sweeps are added, 24 B/param. a·X and the step itself are part of the products. From 256² to 1024 × 4096 a
+/// step takes at most 4 % more time than its products.
 template <class Algebra>
 struct muon {
   static_assert(linear_algebra<Algebra>,
@@ -168,10 +170,11 @@ struct muon {
 
   static constexpr std::string_view name = "muon";
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
+  static constexpr optimizer_traits traits{.shapes = true};
   static constexpr std::size_t scratch_elements(std::size_t rows, std::size_t columns) {
     return detail::muon_scratch(rows, columns).size;
   }
-  static constexpr std::string_view complaint_about(std::span<std::size_t const> shape) {
+  static constexpr std::string_view shape_error(std::span<std::size_t const> shape) {
     if (shape.size() < 2) return "needs a matrix; give vectors another optimizer, such as adamw";
     for (std::size_t const extent : shape) {
       if (extent == 0) return "needs a matrix with elements; leave a tensor without any out";
@@ -193,7 +196,7 @@ struct muon {
     orthogonalize(where, t, at);
   }
 
-  /// Of the momentum; X is scaled before it is squared.
+  /// Bound of the momentum. X itself is scaled before it is squared.
   [[nodiscard]] constexpr float largest() const {
     return detail::float_within(average == muon_average::lerp ? unbounded / 2
                                                               : detail::largest_to_sum(momentum, 0.0f));
@@ -218,8 +221,8 @@ struct muon {
   }
 
  private:
-  /// X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ, or the same from the right with A = Xᵀ·X where that is the
-  /// smaller one. The last product writes into the parameters.
+  /// X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ, or the same from the right with A = Xᵀ·X where that is smaller.
+  /// The last product writes into the parameters.
   template <class E>
   void orthogonalize(E const& where, tensor_step<1> const& t, detail::muon_scratch const& at) const {
     bool const tall = t.rows > t.columns;

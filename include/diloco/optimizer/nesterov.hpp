@@ -8,8 +8,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nesterov momentum in PyTorch's form, DiLoCo's outer optimizer (Douillard et al. 2023, algorithm 1):
-/// m ← μ·m + g, p ← p − lr·(g + μ·m). One g moves p by lr/(1−μ) in all. 20 B/param; replicated.
+/// Nesterov momentum in PyTorch's form, DiLoCo's outer optimizer (Douillard et al. 2023, algorithm 1): m ←
+/// μ·m + g, p ← p − lr·(g + μ·m). One g moves p by lr/(1−μ) in all. 20 B/param; replicated.
 struct nesterov {
   float lr = 0.7f, momentum = 0.9f;
 

@@ -8,11 +8,12 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// NoLoCo's outer step (Kolehmainen et al. 2025, as its code has it), for pairs that gossip: m ← α·m − β·g +
-/// γ·(φ̄ − φ), φ ← φ + m, with φ this worker's anchor, g and φ̄ the means of the pair's pseudo-gradients and
-/// anchors. The last term is what holds replicas together that never all meet. β is inside the momentum,
-/// which is a displacement. Where all anchors are equal it is `heavy_ball` up to rounding. The anchor
-/// travels: 4 B/param more on the wire, and one column more. 24 B/param; replicated.
+/// NoLoCo's outer step (Kolehmainen et al. 2025, as in its code), for pairs that gossip: m ← α·m − β·g +
+/// γ·(φ̄ − φ), φ ← φ + m. φ is this worker's anchor; g and φ̄ are the means of the pair's pseudo-gradients
+/// and anchors.
+/// The last term holds replicas together that never all meet. β is inside the momentum, which is a
+/// displacement. Where all anchors are equal it is `heavy_ball` up to rounding.
+/// The anchor is sent too: 4 B/param more in the message, and one column more. 24 B/param; replicated.
 struct noloco {
   float lr = 0.7f;         ///< β
   float momentum = 0.5f;   ///< α
@@ -31,7 +32,8 @@ struct noloco {
   };
   [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum, consensus}; }
 
-  /// For anchors that are no larger: a pair may differ by twice that.
+  /// The bound holds for anchors that are no larger than it. The anchors of a pair may differ by twice the
+  /// bound.
   [[nodiscard]] constexpr float largest() const {
     double const taken = 2 * static_cast<double>(consensus) + static_cast<double>(lr);
     double const room = detail::largest_to_sum(momentum, 1.0f) * detail::but_roundings;
@@ -44,8 +46,8 @@ struct noloco {
     f("momentum", momentum, below_one);
     f("consensus", consensus, non_negative);
   }
-  /// What a pair differs by, d, follows v ← α·v − γ·d, d ← d + v.
-  [[nodiscard]] constexpr std::string_view complaint() const {
+  /// The difference d of a pair follows v ← α·v − γ·d, d ← d + v.
+  [[nodiscard]] constexpr std::string_view validation_error() const {
     return consensus < 2 * (1 + momentum) ? ""
                                           : "consensus must be below 2·(1 + momentum), from where on each "
                                             "exchange moves a pair further apart";

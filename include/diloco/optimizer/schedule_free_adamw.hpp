@@ -10,8 +10,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 namespace detail {
-/// x^s for s ≥ 0 by products and one square root for each binary digit of s behind the point: all of them
-/// round correctly, where `pow` has bits of its own in every libm. Relative error below 1e-14.
+/// x^s for s ≥ 0 by products and one square root for each binary digit of s behind the point. These
+/// operations all round correctly, while `pow` gives different bits in every libm. Relative error below
+/// 1e-14.
 inline double dyadic_power(double x, double s) {
   double const whole = std::floor(s);
   double result = integer_power(x, static_cast<unsigned long long>(whole));
@@ -22,11 +23,11 @@ inline double dyadic_power(double x, double s) {
     rest = rest - 1;
     result = result * x;
   }
-  return std::fma(result, 1.0, 0.0);  // rounded here, and not contracted into what the caller adds
+  return std::fma(result, 1.0, 0.0);  // rounds here: the compiler cannot fuse it with the caller's addition
 }
 
-/// Σ jˢ over j = 1…n in constant time: term by term up to 16, then Euler–Maclaurin with three corrections.
-/// Relative error below 1e-11 for s in [0, 8].
+/// Σ jˢ over j = 1…n in constant time. It adds up to 16 terms one by one, then uses Euler–Maclaurin with
+/// three corrections. Relative error below 1e-11 for s in [0, 8].
 inline double power_sum(std::uint64_t n, double s) {
   if (s == 0) return static_cast<double>(n);
   std::uint64_t const first = n < 16 ? n : 16;
@@ -53,21 +54,21 @@ inline double share_of_last(std::uint64_t k, std::uint64_t warmup, double r, dou
 }
 }  // namespace detail
 
-/// Schedule-Free AdamW (Defazio et al. 2024): warm-up, and no schedule after it; an average of the iterates
-/// takes its place. Step k, from 1, of the three sequences x, y and z, which start alike:
+/// Schedule-Free AdamW (Defazio et al. 2024). It has a warm-up and no schedule after it. An average of the
+/// iterates replaces the schedule. Step k, from 1, of the three sequences x, y and z, which start equal:
 ///   lrₖ = lr·min(1, k/warmup),  n = g(y)/(√v̂ + eps) + wd·y,  z ← z − lrₖ·n
 ///   c = wₖ/(w₁ + … + wₖ),  wₖ = k^r·(lrₖ/lr)^weight_power,  x ← (1−c)·x + c·z,  y ← β₁·x + (1−β₁)·z
-/// The parameters hold y, and the slot holds d = z − y, which starts at zero whichever step is the first that
-/// is not skipped:
+/// The parameters hold y, and the slot holds d = z − y. d starts at zero at the first step that is not
+/// skipped:
 ///   y ← y + c·d − lrₖ·(1 − β₁·(1−c))·n,  d ← (1−c)·(d − lrₖ·β₁·n)
-/// One evaluates and keeps the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` finds the sum of
-/// weights in closed form, in 3 µs at most. `lr_scale` multiplies the rate of its own step and no weight (so
-/// 0 still moves y towards z): a constant one is a smaller lr, and a schedule is what this optimizer does
-/// without. One sweep, 28 B/param; replicated.
+/// Evaluate and keep the average, x = y − d·(1−β₁)/β₁ (`evaluation_point`). `at` computes the sum of weights
+/// in closed form, in 3 µs at most.
+/// `lr_scale` multiplies the rate of its own step and no weight, so at 0 y still moves towards z. A constant
+/// lr_scale is the same as a smaller lr. This optimizer needs no schedule. One sweep, 28 B/param; replicated.
 ///
-/// As inner optimizer: Δ is a difference of y's and θ̄ a y. d and v stay with the worker as all inner state
-/// does, so a round moves the worker's x, y and z by one displacement, and where it moves the workers to the
-/// mean of their y, the means of their x and of their z stay where they were.
+/// As inner optimizer: Δ is a difference of y's, and θ̄ is a y. d and v stay with the worker, as all inner
+/// state does. So a round moves the worker's x, y and z by one displacement. Where it moves the workers to
+/// the mean of their y, the means of their x and of their z do not change.
 struct schedule_free_adamw {
   float lr = 2.5e-3f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
   long warmup = 0;  // steps
@@ -103,7 +104,7 @@ struct schedule_free_adamw {
             weight_decay};
   }
 
-  /// x of one element from its y and d, also on a device. For a tensor, with d = trainer.cell(name,
+  /// Computes x of one element from its y and d, also on a device. For a tensor, with d = trainer.cell(name,
   /// "inner.z_minus_y"): `std::transform(y.begin(), y.end(), d.begin(), x.begin(),
   /// optimizer.evaluation_point())`.
   struct evaluation {
@@ -112,8 +113,8 @@ struct schedule_free_adamw {
   };
   [[nodiscard]] constexpr evaluation evaluation_point() const { return {(1.0f - beta1) / beta1}; }
 
-  /// n is at most 2¹³, or 2⁻⁶²/eps where v has vanished, and d adds up 2³⁴ of them; with a decay for anchors
-  /// that are no larger.
+  /// n is at most 2¹³, or 2⁻⁶²/eps where v has vanished. d adds up 2³⁴ of them. With a weight decay the bound
+  /// holds for anchors that are no larger than it.
   [[nodiscard]] constexpr float largest() const {
     double const n = 0x1p13 + 0x1p-62 / static_cast<double>(eps) + 0x1p63 * static_cast<double>(weight_decay);
     bool const fits = static_cast<double>(lr) * n * 0x1p34 <= detail::half_of_floats;

@@ -8,9 +8,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// SGD without state, for where a momentum column would only be moved about: p ← p − lr·(g + wd·p). 12
-/// B/param; replicated. With lr = 1 as inner optimizer the pseudo-gradient is the gradient, but for the
-/// rounding of θ̄ − g to θ's last place: data-parallel training.
+/// SGD without state: p ← p − lr·(g + wd·p). It saves the traffic of a momentum column. 12 B/param;
+/// replicated.
+/// With lr = 1 as inner optimizer the pseudo-gradient is the gradient, except for the rounding of θ̄ − g to
+/// θ's last place. That is data-parallel training.
 struct plain_sgd {
   float lr = 1e-2f, weight_decay = 0.0f;
 
@@ -37,8 +38,8 @@ struct plain_sgd {
 };
 
 /// SGD on the trajectory of PyTorch's `torch.optim.SGD`: m ← μ·m + (1−dampening)·g, at the first step m ← g,
-/// with lr outside the buffer; `nesterov` steps along g + μ·m instead of m. As in PyTorch it takes no
-/// dampening, and a momentum. 20 B/param; replicated.
+/// with lr outside the buffer. `nesterov` steps along g + μ·m instead of m. As in PyTorch, it needs a
+/// momentum and no dampening. 20 B/param; replicated.
 struct sgd {
   float lr = 1e-2f, momentum = 0.0f, dampening = 0.0f;
   bool nesterov = false;
@@ -65,7 +66,7 @@ struct sgd {
             nesterov ? 1.0f : 0.0f};
   }
 
-  /// m is at most (1−dampening)·|g + wd·p|/(1−μ), and the first one |g + wd·p|.
+  /// m is at most (1−dampening)·|g + wd·p|/(1−μ), and the first m at most |g + wd·p|.
   [[nodiscard]] constexpr float largest() const {
     double const gain = 1.0 - static_cast<double>(dampening), most = detail::largest_move(lr);
     double const summed = detail::largest_to_sum(momentum, lr);
@@ -83,7 +84,7 @@ struct sgd {
     f("nesterov", nesterov, zero_to_one);
     f("weight_decay", weight_decay, non_negative);
   }
-  [[nodiscard]] constexpr std::string_view complaint() const {
+  [[nodiscard]] constexpr std::string_view validation_error() const {
     if (momentum > 0.0f && !(nesterov && dampening > 0.0f)) return {};
     if (nesterov)
       return "nesterov needs a momentum above 0 and a dampening of 0; set both, or nesterov = false";

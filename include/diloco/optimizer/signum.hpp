@@ -9,7 +9,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// signSGD (Bernstein et al. 2018, algorithm 1): p ← p − lr·sign(g), sign(0) = 0. As outer optimizer it is
-/// the signed outer step, and after a majority vote the receiver's half of signSGD. 12 B/param; replicated.
+/// the signed outer step. After a majority vote it is the receiver's half of signSGD. 12 B/param; replicated.
 struct sign_sgd {
   float lr = 1e-3f;
 
@@ -34,8 +34,8 @@ struct sign_sgd {
   friend bool operator==(sign_sgd const&, sign_sgd const&) = default;
 };
 
-/// Signum (Bernstein et al. 2018, algorithm 2): the sign of the averaged gradient, m ← β·m + (1−β)·g, p ← p −
-/// lr·sign(m), with decay before the update, p ← (1−lr·wd)·p; sign(0) = 0. 20 B/param; replicated.
+/// Signum (Bernstein et al. 2018, algorithm 2), the sign of the averaged gradient: m ← β·m + (1−β)·g, p ← p −
+/// lr·sign(m), sign(0) = 0. The decay p ← (1−lr·wd)·p comes before the update. 20 B/param; replicated.
 struct signum {
   float lr = 1e-3f, beta = 0.9f, weight_decay = 0.0f;
 

@@ -9,11 +9,12 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients,
-/// so that a change of the inner rate γ rescales what is remembered, where heavy_ball remembers
-/// displacements. γ is the rate that this Δ was made with, `inner_lr`·`lr_scale`: whoever calls `at` says by
-/// lr_scale how γ changes. The engine gives an outer optimizer lr_scale 1, that is a constant γ, under which
-/// this is heavy_ball{α, β} up to rounding, and refuses it beside a `rate` that is not constant. γ = 0 moves
-/// nothing and adds nothing to u. 20 B/param; replicated.
+/// so a change of the inner rate γ rescales it. heavy_ball stores displacements instead.
+/// γ is the inner rate that produced this Δ, `inner_lr`·`lr_scale`. The caller of `at` passes a change of γ
+/// as lr_scale. The engine gives an outer optimizer lr_scale 1, that is a constant γ. Then this is
+/// heavy_ball{α, β} up to rounding.
+/// The engine refuses it beside a `rate` that is not constant. γ = 0 moves nothing and adds nothing to u. 20
+/// B/param; replicated.
 struct slowmo {
   float lr = 1.0f, momentum = 0.5f, inner_lr = 1.0f;  // α, β, γ
 

@@ -10,7 +10,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// X ← g·scale
+/// X ← g·scale.
 struct soap_gradient_kernel {
   float const *g, *grad_scale;
   float* x;
@@ -25,7 +25,7 @@ struct soap_gradient_kernel {
   }
 };
 
-/// Adam's moments of the turned gradient, which becomes m / (√v + eps).
+/// Updates Adam's moments with the gradient in the eigenbasis, and replaces the gradient by m / (√v + eps).
 struct soap_moments_kernel {
   float *m, *v, *x;
   std::size_t elements;
@@ -45,7 +45,8 @@ struct soap_moments_kernel {
   }
 };
 
-/// to ← beta·to + alpha·x as a product does it, where there is none: beta = 0 only writes.
+/// to ← beta·to + alpha·x, in place of a matrix product where a tensor has no basis. With beta = 0 it only
+/// writes.
 struct soap_apply_kernel {
   float const* x;
   float* to;
@@ -63,7 +64,7 @@ struct soap_apply_kernel {
   }
 };
 
-/// What S makes of each column of Q along itself, the diagonal of Qᵀ·(S·Q): estimates of the eigenvalues.
+/// The diagonal of Qᵀ·(S·Q), computed for each column of Q. It estimates the eigenvalues.
 struct soap_estimate_kernel {
   float const *q, *sq;
   float* estimate;
@@ -80,7 +81,8 @@ struct soap_estimate_kernel {
   }
 };
 
-/// Where each column goes: the largest estimate first, equal ones as they stand. 64 columns a tile.
+/// The new place of each column: the largest estimate first, equal estimates in their old order. A tile is 64
+/// columns.
 struct soap_rank_kernel {
   static constexpr std::size_t run = 64;
   float const* estimate;
@@ -100,7 +102,8 @@ struct soap_rank_kernel {
   }
 };
 
-/// Rows and columns where their ranks say; nullptr leaves them. A row at a time.
+/// Moves rows and columns to the places given by their ranks; nullptr leaves them in place. One index is one
+/// row.
 struct soap_permute_kernel {
   float const* from;
   float* to;
@@ -117,15 +120,15 @@ struct soap_permute_kernel {
   }
 };
 
-/// One side of a tensor: the mean S of G·Gᵀ (or Gᵀ·G), and its eigenvectors Q in columns.
+/// One side of a tensor: the mean S of G·Gᵀ (or Gᵀ·G), and its eigenvectors as the columns of Q.
 struct soap_side {
   std::size_t extent = 0;
-  std::size_t s = 0, q = 0;  ///< in the memory
-  std::size_t rank = 0;      ///< in the scratch
+  std::size_t s = 0, q = 0;  ///< offsets in the memory
+  std::size_t rank = 0;      ///< offset in the scratch
   [[nodiscard]] constexpr bool turned() const { return extent != 0; }
 };
 
-/// What lies where in memory and scratch of one tensor.
+/// Layout of one tensor's memory and scratch.
 struct soap_layout {
   soap_side left, right;
   std::size_t memory = 0, scratch = 0, x = 0, y = 0, z = 0, square = 0, sorted = 0, estimate = 0;
@@ -159,16 +162,18 @@ struct soap_layout {
 }  // namespace detail
 
 /// Adam in the eigenbasis of Shampoo's preconditioners (Vyas et al. 2024), in the order of its reference
-/// implementation: step 1 initializes the bases and moves nothing; later steps turn the gradient, keep Adam's
-/// moments in the turned basis, step, decay, and only then take this gradient into the means; every
-/// `frequency` steps one power iteration and a QR turn the bases on, m with them, v only sorted. Sides beyond
-/// 10,000 are left as they are, and a vector has no basis. A tensor of more than two extents is its first ×
-/// the rest. Inner only: its algebra's bits depend on the machine, so it is not replicated. The bases do not
-/// depend on the scale of the gradients; the step does where √v nears eps, as published, and squares must be
-/// floats: elements in [2⁻⁵⁰, 2⁴⁶]. Memory: 2·(rows² + columns²) floats beside m and v. Cost for r × c:
-/// 2.5·r·c·(r + c) multiply-adds a step where `gram` takes one half of a product; a refresh 2·r·c·(r + c)
-/// more and some 4·(r³ + c³), with `eigen` most of these in one thread; the eigenvectors of the first step
-/// 9·(r³ + c³).
+/// implementation. Step 1 initializes the bases and moves nothing. Later steps rotate the gradient, keep
+/// Adam's moments in the rotated basis, step and decay. Only then do they add this gradient to the means.
+/// Every `frequency` steps, one power iteration and a QR update the bases. m is rotated with them; v is only
+/// reordered. Sides beyond 10,000 have no basis, and a vector has none. A tensor of more than two extents is
+/// treated as its first × the rest.
+/// Inner only: the bits of its algebra depend on the machine, so it is not replicated. The bases do not
+/// depend on the scale of the gradients. The step does where √v nears eps, as published. Squares must be
+/// finite, so elements are in [2⁻⁵⁰, 2⁴⁶].
+/// Memory: 2·(rows² + columns²) floats beside m and v. A step of r × c costs 2.5·r·c·(r + c) multiply-adds
+/// where `gram` computes one half of a product.
+/// A refresh costs 2·r·c·(r + c) more and about 4·(r³ + c³), with `eigen` most of these in one thread. The
+/// eigenvectors of the first step cost 9·(r³ + c³).
 template <class Algebra>
 struct soap {
   static_assert(
@@ -181,6 +186,7 @@ struct soap {
   static constexpr std::size_t longest_side = 10000;
   static constexpr std::string_view name = "soap";
   static constexpr std::array<std::string_view, 2> slots{"m", "v"};
+  static constexpr optimizer_traits traits{.memory = true};
   static constexpr std::size_t memory_elements(std::size_t rows, std::size_t columns) {
     return detail::soap_layout(rows, columns, longest_side).memory;
   }
@@ -210,7 +216,7 @@ struct soap {
     if (updates % frequency == 0) refresh(on);
   }
 
-  /// 2⁴⁶: a turned element is as long as the whole gradient, and squares of 2³⁴ elements are floats.
+  /// 2⁴⁶: one rotated element may be as long as the whole gradient, and 2³⁴ squares must be finite.
   [[nodiscard]] constexpr float largest() const { return 0x1p46f; }
 
   template <class F>
@@ -225,7 +231,7 @@ struct soap {
   friend bool operator==(soap const&, soap const&) = default;
 
  private:
-  /// A tensor under step, with the products that all of it is made of.
+  /// The tensor of this step, with the products that the step uses.
   template <class E>
   struct stepped {
     E const& where;
@@ -244,8 +250,8 @@ struct soap {
     void right(operand by, float const* x, float* to, float alpha, float beta) const {
       algebra.multiply(where, matrix_product{t.rows, t.columns, t.columns, {x}, by, to, alpha, beta});
     }
-    /// to ← alpha·(by the left basis and the right one)(x) + beta·to, transposed on the one side or on the
-    /// other. Uses y.
+    /// to ← alpha·(x multiplied by the left and the right basis) + beta·to. `back` selects which of the two
+    /// factors is transposed. Uses the scratch `y`.
     void both(bool back, float const* x, float* to, float alpha, float beta) const {
       std::size_t const elements = t.rows * t.columns;
       bool const l = at.left.turned(), r = at.right.turned();
@@ -271,12 +277,15 @@ struct soap {
   template <class E>
   void start(stepped<E> const& on, float const* g) const {
     on.average(g, 1.0f - beta2, 0.0f);
-    if (!on.at.left.turned() && !on.at.right.turned()) {  // no mean hears a NaN, so m does: it becomes 0·g
+    // Without a basis no mean takes in a NaN of g, so m does: it becomes 0·g.
+    if (!on.at.left.turned() && !on.at.right.turned()) {
       std::size_t const n = on.t.rows * on.t.columns;
       on.where.for_each(detail::tensor_tiles(n), detail::soap_apply_kernel{g, on.t.slots[0], n, 0.0f, 0.0f});
     }
     detail::soap_side const sides[] = {on.at.left,
-                                       on.at.right};  // nvcc 13.0 loses itself in a loop over a braced list
+                                       // The array has a name because nvcc 13.0 fails on a loop over a braced
+                                       // list.
+                                       on.at.right};
     for (detail::soap_side const& side : sides) {
       if (side.turned()) algebra.eigenvectors(on.where, side.extent, on.s(side), on.q(side));
     }
@@ -302,7 +311,7 @@ struct soap {
                       detail::soap_apply_kernel{sorted, v, elements, 1.0f, 0.0f});
   }
 
-  /// Q ← the Q of S·Q with its columns sorted.
+  /// Q ← the orthogonal factor of the QR of S·Q, with the columns sorted first.
   template <class E>
   void iterate(stepped<E> const& on, detail::soap_side const& side) const {
     std::size_t const n = side.extent;

@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Several probes as one, in order; each hears the events it can be called with, also where one before it
-/// threw. The first exception is thrown at the end.
+/// Calls several probes in order. Each probe gets the events that it accepts, even if an earlier probe threw.
+/// The first exception is rethrown at the end.
 template <class... Probes>
 struct chain {
   std::tuple<Probes...> probes;

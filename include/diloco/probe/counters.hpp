@@ -6,7 +6,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Adds up what happened: read it through `trainer.probe()`.
+/// Counts events and bytes. Read it through `trainer.probe()`.
 struct counters {
   std::uint64_t inner_steps = 0, rounds = 0, aborted_rounds = 0;
   std::uint64_t sent_bytes = 0;

@@ -9,9 +9,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One JSON object per round on a C stream that the caller keeps open: every field is a number, so nothing
-/// needs quoting. Numbers follow no locale and read back as the same values. A line is one write, so that
-/// ranks can share the stream.
+/// Writes one JSON object per round to a C stream that the caller keeps open. Every field is a number, so
+/// nothing needs quoting. Numbers do not depend on the locale and read back as the same values. A line is one
+/// write, so ranks can share the stream.
 struct jsonl {
   std::FILE* out;
   int rank = 0;
@@ -28,7 +28,7 @@ struct jsonl {
 
  private:
   void line(std::initializer_list<piece> pieces) const {
-    char text[320];  // six numbers of at most 24 characters, and 100 of names
+    char text[320];  // six numbers of at most 24 characters, and 100 characters of names
     std::fwrite(text, 1, write_pieces(text, pieces), out);
   }
 };

@@ -6,7 +6,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Hears nothing and costs nothing.
+/// Accepts no events and costs nothing.
 struct silent {};
 
 }  // namespace DILOCO_NAMESPACE

@@ -7,7 +7,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The factor is 1, always.
+/// The factor is always 1.
 struct constant_rate {
   static constexpr std::string_view name = "constant_rate";
   static constexpr rate_traits traits{.constant = true};

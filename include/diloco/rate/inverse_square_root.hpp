@@ -7,7 +7,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Linear from 1/warmup to 1 over `warmup` steps, then √(warmup / step) (Vaswani et al. 2017). In double.
+/// Linear from 1/warmup to 1 over `warmup` steps, then √(warmup / step) (Vaswani et al. 2017). Computed in
+/// double.
 struct inverse_square_root {
   std::uint64_t warmup = 1;
 
@@ -20,7 +21,7 @@ struct inverse_square_root {
 
   template <class F>
   constexpr void fields(F&& f) const {
-    f("warmup", warmup, range{1, 9007199254740992.0});  // 2⁵³: doubles count that far
+    f("warmup", warmup, range{1, 9007199254740992.0});  // a double counts exactly up to 2⁵³
   }
   friend bool operator==(inverse_square_root const&, inverse_square_root const&) = default;
 };

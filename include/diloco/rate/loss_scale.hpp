@@ -11,26 +11,27 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler: multiply the
-/// loss by `scale`, give the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`, and tell
-/// `update` whether it was skipped. Each worker's scale is its own affair: gradients are unscaled before
-/// anything else sees them. Skipping has an end: a scale that would fall below `least` is an error, as in
-/// fairseq (1e-4) and DeepSpeed (1), for then it is not the scale that makes gradients overflow.
+/// Dynamic loss scaling (Micikevicius et al. 2018), with the numbers of PyTorch's GradScaler. Multiply the
+/// loss by `scale`. Give the step `{.grad_scale = s.grad_scale(), .skip_not_finite = true}`. Tell `update`
+/// whether the step was skipped.
+/// Each worker may have its own scale, because gradients are unscaled before any other use.
+/// A scale that would fall below `least` is an error, as in fairseq (1e-4) and DeepSpeed (1). At that point
+/// the scale is not the reason that gradients overflow.
 struct loss_scale {
   float scale = 65536.0f;
   float growth = 2.0f, backoff = 0.5f;
-  long growth_interval = 2000;  ///< steps in a row that were not skipped, after which the scale grows
-  long steps_since = 0;         ///< since it changed last
-  float least = 0x1p-14f;       ///< the floor; 30 halvings below the default start
+  long growth_interval = 2000;  ///< the scale grows after this many steps without a skip
+  long steps_since = 0;         ///< steps since the last change
+  float least = 0x1p-14f;       ///< lower bound, 30 halvings below the default start
 
   static constexpr std::string_view name = "loss_scale";
   [[nodiscard]] constexpr float grad_scale() const { return 1.0f / scale; }
-  /// The scale stays a normal number whose inverse is one, so that powers of two unscale exactly.
-  /// Errors, which change nothing: a number outside its range, on which a scale would grow when it must
-  /// shrink, or never move; a step that was skipped where the scale cannot shrink.
+  /// The scale and its inverse stay normal numbers, so powers of two unscale exactly. An error changes
+  /// nothing. It is an error if a number is outside its range, because a scale could then grow when it must
+  /// shrink, or never move. It is an error to skip a step where the scale cannot shrink.
   [[nodiscard]] result<> try_update(bool skipped) {
-    if (std::string complaint = field_complaint("rate", *this); !complaint.empty())
-      return error{cause::bad_setting, 0, 0, std::move(complaint)};
+    if (std::string invalid = field_error("rate", *this); !invalid.empty())
+      return error{cause::bad_setting, 0, 0, std::move(invalid)};
     float const next = skipped                              ? scale * backoff
                        : steps_since + 1 >= growth_interval ? scale * growth
                                                             : scale;

@@ -7,8 +7,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`, and
-/// `last` from there on (Loshchilov & Hutter 2017, without restarts). In double.
+/// Linear from 1/warmup to 1 over `warmup` steps, then half a cosine down to `last` at step `total`. From
+/// there on it is `last` (Loshchilov & Hutter 2017, without restarts). Computed in double.
 struct warmup_cosine {
   std::uint64_t warmup = 0, total = 0;
   float last = 0.0f;
@@ -27,7 +27,7 @@ struct warmup_cosine {
 
   template <class F>
   constexpr void fields(F&& f) const {
-    f("warmup", warmup, range{0, 9007199254740992.0});  // 2⁵³: doubles count that far
+    f("warmup", warmup, range{0, 9007199254740992.0});  // a double counts exactly up to 2⁵³
     f("total", total, range{static_cast<double>(warmup), 9007199254740992.0, true});
     f("last", last, zero_to_one);
   }

@@ -7,8 +7,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Linear from 1/warmup to 1 over `warmup` steps, 1 until `decay` steps before `total`, then linear down to
-/// `last` at step `total` (Hu et al. 2024; Hägele et al. 2024). In double.
+/// Linear from 1/warmup to 1 over `warmup` steps, then 1 until `decay` steps before `total`. Then linear down
+/// to `last` at step `total` (Hu et al. 2024; Hägele et al. 2024). Computed in double.
 struct warmup_stable_decay {
   std::uint64_t warmup = 0, decay = 1, total = 0;
   float last = 0.0f;
@@ -27,7 +27,7 @@ struct warmup_stable_decay {
 
   template <class F>
   constexpr void fields(F&& f) const {
-    f("warmup", warmup, range{0, 9007199254740992.0});  // 2⁵³: doubles count that far
+    f("warmup", warmup, range{0, 9007199254740992.0});  // a double counts exactly up to 2⁵³
     f("decay", decay, range{1, 9007199254740992.0});
     f("total", total, range{static_cast<double>(warmup) + static_cast<double>(decay), 9007199254740992.0});
     f("last", last, zero_to_one);

@@ -17,8 +17,10 @@ struct every {
   constexpr every() = default;
   constexpr explicit every(long h) : inner_steps(h) {}
   static constexpr std::string_view name = "every";
-  [[nodiscard]] constexpr bool due(std::uint64_t steps) const {
-    return steps % static_cast<std::uint64_t>(inner_steps) == 0;
+  [[nodiscard]] static constexpr int fragments() { return 1; }
+  [[nodiscard]] constexpr action_list after(std::uint64_t steps) const {
+    if (steps % static_cast<std::uint64_t>(inner_steps) != 0) return {};
+    return {{action::launch, 0}, {action::land, 0}};
   }
   [[nodiscard]] std::string describe() const { return say({"every ", inner_steps}); }
 
@@ -29,11 +31,24 @@ struct every {
   friend bool operator==(every const&, every const&) = default;
 };
 
-/// No rounds of its own: the caller says when, with `launch`, `land` or `sync`.
+/// No rounds of its own: the caller says when, with `launch`, `land` or `sync`, and for which part of the
+/// model.
 struct manual {
+  int parts = 1;  ///< fragments of the model: runs of whole tensors, of about equal size
+
+  constexpr manual() = default;
+  constexpr explicit manual(int fragments) : parts(fragments) {}
   static constexpr std::string_view name = "manual";
-  [[nodiscard]] constexpr bool due(std::uint64_t) const { return false; }
-  [[nodiscard]] std::string describe() const { return "manual"; }
+  [[nodiscard]] constexpr int fragments() const { return parts; }
+  [[nodiscard]] static constexpr action_list after(std::uint64_t) { return {}; }
+  [[nodiscard]] std::string describe() const {
+    return parts == 1 ? "manual" : say({"manual, ", parts, " fragments"});
+  }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("fragments", parts, range{1, max_fragments});
+  }
   friend bool operator==(manual const&, manual const&) = default;
 };
 

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/executor.hpp>
 #include <diloco/core/hash.hpp>
 #include <diloco/core/lanes.hpp>
-#include <diloco/state/layout.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -61,40 +58,6 @@ inline std::uint64_t digest_of(float const* p, std::size_t n) {
     digest_kernel{p + first, n - first, chains}(solo{}, 0);
     add_chains(h, chains, 1);
   }
-  return h.value();
-}
-
-/// The same by the executor: where the host cannot read the column, one byte in 64 comes to it. Waits.
-template <executor E>
-DILOCO_COLD std::uint64_t digest_of_column(E const& where, float const* from, std::size_t n) {
-  if constexpr (E::columns_on_host) {
-    return digest_of(from, n);
-  } else {
-    std::size_t const parts = digest_kernel::parts(n);
-    buffer const chains = where.allocate_wire(parts * digest_kernel::chains * sizeof(std::uint64_t));
-    where.for_each(parts, digest_kernel{from, n, chains.template as<std::uint64_t>()});
-    where.wait();
-    hash64 h;
-    h.add(static_cast<std::uint64_t>(n));
-    add_chains(h, chains.template as<std::uint64_t>(), parts);
-    return h.value();
-  }
-}
-
-/// Of a tensor as the caller gave it. Waits.
-template <executor E>
-DILOCO_COLD std::uint64_t digest_of_tensor(E const& where, layout::row const& r) {
-  if (r.data != nullptr) return digest_of_column(where, r.data, r.size);
-  std::size_t const bytes = r.size * sizeof(bfloat16);  // frozen bfloat16
-  buffer const staging = where.allocate_wire(bytes);
-  if constexpr (E::columns_on_host) {
-    std::memcpy(staging.data(), r.bf16, bytes);
-  } else {
-    where.copy_to_host(staging.data(), r.bf16, bytes);
-    where.wait();
-  }
-  hash64 h;
-  for (std::size_t i = 0; i < r.size; ++i) h.add(std::uint64_t{staging.template as<bfloat16>()[i].bits});
   return h.value();
 }
 

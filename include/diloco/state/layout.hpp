@@ -66,13 +66,19 @@ class layout {
     std::size_t column;        ///< first element within our own padded columns
     std::size_t group = 0;     ///< of the inner optimizer
     std::size_t group_column;  ///< first element within the group's padded columns
+    std::size_t fragment = 0;  ///< that carries it
     bool frozen = false;       ///< then it has no tiles and no place in any column
     bfloat16* bf16 = nullptr;  ///< where θ goes rounded
-    float* shown = nullptr;    ///< where samples of θ go
+    float* samples = nullptr;  ///< where samples of θ go
     float* given = nullptr;    ///< the caller's float32 tensor
-    [[nodiscard]] bool copied() const { return !frozen && (bf16 != nullptr || shown != nullptr); }
+    [[nodiscard]] bool copied() const { return !frozen && (bf16 != nullptr || samples != nullptr); }
     /// As a matrix: first extent × the rest; a vector is one column.
     [[nodiscard]] std::size_t columns() const { return shape.size() < 2 ? 1 : size / shape[0]; }
+  };
+  /// A part of the model that one round carries: whole rows, whose tiles and elements follow one another.
+  struct fragment {
+    std::size_t first_tile = 0, tiles = 0;
+    std::size_t column = 0, elements = 0;  ///< its part of the padded columns
   };
   /// What the inner optimizer's groups hold.
   struct group {
@@ -83,7 +89,7 @@ class layout {
   struct role {
     std::size_t group = 0;
     bool frozen = false, samples = false;
-    std::string complaint = {};
+    std::string invalid = {};
   };
   struct everything {
     [[nodiscard]] role operator()(tensor const&) const { return {}; }
@@ -91,27 +97,36 @@ class layout {
 
   /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing
   /// name. Columns pad each row to `padding` elements, where that is not 0. A tile has many blocks, or one
-  /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role.
+  /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role. `fragments`: runs of whole
+  /// tensors of about equal size.
   template <class Parameters, class Assign = everything>
   DILOCO_COLD static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false,
-                                       int padding = 0, std::size_t groups = 1, Assign const& assign = {}) {
+                                       int padding = 0, std::size_t groups = 1, Assign const& assign = {},
+                                       std::size_t fragments = 1) {
     layout l;
     l.groups_.resize(groups);
     auto const b = static_cast<std::size_t>(block);
     l.padding_ = static_cast<std::size_t>(padding);
     l.tile_elements_ = b < target_tile_elements && !one_block_tiles ? target_tile_elements / b * b : b;
     for (tensor const& t : parameters) {
-      std::string complaint = l.complaint_about(t);
-      if (!complaint.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
+      std::string invalid = l.tensor_error(t);
+      if (!invalid.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: " + invalid};
       role r = assign(t);
-      if (!r.complaint.empty()) return error{cause::bad_layout, 0, 0, std::move(r.complaint)};
+      if (!r.invalid.empty()) return error{cause::bad_layout, 0, 0, std::move(r.invalid)};
       l.append(t, r);
     }
-    if (auto complaint = l.overlap(); !complaint.empty())
-      return error{cause::bad_layout, 0, 0, "diloco: parameters: " + complaint};
+    l.split(fragments);
+    if (auto invalid = l.overlap(); !invalid.empty())
+      return error{cause::bad_layout, 0, 0, "diloco: parameters: " + invalid};
     if (l.rows_.empty())
       return error{cause::bad_layout, 0, 0, "diloco: parameters: the list of tensors is empty"};
     if (l.tiles_.empty()) return error{cause::bad_layout, 0, 0, "diloco: parameters: every tensor is frozen"};
+    for (fragment const& f : l.fragments_) {
+      if (f.tiles == 0)
+        return error{cause::bad_layout, 0, 0,
+                     say({"diloco: schedule: ", fragments, " fragments of ", l.trained_rows(),
+                          " tensors that are trained; a fragment is at least one of them"})};
+    }
     return l;
   }
 
@@ -121,6 +136,7 @@ class layout {
   /// Elements of the tensors that are trained.
   [[nodiscard]] std::size_t parameters() const { return parameters_; }
   [[nodiscard]] std::vector<group> const& groups() const { return groups_; }
+  [[nodiscard]] std::vector<fragment> const& fragments() const { return fragments_; }
   /// Elements of the tensors whose θ is a float32 copy of ours, padded.
   [[nodiscard]] std::size_t copied_elements() const {
     std::size_t end = 0;
@@ -167,33 +183,33 @@ class layout {
   /// The sentence about the first tensor that does not lie where the trainer knows it, or an empty text.
   template <class Parameters>
   [[nodiscard]] std::string moved(Parameters const& parameters) const {
-    std::string complaint = differs(parameters);
+    std::string invalid = differs(parameters);
     std::size_t r = 0;
     for (tensor const& t : parameters) {
-      if (!complaint.empty()) return complaint;
+      if (!invalid.empty()) return invalid;
       if (t.data != rows_[r].given || t.bf16 != rows_[r].bf16)
-        complaint = say({"'", t.name, "' has moved since the trainer last saw it; call rebind(parameters)"});
+        invalid = say({"'", t.name, "' has moved since the trainer last saw it; call rebind(parameters)"});
       ++r;
     }
-    return complaint;
+    return invalid;
   }
-  /// Takes the addresses of the same tensors anew; on a complaint the old ones stay.
+  /// Takes the addresses of the same tensors anew; on an error the old ones stay.
   template <class Parameters>
   [[nodiscard]] std::string rebind(Parameters const& parameters) {
-    std::string complaint = differs(parameters);
-    if (!complaint.empty()) return complaint;
+    std::string invalid = differs(parameters);
+    if (!invalid.empty()) return invalid;
     std::vector<row> const before = rows_;
     std::size_t next = 0;
     for (tensor const& t : parameters) {
       row& r = rows_[next++];
       if (!r.copied()) r.data = t.data;
-      if (r.shown != nullptr) r.shown = t.data;
+      if (r.samples != nullptr) r.samples = t.data;
       r.given = t.data;
       r.bf16 = t.bf16;
     }
-    complaint = overlap();
-    if (!complaint.empty()) rows_ = before;
-    return complaint;
+    invalid = overlap();
+    if (!invalid.empty()) rows_ = before;
+    return invalid;
   }
   /// Elements of one padded column.
   [[nodiscard]] std::size_t column_elements() const { return column_; }
@@ -233,7 +249,7 @@ class layout {
   // cores evenly.
   static constexpr std::size_t target_tile_elements = 4096;
 
-  DILOCO_COLD [[nodiscard]] std::string complaint_about(tensor const& t) const {
+  DILOCO_COLD [[nodiscard]] std::string tensor_error(tensor const& t) const {
     std::string const number = say({"tensor ", rows_.size()});
     if (t.name.empty()) return say({number, " has no name"});
     if (by_name_.count(t.name) != 0) return say({"the name '", t.name, "' is given twice"});
@@ -249,7 +265,7 @@ class layout {
   DILOCO_COLD [[nodiscard]] std::string overlap() const {
     struct place {
       std::uintptr_t begin;
-      row const* who;
+      row const* owner;
     };
     std::map<std::uintptr_t, place> by_end;  // <algorithm>'s sort would cost every user 0.1 s of compile time
     for (row const& r : rows_) {
@@ -259,7 +275,7 @@ class layout {
       auto const next = by_end.upper_bound(begin);
       if (next != by_end.end() && next->second.begin < end) {
         return say(
-            {"'", r.name, "' overlaps '", next->second.who->name, "'; give memory that is shared once"});
+            {"'", r.name, "' overlaps '", next->second.owner->name, "'; give memory that is shared once"});
       }
       by_end.emplace(end, place{begin, &r});
     }
@@ -268,28 +284,65 @@ class layout {
 
   DILOCO_COLD void append(tensor const& t, role const& r) {
     std::size_t const size = t.size();
-    group& g = groups_[r.group];
-    std::size_t const column = r.frozen ? 0 : place(column_, size),
-                      group_column = r.frozen ? 0 : place(g.elements, size);
-    rows_.push_back({t.name, t.shape, t.data, size, column, r.group, group_column, r.frozen, t.bf16,
+    rows_.push_back({t.name, t.shape, t.data, size, 0, r.group, 0, 0, r.frozen, t.bf16,
                      r.samples ? t.data : nullptr, t.data});
     by_name_.emplace(t.name, rows_.size() - 1);
-    g.rows += 1;
-    if (r.frozen) return;
-    for (std::size_t begin = 0; begin < size; begin += tile_elements_) {
-      tiles_.push_back(
-          {static_cast<std::uint32_t>(rows_.size() - 1),
-           static_cast<std::uint32_t>(size - begin < tile_elements_ ? size - begin : tile_elements_), 0, 0,
-           begin, column + begin, 0});
+    groups_[r.group].rows += 1;
+    if (!r.frozen) parameters_ += size;
+  }
+  [[nodiscard]] std::size_t trained_rows() const {
+    std::size_t n = 0;
+    for (row const& r : rows_) n += r.frozen ? 0 : 1;
+    return n;
+  }
+  /// Row after row, a new fragment where it brings the end of the last closer to its share. Each fragment
+  /// that is still to come gets a row.
+  DILOCO_COLD void split(std::size_t fragments) {
+    fragments_.resize(fragments);
+    std::size_t f = 0, before = 0, left = trained_rows();
+    for (row& r : rows_) {
+      if (r.frozen) continue;
+      bool const begun = fragments_[f].tiles != 0;
+      // The end of fragment f is (f + 1) shares; compare the distance with and without this row.
+      std::size_t const end = parameters_ * (f + 1), with = (before + r.size) * fragments;
+      bool const past =
+          with > end && with - end > end - (before * fragments < end ? before * fragments : end);
+      if (begun && f + 1 < fragments && (past || left <= fragments - f - 1)) ++f;
+      left -= 1;
+      before += r.size;
+      put(r, f);
+    }
+  }
+  /// Gives a row its tiles and its place in all columns, at the end of fragment f.
+  DILOCO_COLD void put(row& r, std::size_t f) {
+    fragment& part = fragments_[f];
+    if (part.tiles == 0) {
+      std::size_t const line = padding_ == 0 ? line_elements : padding_;
+      // Columns of the groups, too: those of a single group are those of the model.
+      column_ = (column_ + line - 1) / line * line;
+      for (group& g : groups_) g.elements = (g.elements + line - 1) / line * line;
+      part.first_tile = tiles_.size();
+      part.column = column_;
+    }
+    r.fragment = f;
+    r.column = place(column_, r.size);
+    group& g = groups_[r.group];
+    r.group_column = place(g.elements, r.size);
+    auto const index = static_cast<std::uint32_t>(&r - rows_.data());
+    for (std::size_t begin = 0; begin < r.size; begin += tile_elements_) {
+      std::size_t const left = r.size - begin, count = left < tile_elements_ ? left : tile_elements_;
+      tiles_.push_back({index, static_cast<std::uint32_t>(count), 0, 0, begin, r.column + begin, 0});
       g.tiles += 1;
     }
-    parameters_ += size;
+    part.tiles = tiles_.size() - part.first_tile;
+    part.elements = column_ - part.column;
   }
 
   std::vector<row> rows_;
   std::map<std::string, std::size_t> by_name_;
   std::vector<tile> tiles_;
   std::vector<group> groups_;
+  std::vector<fragment> fragments_;
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
 };
 

@@ -13,22 +13,23 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The safetensors format (github.com/huggingface/safetensors): 8 bytes of header length, a JSON header that
-/// names each tensor with its type, shape and place, and the tensors' bytes without holes. Nothing in such a
-/// file is ever executed, and no bytes at all lead the reader outside them. Numbers are little-endian, as
-/// every machine we run on.
+/// The safetensors format (github.com/huggingface/safetensors). A file holds 8 bytes of header length, a JSON
+/// header and the tensors' bytes without gaps. The header gives each tensor's name, type, shape and byte
+/// range.
+/// Nothing in such a file is ever executed, and no input makes the reader access memory outside the file.
+/// Numbers are little-endian, as on every machine that we support.
 namespace safetensors {
 
-/// Reads what lies in memory; entries point into `file`, which must outlive them. `called` names it in
-/// sentences. Cost: the header's length, and its names sorted; the data are not looked at. Fails with
-/// `bad_file` on anything that the format forbids: holes and overlaps, names twice, shapes that do not fit
-/// their bytes, anything cut off or left over. Tensors of an unknown dtype or with unknown keys are listed as
-/// `unread`; their place in the file is checked likewise.
+/// Reads a file in memory. Entries point into `file`, which must outlive them. Errors call it `called`.
+/// Cost: parses the header and sorts its names; it does not read the data.
+/// Fails with `bad_file` on anything that the format forbids: gaps, overlaps, duplicate names, shapes that do
+/// not fit their bytes, missing or extra bytes.
+/// Tensors with an unknown dtype or unknown keys are listed in `unread`. Their byte ranges are checked too.
 inline result<contents> read(std::span<std::byte const> file, std::string_view called) {
   detail::reading r(file);
   if (r.run()) return r.take();
   return error{cause::bad_file, 0, 0,
-               say({"diloco: safetensors '", detail::printable(called), "': ", r.complaint()})};
+               say({"diloco: safetensors '", detail::printable(called), "': ", r.validation_error()})};
 }
 
 namespace detail {
@@ -53,7 +54,7 @@ inline result<buffer> read_file(std::string const& path) {
   file_handle const file(std::fopen(path.c_str(), "rb"));
   if (file == nullptr) return cannot("read", path, system_reason());
   std::FILE* const f = file.get();
-  // A folder opens, and says that it is as long as can be; only reading from it fails.
+  // A folder can be opened and reports the largest possible length. Only reading from it fails.
   if (std::fgetc(f) == EOF && std::ferror(f) != 0) return cannot("read", path, system_reason());
   long const size = std::fseek(f, 0, SEEK_END) == 0 ? std::ftell(f) : -1;
   if (size < 0 || std::fseek(f, 0, SEEK_SET) != 0) return cannot("read", path, system_reason());
@@ -129,10 +130,10 @@ inline std::string header_text(contents const& c) {
 
 }  // namespace detail
 
-/// Sorts `c.entries` into the order of a file (wide types first, names within a type, as the format's own
-/// writer has it) and gives all that precedes their bytes there. Its length is a multiple of 8, so every
-/// tensor begins at a multiple of its elements' size. The same contents give the same bytes, in whatever
-/// order they were listed.
+/// Sorts `c.entries` into file order and returns the bytes that precede the tensors. The order is that of the
+/// format's own writer: wide types first, names within a type.
+/// The length is a multiple of 8, so every tensor begins at a multiple of its element size. The same contents
+/// give the same bytes, in whatever order they were listed.
 inline result<std::string> header_of(contents& c) {
   auto const refuse = [](std::string_view why) {
     return error{cause::bad_file, 0, 0, say({"diloco: safetensors: ", why})};
@@ -153,7 +154,7 @@ inline result<std::string> header_of(contents& c) {
   return out + text;
 }
 
-/// The bytes of a file; `read` gives the same contents back. Fails where `header_of` does.
+/// The bytes of a file; `read` gives the same contents back. Fails if `header_of` fails.
 inline result<std::vector<std::byte>> write(contents c) {
   auto const header = header_of(c);
   if (!header) return header.error();
@@ -163,13 +164,13 @@ inline result<std::vector<std::byte>> write(contents c) {
   return out;
 }
 
-/// A file in memory, 64-byte aligned, and its contents, which point into it; they move together.
+/// A file in memory, 64-byte aligned, and its contents, which point into it. They move together.
 struct loaded {
   buffer memory;
   contents holds;
 };
 
-/// Reads the whole file, once. Fails with `bad_file` where the system does, for want of memory, and where
+/// Reads the whole file once. Fails with `bad_file` on system errors, if memory is insufficient, and where
 /// `read` does.
 inline result<loaded> load(std::string const& path) {
   auto memory = detail::read_file(path);
@@ -179,8 +180,9 @@ inline result<loaded> load(std::string const& path) {
   return loaded{std::move(*memory), std::move(*holds)};
 }
 
-/// Writes the file in place, one tensor after the other without another copy in memory. A crash leaves half a
-/// file, which `read` refuses: whoever must not lose the file before it writes beside it and renames.
+/// Writes the file in place, one tensor after another, without another copy in memory. A crash leaves an
+/// incomplete file, which `read` refuses.
+/// To keep an earlier file safe, write to a second file and rename it.
 inline result<> save(std::string const& path, contents c) {
   auto const header = header_of(c);
   if (!header) return header.error();
@@ -191,7 +193,7 @@ inline result<> save(std::string const& path, contents c) {
   };
   bool fine = put(std::as_bytes(std::span(*header)));
   for (entry const& e : c.entries) fine = fine && put(e.bytes);
-  // What the system still held back, a full disk for instance, shows when the file is closed.
+  // Errors that the system still holds back, for example a full disk, are reported when the file is closed.
   if (!fine || std::fclose(file.release()) != 0)
     return detail::cannot("write", path, detail::system_reason());
   return {};

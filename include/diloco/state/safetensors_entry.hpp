@@ -25,10 +25,10 @@ namespace safetensors {
 static_assert(std::endian::native == std::endian::little,
               "diloco: safetensors are read in place, which is little-endian");
 
-inline constexpr std::uint64_t header_bytes_limit = 100'000'000;  ///< the format's own
-inline constexpr std::size_t dimensions_limit = 64;               ///< ours, and PyTorch's
+inline constexpr std::uint64_t header_bytes_limit = 100'000'000;  ///< limit of the format
+inline constexpr std::size_t dimensions_limit = 64;               ///< our limit and PyTorch's
 
-/// In the order of the format's own writer: rising size.
+/// In the order of the format's own writer, by increasing size.
 enum class dtype : unsigned char {
   boolean,
   u8,
@@ -55,7 +55,7 @@ constexpr std::size_t bytes_of(dtype t) {
   return t < dtype::i16 ? 1 : t < dtype::i32 ? 2 : t < dtype::f64 ? 4 : 8;
 }
 
-/// The type of elements that C++ has a name for.
+/// The dtype of a C++ element type.
 template <class T>
 inline constexpr std::optional<dtype> dtype_of = std::nullopt;
 template <>
@@ -79,15 +79,15 @@ inline constexpr std::optional<dtype> dtype_of<std::uint64_t> = dtype::u64;
 template <>
 inline constexpr std::optional<dtype> dtype_of<std::int64_t> = dtype::i64;
 
-/// "[2, 3]"
+/// For example "[2, 3]".
 inline std::string shape_text(std::span<std::size_t const> shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) text += say({i == 0 ? "" : ", ", shape[i]});
   return text + "]";
 }
 
-/// Bytes of a tensor; nothing where 64 bits do not count them. No dimensions: one element; a dimension of 0:
-/// none.
+/// Bytes of a tensor, or nullopt if they do not fit in 64 bits. No dimensions: one element. A dimension of 0:
+/// no elements.
 inline std::optional<std::uint64_t> tensor_bytes(dtype type, std::span<std::size_t const> shape) {
   std::uint64_t bytes = bytes_of(type);
   for (std::size_t n : shape) {
@@ -97,15 +97,15 @@ inline std::optional<std::uint64_t> tensor_bytes(dtype type, std::span<std::size
   return bytes;
 }
 
-/// One tensor: its bytes stay wherever they lie, in the file's memory or the caller's.
+/// One tensor. Its bytes stay in the memory of the file or of the caller.
 struct entry {
   std::string name;
   dtype type = dtype::f32;
   std::vector<std::size_t> shape;
   std::span<std::byte const> bytes;
 
-  /// The elements in place, no copy. Fails where the file holds another type, or where they lie at no
-  /// multiple of their size, which other writers may do: then copy `bytes`.
+  /// The elements in place, without a copy. Fails if the file holds another type, or if they are not aligned
+  /// to their size. Other writers may produce unaligned elements; then copy `bytes`.
   template <class T>
   [[nodiscard]] result<std::span<T const>> as() const {
     static_assert(dtype_of<T>.has_value(),
@@ -123,29 +123,31 @@ struct entry {
   }
 };
 
-/// An entry over the caller's own numbers, to be written.
+/// An entry that refers to the caller's own numbers, for writing.
 template <class T>
 entry entry_of(std::string name, std::vector<std::size_t> shape, std::span<T const> values) {
   return {std::move(name), *dtype_of<T>, std::move(shape), std::as_bytes(values)};
 }
 
-/// A tensor, or another part of the header, that this version cannot interpret. Others of the file are read
-/// all the same.
+/// A tensor, or another part of the header, that this version cannot interpret. The other tensors of the file
+/// are still read.
 struct unread_entry {
   std::string name;
   std::string why;  ///< "has the dtype 'F4', which we do not know"
   std::string type{};
   std::vector<std::size_t> shape{};
-  std::span<std::byte const> bytes{};  ///< inside the file, and no other tensor's
+  std::span<std::byte const> bytes{};  ///< inside the file and disjoint from every other tensor
 };
 
-/// What a file holds. As read: entries in the order of their bytes, notes in the order of the header.
+/// The contents of a file. After reading, entries are in the order of their bytes and notes in the order of
+/// the header.
 struct contents {
   std::vector<entry> entries;
-  std::vector<std::pair<std::string, std::string>> notes{};  ///< the format's "__metadata__": texts by name
-  std::vector<unread_entry> unread{};  ///< what later versions of the format may have added
+  /// the format's "__metadata__": pairs of name and text
+  std::vector<std::pair<std::string, std::string>> notes{};
+  std::vector<unread_entry> unread{};  ///< parts that later versions of the format may have added
 
-  /// Null where there is none; looks at one after the other.
+  /// Null if there is no such entry. Linear search.
   [[nodiscard]] entry const* find(std::string_view name) const {
     auto const at =
         std::find_if(entries.begin(), entries.end(), [&](entry const& e) { return e.name == name; });

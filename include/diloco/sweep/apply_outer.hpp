@@ -10,7 +10,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What was received: `voices` wires, each a slot with every tile of the shard in question.
+/// What a worker received: one message per contributor. Each is a slot with every tile of the shard.
 template <compressor C>
 struct received_wires;
 
@@ -19,10 +19,10 @@ struct received_wires<C> {
   static constexpr int block = C::block;
 
   C compressor;
-  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
-  float const* coefficient;      // (voices)
-  int voices;
-  bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
+  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  float const* coefficient;      // (contributors)
+  int contributors;
+  bool sharded;  // true: tile t has the single message wire[t.shard], with coefficient 1
 
   template <lanes L>
   DILOCO_HD void prepare(L, tile const&) const {}
@@ -34,7 +34,7 @@ struct received_wires<C> {
     float const first = sharded ? 1.0f : coefficient[0];
     decode(l, wire[sharded ? t.shard : 0], t, offset, count,
            [&](int i, float y) { g.v[i] = product(first, y); });
-    for (int k = 1; k < (sharded ? 1 : voices); ++k) {
+    for (int k = 1; k < (sharded ? 1 : contributors); ++k) {
       float const c = coefficient[k];
       decode(l, wire[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });
     }
@@ -45,9 +45,9 @@ struct received_wires<C> {
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, std::byte const* slot, tile const& t, int offset, int count, Sink&& sink) const {
     auto const in = block_at<C>(slot + sizeof(message_header) + t.wire, t, offset);
-    // Of several wires that go on by a line or two each, the hardware foresees too little (absmax<4>, K = 8,
-    // 2^24 parameters:
-    // 1.9 ns per element for 1.6). Codes of 16 or 32 bits would lose by it, those of 8 neither gain nor lose.
+    // Hardware prefetch falls behind where several messages advance by a line or two each. This prefetch
+    // gives 1.6 instead of 1.9 ns per element (absmax<4>, K = 8, 2^24 parameters).
+    // Codes of 16 or 32 bits would become slower. Codes of 8 bits stay the same.
     constexpr std::size_t line = 64, ahead = 2048, bytes = C::code_bytes(C::block);
     if constexpr (L::width == 1 && bytes <= 2 * line) {
       for (std::size_t i = 0; i < bytes; i += line) will_read(in.code + ahead + i);
@@ -56,10 +56,10 @@ struct received_wires<C> {
   }
 };
 
-/// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄, or mix·θ + (1−mix)·θ̄ where steps
-/// were taken while the round was under way. The anchor is never mixed.
-/// Weighted: g is of weighted numbers, and is divided by the mean of the weights first. Anchored: the step is
-/// told the mean of the anchors as well.
+/// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄.
+/// If steps were taken while the round was in flight, θ ← mix·θ + (1−mix)·θ̄. The anchor is never mixed.
+/// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored: the
+/// step also gets the mean of the anchors.
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false>
 struct apply_outer_kernel {
   static constexpr int block = received_wires<C>::block;
@@ -71,10 +71,10 @@ struct apply_outer_kernel {
   float* const* theta;                   // (rows)
   float* anchor;                         // padded column
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
-  float* common = nullptr;               // padded column: g is added to it, and the step is by the sum
-  float* owed = nullptr;                 // padded column: g is subtracted from it
-  shown_rows shown = {};
-  element_weights weights = {};        // whose rows are weighted
+  float* estimate = nullptr;             // padded column: the kernel adds g to it and steps by the sum
+  float* mean_residual = nullptr;        // padded column: the kernel subtracts g from it
+  callers_rows callers = {};
+  element_weights weights = {};        // of the weighted rows
   float const* mean_weight = nullptr;  // padded column: Σ c_k·h_k
   float const* mean_anchor = nullptr;  // padded column: Σ c_k·θ̄_k
 
@@ -96,20 +96,21 @@ struct apply_outer_kernel {
     if constexpr (Weighted) {
       if (weights.of(t) != nullptr) {
         float const* const h = mean_weight + column;
-        // Bytes that no encoder wrote must not divide by zero.
+        // Bytes that no encoder wrote must not cause a division by zero.
         for_first<L, lane_elements<L, block>>(mine, [&](int i) {
           float const w = h[i] + weights.prior;
           g.v[i] = g.v[i] / (w > 0x1p-60f ? w : 0x1p-60f);
         });
       }
     }
-    if (owed != nullptr) settle<L>(mine, owed + column, [&](int i, float& e) { e -= g.v[i]; });
-    if (common != nullptr)
-      settle<L>(mine, common + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
+    if (mean_residual != nullptr)
+      settle<L>(mine, mean_residual + column, [&](int i, float& e) { e -= g.v[i]; });
+    if (estimate != nullptr)
+      settle<L>(mine, estimate + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
     update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr,
               (slots[Index] + column)...);
-    shown.template write<block>(l, t, offset, count, local);
+    callers.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>
   DILOCO_HD static void settle(int n, float* DILOCO_RESTRICT column, F&& f) {
@@ -153,7 +154,7 @@ struct apply_outer_kernel {
       });
     }
   }
-  /// The same for a whole block of many lanes.
+  /// The same for a full block, on many lanes.
   template <lanes L, class Local, class Show, class... Slot>
   DILOCO_HD void update_in_registers(lane_block<L, block> const& g, Local local, Show show, float* p,
                                      [[maybe_unused]] float const* mean, Slot*... slot) const {
@@ -176,8 +177,8 @@ struct apply_outer_kernel {
   }
 };
 
-/// The owner's part of scatter–gather: combines every rank's version of this shard, adds the owner's own
-/// residual, and encodes the result once. Everybody, the owner included, then decodes these bytes.
+/// The owner's part of scatter–gather. It combines every rank's version of this shard, adds the owner's own
+/// residual and encodes the result once. Every rank decodes these bytes, the owner included.
 template <block_compressor C, feedback F>
 struct combine_shard_kernel {
   received_wires<C> wires;
@@ -185,10 +186,10 @@ struct combine_shard_kernel {
   tile const* tiles;                                      // of this shard
   std::size_t column;                                     // where the shard starts in the padded columns
   residual_columns<residual_bits<F>, C::block> residual;  // (shard elements)
-  std::byte* slot;                                        // (slot_bytes) what this rank gathers to everybody
+  std::byte* slot;                                        // (slot_bytes) what this rank sends to all ranks
   std::uint32_t* bad_row;
-  draw who;
-  float largest;  // magnitude that may be sent
+  draw stream;
+  float largest;  // largest magnitude that may be sent
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -212,7 +213,7 @@ struct combine_shard_kernel {
         for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
       }
       encode_block(l, wires.compressor, step, x,
-                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), who},
+                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), stream},
                    magnitude, block_at<C>(slot + sizeof(message_header) + t.wire, t, offset), residual, local,
                    bad_row, t.row, largest);
     });

@@ -27,11 +27,11 @@ struct copy_to_anchor_kernel {
   }
 };
 
-/// θ ← what the caller's tensors show, where θ is a copy and they show something else than it, rounded: an
-/// element that the framework left alone keeps what bfloat16 has no room for. Other rows stay. 8 B/param.
+/// θ ← the caller's tensors, in rows where θ is a float32 copy. An element that the framework left unchanged
+/// keeps the bits that bfloat16 cannot hold. Other rows stay. 8 B/param.
 struct adopt_kernel {
   tile const* tiles;
-  shown_rows shown;
+  callers_rows callers;
   float* const* theta;  // (rows)
 
   template <lanes L>
@@ -44,19 +44,19 @@ struct adopt_kernel {
       for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
         p[i] = adopted(x[i], p[i]);
     };
-    take(shown.narrow[t.row]);
-    take(shown.wide[t.row]);
+    take(callers.narrow[t.row]);
+    take(callers.wide[t.row]);
   }
   DILOCO_HD float adopted(float x, float) const { return x; }
-  DILOCO_HD float adopted(bfloat16 x, float before) const { return shown.adopted(x, before); }
+  DILOCO_HD float adopted(bfloat16 x, float before) const { return callers.adopted(x, before); }
 };
 
-/// Finds out whether θ differs from θ̄ anywhere. Reads each tile up to its first difference.
+/// Finds out whether θ differs from θ̄ anywhere. It reads each tile up to the first difference.
 struct find_motion_kernel {
   tile const* tiles;
   float* const* theta;   // (rows)
   float const* anchor;   // padded column
-  std::uint32_t* moved;  // 0: yes
+  std::uint32_t* moved;  // 0 if θ differs from θ̄
 
   template <lanes L>
   DILOCO_HD void operator()(L, std::size_t index) const {
@@ -69,27 +69,27 @@ struct find_motion_kernel {
   }
 };
 
-/// The other way round: θ, rounded where it must be.
+/// The reverse of adopt_kernel: writes θ into the caller's tensors, rounded where they are bfloat16.
 struct show_kernel {
   static constexpr int block = 256;
 
   tile const* tiles;
   float* const* theta;  // (rows)
-  shown_rows shown;
-  void const* const* stepped = nullptr;  // (rows) null for a row that stays as it is; or nothing, for all
+  callers_rows callers;
+  void const* const* stepped = nullptr;  // (rows), null for a row to leave alone; or null, to write all rows
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     if (stepped != nullptr && stepped[t.row] == nullptr) return;
     for_each_block<block>(t, [&](int offset, auto count) {
-      shown.template write<block>(l, t, offset, count,
-                                  theta[t.row] + t.begin + offset + first_element<L, block>(l));
+      callers.template write<block>(l, t, offset, count,
+                                    theta[t.row] + t.begin + offset + first_element<L, block>(l));
     });
   }
 };
 
-/// θ ← view(θ, slot), and θ as it was into `kept`; or θ ← `kept`. 16 or 8 B/param.
+/// If `shows`, copies θ into `kept` and then θ ← view(θ, slot). Otherwise θ ← `kept`. 16 or 8 B/param.
 template <class View>
 struct view_kernel {
   static constexpr int block = 256;
@@ -98,9 +98,9 @@ struct view_kernel {
   bool shows;
   tile const* tiles;
   float* const* theta;  // (rows)
-  float const* slot;    // padded columns, as `kept`
+  float const* slot;    // padded columns, like `kept`
   float* kept;
-  shown_rows shown;
+  callers_rows callers;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -115,12 +115,12 @@ struct view_kernel {
         p[i] = shows ? view(before, s[i]) : y[i];
         y[i] = shows ? before : y[i];
       });
-      shown.template write<block>(l, t, offset, count, p);
+      callers.template write<block>(l, t, offset, count, p);
     });
   }
 };
 
-/// A gradient of bfloat16 in float32.
+/// Converts a bfloat16 gradient to float32.
 struct widen_kernel {
   static constexpr std::size_t share = 4096;
   bfloat16 const* from;

@@ -8,8 +8,9 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Sweep A: x = want(θ̄ − θ, e); wire = encode(x); e′ = keep(x, decode(wire), e). The pseudo-gradient never
-/// exists in memory. The new residual goes beside the old one and becomes current when the round commits.
-/// Weighted: of (h + prior)·(θ̄ − θ).
+/// exists in memory.
+/// The new residual is written to the second buffer. It becomes current when the round commits.
+/// Weighted: the kernel encodes (h + prior)·(θ̄ − θ).
 template <block_compressor C, feedback F, bool Weighted = false>
 struct encode_kernel {
   C compressor;
@@ -21,7 +22,7 @@ struct encode_kernel {
   std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
-  draw who;
+  draw stream;
   magnitude_limits limits;
   element_weights weights = {};
 
@@ -34,7 +35,7 @@ struct encode_kernel {
       std::size_t const column = t.column + static_cast<std::size_t>(offset);
       lane_block<L, C::block> x;
       std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
-      encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), who}, magnitude,
+      encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), stream}, magnitude,
                    block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
     });
   }
@@ -75,11 +76,11 @@ struct encode_kernel {
     } else {
       auto const e = residual.block(l, column, count);
       for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-        float const d = delta(i), owed = e(i);
-        x.v[i] = step.want(d, owed);
+        float const d = delta(i), left = e(i);
+        x.v[i] = step.want(d, left);
         magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-        if constexpr (keeps_common<F>)
-          estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(owed)));
+        if constexpr (keeps_estimate<F>)
+          estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(left)));
       });
     }
     if (estimated > bits_of(limits.estimate)) magnitude = estimate_too_large;

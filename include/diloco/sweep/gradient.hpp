@@ -7,7 +7,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Marks the first row that holds a value beyond some magnitude, or NaN. Reads each number once, writes
+/// Marks the first row that holds NaN or a value beyond some magnitude. Reads each number once and writes
 /// nothing else.
 template <class Rows>
 struct find_non_finite_kernel {
@@ -41,7 +41,7 @@ struct find_non_finite_kernel {
   }
 };
 
-/// θ in float32.
+/// The rows of θ in float32.
 struct theta_rows {
   float* const* rows;
   template <class F>
@@ -50,19 +50,20 @@ struct theta_rows {
   }
 };
 
-/// What a gradient is multiplied with, and what came out of measuring it. Lies where the columns lie.
+/// The factor for the gradients and the measured norm. It lies in the memory of the columns.
 struct gradient_factor {
   float factor = 1.0f;  ///< clipping × grad_scale
   float norm = 0.0f;    ///< of grad_scale · g over all tensors, before clipping
 };
 
-/// Σ g² of each tile, in double: the square of any float is a double, so nothing overflows, and the sum's
-/// order is fixed. Marks rows that are not finite on the way. Reads 4 B/param.
+/// Σ g² of each tile, in double. The square of any float fits a double, so nothing overflows. The order of
+/// the sum is fixed.
+/// Also marks rows that are not finite. Reads 4 B/param.
 struct norm_partials_kernel {
   tile const* tiles;
   gradient_rows rows;
   double* partial;         // (tiles)
-  std::uint32_t* bad_row;  // null: nobody asks
+  std::uint32_t* bad_row;  // null: no row is to be marked
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -76,14 +77,14 @@ struct norm_partials_kernel {
     });
     if (L::rank() != 0) return;
     partial[index] = sum;
-    // A sum is finite where its terms are: 2³² of the largest float's squares are far below the largest
+    // A sum is finite if all its terms are: 2³² squares of the largest float are far below the largest
     // double.
     if (bad_row != nullptr && !(sum < 1e300)) L::atomic_min(bad_row, t.row);
   }
 };
 
-/// The sum of each 1024 of them: a billion parameters have 2¹⁸, too many for the one warp that sums up in the
-/// end.
+/// Sums each 1024 partial sums. A billion parameters have 2¹⁸ of them, too many for the single warp of the
+/// last sum.
 struct sum_partials_kernel {
   static constexpr std::size_t group = 1024;
 
@@ -103,8 +104,8 @@ struct sum_partials_kernel {
   }
 };
 
-/// The factor from the partial sums, as torch.nn.utils.clip_grad_norm_ has it: grad_scale · min(1, clip /
-/// (norm + 1e-6)). A norm that is NaN makes the factor NaN. One index.
+/// Computes the factor from the partial sums, as torch.nn.utils.clip_grad_norm_ does: grad_scale · min(1,
+/// clip / (norm + 1e-6)). A NaN norm gives a NaN factor. One index.
 struct clip_factor_kernel {
   double const* partial;  // (groups of tiles)
   std::size_t groups;
@@ -121,7 +122,7 @@ struct clip_factor_kernel {
   }
 };
 
-/// The factor where nothing is clipped. One index.
+/// The factor where there is no clipping. One index.
 struct plain_factor_kernel {
   float grad_scale;
   gradient_factor* out;

@@ -7,7 +7,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which group of `inner` a tensor goes into, as layout::of wants to know it.
+/// Gives layout::of the group of `inner` that each tensor belongs to, and that group's needs.
 template <class Inner>
 struct group_roles {
   Inner const& inner;
@@ -17,11 +17,11 @@ struct group_roles {
     if constexpr (grouped_optimizer<Inner>) {
       choice = inner.choose(t.name, t.shape);
       if (choice.first == group_choice::none) {
-        return {.complaint = say({"diloco: inner: no group wants '", t.name, "' ", shape_text(t.shape),
-                                  "; widen a rule, or add group{the_rest, …}"})};
+        return {.invalid = say({"diloco: inner: no group wants '", t.name, "' ", shape_text(t.shape),
+                                "; widen a rule, or add group{the_rest, …}"})};
       }
       if (choice.second != group_choice::none) {
-        return {.complaint =
+        return {.invalid =
                     say({"diloco: inner: groups ", choice.first, " and ", choice.second, " both want '",
                          t.name, "' ", shape_text(t.shape), "; narrow one of their rules"})};
       }
@@ -33,9 +33,9 @@ struct group_roles {
       role.frozen = freezing_optimizer<O>;
       role.samples = sampling_optimizer<O>;
       if constexpr (tensor_optimizer<O>) {
-        std::string_view const why = shape_complaint_of<O>(t.shape);
+        std::string_view const why = shape_error_of<O>(t.shape);
         if (!why.empty()) {
-          role.complaint =
+          role.invalid =
               say({"diloco: inner: ", O::name, ": '", t.name, "' ", shape_text(t.shape), " ", why});
         }
       }

@@ -9,21 +9,21 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The inner sweep: (θ, slots) ← step(θ, grad_scale·g, slots), one pass over all tensors.
+/// The inner sweep: (θ, slots) ← step(θ, grad_scale·g, slots). One pass over all tensors.
 template <class Step, std::size_t Slots>
 struct inner_step_kernel {
   static constexpr int block = 256;
-  /// A warp's lanes take 16 bytes of each array, one beside the other.
+  /// Neighbouring lanes of a warp take neighbouring 16-byte pieces of each array.
   template <lanes L>
   static constexpr int stride = L::width > 1 ? 4 * L::width : block;
 
   Step step;
   float grad_scale;
-  float const* factor;  // where there is one, it stands for grad_scale
+  float const* factor;  // if not null, it replaces grad_scale
   tile const* tiles;
   float* const* theta;  // (rows)
   gradient_rows gradients;
-  shown_rows shown;
+  callers_rows callers;
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
 
   template <lanes L>
@@ -33,10 +33,10 @@ struct inner_step_kernel {
     float const scale = factor == nullptr ? grad_scale : *factor;
     gradients.of(t, [&](auto const* g) {
       for_each_block<stride<L>>(t, [&](int offset, auto count) {
-        shown.template adopt<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
+        callers.template adopt<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
         one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                   std::make_index_sequence<Slots>{});
-        shown.template write<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
+        callers.template write<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
       });
     });
   }

@@ -7,13 +7,13 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Sums for the checksums of messages: of 16 KiB of what follows a header at a time. Reads every byte of the
-/// messages once. Indices: (messages, parts).
+/// Partial sums for the checksums of messages. Each covers 16 KiB of the bytes behind a header. Reads every
+/// byte of the messages once. Indices: (messages, parts).
 struct checksum_kernel {
-  std::byte const* slots;            // (messages, slot_bytes), or null
-  std::byte const* const* messages;  // else each of its own
+  std::byte const* slots;            // (messages, slot_bytes), or null if `messages` is set
+  std::byte const* const* messages;  // (messages): one pointer per message
   std::size_t slot_bytes;
-  std::size_t parts;  // of one message
+  std::size_t parts;  // per message
   checksum* sums;     // (messages, parts)
 
   template <lanes L>
@@ -29,7 +29,7 @@ struct checksum_kernel {
   }
 };
 
-/// The sum of `parts` sums, on every lane.
+/// The sum of `parts` sums. Every lane gets it.
 template <lanes L>
 DILOCO_HD inline checksum total_of(L, checksum const* sums, std::size_t parts) {
   checksum c;
@@ -38,9 +38,9 @@ DILOCO_HD inline checksum total_of(L, checksum const* sums, std::size_t parts) {
   return {L::sum(c.sum), L::sum(c.mixed)};
 }
 
-/// Writes a message header before each shard's payload, with the first row that cannot be sent, whether θ
-/// stood still, and the checksum; then forgets the first two. Runs on the executor, so a launch does not wait
-/// for the encoding. One index.
+/// Writes a message header before each shard's payload. It adds the first row that cannot be sent, whether θ
+/// stood still, and the checksum. Then it resets `bad_row` and `moved`.
+/// It runs on the executor, so a launch does not wait for the encoding. One index.
 struct write_headers_kernel {
   message_header const* headers;  // (shards)
   std::uint32_t* bad_row;
@@ -70,10 +70,11 @@ struct write_headers_kernel {
   }
 };
 
-/// Brings headers and checksums of messages to where the host reads them. Indices: (messages, copies).
+/// Copies the headers of messages to memory that the host can read, and computes their checksums there.
+/// Indices: (messages, copies).
 struct collect_headers_kernel {
   std::byte const* const* messages;
-  std::size_t copies;    // of the header in a message; one, where anything else follows
+  std::size_t copies;    // copies of the header per message; 1 unless the message is a vote
   checksum const* sums;  // (messages, parts)
   std::size_t parts;
   message_header* to;

@@ -11,9 +11,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A residual's two buffers: `from` is read, `to` becomes current when the round commits; both null where
-/// there is none. `Bits` is 32, plain floats, or 8: integers in ±127 and, behind all of them, a float per
-/// block of `Block` elements.
+/// The two buffers of a residual. Kernels read `from`; `to` becomes current when the round commits. Both are
+/// null where there is no residual.
+/// `Bits` = 32: plain floats. `Bits` = 8: integers in ±127, and behind all of them one float per block of
+/// `Block` elements.
 template <int Bits, int Block>
 struct residual_columns {
   static_assert(Bits == 32 || Bits == 8, "diloco: feedback: residual_bits is 32 or 8");
@@ -23,12 +24,12 @@ struct residual_columns {
   float* to = nullptr;
   std::size_t elements = 0;
 
-  /// Floats that a column of n elements takes; n is a multiple of Block.
+  /// Floats of storage for a column of n elements. n must be a multiple of Block.
   static constexpr std::size_t floats(std::size_t n) { return Bits == 32 ? n : n / 4 + n / Block; }
   DILOCO_HD bool none() const { return to == nullptr; }
 
-  /// What lane l holds of the block that begins at `column`: e(i) for its i-th element. 8 bits are widened
-  /// first, because a loop that also loads bytes does not vectorize (1.4 ns per element in place of 0.3).
+  /// Returns e(i), the residual of the lane's i-th element in the block at `column`. 8-bit values are widened
+  /// first, because a loop that also loads bytes does not vectorize (1.4 instead of 0.3 ns per element).
   template <lanes L>
   DILOCO_HD auto block(L l, std::size_t column, int count) const {
     if constexpr (Bits == 32 && L::width > 1) {
@@ -62,7 +63,7 @@ struct residual_columns {
     float const scale = zero ? 0.0f : 127.0f / amax;
     pack<8, Block>(l, count, reinterpret_cast<std::byte*>(to) + column, [&](int i) {
       return bits_of(fma(e.v[i], scale, 12582912.0f)) & 0xffu;
-    });  // 1.5·2²³: the FPU rounds
+    });  // adding 1.5·2²³ makes the FPU round
     if (L::rank() == 0) to[elements / 4 + column / Block] = zero ? 0.0f : amax * (1.0f / 127.0f);
   }
 

@@ -10,9 +10,10 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The inner sweep of an optimizer that wants gradients at samples: θ in float32 is ours, the caller's tensor
-/// shows a sample. One pass steps θ by the gradient that was taken there, and shows the next sample, θ +
-/// z·deviation. Without `steps` it only shows.
+/// The inner sweep of an optimizer that takes gradients at samples. θ is the trainer's own float32 copy; the
+/// caller's tensor holds a sample.
+/// One pass steps θ by the gradient at that sample and writes the next sample, θ + z·deviation. Without
+/// `steps` it only writes a sample.
 template <class Step, std::size_t Slots>
 struct sampling_step_kernel {
   static constexpr int block = 256;
@@ -20,12 +21,12 @@ struct sampling_step_kernel {
   Step step;
   bool steps;
   float grad_scale;
-  float const* factor;  // where there is one, it stands for grad_scale
+  float const* factor;  // if not null, it replaces grad_scale
   tile const* tiles;
   float* const* theta;  // (rows)
   gradient_rows gradients;
-  shown_rows shown;
-  draw who;
+  callers_rows callers;
+  draw stream;
   float* slots[Slots == 0 ? 1 : Slots];  // padded columns
 
   template <lanes L>
@@ -42,10 +43,10 @@ struct sampling_step_kernel {
       else
         blocks(static_cast<float const*>(nullptr), seen + t.begin);
     };
-    if (shown.narrow[t.row] != nullptr)
-      with(shown.narrow[t.row]);
+    if (callers.narrow[t.row] != nullptr)
+      with(callers.narrow[t.row]);
     else
-      with(shown.wide[t.row]);
+      with(callers.wide[t.row]);
   }
 
  private:
@@ -54,9 +55,10 @@ struct sampling_step_kernel {
                            std::index_sequence<Index...>) const {
     int const first = offset + first_element<L, block>(l);
     [[maybe_unused]] std::size_t const column = t.column + static_cast<std::size_t>(first);
-    // By row and place, so that groups, whose columns all begin at 0, draw other numbers.
+    // Draws are indexed by row and position. The columns of each group begin at 0, so a column index would
+    // give two groups the same draws.
     lane_block<L, block> z;
-    draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), who,
+    draw_normal(z.v, (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first), stream,
                 step.seed);
     update(l, owned_elements<L, block>(l, count), z, theta[t.row] + t.begin + first,
            g == nullptr ? nullptr : g + first, seen + first, (slots[Index] + column)...);

@@ -7,26 +7,33 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-// The path of compressors that need more than a block at a time. A tile is one chunk of one slice. Sweep A
-// writes x to a workbench (the new residual's own column, where that is plain floats), lets the compressor's
-// stages read it, and then turns it into the residual by decoding the own wire over it. Sweep B adds up what
-// was received in a column that is free by then, chunk by chunk, and steps by it while it is in cache.
+// The path of compressors that need more than one block at a time. A tile is one chunk of one slice.
+// Sweep A writes x to a workbench and lets the compressor's stages read it. If the new residual is plain
+// floats, its column is the workbench. Decoding the rank's own message over x then turns it into the
+// residual.
+// Sweep B sums the received messages chunk by chunk in a free column. It steps by each chunk while it is in
+// cache.
 
 template <staged_compressor C>
-DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& who, float const* constants,
+DILOCO_HD inline slice_shape shape_of(slice_record const& r, draw const& stream, float const* constants,
                                       float const* memory) {
-  return {
-      r.elements, r.columns, r.column, who, static_cast<std::size_t>(C::block), tile_wire_bytes<C>(C::block),
-      constants,  memory};
+  return {r.elements,
+          r.columns,
+          r.column,
+          stream,
+          static_cast<std::size_t>(C::block),
+          tile_wire_bytes<C>(C::block),
+          constants,
+          memory};
 }
 
-/// What the stages of one encoding work on.
+/// The inputs and outputs of the stages of one encoding.
 template <staged_compressor C>
 struct stage_work {
   C compressor;
-  tile const* tiles;           // those of `slots`' shards
+  tile const* tiles;           // of the shards in `slots`
   slice_record const* slices;  // (all)
-  float* x;                    // workbench, from element `column` of our padded columns on
+  float* x;                    // workbench; x[0] is element `column` of the padded columns
   std::size_t column;
   std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
@@ -34,13 +41,13 @@ struct stage_work {
   float const* constants;
   float const* memory;
   float* next_memory;
-  draw who;
-  std::size_t memory_first = 0;  // where both memories start among the elements of all slices
+  draw stream;
+  std::size_t memory_first = 0;  // index of the first element of both memories among those of all slices
 
   DILOCO_HD slice slice_of(std::uint32_t index) const {
     slice_record const& r = slices[index];
     slice p;
-    static_cast<slice_shape&>(p) = shape_of<C>(r, who, constants, memory + (r.memory - memory_first));
+    static_cast<slice_shape&>(p) = shape_of<C>(r, stream, constants, memory + (r.memory - memory_first));
     std::byte* const payload = slots + r.shard * slot_bytes + sizeof(message_header);
     p.x = x + (r.column - column);
     p.side = payload + r.wire;
@@ -49,11 +56,11 @@ struct stage_work {
     p.next_memory = next_memory + (r.memory - memory_first);
     return p;
   }
-  /// As those who receive it see it.
+  /// The slice as a receiver of the message sees it.
   DILOCO_HD slice_view view_of(std::uint32_t index) const {
     slice const p = slice_of(index);
     slice_view v{p, p.side, p.codes};
-    v.who = draw{who.round, 0, 0};
+    v.stream = draw{stream.round, 0, 0};
     if constexpr (!agrees_on_memory<C>) v.memory = nullptr;
     return v;
   }
@@ -63,15 +70,15 @@ struct stage_work {
   }
 };
 
-/// One element after another of a tile, by all lanes.
+/// Calls f(i) for each element of a tile, distributed over all lanes.
 template <lanes L, class F>
 DILOCO_HD inline void for_each_element(L, tile const& t, F&& f) {
   for (auto i = static_cast<std::size_t>(L::rank()); i < t.count; i += static_cast<std::size_t>(L::width))
     f(i);
 }
 
-/// f(i, e) for each element of a tile that `column` begins in the residual's columns; e is 0 where there is
-/// none.
+/// Calls f(i, e) for each element of a tile whose residual begins at `column`. e is 0 where there is no
+/// residual.
 template <int Bits, int Block, lanes L, class F>
 DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bits, Block> const& residual,
                                         std::size_t column, F&& f) {
@@ -86,7 +93,7 @@ DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bit
   });
 }
 
-/// x = want(θ̄ − θ, e); weighted: of (h + prior)·(θ̄ − θ).
+/// x = want(θ̄ − θ, e). Weighted: x is made of (h + prior)·(θ̄ − θ).
 template <feedback F, int Block, bool Weighted = false>
 struct local_delta {
   feedback_step<F> step;
@@ -96,7 +103,7 @@ struct local_delta {
   magnitude_limits limits;
   element_weights weights = {};
 
-  /// Returns 0, or what stands for a magnitude where the anchor or an estimate is too large.
+  /// Returns 0, or a magnitude above every limit if the anchor or an estimate is too large.
   template <lanes L>
   DILOCO_HD std::uint32_t fill(L l, tile const& t, float* DILOCO_RESTRICT x) const {
     float const* DILOCO_RESTRICT p = theta[t.row] + t.begin;
@@ -115,7 +122,7 @@ struct local_delta {
       float const delta = from[i] - p[i];
       x[i] = step.want(delta, e);
       anchored = larger(anchored, magnitude_bits(from[i]));
-      if constexpr (keeps_common<F>)
+      if constexpr (keeps_estimate<F>)
         estimated = larger(estimated, larger(magnitude_bits(delta), magnitude_bits(e)));
     });
     if (anchored > bits_of(limits.anchor)) return anchor_too_large;
@@ -123,12 +130,12 @@ struct local_delta {
   }
 };
 
-/// x = want(Σ c_k · decode(wire_k), e): what the owner of a shard sends on.
+/// x = want(Σ c_k · decode(wire_k), e). The owner of a shard sends this on.
 template <staged_compressor C, feedback F, int Block>
 struct combined_delta {
   received_wires<C> wires;
   feedback_step<F> step;
-  std::size_t column;  // where the shard, and so the residual, starts in the padded columns
+  std::size_t column;  // index in the padded columns where the shard and its residual start
   residual_columns<residual_bits<F>, Block> residual;
 
   template <lanes L>
@@ -141,12 +148,12 @@ struct combined_delta {
   }
 };
 
-/// The residual of one tile: e ← keep(x, y, e). Linear in y, so x becomes keep(x, 0, e), and the own wire is
-/// decoded over it times keep(0, 1, 0).
+/// The residual of one tile: e ← keep(x, y, e). keep is linear in y. So x becomes keep(x, 0, e), and the
+/// rank's own message, times keep(0, 1, 0), is decoded onto it.
 template <class Step, int Bits, int Block>
 struct keeper {
   Step step;
-  std::size_t column;  // where the residual starts in the padded columns
+  std::size_t column;  // index in the padded columns where the residual starts
   residual_columns<Bits, Block> residual;
 
   template <lanes L, staged_compressor C>
@@ -171,22 +178,22 @@ struct keeper {
   }
 };
 
-/// The first stage: fills the workbench, finds what cannot be sent, and goes on with a fused stage. Where
-/// that is the only one, the residual follows at once.
+/// The first stage. It fills the workbench, marks rows that cannot be sent, and runs a fused stage. If that
+/// is the only stage, it also writes the residual.
 template <staged_compressor C, class Source, class Keep>
 struct first_stage_kernel {
   stage_work<C> work;
   Source source;
   Keep keep;
   std::uint32_t* bad_row;
-  float largest;  // magnitude that may be sent
+  float largest;  // largest magnitude that may be sent
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = work.tiles[index];
     float* const x = work.x_of(t);
     std::uint32_t magnitude = source.fill(l, t, x);
-    L::sync();  // a block's elements lie in rows of lanes, here they are taken in turn
+    L::sync();  // `fill` gives lanes whole runs of a block, the loop below single elements
     for_each_element(l, t, [&](std::size_t i) { magnitude = larger(magnitude, magnitude_bits(x[i])); });
     magnitude = L::max(magnitude);
     if (magnitude > bits_of(largest)) {
@@ -205,7 +212,7 @@ struct first_stage_kernel {
   }
 };
 
-/// A later stage, on each chunk or on each slice.
+/// A later stage. It runs on each chunk or on each slice.
 template <staged_compressor C, int Stage>
 struct stage_kernel {
   stage_work<C> work;
@@ -234,21 +241,22 @@ struct keep_kernel {
   }
 };
 
-/// What was received, for staged compressors: added up chunk by chunk in a column, and taken from there.
+/// The received messages of staged compressors. Their sum is formed chunk by chunk in a column and read from
+/// there.
 template <staged_compressor C>
 struct received_wires<C> {
   static constexpr int block = padding_of<C>;
 
   C compressor;
-  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
-  float const* coefficient;      // (voices)
-  int voices;
-  bool sharded;  // true: the one voice for tile t is wire[t.shard], coefficient 1
+  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  float const* coefficient;      // (contributors)
+  int contributors;
+  bool sharded;  // true: tile t has the single message wire[t.shard], with coefficient 1
   slice_record const* slices = nullptr;
   float const* constants = nullptr;
-  float* sums = nullptr;  // padded column, free to write
-  draw who = {};
-  float const* memory = nullptr;  // where all ranks agree on it
+  float* sums = nullptr;  // padded column that may be overwritten
+  draw stream = {};
+  float const* memory = nullptr;  // null unless all ranks agree on it
 
   template <lanes L>
   DILOCO_HD void prepare(L l, tile const& t) const {
@@ -262,12 +270,12 @@ struct received_wires<C> {
                                           [&](int i) { g.v[i] = from[i]; });
     return g;
   }
-  DILOCO_HD slice_voices voices_of(std::uint32_t index) const {
+  DILOCO_HD slice_contributors contributors_of(std::uint32_t index) const {
     slice_record const& r = slices[index];
-    slice_voices p;
+    slice_contributors p;
     static_cast<slice_shape&>(p) =
-        shape_of<C>(r, who, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
-    p.voices = sharded ? 1 : voices;
+        shape_of<C>(r, stream, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
+    p.contributors = sharded ? 1 : contributors;
     p.wires = wire + (sharded ? r.shard : 0);
     p.coefficients = sharded ? nullptr : coefficient;
     p.side = sizeof(message_header) + r.wire;
@@ -278,18 +286,18 @@ struct received_wires<C> {
   template <lanes L>
   DILOCO_HD void add_up(L l, tile const& t, float* g) const {
     for_each_element(l, t, [&](std::size_t i) { g[i] = 0.0f; });
-    slice_voices const p = voices_of(t.slice);
+    slice_contributors const p = contributors_of(t.slice);
     std::size_t const chunk = (t.column - slices[t.slice].column) / C::block;
-    for (int k = 0; k < p.voices; ++k) {
+    for (int k = 0; k < p.contributors; ++k) {
       L::sync();
-      compressor.decode(l, p.voice(k), chunk, p.coefficient(k), g);
+      compressor.decode(l, p.message(k), chunk, p.coefficient(k), g);
     }
     L::sync();
   }
 };
 
-/// The next memory of one slice after another, from the wires of a round that stands; from none, that of the
-/// first round.
+/// Computes the next memory of each slice from the messages of a committed round. Without messages it
+/// computes the memory of the first round.
 template <agrees_on_memory C>
 struct agree_kernel {
   received_wires<C> wires;
@@ -298,16 +306,17 @@ struct agree_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     auto const slice = static_cast<std::uint32_t>(index);
-    wires.compressor.agree(l, wires.voices_of(slice), next_memory + wires.slices[slice].memory);
+    wires.compressor.agree(l, wires.contributors_of(slice), next_memory + wires.slices[slice].memory);
   }
 };
 
-/// Of `tiles` tiles and `slices` slices, those from work.tiles and first_slice on.
+/// The part of a model that the stages process: `tiles` tiles from work.tiles on and `slices` slices from
+/// first_slice on.
 struct stage_extent {
   std::size_t tiles, first_slice, slices;
 };
 
-/// All stages in order, and then the residual. Enqueues.
+/// Runs all stages in order and then updates the residual. Enqueues.
 template <executor E, staged_compressor C, class Source, class Keep>
 void run_stages(E const& where, stage_work<C> const& work, stage_extent const& extent, Source const& source,
                 Keep const& keep, std::uint32_t* bad_row, float largest) {

@@ -16,14 +16,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A count that is known at compile time (`std::integral_constant` converts on the host only).
+/// A count known at compile time. `std::integral_constant` would convert to int on the host only.
 template <int N>
 struct full_block {
   DILOCO_HD constexpr operator int() const { return N; }
 };
 
-/// Calls f(offset, count) for each block of the tile: full blocks first, with the count as a constant, then
-/// the tail.
+/// Calls f(offset, count) for each block of the tile. Full blocks come first, with the count as a constant.
+/// The tail comes last.
 template <int Block, class F>
 DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   int const count = static_cast<int>(t.count);
@@ -32,11 +32,11 @@ DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   if (offset < count) f(offset, count - offset);
 }
 
-/// The gradients of all rows, each of float or of bfloat16, or null: no gradient in this step.
+/// The gradients of all rows, as float or bfloat16. Null means that the row has no gradient in this step.
 struct gradient_rows {
   void const* const* rows;
   std::uint64_t const* is_bf16;
-  /// f(first element of the tile)
+  /// Calls f with a pointer to the tile's first element.
   template <class F>
   DILOCO_HD void of(tile const& t, F&& f) const {
     if (rows[t.row] == nullptr) return;
@@ -47,49 +47,50 @@ struct gradient_rows {
   }
 };
 
-/// Magnitudes up to which a round keeps every state finite.
+/// Largest magnitudes for which a round keeps every state finite.
 struct magnitude_limits {
   float sent = 0x1.fffffep+127f;      ///< of what is encoded
-  float anchor = 0x1.fffffep+126f;    ///< half the largest float: a step has room for as much again
-  float estimate = 0x1.fffffep+127f;  ///< of Δ and of what is estimated of it (EF21)
+  float anchor = 0x1.fffffep+126f;    ///< half the largest float, so that a step can add as much again
+  float estimate = 0x1.fffffep+127f;  ///< of Δ and of its estimate (EF21)
 };
-/// In place of a block's magnitude bits: above every limit.
+/// These replace a block's magnitude bits. Both are above every limit.
 inline constexpr std::uint32_t anchor_too_large = 0xffffffffu, estimate_too_large = 0xfffffffeu;
 
-/// By what each element of a pseudo-gradient is multiplied before it is sent: 1 where a row has none.
+/// Factors for the elements of a pseudo-gradient before it is sent. A row without factors is sent as it is.
 struct element_weights {
-  float const* const* rows = nullptr;  // (rows, stride): the first of each
+  float const* const* rows = nullptr;  // (rows, stride): first element of each
   std::size_t stride = 0;
   float prior = 0.0f;
-  /// What is added to `prior`, from the tile's first element on; null where the row has none.
+  /// The terms that are added to `prior`, from the tile's first element on. Null where the row has none.
   DILOCO_HD float const* of(tile const& t) const {
     float const* const row = rows[t.row * stride];
     return row == nullptr ? nullptr : row + t.begin;
   }
 };
 
-/// What the caller's tensors show of θ where that is our own float32 copy: bfloat16, rounded to nearest even,
-/// or up or down as a draw says, so that the mean is θ (also where |θ| would round to Inf: it stays at the
-/// largest number); or θ itself. `who` is the same on all ranks after a round.
-struct shown_rows {
+/// Writes θ into the caller's tensors where θ is the trainer's own float32 copy. A bfloat16 tensor gets θ
+/// rounded to nearest even, or stochastically up or down with mean θ.
+/// Where |θ| would round to Inf, stochastic rounding gives the largest number. A float32 tensor gets θ
+/// itself. `stream` is the same on all ranks after a round.
+struct callers_rows {
   bfloat16* const* narrow = nullptr;  // (rows); null: no θ is a copy
   float* const* wide = nullptr;       // (rows)
   bool stochastic = false;
   std::uint32_t seed = 0;
-  draw who = {};
+  draw stream = {};
 
-  /// θ where the caller left alone what `write` had put there: it has digits that bfloat16 has no room for.
-  /// Otherwise what the caller wrote. A stochastic draw may have gone either way, so there both neighbours of
-  /// θ count as left alone.
+  /// Returns θ if the caller left alone what `write` wrote, because θ has digits that bfloat16 cannot hold.
+  /// Otherwise returns what the caller wrote.
+  /// Stochastic rounding may have gone either way, so then both neighbours of θ count as left alone.
   DILOCO_HD float adopted(bfloat16 x, float theta) const {
     std::uint32_t const bits = bits_of(theta), nearest = nearest_bf16(theta).bits;
     bool const drawn =
         stochastic && static_cast<std::uint16_t>(x.bits - static_cast<std::uint16_t>(bits >> 16)) <= 1;
     return x.bits == nearest || drawn ? theta : as_float(x);
   }
-  /// The same for a block of θ, before it is stepped. Reads the line that `write` will write. Where all of
-  /// them are within the rounding of θ, as nearly always, nothing is written: two integer operations and a
-  /// maximum per element.
+  /// The same for a block of θ before its step. Reads the cache line that `write` will write.
+  /// If all elements are within the rounding of θ, as they nearly always are, it writes nothing. It costs two
+  /// integer operations and a maximum per element.
   template <int Block, lanes L>
   DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
     if (narrow == nullptr || narrow[t.row] == nullptr) return;
@@ -99,8 +100,8 @@ struct shown_rows {
     std::uint32_t const room = stochastic ? 0xffffu : 0x8000u;
     std::uint32_t farthest = 0;
     for_first<L, size>(mine, [&](int i) {
-      std::uint32_t const shown = static_cast<std::uint32_t>(from[i].bits) << 16;
-      farthest = larger(farthest, shown - bits_of(theta[i]) + room);
+      std::uint32_t const seen = static_cast<std::uint32_t>(from[i].bits) << 16;
+      farthest = larger(farthest, seen - bits_of(theta[i]) + room);
     });
     if (farthest <= 2 * room) return;
     for_first<L, size>(mine, [&](int i) { theta[i] = adopted(from[i], theta[i]); });
@@ -119,14 +120,14 @@ struct shown_rows {
     bfloat16* DILOCO_RESTRICT to = narrow[t.row] + t.begin + first;
     if (stochastic) {
       std::uint32_t u[size];
-      // By row and place: in its group's list a tile's column is that of the group.
+      // Draws are indexed by row and position, because a tile's column counts within the list of its group.
       std::uint64_t const element = (std::uint64_t{t.row} << 40) + t.begin + static_cast<std::size_t>(first);
       if constexpr (size % 8 == 0 || 8 % size == 0) {
-        draw_sixteen(u, element, who, seed);
+        draw_sixteen(u, element, stream, seed);
       } else {  // blocks of 96 over 32 lanes
         for (int i = 0; i < size; ++i) {
           std::uint32_t one[1];
-          draw_sixteen(one, element + static_cast<std::uint64_t>(i), who, seed);
+          draw_sixteen(one, element + static_cast<std::uint64_t>(i), stream, seed);
           u[i] = one[0];
         }
       }
@@ -140,18 +141,18 @@ struct shown_rows {
   }
 };
 
-/// Asks for a line of memory that may also lie past the end of what there is.
+/// Prefetches a cache line. The line may lie past the end of the memory.
 DILOCO_HD inline void will_read([[maybe_unused]] std::byte const* line) {
 #if !DILOCO_ON_DEVICE
   __builtin_prefetch(line);
 #endif
 }
 
-/// Where the draws of a block begin. The generator gives eight at a time, and lanes of many and of one must
-/// take the same eight, so short rows, which begin anywhere, may share up to seven draws with a neighbour.
+/// Where the draws of a block begin. The generator gives eight at a time, and any number of lanes must take
+/// the same eight. Short rows begin anywhere, so neighbouring rows may share up to seven draws.
 DILOCO_HD constexpr std::size_t drawn_at(std::size_t column) { return (column + 7) / 8 * 8; }
 
-/// Where the block at `offset` of a tile lies on the wire, given the tile's first byte.
+/// Address of the block at `offset` of a tile within the message, given the tile's first byte.
 template <compressor C, class Byte>
 DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
   int const index = offset / C::block;
@@ -163,10 +164,10 @@ DILOCO_HD inline auto block_at(Byte* tile_bytes, tile const& t, int offset) {
     return wire_block{code, side};
 }
 
-/// Compresses one block, whose magnitude bits are known, and remembers what it failed to say: writes the wire
-/// and, where there is a residual, e ← keep(x, own decoded bytes, e). A block that cannot be sent (beyond
-/// `largest`) is marked by its row and written as zeros. `column`: where the block begins in the residual's
-/// columns.
+/// Compresses one block with known magnitude bits. Writes its codes and, where there is a residual, e ←
+/// keep(x, own decoded bytes, e).
+/// If the block's magnitude is beyond `largest`, it marks the row and writes zeros. `column` is where the
+/// block begins in the residual's columns.
 template <block_compressor C, class Step, int Bits, lanes L>
 DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, lane_block<L, C::block>& x,
                                    block_info info, std::uint32_t magnitude, wire_block out,
@@ -203,7 +204,7 @@ DILOCO_HD inline void encode_block(L l, C const& compressor, Step const& step, l
     } else if (count == C::block) {
       compressor.decode(l, count, in, [&](int i, float y) { e[i] = step.keep(x.v[i], y, before(i)); });
     } else {
-      // A byte of codes may reach past the tail.
+      // The last byte of codes may reach past the tail.
       compressor.decode(l, count, in, [&](int i, float y) {
         if (i < mine) e[i] = step.keep(x.v[i], y, before(i));
       });

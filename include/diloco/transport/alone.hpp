@@ -6,7 +6,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A world of one, asked for by name: nothing is sent, the round still happens (DiLoCo with K = 1).
+/// A world of one rank, which must be named explicitly. Nothing is sent, but the round still happens (DiLoCo
+/// with K = 1).
 struct alone {
   static constexpr std::string_view name = "alone";
   static constexpr bool receives_in_place = true;
@@ -18,7 +19,7 @@ struct alone {
    public:
     explicit arrival(wires w) : wires_(std::move(w)) {}
     [[nodiscard]] static std::span<int const> roster() { return {&only_rank, 1}; }
-    [[nodiscard]] std::span<std::byte const> wire(int) const { return wires_.send.bytes(); }
+    [[nodiscard]] std::span<std::byte const> message(int) const { return wires_.send.bytes(); }
     void done() {}
     result<wires> reclaim(deadline) && { return std::move(wires_); }
 
@@ -37,7 +38,7 @@ struct alone {
   };
 
   template <class E>
-  static void after(E const&) {}  // whoever reads a wire does so on the same executor
+  static void after(E const&) {}  // a message is only read on the same executor
   [[nodiscard]] static pending all_gather(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending all_to_all(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending exchange(wires w, int, exchange_tag) { return pending(std::move(w)); }

@@ -10,12 +10,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nonblocking MPI messages from each rank to each other one, under a deadline. There is one message a peer
-/// and exchange, so this rank knows whose has not come. Its tag names the exchange, so a peer in another one
-/// is named when its message comes. The caller initializes and finalizes MPI; the communicator is duplicated,
-/// so nothing of ours meets the caller's messages. We take no message back: after a missed deadline the
-/// buffers stay with MPI and the trainer says that it cannot go on. Peers that had this rank's part by then
-/// may have committed the round; their next round finds this rank missing.
+/// Nonblocking MPI messages between all ranks, under a deadline. There is one message per peer and exchange,
+/// so this rank knows whose message is missing. The tag names the exchange, so a peer in another exchange is
+/// named when its message comes.
+/// The caller initializes and finalizes MPI. The communicator is duplicated, so our messages never mix with
+/// the caller's.
+/// No message is cancelled. After a missed deadline the buffers stay with MPI, and the trainer says that it
+/// cannot go on. Peers that have this rank's message by then may have committed the round. Their next round
+/// finds this rank missing.
 class mpi {
   using communicator = detail::mpi_communicator;
   using operation = detail::mpi_operation;
@@ -24,24 +26,27 @@ class mpi {
  public:
   static constexpr std::string_view name = "mpi";
   static constexpr bool receives_in_place = false;
-  /// An expected size that is not stated: a world of one is then checked against what the launcher promised.
+  /// No expected size is stated. A world of one is then checked against the launcher's promise.
   static constexpr int as_launched = -1;
 
-  /// Collective over `world`; waits for all its ranks up to `deadline_seconds`. `expected_size`: of `world`,
-  /// and a launcher's promise then does not count; 1 asks for a world of one, as MPI_COMM_SELF does. Errors:
-  /// MPI not initialized or finalized already, no intra-communicator, another size than expected, a rank that
-  /// does not come in time.
+  /// Collective over `world`. Waits for all its ranks up to `deadline_seconds`. `expected_size` is the size
+  /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one, as
+  /// MPI_COMM_SELF does.
+  /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than expected,
+  /// or a rank that does not come in time.
   explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
       : mpi(make(world, expected_size, deadline_seconds).value()) {}
-  /// The second argument is a number of ranks: mpi(world, mpi::as_launched, seconds) states a deadline alone.
+  /// Deleted because the second argument is a number of ranks. To give only a deadline, call mpi(world,
+  /// mpi::as_launched, seconds).
   mpi(MPI_Comm, std::floating_point auto) = delete;
 
-  /// Likewise, with the error returned.
+  /// Same as the constructor, but returns the error.
   [[nodiscard]] static result<mpi> make(MPI_Comm world, int expected_size = as_launched,
                                         double deadline_seconds = 300) {
     if (auto good = detail::check_mpi_world(world, expected_size, deadline_seconds); !good) {
       bool const bounded = deadline_seconds > 0 && deadline_seconds < 1e9;
-      if (detail::mpi_can_tell(world))  // peers hear at once, and do not wait for their deadline
+      // Peers learn of the refusal at once instead of waiting for their deadline.
+      if (detail::mpi_can_tell(world))
         static_cast<void>(
             detail::mpi_duplicate(world, bounded ? deadline_seconds : 300, detail::mpi_duplication::refuses));
       return good.error();
@@ -67,8 +72,8 @@ class mpi {
     }
     ~pending() { abandon(); }
 
-    /// Polls until all messages of this exchange have come and are sent. Errors: who is late, or in another
-    /// exchange.
+    /// Polls until all messages of this exchange are received and sent. Errors: ranks that are late, or in
+    /// another exchange.
     result<arrival> wait(deadline d) {
       auto const since = std::chrono::steady_clock::now();
       auto& o = *operation_;
@@ -80,7 +85,7 @@ class mpi {
         if (!over) return lost(over.error());
         if (*over) break;
         if (detail::is_past(d)) return lost(late(since, d));
-        // Ranks share cores in tests and on laptops: after a short spin, let the others in.
+        // Ranks share cores in tests and on laptops. After a short spin, this rank lets the others run.
         if (polls > 64) std::this_thread::yield();
       }
       auto const done = std::exchange(operation_, nullptr);
@@ -92,7 +97,8 @@ class mpi {
     pending(std::shared_ptr<communicator> state, std::shared_ptr<operation> o)
         : state_(std::move(state)), operation_(std::move(o)) {}
 
-    /// Whose message has not come, or, where all have come, who has not taken this rank's.
+    /// Names the ranks whose message has not come. If all came, it names the ranks that have not taken this
+    /// rank's message.
     [[nodiscard]] error late(deadline since, deadline d) const {
       auto const& o = *operation_;
       std::vector<int> silent, deaf;
@@ -112,8 +118,8 @@ class mpi {
       abandon();
       return e;
     }
-    /// MPI may still read and write the buffers, today or never: they are given up, as is the communicator.
-    /// What comes late is still taken, so that the messages behind it find their exchange. After MPI_Finalize
+    /// MPI may still read and write the buffers, now or never, so buffers and communicator are given up. Late
+    /// messages are still received, so that the messages behind them find their exchange. After MPI_Finalize
     /// nothing is written any more.
     void abandon() noexcept {
       if (operation_ == nullptr) return;
@@ -148,8 +154,8 @@ class mpi {
  private:
   explicit mpi(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
 
-  /// Order: copies this rank's own slot, enqueues the rest. Ranks begin with the next one, so that not all
-  /// send to rank 0.
+  /// Order: copies this rank's own slot, enqueues the rest. Each rank sends to the next rank first, so that
+  /// not all send to rank 0.
   pending start(wires w, detail::mpi_exchange e, int partner) {
     if (detail::mpi_is_over()) {
       raise({cause::wrong_state, rank(), static_cast<long>(e.tag.round),

@@ -9,15 +9,16 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// NCCL on a stream of its own, under a deadline. Wires lie in memory that the device sees; host code that
-/// reads them needs pinned memory. All of a trainer's calls come from one thread, with the device current
-/// that was when this was made. A missed deadline, an error of NCCL's or a flight that is dropped takes the
-/// communicator out of service: it is revoked (before NCCL 2.28.7 aborted, unless it is borrowed) so that no
-/// kernel waits for ever, the buffers are given up if that takes more than `give_up_seconds`, and the trainer
-/// says that it cannot go on: make a new transport, of those that are left. (ncclCommShrink would spare the
-/// new meeting; but NCCL does not tell who is missing, and all must name the same.) Several ranks on one GPU:
-/// give each process an NCCL_HOSTID of its own. No reducing_transport: which ranks add first is NCCL's choice
-/// of algorithm, by size, topology and version.
+/// NCCL on its own stream, under a deadline. Messages lie in memory that the device can access. Host code
+/// that reads them needs pinned memory. All calls of a trainer must come from one thread, with the device
+/// current that was current at construction.
+/// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is revoked,
+/// so that no kernel waits for ever. Before NCCL 2.28.7 it is aborted, unless it is borrowed.
+/// If that takes more than `give_up_seconds`, the buffers are given up. The trainer says that it cannot go
+/// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But NCCL
+/// does not tell which ranks are missing, and all ranks must name the same ones.)
+/// If several ranks share one GPU, give each process its own NCCL_HOSTID. It offers no sums: NCCL would
+/// choose the order of additions by size, topology and version.
 class nccl {
   using communicator = detail::nccl_communicator;
   using operation = detail::nccl_operation;
@@ -26,11 +27,12 @@ class nccl {
  public:
   static constexpr std::string_view name = "nccl";
   static constexpr bool receives_in_place = false;
-  static constexpr bool wires_on_device = true;  // wires are allocated where columns are
+  static constexpr bool wires_on_device = true;  // messages are allocated where columns are
   static constexpr double give_up_seconds = communicator::give_up_seconds;
 
-  /// Borrows: never finalized, destroyed or aborted here. Make it nonblocking (ncclConfig_t.blocking = 0), or
-  /// an exchange may wait for its peers before `wait` is called. Errors: none to borrow.
+  /// Borrows a communicator; it is never finalized, destroyed or aborted here. Make it nonblocking
+  /// (ncclConfig_t.blocking = 0), or an exchange may wait for its peers before `wait` is called. Errors: no
+  /// usable communicator.
   explicit nccl(ncclComm_t handle) : nccl(borrow(handle).value()) {}
   [[nodiscard]] static result<nccl> borrow(ncclComm_t handle) {
     int rank = 0, size = 0;
@@ -40,8 +42,8 @@ class nccl {
     return adopt(handle, false, rank, size);
   }
 
-  /// Collective: the ranks meet at a tcp_store or a file_store, and make a communicator. Errors: those of the
-  /// meeting; a rank that does not join in time.
+  /// Collective: the ranks meet at a tcp_store or a file_store and make a communicator. Errors: those of the
+  /// meeting, or a rank that does not join in time.
   template <store Store>
   explicit nccl(Store const& s, double seconds = 60) : nccl(make(s, seconds).value()) {}
   template <store Store>
@@ -50,14 +52,14 @@ class nccl {
     return make_until(
         s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
   }
-  /// Likewise, where the caller has a way to give everybody the bytes of rank 0:
-  /// broadcast(std::span<std::byte>), which returns nothing or result<>.
+  /// Collective, where the caller can distribute the bytes of rank 0: broadcast(std::span<std::byte>), which
+  /// returns nothing or result<>.
   template <class Broadcast>
   requires std::invocable<Broadcast&, std::span<std::byte>>
   [[nodiscard]] static result<nccl> make(int rank, int size, Broadcast&& broadcast, double seconds = 60) {
     return make_until(rank, size, broadcast, deadline_after(seconds));
   }
-  /// Likewise, of an id that all ranks have.
+  /// Collective, from an id that all ranks have.
   [[nodiscard]] static result<nccl> make(ncclUniqueId const& id, int rank, int size, double seconds = 60) {
     return join(id, rank, size, deadline_after(seconds));
   }
@@ -65,21 +67,21 @@ class nccl {
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
-  /// What was enqueued on executor.stream so far comes before the next exchange, also one with oneself.
-  /// Order: enqueues only. Raises where that stream is being captured in a graph. Other errors: in that
-  /// exchange's wait.
+  /// The next exchange waits for the work enqueued on executor.stream so far. This includes an exchange with
+  /// oneself. Order: enqueues only. Raises where that stream is being captured in a graph. Other errors
+  /// appear in that exchange's wait.
   template <class E>
   requires requires(E const& e) {
     { e.stream } -> std::convertible_to<cudaStream_t>;
   }
   void after(E const& executor) { state_->after(executor.stream); }
 
-  /// Wires in the buffers of the exchange: before another one writes into them, `after` must have seen what
-  /// reads them.
+  /// Messages in the buffers of the exchange. Before another exchange writes into them, `after` must have
+  /// seen the work that reads them.
   using arrival = detail::slotted_arrival<communicator>;
 
-  /// An exchange on its way. Dropped before it is over, it takes the communicator with it, and its buffers
-  /// are given up.
+  /// An open exchange. If it is dropped before it is complete, the communicator is out of service and its
+  /// buffers are given up.
   class pending {
    public:
     pending(pending&&) noexcept = default;
@@ -91,7 +93,7 @@ class nccl {
     }
     ~pending() { drop(); }
 
-    /// Returns at the deadline, or up to `give_up_seconds` later where NCCL has to be stopped.
+    /// Returns at the deadline, or up to `give_up_seconds` later if NCCL has to be stopped.
     result<arrival> wait(deadline d) {
       deadline const since = std::chrono::steady_clock::now();
       if (operation_->refused) return refusal();
@@ -100,7 +102,7 @@ class nccl {
         if (!over) return lost(over.error());
         if (*over) break;
         if (detail::is_past(d)) return lost(late(since, d));
-        // Ranks share cores in tests and on laptops: after a short spin, let the others in.
+        // Ranks share cores in tests and on laptops. After a short spin, this rank lets the others run.
         if (polls > 64) std::this_thread::yield();
       }
       auto const done = std::exchange(operation_, nullptr);
@@ -119,7 +121,7 @@ class nccl {
       return {what, state_->rank, static_cast<long>(tag.round),
               say({"diloco: nccl: round ", tag.round, " phase ", tag.phase, ": ", text})};
     }
-    /// NCCL knows a partner by name, and of a collective only that it is not over.
+    /// For a pair the late rank is known. For a collective NCCL tells only that it is not complete.
     [[nodiscard]] error late(deadline since, deadline d) const {
       bool const pair = operation_->partner != everybody;
       auto const waited = detail::waited(pair              ? "exchange"
@@ -151,7 +153,8 @@ class nccl {
         if (over && !*over && !operation_->own)
           state_->broken = at(cause::wrong_state, "the exchange was dropped before it was over");
 #if DILOCO_NCCL_REVOKES
-        if (state_->broken) state_->stop();  // peers would wait for this rank, and cudaFree for the kernel
+        // Otherwise peers would wait for this rank, and cudaFree for the kernel.
+        if (state_->broken) state_->stop();
 #endif
         if (state_->broken && !state_->quiet) leak();
       }
@@ -162,7 +165,7 @@ class nccl {
       operation_.reset();
       state_.reset();
     }
-    /// NCCL may still write into the buffers, today or never.
+    /// Gives the buffers up, because NCCL may still write into them, now or never.
     void leak() {
       operation_->memory.send.leak();
       operation_->memory.receive.leak();
@@ -171,7 +174,7 @@ class nccl {
     std::unique_ptr<operation> operation_;
   };
 
-  /// Exchanges run one after the other on each rank, also those of different pairs: rounds keep the order
+  /// Exchanges run one after the other on each rank, even those of different pairs. Rounds keep the order
   /// that this needs.
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return {state_, {std::move(w), tag}}; }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
@@ -233,7 +236,7 @@ class nccl {
                        detail::waited("ncclCommInitRank", since, d)});
     }
     if (code == ncclInvalidUsage) e.message += "; ranks that share a GPU need an NCCL_HOSTID each";
-    // It frees what there is, and may wait for it; nobody waits for that.
+    // ncclCommAbort frees what exists and may block, so a detached thread calls it.
     if (handle != nullptr) std::thread([handle] { ncclCommAbort(handle); }).detach();
     return e;
   }

@@ -14,9 +14,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// How processes that know nothing of each other come to share a few bytes: rank 0's go to all. One meeting
-/// each time it is asked; who comes with another world or another run is told so in a sentence, and strangers
-/// are let go without harm.
+/// How processes that do not know each other share a few bytes: those of rank 0 go to all. Each call is one
+/// meeting. A rank of another world or another run gets an error that says so. Connections of other programs
+/// are dropped without harm.
 template <class S>
 concept store = requires(S const& s, std::span<std::byte> bytes, deadline d) {
   { s.rank } -> std::convertible_to<int>;
@@ -24,19 +24,19 @@ concept store = requires(S const& s, std::span<std::byte> bytes, deadline d) {
   { s.share(bytes, d) } -> std::same_as<result<>>;
 };
 
-/// Meets over TCP at rank 0, which listens at address:port while the meeting lasts (at all its addresses, if
-/// that is a name). Nothing is encrypted and `run` is no password: it tells runs apart that met by mistake.
-/// Use it in a network of your own.
+/// Meets over TCP at rank 0, which listens at address:port during the meeting. If the address is a name, it
+/// listens at all its addresses. Nothing is encrypted, and `run` is not a password: it separates runs that
+/// meet by mistake. Use it in a private network.
 struct tcp_store {
   int rank = -1;
-  int size = 0;  // a world of one is one that says so
+  int size = 0;  // a world of one must be stated
   std::string address{};
   int port = 0;
   std::string run{};
 
-  /// Does: gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline. Errors: who is
-  /// missing, who disagrees, a port in use, too few descriptors at rank 0; on all ranks that the error
-  /// concerns.
+  /// Gives every rank the `bytes` of rank 0, at most 4096. Blocks up to the deadline. Errors: missing ranks,
+  /// ranks that disagree, a port in use, too few descriptors at rank 0. All ranks that an error concerns
+  /// return it.
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     detail::tcp_place const place{{rank, size, bytes.size(), detail::hash_of_run(run), 0}, address, port};
@@ -48,21 +48,21 @@ struct tcp_store {
     return rank == 0 ? detail::tcp_host(place, bytes).run(d) : detail::tcp_visitor(place, bytes).run(d);
   }
 
-  /// By the convention of launchers: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and DILOCO_RUN_ID if it is
-  /// set. Errors: one that is not set, or makes no sense; the last three may only be left out in a world of
-  /// one.
+  /// Reads the launchers' variables: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and DILOCO_RUN_ID if it is
+  /// set. Errors: a variable that is missing or invalid. MASTER_ADDR and MASTER_PORT may be missing in a
+  /// world of one.
   [[nodiscard]] static result<tcp_store> from_environment();
 };
 
-/// Meets by files at `path` and beside it, in a folder that all ranks see. `run` must be new for each run: it
-/// tells this one's files from those that an earlier run left, and is asked for.
+/// Meets by files at `path` and beside it, in a folder that all ranks see. `run` is required and must be new
+/// for each run. It separates this run's files from those that an earlier run left.
 struct file_store {
   int rank = -1;
   int size = 0;
   std::string path{};
   std::string run{};
 
-  /// As that of tcp_store; a meeting that succeeds leaves no file behind.
+  /// As tcp_store::share. A meeting that succeeds leaves no file behind.
   [[nodiscard]] result<> share(std::span<std::byte> bytes, deadline d) const {
     if (auto good = detail::check_place(rank, size, bytes.size()); !good || size == 1) return good;
     if (path.empty() || run.empty()) {

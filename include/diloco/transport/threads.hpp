@@ -10,9 +10,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// One worker's end of a `threads_world`. Wires are read in place, so nothing is copied; a rank that leaves
-/// (its transport is destroyed) turns every exchange that still needs it into an error at once: of all ranks,
-/// or of its pair.
+/// One worker's end of a `threads_world`. Messages are read in place, so nothing is copied. A rank leaves
+/// when its transport is destroyed. Then every exchange that still needs it fails at once, of all ranks or of
+/// its pair.
 class threads {
  public:
   static constexpr std::string_view name = "threads";
@@ -32,7 +32,7 @@ class threads {
   [[nodiscard]] int rank() const { return rank_; }
   [[nodiscard]] int size() const { return world_->size(); }
 
-  /// Delivered wires: spans into the peers' own buffers.
+  /// Delivered messages: spans into the peers' own buffers.
   class arrival {
    public:
     arrival(arrival&&) noexcept = default;
@@ -44,8 +44,8 @@ class threads {
     }
     ~arrival() { abandon(); }
     [[nodiscard]] std::span<int const> roster() const { return mine_.world->roster(mine_.place); }
-    [[nodiscard]] std::span<std::byte const> wire(int k) const {
-      return mine_.world->wire(mine_.place, k, mine_.rank);
+    [[nodiscard]] std::span<std::byte const> message(int k) const {
+      return mine_.world->message(mine_.place, k, mine_.rank);
     }
     void done() {
       if (!std::exchange(read_, true)) mine_.world->read(mine_.place, mine_.rank);
@@ -118,8 +118,8 @@ class threads {
   std::uint64_t next_ = 0;
 };
 
-/// K workers in one process. Hand `transport(rank)` to the worker's trainer; the world may go before its
-/// transports.
+/// K workers in one process. Give `transport(rank)` to the worker's trainer. The world may be destroyed
+/// before its transports.
 class threads_world {
  public:
   explicit threads_world(int size) {
@@ -131,7 +131,7 @@ class threads_world {
   }
   [[nodiscard]] int size() const { return world_->size(); }
 
-  /// Errors: a rank outside the world, or one that was taken before.
+  /// Errors: a rank outside the world, or a rank that was taken before.
   [[nodiscard]] threads transport(int rank) {
     if (rank < 0 || rank >= size()) {
       raise({cause::bad_setting, rank, 0,
@@ -143,7 +143,7 @@ class threads_world {
     return threads(world_, rank);
   }
 
-  /// The others hear that this rank left, as when its transport is destroyed.
+  /// Reports that this rank left, as the destruction of its transport does.
   void leave(int rank) { world_->leave(rank); }
 
  private:
@@ -151,9 +151,9 @@ class threads_world {
 };
 
 #if DILOCO_EXCEPTIONS
-/// Runs `worker(transport)` on K threads and joins them. A worker that throws has left: the others hear of it
-/// at once. The first exception in time is rethrown; the others' errors usually only say that they lost that
-/// worker.
+/// Runs `worker(transport)` on K threads and joins them. A worker that throws counts as left, and the others
+/// learn of it at once. The first exception in time is rethrown. The errors of the others usually only say
+/// that they lost that worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
   threads_world world(size);
@@ -171,7 +171,8 @@ void run_threads(int size, Worker&& worker) {
             std::lock_guard const lock(guard);
             if (first == nullptr) first = std::current_exception();
           }
-          world.leave(own);  // its transport may live on in a trainer that the caller owns
+          // The transport may still live in a trainer that the caller owns.
+          world.leave(own);
         }
       });
     }

@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Bytes of one tile on the wire: codes of all its blocks, then their side information, each padded to 16
-/// bytes so that both can be read with full-width loads.
+/// Bytes of one tile in a message: the codes of all blocks, then their side information. Each part is padded
+/// to 16 bytes, so that both can be read with full-width loads.
 template <compressor C>
 DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
   std::size_t const full = count / C::block, rest = count % C::block;
@@ -23,37 +23,39 @@ DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   return code_plane_bytes<C>(count) + (blocks * block_side_bytes<C> + 15) / 16 * 16;
 }
 
-/// Where a staged compressor's slice lies: consecutive tiles of one row that go into one slot. On the wire,
-/// what is sent for all of it, padded to 16 bytes, and then its chunks.
+/// Where a slice of a staged compressor lies. A slice is consecutive tiles of one row that go into one slot.
+/// The message holds the bytes of the whole slice, padded to 16 bytes, and then its chunks.
 struct slice_record {
   std::size_t elements = 0, columns = 0;
-  std::size_t column = 0;  ///< first element within our own padded columns
+  std::size_t column = 0;  ///< first element within the trainer's padded columns
   std::size_t tiles = 0;
   std::size_t wire = 0;     ///< first byte within its shard's payload
-  std::size_t codes = 0;    ///< likewise, of its first chunk
+  std::size_t codes = 0;    ///< likewise, for its first chunk
   std::size_t scratch = 0;  ///< first byte
   std::size_t memory = 0;   ///< first element
   std::uint32_t shard = 0;
   std::uint32_t unused = 0;
 };
 
-/// How the payload lies in slots. `shards` is 1 for gather (a slot carries everything) and K for
-/// scatter–gather (slot r carries what rank r combines). All slots have one size, so counts never need to be
-/// exchanged. `carried` planes of plain float32 follow the payloads, at one offset in every slot.
+/// Layout of one fragment's payload in slots. `shards` is 1 for gather, where a slot carries everything. It
+/// is K for scatter–gather, where slot r carries what rank r combines.
+/// All slots have one size, so ranks never need to exchange counts. `planes` planes of plain float32 follow
+/// the payloads, at the same offset in every slot.
 class wire_plan {
  public:
   template <compressor C>
-  static wire_plan of(layout& l, int shards, std::size_t carried = 0) {
+  static wire_plan of(layout& l, int shards, std::size_t planes = 0, std::size_t fragment = 0) {
     wire_plan plan;
     plan.shards_.resize(static_cast<std::size_t>(shards));
-    std::size_t const share =
-        (l.column_elements() + static_cast<std::size_t>(shards) - 1) / static_cast<std::size_t>(shards);
+    plan.fragment_ = l.fragments()[fragment];
     std::vector<tile>& tiles = l.tiles();
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
+    std::size_t const end = plan.fragment_.first_tile + plan.fragment_.tiles;
+    for (std::size_t i = plan.fragment_.first_tile; i < end; ++i) {
       tile& t = tiles[i];
-      t.shard = static_cast<std::uint32_t>((wants_whole_tensors<C> ? t.column - t.begin : t.column) / share);
+      t.shard =
+          static_cast<std::uint32_t>(plan.shard_at(wants_whole_tensors<C> ? t.column - t.begin : t.column));
       shard& s = plan.shards_[t.shard];
-      // A shard's first element keeps the alignment that its rows have within the whole column.
+      // A shard's first element keeps the alignment of its rows within the whole column.
       if (s.tiles == 0)
         s = {i,
              0,
@@ -68,33 +70,33 @@ class wire_plan {
       t.wire = s.payload_bytes;
       s.tiles += 1;
       s.payload_bytes += tile_wire_bytes<C>(t.count);
-      std::size_t end = t.column;
-      static_cast<void>(l.place(end, t.count));
-      s.elements = end - s.column;
+      std::size_t last = t.column;
+      static_cast<void>(l.place(last, t.count));
+      s.elements = last - s.column;
     }
-    plan.lay_out_slots(carried);
+    plan.lay_out_slots(planes);
     return plan;
   }
 
   struct shard {
     std::size_t first_tile = 0, tiles = 0;
-    std::size_t column = 0, elements = 0;  ///< its part of the padded columns
+    std::size_t column = 0, elements = 0;  ///< the shard's part of the padded columns
     std::size_t payload_bytes = 0;
     std::size_t first_slice = 0, slices = 0;
-    std::size_t first_memory = 0, memory_elements = 0;  ///< its slices' part of the memory
+    std::size_t first_memory = 0, memory_elements = 0;  ///< the part of the memory that its slices use
   };
   [[nodiscard]] shard const& operator[](int s) const { return shards_[static_cast<std::size_t>(s)]; }
+  [[nodiscard]] layout::fragment const& fragment() const { return fragment_; }
   [[nodiscard]] int shards() const { return static_cast<int>(shards_.size()); }
   [[nodiscard]] std::size_t slot_bytes() const { return slot_bytes_; }
   [[nodiscard]] std::vector<slice_record> const& slices() const { return slices_; }
-  [[nodiscard]] std::size_t carried() const { return carried_; }
-  [[nodiscard]] std::size_t carried_offset() const {
-    return carried_offset_;
-  }  ///< bytes, from a slot's first
-  [[nodiscard]] std::size_t carried_stride() const { return carried_stride_; }  ///< elements of one plane
+  [[nodiscard]] std::size_t planes() const { return planes_; }
+  /// bytes from the start of a slot
+  [[nodiscard]] std::size_t planes_offset() const { return planes_offset_; }
+  [[nodiscard]] std::size_t planes_stride() const { return planes_stride_; }  ///< elements of one plane
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
   [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
-  /// Of all shards, without message headers and without the padding to the largest.
+  /// Sum over all shards, without message headers and without the padding to the largest shard.
   [[nodiscard]] std::size_t payload_bytes() const {
     std::size_t sum = 0;
     for (shard const& s : shards_) sum += s.payload_bytes;
@@ -102,23 +104,22 @@ class wire_plan {
   }
 
  private:
-  /// Once all shards are known.
-  void lay_out_slots(std::size_t carried) {
+  /// Must be called after all shards are known.
+  void lay_out_slots(std::size_t planes) {
     std::size_t largest = 0;
     for (shard const& s : shards_) {
       largest = s.payload_bytes > largest ? s.payload_bytes : largest;
-      carried_stride_ = s.elements > carried_stride_ ? s.elements : carried_stride_;
+      planes_stride_ = s.elements > planes_stride_ ? s.elements : planes_stride_;
     }
-    // Whole cache lines: planes begin aligned, and transports take slots of whole words.
-    carried_stride_ =
-        (carried_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
-    carried_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
-    carried_ = carried;
-    slot_bytes_ = carried == 0 ? sizeof(message_header) + largest
-                               : carried_offset_ + carried * carried_stride_ * sizeof(float);
+    // Rounds up to whole cache lines, so planes are aligned and transports get slots of whole words.
+    planes_stride_ =
+        (planes_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
+    planes_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
+    planes_ = planes;
+    slot_bytes_ = planes == 0 ? sizeof(message_header) + largest
+                              : planes_offset_ + planes * planes_stride_ * sizeof(float);
   }
-  /// Tile i begins a slice where it begins a tensor or a shard: then the slice is measured and gets its
-  /// place.
+  /// Tile i begins a slice if it begins a tensor or a shard. The slice is then measured and placed.
   template <compressor C>
   void add_to_slices(layout& l, std::size_t i, shard& s) {
     std::vector<tile>& tiles = l.tiles();
@@ -141,24 +142,29 @@ class wire_plan {
     t.slice = static_cast<std::uint32_t>(slices_.size() - 1);
     slices_.back().tiles += 1;
   }
-  /// Elements of the row of tile i, from there on, that lie in the same shard; tiles are given out by where
-  /// they begin.
+  /// Elements of tile i's row, from the tile on, that lie in the same shard. A tile belongs to the shard in
+  /// which it begins.
   [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const {
     std::vector<tile> const& tiles = l.tiles();
-    std::size_t const share = (l.column_elements() + shards_.size() - 1) / shards_.size();
     std::size_t sum = 0;
     for (std::size_t k = i; k < tiles.size() && tiles[k].row == tiles[i].row; ++k) {
-      if (tiles[k].column / share != tiles[i].column / share) break;
+      if (shard_at(tiles[k].column) != shard_at(tiles[i].column)) break;
       sum += tiles[k].count;
     }
     return sum;
   }
 
+  /// The shard that owns the tile at this element of the padded columns.
+  [[nodiscard]] std::size_t shard_at(std::size_t column) const {
+    return (column - fragment_.column) / ((fragment_.elements + shards_.size() - 1) / shards_.size());
+  }
+
+  layout::fragment fragment_;
   std::vector<shard> shards_;
   std::vector<slice_record> slices_;
   std::size_t scratch_bytes_ = 0, memory_elements_ = 0;
   std::size_t slot_bytes_ = 0;
-  std::size_t carried_ = 0, carried_offset_ = 0, carried_stride_ = 0;
+  std::size_t planes_ = 0, planes_offset_ = 0, planes_stride_ = 0;
 };
 
 }  // namespace DILOCO_NAMESPACE

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that emits an event, for check_silent_probe.py to compile with several probes and compare the
+// Every event of the trainer. check_silent_probe.py compiles this with several probes and compares the
 // machine code.
 #include <diloco/diloco.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A probe that is asked for nothing the engine says.
+/// A probe that cannot be called with any event.
 struct deafly {
   void operator()(int) const {}
 };

@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
-/// Whether a trainer, as this file was compiled, refuses a NaN in a gradient.
-namespace {  // each file its own
+/// Whether a trainer refuses a NaN in a gradient, with this file's compile settings.
+namespace {  // one per file
 bool refuses_nan() {
   std::vector<float> x(10), g(10, 1.0f);
   g[3] = std::numeric_limits<float>::quiet_NaN();

@@ -9,17 +9,18 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// Sums over a block in units of amax·2⁻²² (or amax²·2⁻²²), as integers: exact in any order, so every number
-// of lanes gets the same bits, and within 2⁻²³ of amax for each element. 512 · 2²² stays below 2³².
+// Sums over a block are integers in units of amax·2⁻²² (or amax²·2⁻²²). They are exact in any order, so every
+// number of lanes gets the same bits. The error is within 2⁻²³ of amax for each element. 512 · 2²² stays
+// below 2³².
 
 inline constexpr int largest_summed_block = 512;
 
-/// x ∈ [0, 1] in units of 2⁻²²: 2²³ puts the unit in the last place.
+/// x ∈ [0, 1] in units of 2⁻²². Adding 2²³ puts the unit in the last place.
 DILOCO_HD inline std::uint32_t fixed_point(float x, float scale) {
   return bits_of(fma(x, scale, 8388608.0f)) - 0x4B000000u;
 }
 
-/// The mean of `count` numbers whose sum this is, and the root of the mean of their squares.
+/// The mean of `count` numbers from their sum, and the root mean square from the sum of their squares.
 DILOCO_HD inline float mean_of(std::uint32_t sum, std::uint32_t count, float amax) {
   return static_cast<float>(sum) / static_cast<float>(count == 0 ? 1u : count) * (amax * 0x1p-22f);
 }
@@ -35,9 +36,9 @@ DILOCO_HD inline std::uint32_t fixed_square(float x, float inverse) {
   return fixed_point(product(t, t), 4194304.0f);
 }
 
-/// Mean of |x| over the block; 0 where amax is below smallest_block_magnitude. `least` becomes the bits of
-/// this lane's least
-/// |x|, of padding too, where there is a mean; 0 says that a zero may be among them.
+/// Mean of |x| over the block, or 0 where amax is below smallest_block_magnitude. Where there is a mean,
+/// `least` becomes the bits of this lane's least |x|, padding included. A `least` of 0 says that the lane may
+/// hold a zero.
 template <int Block, lanes L>
 DILOCO_HD inline float mean_magnitude(L, lane_block<L, Block> const& x, block_info info,
                                       std::uint32_t& least) {
@@ -54,7 +55,7 @@ DILOCO_HD inline float mean_magnitude(L, lane_block<L, Block> const& x, block_in
   return mean_of(L::sum(sum), static_cast<std::uint32_t>(info.count), info.amax);
 }
 
-/// Root of the mean of x² over the block; `least` likewise, of (x/amax)².
+/// Root mean square of x over the block. `least` is as in mean_magnitude, but of (x/amax)².
 template <int Block, lanes L>
 DILOCO_HD inline float root_mean_square(L, lane_block<L, Block> const& x, block_info info,
                                         std::uint32_t& least) {

@@ -8,13 +8,12 @@ inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 #if DILOCO_VECTORS
-/// What g++ does not find by itself: it takes each stage of butterflies through memory (hadamard<32> over
-/// absmax<4>, sweep A:
-/// 1.12 ns per element for 0.82).
+/// Eight floats in one vector register. Without it g++ takes each stage of butterflies through memory. That
+/// costs 1.12 instead of 0.82 ns per element (hadamard<32> over absmax<4>, sweep A).
 struct octet {
   octets::floats8 v;
 
-  /// Each element ± itself plus its partner `Mask` away: the sum or the difference of the two.
+  /// Replaces each pair of elements that are `Mask` apart by their sum and their difference.
   template <int Mask>
   void butterfly() {
     constexpr auto sign = [](int k) { return (k & Mask) != 0 ? 0x80000000u : 0u; };
@@ -25,8 +24,8 @@ struct octet {
   }
 };
 
-/// Each group of N of `count` floats times the Hadamard matrix, then times `scale`, in registers: log₂N
-/// stages, partners 1, 2, 4, … apart.
+/// Multiplies each group of N of `count` floats by the Hadamard matrix and by `scale`, in registers. It takes
+/// log₂N stages, with partners 1, 2, 4, … apart.
 template <int N>
 inline void rotate_groups(float const* in, float* out, int count, float scale) {
   static_assert(N % 8 == 0);
@@ -48,7 +47,7 @@ inline void rotate_groups(float const* in, float* out, int count, float scale) {
       }
     }
     for (int q = 0; q < size; ++q) {
-      // Rounded before the 0 is added or with it: as `product`.
+      // The result is that of `product`, whether or not the compiler fuses the addition of 0.
       reinterpret_cast<octets::loose8*>(out + i + 8 * q)->v = x[q].v * scale + 0.0f;
     }
   }

@@ -7,7 +7,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A minifloat whose largest number is the block's largest magnitude.
+/// A minifloat format. Its largest number stands for the block's largest magnitude.
 template <class Float>
 struct floating {
   static constexpr int bits = Float::bits;

@@ -8,9 +8,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Of columns of n floats, one after another, the r-th: made a unit vector orthogonal to those before it,
-/// which are, by the modified Gram–Schmidt process, twice. False, and zeros, where less than 1e-6 of its
-/// length is left. The same bits for every number of lanes.
+/// Makes the r-th column a unit vector orthogonal to the columns before it, which are orthonormal already.
+/// Columns have n floats and lie one after another. It applies the modified Gram–Schmidt process twice.
+/// Returns false and writes zeros where less than 1e-6 of the column's length is left. The bits are the same
+/// for every number of lanes.
 template <lanes L>
 DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, int r) {
   auto const lane = static_cast<std::size_t>(L::rank()), step = static_cast<std::size_t>(L::width);
@@ -18,17 +19,18 @@ DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, 
     return ordered_sum(l, n, [&](std::size_t i) { return product(a[i], b[i]); });
   };
   float* const p = columns + static_cast<std::size_t>(r) * n;
-  // By a power of two near its largest element first: a product of matrices may be so small that its squares
-  // leave the range.
+  // First, a power of two near the largest element scales the column. A product of matrices may be so small
+  // that its squares leave the range of float.
   std::uint32_t most = 0;
   for (std::size_t i = lane; i < n; i += step) most = larger(most, magnitude_bits(p[i]));
   most = L::max(most);
-  if (most < 0x00800000u || most >= 0x7e800000u) most = 0;  // nothing, or too much to turn over
+  if (most < 0x00800000u || most >= 0x7e800000u) most = 0;  // zero, or the reciprocal is out of range
   float const unit = most == 0 ? 0.0f : float_of(0x7f000000u - (most & 0x7f800000u));
   for (std::size_t i = lane; i < n; i += step) p[i] = most == 0 ? 0.0f : product(p[i], unit);
   L::sync();
   float const before = dot(p, p);
-  for (int pass = 0; pass < 2; ++pass) {  // once is not orthogonal in float where one direction dominates
+  // In float, one pass does not give orthogonal columns where one direction dominates.
+  for (int pass = 0; pass < 2; ++pass) {
     for (int t = 0; t < r; ++t) {
       float const* const earlier = columns + static_cast<std::size_t>(t) * n;
       float const along = dot(p, earlier);
@@ -44,8 +46,8 @@ DILOCO_HD inline bool orthonormalize_column(L l, float* columns, std::size_t n, 
   return scale != 0.0f;
 }
 
-/// All `count` columns in order. One of which nothing is left is written once more by redraw(column, r), and
-/// stays zero where that leaves nothing either.
+/// Orthonormalizes all `count` columns in order. redraw(column, r) rewrites a column of which nothing is
+/// left. The column stays zero if nothing is left of the new one either.
 template <lanes L, class Redraw>
 DILOCO_HD inline void orthonormalize(L l, float* columns, std::size_t n, int count, Redraw&& redraw) {
   for (int r = 0; r < count; ++r) {

@@ -8,11 +8,11 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-// A tensor that is sent as it is, in place of what a staged compressor would make of it: its elements, in
-// `side`.
+// A tensor that is sent without compression: its elements stand in `side`, in place of a staged compressor's
+// output.
 
-/// A number that stands on a wire for all of a tensor. What no encoder writes reads as 0; a sum of 64
-/// products of two such numbers is finite.
+/// Reads a number of a message that holds for a whole tensor. A value that no encoder writes reads as 0. A
+/// sum of 64 products of two such numbers is finite.
 DILOCO_HD inline float number_on_wire(float y) { return magnitude_bits(y) <= bits_of(0x1p60f) ? y : 0.0f; }
 
 template <lanes L>

@@ -9,23 +9,24 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// The largest scale that an encoder writes: twice it, which damaged codes can make of it, is still finite.
+/// The largest scale that an encoder writes. Damaged codes can double it, and twice this scale is still
+/// finite.
 inline constexpr float largest_scale = 3.4028235e38f / 2;
 
-/// A scale that stands on a wire. What no encoder writes (negative, too large, Inf, NaN) reads as 0, so that
-/// a hostile or damaged wire decodes to finite numbers, never to NaN.
+/// Reads a scale from a message. A value that no encoder writes (negative, too large, Inf, NaN) reads as 0.
+/// So a hostile or damaged message decodes to finite numbers, never to NaN.
 DILOCO_HD inline float scale_on_wire(std::byte const* side) {
   float const s = *reinterpret_cast<float const*>(side);
   return bits_of(s) <= bits_of(largest_scale) ? s : 0.0f;
 }
 
-/// Codes of a fixed set of numbers in [−L, L], scaled by the block's largest magnitude: code =
-/// nearest(x·L/amax), decoded as (number/L)·amax. The wire carries amax itself, so the largest element
-/// returns exactly. `Format`:
+/// Codes of a fixed set of numbers in [−L, L], scaled by the block's largest magnitude. The code is
+/// nearest(x·L/amax) and decodes to (number/L)·amax. The message carries amax itself, so the largest element
+/// returns exactly. A `Format` has:
 ///   static constexpr int bits; static constexpr float levels (L);
 ///   code(float x, float scale) → code of x·scale in the low bits;
-///   value(std::uint32_t top) → number of the code in the top bits, in units of `step`, a power of two, where
-/// there is one.
+///   value(std::uint32_t top) → number of the code in the top bits, in units of `step` if the format has one.
+/// `step` is a power of two.
 template <class Format, int Block>
 struct scaled_codes {
   static constexpr int bits = Format::bits;
@@ -40,7 +41,7 @@ struct scaled_codes {
       "diloco: compressor: Block must be a multiple of 256 over the bits of a code, so that each of 32 lanes "
       "holds whole bytes");
 
-  /// What `value` counts in: 1 where the format does not say.
+  /// The unit of `value`: 1 if the format does not define one.
   static constexpr float step = [] {
     if constexpr (requires { Format::step; })
       return Format::step;
@@ -50,7 +51,7 @@ struct scaled_codes {
   static constexpr float unit = step / Format::levels;
   static_assert(Format::levels / step * unit == 1.0f, "the largest element must decode to amax exactly");
 
-  /// A format that codes a block by itself, as dynamic_map does.
+  /// Whether the format codes a whole block by itself, as dynamic_map does.
   static constexpr bool by_block = requires(solo l, float const* x, std::byte* out) {
     Format::template encode<Block>(l, 0, x, 1.0f, 0u, out);
   };

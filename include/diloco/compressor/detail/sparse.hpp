@@ -9,18 +9,21 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Elements kept of n, where K of `Chunk` are: the same share of a shorter chunk, rounded up.
+/// How many of n elements are kept. A full chunk keeps K of `Chunk`. A shorter one keeps the same share,
+/// rounded up.
 template <int K, int Chunk>
 DILOCO_HD constexpr int kept_of(std::size_t n) {
   return static_cast<int>((n * K + Chunk - 1) / Chunk);
 }
 
-/// Elements whose largest magnitude is looked at first: at 64 of 4096, three groups of four hold nothing that
-/// is kept.
+/// Elements per group. The selection looks at each group's largest magnitude first. At 64 of 4096, three
+/// groups of four hold no element that is kept.
 inline constexpr int sparse_group = 16;
 
-/// Bits T such that at least k of n numbers reach T, and no larger T has that many; or any T that exactly k
-/// reach. By bisection from `low`, which at least k reach, or which is 0. count(T) gives how many reach T.
+/// Bits T that at least k of n numbers reach, while fewer than k reach any larger T. Or any T that exactly k
+/// numbers reach.
+/// Bisects from `low`, which is 0 or which at least k numbers reach. count(T) returns how many numbers reach
+/// T.
 template <class Count>
 DILOCO_HD inline std::uint32_t kth_largest(std::uint32_t low, int k, Count&& count) {
   std::uint32_t high = 0x7f800000u;
@@ -36,8 +39,8 @@ DILOCO_HD inline std::uint32_t kth_largest(std::uint32_t low, int k, Count&& cou
   return low;
 }
 
-/// How many of the n magnitudes reach `threshold`, given the largest of each group: other groups are passed
-/// over.
+/// Counts how many of the n magnitudes reach `threshold`. It skips groups whose largest magnitude does not
+/// reach it.
 template <lanes L>
 DILOCO_HD inline std::uint32_t count_reaching(L, float const* DILOCO_RESTRICT x, int n,
                                               std::uint32_t const* DILOCO_RESTRICT largest,
@@ -56,8 +59,7 @@ DILOCO_HD inline std::uint32_t count_reaching(L, float const* DILOCO_RESTRICT x,
   return L::sum(reached);
 }
 
-/// What the selection of K elements of a chunk works in: a word for each group, and room for what may be
-/// kept.
+/// Working memory to select K elements of a chunk: one word for each group, and room for the candidates.
 template <int K, int Chunk>
 struct selection {
   static constexpr int room = 4 * K < Chunk ? 4 * K : Chunk;
@@ -65,8 +67,8 @@ struct selection {
   std::uint32_t candidate[room];
 };
 
-/// f(i, magnitude) for this lane's elements of the groups that reach `threshold`. Each lane's groups stand in
-/// a row.
+/// Calls f(i, magnitude) for this lane's elements of the groups that reach `threshold`. The groups of a lane
+/// are consecutive.
 template <lanes L, class F>
 DILOCO_HD inline void visit_groups(L, float const* DILOCO_RESTRICT x, int n, std::uint32_t const* largest,
                                    std::uint32_t threshold, F&& f) {
@@ -78,9 +80,9 @@ DILOCO_HD inline void visit_groups(L, float const* DILOCO_RESTRICT x, int n, std
   }
 }
 
-/// The k-th largest of n magnitudes, as kth_largest says. As many elements as groups reach the k-th largest
-/// group, which costs a sixteenth; on ordinary data few more do, and the rest is done among those (3.6 → 1.3
-/// ns per element at 64 of 4096).
+/// The k-th largest of n magnitudes, by the rule of kth_largest. The k-th largest group maximum is a lower
+/// bound and costs a sixteenth of the work. On ordinary data few more than k elements reach it.
+/// The rest of the search runs among those (3.6 → 1.3 ns per element at 64 of 4096).
 template <int K, int Chunk, lanes L>
 DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x, int n, int k,
                                              selection<K, Chunk>& w) {
@@ -110,8 +112,8 @@ DILOCO_HD inline std::uint32_t kth_magnitude(L l, float const* DILOCO_RESTRICT x
   });
 }
 
-/// take(p, i) for the k elements of largest magnitude in rising order of i, p = 0 … k − 1; of equals, the
-/// first.
+/// Calls take(p, i), p = 0 … k − 1, for the k elements of largest magnitude in rising order of i. Among equal
+/// magnitudes the first ones are taken.
 template <int K, int Chunk, lanes L, class Take>
 DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n, int k,
                                      selection<K, Chunk>& w, Take&& take) {
@@ -129,7 +131,8 @@ DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n,
   L::sync();
   std::uint32_t const threshold = kth_magnitude(l, x, n, k, w);
   std::uint32_t const above = count_reaching(l, x, n, w.largest, threshold + 1);
-  std::uint32_t const wanted = static_cast<std::uint32_t>(k) - above;  // of those equal to the threshold
+  // How many elements equal to the threshold are taken.
+  std::uint32_t const wanted = static_cast<std::uint32_t>(k) - above;
   std::uint32_t larger_here = 0, equal_here = 0;
   if constexpr (L::width > 1) {
     visit_groups(l, x, n, w.largest, threshold, [&](int, std::uint32_t a) {
@@ -145,7 +148,7 @@ DILOCO_HD inline void select_largest(L l, float const* DILOCO_RESTRICT x, int n,
   });
 }
 
-/// Indices of 12 bits, two in three bytes, the first in the low bits.
+/// Indices have 12 bits. Two indices take three bytes, with the first index in the low bits.
 DILOCO_HD constexpr std::size_t index_bytes(int k) { return (static_cast<std::size_t>(k) * 3 + 1) / 2; }
 
 template <lanes L>
@@ -163,19 +166,20 @@ DILOCO_HD inline int index_at(std::byte const* in, int p) {
   return p % 2 == 0 ? b[0] | (b[1] & 15) << 8 : b[1] >> 4 | b[2] << 4;
 }
 
-/// What stands in the free upper half of the second byte where one index says nothing.
+/// With k = 1, this value in the free upper half of the second byte marks an empty list.
 inline constexpr std::byte nothing_said{0xf0};
 
-/// Ends a list after the first `said` of k indices: zeros, which do not rise. One that says nothing does not
-/// even begin; where k is 1, nothing_said says so.
+/// Ends a list after the first `said` of k indices. The rest are zeros, which do not rise. An empty list
+/// starts with two indices that do not rise; with k = 1, nothing_said marks it.
 DILOCO_HD inline void end_indices(std::uint16_t* index, int said, int k) {
   for (int p = said; p < k; ++p) index[p] = said == 0 && p < 2 ? 1 : 0;
 }
-/// How many of k indices rise and stay below n, where zeros alone follow them. Any other list says nothing.
+/// Number of leading indices that rise and stay below n, provided that only zeros follow them. Any other list
+/// counts as empty.
 template <lanes L>
 DILOCO_HD inline int rising_indices(L, std::byte const* in, int k, int n) {
   if (k == 1) return index_at(in, 0) < n && static_cast<unsigned>(in[1]) >> 4 == 0 ? 1 : 0;
-  std::uint32_t left = 0;  // from the first that does not rise
+  std::uint32_t left = 0;  // indices from the first one that does not rise to the end
   for (int p = L::rank(); p < k; p += L::width) {
     if (p > 0 && index_at(in, p) <= index_at(in, p - 1))
       left = larger(left, static_cast<std::uint32_t>(k - p));
@@ -187,8 +191,8 @@ DILOCO_HD inline int rising_indices(L, std::byte const* in, int k, int n) {
   return L::max(bad) == 0 ? said : 0;
 }
 
-/// Whether k indices rise and stay below n. One that does not makes the chunk say nothing: what it names
-/// would depend on the order in which lanes write.
+/// Whether all k indices rise and stay below n. A chunk that fails this check decodes to nothing. Otherwise
+/// the result would depend on the order in which lanes write.
 template <lanes L>
 DILOCO_HD inline bool indices_rise(L, std::byte const* in, int k, int n) {
   std::uint32_t bad = 0;

@@ -9,27 +9,30 @@ inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
 // How codes without a number 0 keep an exact 0. A block is eight equal groups. In a group that holds an exact
-// 0, the code of least magnitude of one sign reads as 0: of the sign whose magnitudes have the smaller sum.
-// Two bits per group say which. They stand in the lower half of the scale's float, and the float's sign bit
-// says that they do. The scale then has the precision of bfloat16, 2^-9 relative. A block without an exact 0
-// has the sign bit clear and its full scale.
+// 0, the code of least magnitude of one sign reads as 0. The chosen sign is the one whose magnitudes have the
+// smaller sum.
+// Two bits per group tell the choice. They stand in the lower half of the scale's float, and the float's sign
+// bit marks their presence. The scale then has the precision of bfloat16, 2^-9 relative.
+// A block without an exact 0 has the sign bit clear and its full scale.
 
 inline constexpr std::uint32_t no_zero = 0, negative_reads_0 = 1, positive_reads_0 = 2;
 
-/// Which code reads as 0 in each group of a block: two bits per group, group 0 lowest. The same on all lanes.
+/// Which code reads as 0 in each group of a block: two bits per group, group 0 lowest. All lanes hold the
+/// same word.
 template <int Block, lanes L>
 struct zero_groups {
   static constexpr int group = Block / 8, elements = lane_elements<L, Block>;
-  static constexpr int size = elements < group ? elements : group;  // of one group, in this lane
-  static constexpr int groups = elements / size;                    // that this lane takes part in
+  static constexpr int size = elements < group ? elements : group;  // elements of one group in this lane
+  static constexpr int groups = elements / size;                    // groups that this lane takes part in
   static constexpr int sharing = group / size;                      // lanes that share a group
   static_assert(L::width == 1 || groups == 1, "diloco: a lane of many may not hold several groups");
   std::uint32_t word;
-  std::uint32_t sum[2] = {}, count[2] = {};  // of what is sent, positive and negative: weights and elements
+  // Weights and numbers of the elements that do not decode to 0: positive, then negative.
+  std::uint32_t sum[2] = {}, count[2] = {};
 
   DILOCO_HD explicit zero_groups(std::uint32_t w) : word(w) {}
-  /// weight(|x|), an integer and 0 for 0, is what an element counts in the choice of the sign. Sums of Block
-  /// such numbers are below 2³². One pass of plain sums, which vectorizes.
+  /// weight(|x|) is the weight of an element in the choice of the sign. It is an integer, and 0 for 0. Sums
+  /// of Block weights are below 2³². One pass computes plain sums, which vectorize.
   template <class Weight>
   DILOCO_HD zero_groups(L l, lane_block<L, Block> const& x, int elements_there, Weight&& weight) {
     int const mine = owned_elements<L, Block>(l, elements_there);
@@ -44,7 +47,7 @@ struct zero_groups {
         negative += v < 0.0f ? 1u : 0u;
       }
       int const left = mine - g * size, there = left < 0 ? 0 : left < size ? left : size;
-      double lead = static_cast<double>(above) - static_cast<double>(below);  // exact, so in any order
+      double lead = static_cast<double>(above) - static_cast<double>(below);  // exact in any order
       for (int mask = 1; mask < sharing; mask *= 2) lead += L::partner(lead, mask);
       std::uint32_t const zeros =
           L::template max_of<sharing>(static_cast<std::uint32_t>(there) - positive - negative);
@@ -62,9 +65,10 @@ struct zero_groups {
     }
   }
   DILOCO_HD static int first(L l) { return first_element<L, Block>(l) / group; }
-  /// Of the g-th group that this lane takes part in.
+  /// The two bits of the g-th group that this lane takes part in.
   DILOCO_HD std::uint32_t of(L l, int g) const { return word >> (2 * (first(l) + g)) & 3u; }
-  /// f(i, negative) for this lane's elements: whether an element's code is that of a negative number.
+  /// Calls f(i, negative) for this lane's elements. `negative` is 1 where the element gets the code of a
+  /// negative number.
   template <class F>
   DILOCO_HD void each(L l, lane_block<L, Block> const& x, F&& f) const {
     for (int g = 0; g < groups; ++g) {
@@ -75,7 +79,8 @@ struct zero_groups {
   }
 };
 
-/// A scale beside the word of zero_groups, and back. Rounded to nearest even, but not beyond `most`.
+/// Packs a scale and the word of zero_groups into 32 bits. The scale is rounded to nearest even, but not
+/// beyond `most`.
 DILOCO_HD inline std::uint32_t beside_zeros(float scale, std::uint32_t word, float most) {
   std::uint32_t const u = bits_of(scale), near = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u,
                       last = bits_of(most) & 0xffff0000u;
@@ -84,7 +89,7 @@ DILOCO_HD inline std::uint32_t beside_zeros(float scale, std::uint32_t word, flo
 DILOCO_HD inline bool stands_beside_zeros(std::byte const* side) {
   return (bits_of(*reinterpret_cast<float const*>(side)) >> 31) != 0;
 }
-/// What no encoder writes reads as 0.
+/// A scale that no encoder writes reads as 0.
 DILOCO_HD inline float scale_beside_zeros(std::byte const* side, float most) {
   std::uint32_t const u = bits_of(*reinterpret_cast<float const*>(side)) & 0x7fff0000u;
   return u <= bits_of(most) ? float_of(u) : 0.0f;
@@ -93,8 +98,8 @@ DILOCO_HD inline std::uint32_t word_of_zeros(std::byte const* side) {
   return bits_of(*reinterpret_cast<float const*>(side)) & 0xffffu;
 }
 
-/// Whether a lane saw a magnitude of 0, given the bits of its least one. Padding is one, so that the end of a
-/// tensor asks.
+/// Whether any lane saw a magnitude of 0, given the bits of each lane's least magnitude. Padding counts as 0,
+/// so the shorter last block of a tensor also answers true.
 template <lanes L>
 DILOCO_HD inline bool may_hold_zero(L, std::uint32_t least) {
   return L::max(least == 0 ? 1u : 0u) != 0;

@@ -8,22 +8,23 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// What the kernels of a tensor optimizer share out among themselves: runs of 4,096 elements of one tensor.
+/// The unit of work of a tensor optimizer's kernels: a run of 4,096 elements of one tensor.
 inline constexpr std::size_t tensor_tile = 4096;
 DILOCO_HD constexpr std::size_t tensor_tiles(std::size_t elements) {
   return (elements + tensor_tile - 1) / tensor_tile;
 }
-/// Elements rounded up to a cache line, for parts of a scratch that follow each other.
+/// Rounds elements up to a cache line, for parts of a scratch that follow each other.
 DILOCO_HD constexpr std::size_t whole_lines(std::size_t elements) { return (elements + 15) / 16 * 16; }
 
-/// First element of a tile, and how many it has.
+/// The first element of a tile and its number of elements.
 struct tile_range {
   std::size_t begin, count;
   DILOCO_HD tile_range(std::size_t tile, std::size_t elements)
       : begin(tile * tensor_tile), count(elements - begin < tensor_tile ? elements - begin : tensor_tile) {}
 };
 
-/// f(i) for i in [0, n), shared out as `ordered_sum` shares: each lane then adds up what it wrote itself.
+/// Calls f(i) for i in [0, n), distributed over lanes as in `ordered_sum`. So each lane then adds up what it
+/// wrote itself.
 template <lanes L, class F>
 DILOCO_HD inline void for_lanes(L, std::size_t n, F&& f) {
   for (auto i = static_cast<std::size_t>(L::rank()); i < n; i += static_cast<std::size_t>(L::width)) f(i);

@@ -11,14 +11,14 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Bytes of the UTF-8 character that `text` begins with; 0 where none does: cut short, overlong, a surrogate,
-/// > U+10FFFF.
+/// Bytes of the UTF-8 character at the start of `text`. Returns 0 if it is truncated, overlong, a surrogate
+/// or above U+10FFFF.
 inline std::size_t utf8_length(std::string_view text) {
   auto const byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   unsigned const first = byte(0);
   std::size_t const length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
   if (first > 0xF4 || length > text.size()) return 0;
-  // The second byte's range is narrower after four first bytes; all others are 80…BF.
+  // After four of the first bytes, the second byte has a narrower range. After all others it is 80…BF.
   unsigned const low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
   unsigned const high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
   if (length > 1 && (byte(1) < low || byte(1) > high)) return 0;
@@ -53,24 +53,24 @@ inline void append_utf8(std::string& out, std::uint32_t point) {
   }
 }
 
-/// Reads the JSON that our formats consist of, token by token: punctuation, strings, and whole numbers from 0
-/// to 2⁶⁴ − 1. Depth is the caller's own nesting of calls, so no input makes it recurse. The first thing that
-/// is not as expected stays in `complaint`; from then on every call says no. Cost: one pass, and memory of
-/// the strings kept.
+/// Reads the JSON of our formats token by token: punctuation, strings, and whole numbers from 0 to 2⁶⁴ − 1.
+/// The caller's own calls form the nesting, so no input can make the reader recurse.
+/// The first error is kept, and every later call returns false. Cost: one pass, and memory for the strings
+/// that are kept.
 class json_reader {
  public:
   explicit json_reader(std::string_view text) : text_(text) {}
 
-  [[nodiscard]] bool failed() const { return !complaint_.empty(); }
-  [[nodiscard]] std::string const& complaint() const { return complaint_; }
+  [[nodiscard]] bool failed() const { return !invalid_.empty(); }
+  [[nodiscard]] std::string const& validation_error() const { return invalid_; }
 
-  /// "at byte 12: `what`", unless something was wrong before; false, for `return`.
+  /// Records the error "at byte 12: `what`", unless there was one before. Returns false, for use in `return`.
   bool fail(std::string_view what) {
-    if (!failed()) complaint_ = say({"at byte ", at_, ": ", what});
+    if (!failed()) invalid_ = say({"at byte ", at_, ": ", what});
     return false;
   }
 
-  /// Takes `c` if it comes next.
+  /// Consumes `c` if it is the next character.
   bool accept(char c) {
     skip_space();
     if (failed() || at_ == text_.size() || text_[at_] != c) return false;
@@ -83,7 +83,7 @@ class json_reader {
   }
   bool expect(char c) { return accept(c) || fail(say({"'", std::string_view(&c, 1), "' is missing"})); }
 
-  /// Nothing but space is left.
+  /// Requires that only white space is left.
   bool expect_end() {
     skip_space();
     return !failed() && (at_ == text_.size() || fail("something follows the end"));
@@ -107,9 +107,9 @@ class json_reader {
     return false;
   }
 
-  /// One value of any kind, which is checked and dropped. Values inside it nest up to 64 deep.
+  /// Checks and discards one value of any kind. Values inside it may nest up to 64 deep.
   bool skip_value() {
-    std::string open, key;  // of brackets that are still open, the last one last
+    std::string open, key;  // brackets that are still open, the innermost last
     do {
       skip_space();
       char const c = at_ < text_.size() ? text_[at_] : '\0';
@@ -152,7 +152,7 @@ class json_reader {
  private:
   static char closing(char opening) { return opening == '{' ? '}' : ']'; }
 
-  /// A number, true, false or null.
+  /// Skips a number, true, false or null.
   bool skip_plain() {
     for (std::string_view word : {"true", "false", "null"}) {
       if (text_.substr(at_).starts_with(word)) return at_ += word.size(), true;
@@ -207,7 +207,7 @@ class json_reader {
     return true;
   }
 
-  /// \uXXXX.
+  /// Reads \uXXXX.
   bool code_unit(std::uint32_t& unit) {
     std::string_view const s = text_.substr(at_, 6);
     if (s.size() < 6 || s[0] != '\\' || s[1] != 'u') return false;
@@ -224,11 +224,11 @@ class json_reader {
 
   std::string_view text_;
   std::size_t at_ = 0;
-  std::string complaint_;
+  std::string invalid_;
 };
 
-/// `text` as a JSON string, shortest escapes; everything above U+001F but quote and backslash stands as it
-/// is.
+/// Appends `text` as a JSON string with the shortest escapes. Characters above U+001F, other than quote and
+/// backslash, are written unchanged.
 inline void append_json(std::string& out, std::string_view text) {
   constexpr std::string_view meant = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt", digits = "0123456789abcdef";
   out.push_back('"');
@@ -248,11 +248,12 @@ inline void append_json(std::string& out, std::string_view text) {
   out.push_back('"');
 }
 
-/// For sentences: no more than 64 bytes, and no control characters, which would write over a terminal.
+/// Makes `text` safe for error messages: at most 64 bytes and no control characters, which would overwrite a
+/// terminal.
 inline std::string printable(std::string_view text) {
   std::string out(text.substr(0, 64));
   for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  while (!out.empty() && !is_utf8(out)) out.pop_back();  // the cut may go through a character
+  while (!out.empty() && !is_utf8(out)) out.pop_back();  // the cut may split a character
   return out.size() < text.size() ? out + "..." : out;
 }
 

@@ -13,25 +13,25 @@ using namespace diloco::detail;
 
 inline constexpr std::string_view notes_key = "__metadata__";
 
-/// An entry whose place is not checked yet.
+/// An entry whose byte range is not checked yet.
 struct placed {
   entry is;
   std::uint64_t begin = 0, end = 0;
-  std::string type, unknown;  // why it cannot be interpreted, unless empty
+  std::string type, unknown;  // `unknown`: why the entry cannot be interpreted, or empty
 };
 
-/// One file on its way from bytes to contents. Each step returns false after the first complaint.
+/// Reads one file from its bytes. Each step returns false after the first error.
 class reading {
  public:
   explicit reading(std::span<std::byte const> file) : file_(file) {}
 
   bool run() { return split() && header() && unique() && place(); }
-  [[nodiscard]] std::string const& complaint() const { return complaint_; }
+  [[nodiscard]] std::string const& validation_error() const { return invalid_; }
   [[nodiscard]] contents take() { return std::move(out_); }
 
  private:
   bool fail(std::initializer_list<piece> pieces) {
-    if (complaint_.empty()) complaint_ = say(pieces);
+    if (invalid_.empty()) invalid_ = say(pieces);
     return false;
   }
   bool fail(entry const& e, std::initializer_list<piece> pieces) {
@@ -65,10 +65,10 @@ class reading {
                   return key == notes_key ? read_notes(json) : read_tensor(json, std::move(key));
                 }) &&
         json.expect_end();
-    return fits || fail({"header: ", json.complaint(), write_again});
+    return fits || fail({"header: ", json.validation_error(), write_again});
   }
 
-  /// { "key": value, … }, of which `value` reads one.
+  /// Reads { "key": value, … }. `value` reads one value.
   template <class Value>
   static bool members(json_reader& json, Value value) {
     if (!json.expect('{')) return false;
@@ -156,9 +156,10 @@ class reading {
     return twice == names.end() || fail({kind, " '", printable(*twice), "' is given twice", write_again});
   }
 
-  /// Sorted by place, the tensors tile the data: each begins where the one before ends.
+  /// Sorts tensors by their byte range and checks that they cover the data: each must begin where the
+  /// previous one ends.
   bool place() {
-    // Stable: those without elements stay in the order of the header.
+    // The sort is stable, so tensors without elements keep the order of the header.
     std::stable_sort(tensors_.begin(), tensors_.end(), [](placed const& a, placed const& b) {
       return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
     });
@@ -216,7 +217,7 @@ class reading {
   std::vector<placed> tensors_;
   bool has_notes_ = false;
   contents out_;
-  std::string complaint_;
+  std::string invalid_;
 };
 
 }  // namespace safetensors::detail

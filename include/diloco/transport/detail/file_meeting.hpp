@@ -15,10 +15,10 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A meeting by files beside each other. Each rank r puts a greeting with a number drawn anew at `path.r`;
-/// when rank 0 has found all of them it publishes the bytes at `path`, with everybody's number, and a rank
-/// that finds its own number there takes the bytes and its greeting away. So what an earlier run left behind
-/// is never taken for this one's.
+/// A meeting by files in one folder. Each rank r writes a greeting with a newly drawn number to `path.r`.
+/// When rank 0 has found all greetings, it publishes the bytes at `path`, together with all numbers.
+/// A rank that finds its own number there takes the bytes and removes its greeting. So files of an earlier
+/// run are never taken for those of this run.
 class file_meeting {
  public:
   file_meeting(hello self, std::string const& path, std::span<std::byte> bytes)
@@ -32,11 +32,13 @@ class file_meeting {
       struct stat what {};
       if (::stat(name.c_str(), &what) == 0 && !S_ISREG(what.st_mode)) return odd(name, what.st_mode);
     }
-    if (self_.rank == 0) ::unlink(path_.c_str());  // of an earlier run; what is still read of it is nobody's
+    // Removes the file of an earlier run. Ranks that still read it belong to no current run.
+    if (self_.rank == 0) ::unlink(path_.c_str());
     if (auto greeted = write(greeting(self_.rank), self_.pack()); !greeted) return greeted;
     auto met = self_.rank == 0 ? lead(d) : follow(d);
     if (auto const mine = read_greeting(self_.rank); mine && mine->nonce == self_.nonce) {
-      ::unlink(greeting(self_.rank).c_str());  // and not that of another process, which calls itself the same
+      // Only this process's greeting is removed, not that of another process with the same rank.
+      ::unlink(greeting(self_.rank).c_str());
     }
     return met;
   }
@@ -50,7 +52,7 @@ class file_meeting {
     return {what, self_.rank, 0, say({"diloco: rendezvous: '", path_, "': "}) + say(pieces)};
   }
 
-  /// Something stands in the place of a file: it is neither read nor removed.
+  /// The error for a path at which there is no regular file. Such an object is neither read nor removed.
   [[nodiscard]] error odd(std::string const& name, mode_t mode) const {
     return failure(cause::bad_file, {"'", name, "' is ",
                                      S_ISDIR(mode)    ? "a directory"
@@ -92,7 +94,7 @@ class file_meeting {
     ::unlink(path_.c_str());
     return {};
   }
-  /// Those who never came, or else who came and left.
+  /// The ranks among `missing` that never came, or, with `left`, those that came and left.
   [[nodiscard]] absence absence_of(std::vector<int> const& missing, bool left) const {
     absence a;
     a.came = left;
@@ -101,7 +103,7 @@ class file_meeting {
     }
     return a;
   }
-  /// Writes who is missing behind the greeting of rank 0, where the others read it, when that has changed.
+  /// Writes the missing ranks after the greeting of rank 0, where the others read it, if they have changed.
   result<> tell(std::vector<int> const& missing) {
     absence const never = absence_of(missing, false);
     auto const news = (never.count != 0 ? never : absence_of(missing, true)).pack();
@@ -113,7 +115,8 @@ class file_meeting {
     std::memcpy(text.data() + head.size(), news.data(), news.size());
     return write(greeting(0), text);
   }
-  /// Five looks of the others later: they find what `tell` wrote, and the greeting goes.
+  /// Waits for five polls of the other ranks, so that they find what `tell` wrote. `run` then removes the
+  /// greeting.
   [[nodiscard]] error late(bool published, std::vector<int> const& missing,
                            std::vector<int> const& slow) const {
     if (published) ::unlink(path_.c_str());
@@ -169,7 +172,7 @@ class file_meeting {
                    {"rank 0 is there, and ", others(" did not come"), " before the deadline"});
   }
 
-  /// greeting of rank 0 · everybody's numbers · the bytes · a sum: as long as is known before it is read.
+  /// Greeting of rank 0, all numbers, the bytes and a checksum. A reader knows the length in advance.
   [[nodiscard]] std::vector<std::byte> record() const {
     auto const head = self_.pack(record_magic);
     std::vector<std::byte> text(record_length());
@@ -198,7 +201,7 @@ class file_meeting {
     std::copy(payload.begin(), payload.end(), bytes_.begin());
     return true;
   }
-  /// `who`: what rank 0 wrote behind its greeting, if it did.
+  /// Reads a greeting. `who` gets the missing ranks that rank 0 wrote after its greeting, if there are any.
   [[nodiscard]] std::optional<hello> read_greeting(int rank, std::optional<absence>* who = nullptr) const {
     std::array<std::byte, hello::length + absence::length + 1> text;
     std::span<std::byte const> const all(text);
@@ -213,8 +216,8 @@ class file_meeting {
     return found;
   }
 
-  /// How many bytes there are, up to the room given: a file is never asked how long it is. What is no file is
-  /// not read.
+  /// Reads up to the size of `room` and returns the number of bytes. It never asks for the length of a file.
+  /// It reads regular files only.
   std::size_t read(std::string const& path, std::span<std::byte> room) const {
     descriptor const file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     struct stat what {};
@@ -230,8 +233,8 @@ class file_meeting {
     }
     return got;
   }
-  /// Aside, to the disk, and then under its name: nobody reads half of it. The name aside is new, so nothing
-  /// stands there.
+  /// Writes another file, syncs it to disk and renames it, so nobody reads half of the text. The other file's
+  /// name is new, so no file exists there.
   [[nodiscard]] result<> write(std::string const& path, std::span<std::byte const> text) const {
     std::string const aside = say({path_, ".", self_.rank, ".", self_.nonce, ".part"});
     int why = errno = 0;
@@ -252,17 +255,18 @@ class file_meeting {
     auto const slash = path.rfind('/');
     std::string const folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     descriptor const place(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (place) (void)::fsync(place.get());  // some shared file systems know no such thing; the rename stands
+    // Some shared file systems cannot sync a folder. The rename is valid anyway.
+    if (place) (void)::fsync(place.get());
     return {};
   }
 
   hello self_;
   std::string const& path_;
   std::span<std::byte> bytes_;
-  std::vector<std::uint64_t> numbers_;  // of the ranks that came; 0 is none
+  std::vector<std::uint64_t> numbers_;  // of the ranks that came; 0 for the others
   absence::packed told_{};
-  std::optional<absence> missing_;  // as rank 0 told last
-  bool was_there_ = false;          // rank 0
+  std::optional<absence> missing_;  // the last message of rank 0
+  bool was_there_ = false;          // whether rank 0 ever was
   mutable std::optional<error> odd_;
 };
 

@@ -14,13 +14,13 @@ namespace detail {
 
 inline bool is_past(deadline d) { return std::chrono::steady_clock::now() >= d; }
 
-/// Seconds between two times, to the nearest millisecond, never below 0.
+/// Seconds between two times, rounded to the nearest millisecond, never below 0.
 inline double seconds_between(deadline from, deadline to) {
   auto const ms = std::chrono::round<std::chrono::milliseconds>(to - from).count();
   return static_cast<double>(std::max<long long>(ms, 0)) / 1000;
 }
 
-/// "rank 2", "ranks 1, 2 and 5". `total` ranks are meant, of which at most eight are named.
+/// "rank 2", "ranks 1, 2 and 5". The text is about `total` ranks and names at most eight of them.
 inline std::string names_of(std::vector<int> const& ranks, std::size_t total) {
   std::string text = total == 1 ? "rank " : "ranks ";
   std::size_t const named = std::min<std::size_t>(ranks.size(), 8);
@@ -33,7 +33,7 @@ inline std::string names_of(std::vector<int> const& ranks, std::size_t total) {
 }
 inline std::string names_of(std::vector<int> const& ranks) { return names_of(ranks, ranks.size()); }
 
-/// "; all_gather waited 1.002 s of 1 s": the end of every sentence about a missed deadline.
+/// "; all_gather waited 1.002 s of 1 s", the end of every sentence about a missed deadline.
 inline std::string waited(std::string_view operation, deadline since, deadline d) {
   return say({"; ", operation, " waited ", seconds_between(since, std::chrono::steady_clock::now()), " s of ",
               seconds_between(since, d), " s"});

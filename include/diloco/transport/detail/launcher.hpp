@@ -13,14 +13,14 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// What a launcher promised by a variable of the environment. The world has at least `size` ranks.
+/// What a launcher promised in an environment variable: the world has at least `size` ranks.
 struct launch_promise {
   char const* variable = nullptr;
   int value = 0;
   int size = 0;
 };
 
-/// The number in a variable, if it is a whole number from 0.
+/// The number in a variable, if it is an integer that is not negative.
 inline std::optional<int> number_in(char const* variable) {
   char const* const text = std::getenv(variable);
   if (text == nullptr) return std::nullopt;
@@ -31,7 +31,7 @@ inline std::optional<int> number_in(char const* variable) {
   return number;
 }
 
-/// The first of `sizes` that is set. Without one, rank r promises r + 1 ranks.
+/// The promise of the first variable of `sizes` that is set. If none is, rank r promises r + 1 ranks.
 inline std::optional<launch_promise> promise_of(std::initializer_list<char const*> sizes, char const* rank) {
   for (char const* const name : sizes) {
     if (auto const n = number_in(name); n && *n > 0) return launch_promise{name, *n, *n};
@@ -40,8 +40,8 @@ inline std::optional<launch_promise> promise_of(std::initializer_list<char const
   return std::nullopt;
 }
 
-/// Slurm sets SLURM_NTASKS in every shell of a job, and in the batch script SLURM_PROCID = 0 as well.
-/// Only a process of a job step is one of SLURM_NTASKS.
+/// Slurm sets SLURM_NTASKS in every shell of a job, and in the batch script also SLURM_PROCID = 0. Only a
+/// process of a job step is one of SLURM_NTASKS.
 inline std::optional<launch_promise> promise_of_slurm() {
   if (!number_in("SLURM_PROCID")) return std::nullopt;
   char const* const environment = std::getenv("ENVIRONMENT");
@@ -51,9 +51,9 @@ inline std::optional<launch_promise> promise_of_slurm() {
   return promise_of({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"}, "SLURM_PROCID");
 }
 
-/// What a launcher of MPI programs promised; nothing where none started this process. Launchers nest: mpirun
-/// may run within a Slurm step. So the kinds that are inside come first, and the first one counts. `torch`:
-/// whether torchrun's WORLD_SIZE counts. Without RANK or LOCAL_RANK it may be anybody's.
+/// The promise of an MPI launcher, or nothing if none started this process. Launchers nest: mpirun may run
+/// within a Slurm step. So the inner kinds come first, and the first one found counts.
+/// `torch`: whether torchrun's WORLD_SIZE counts. Without RANK or LOCAL_RANK any program may have set it.
 inline std::optional<launch_promise> promise_of_launchers(bool torch) {
   if (auto const p = promise_of({"OMPI_COMM_WORLD_SIZE"}, "OMPI_COMM_WORLD_RANK")) return p;
   if (auto const p = promise_of({"MV2_COMM_WORLD_SIZE"}, "MV2_COMM_WORLD_RANK")) return p;

@@ -17,7 +17,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A file or a socket that closes itself.
+/// A file or socket descriptor that closes itself.
 class descriptor {
  public:
   descriptor() = default;
@@ -37,17 +37,17 @@ class descriptor {
   int fd_ = -1;
 };
 
-/// Who meets, and what a process says when it comes: always as many bytes, of which none is a length to read
-/// by. A sum tells it from what strangers send.
+/// The greeting of a process: who it is and which meeting it wants. It always has the same number of bytes,
+/// and no field is used as a length to read. A checksum tells it from what other programs send.
 struct hello {
   static constexpr std::size_t length = 48;
   static constexpr std::uint64_t magic = 0x3148'4f43'4f4c'4944ull;  // "DILOCOH1"
   using packed = std::array<std::byte, length>;
 
   int rank = 0, size = 0;
-  std::uint64_t payload = 0;  // bytes that are shared, compared and never used
-  std::uint64_t run = 0;      // a hash of the run's name
-  std::uint64_t nonce = 0;    // drawn anew by each process (files only)
+  std::uint64_t payload = 0;  // number of shared bytes; compared, never used as a length
+  std::uint64_t run = 0;      // hash of the run's name
+  std::uint64_t nonce = 0;    // newly drawn by each process (files only)
 
   [[nodiscard]] packed pack(std::uint64_t kind = magic) const {
     std::array<std::uint64_t, 6> const words{
@@ -58,7 +58,7 @@ struct hello {
     put(bytes, 40, sum_of(std::span(bytes).first(40)));
     return bytes;
   }
-  /// False: this is not what `pack` makes.
+  /// Returns false if `pack` did not make these bytes.
   [[nodiscard]] bool unpack(std::span<std::byte const, length> bytes, std::uint64_t kind = magic) {
     if (get(bytes, 0) != kind || get(bytes, 40) != sum_of(bytes.first(40))) return false;
     size = static_cast<int>(static_cast<std::uint32_t>(get(bytes, 8) >> 32));
@@ -86,22 +86,22 @@ struct hello {
   }
 };
 
-/// Who is missing, as rank 0 tells those who wait: how many, and eight at most by name. Always as many bytes,
-/// with a sum.
+/// The missing ranks, as rank 0 reports them to those who wait: their number and at most eight names. It
+/// always has the same number of bytes, with a checksum.
 struct absence {
   static constexpr std::size_t length = 64, most_named = 8;
   static constexpr std::uint64_t magic = 0x314d'4f43'4f4c'4944ull;  // "DILOCOM1"
   using packed = std::array<std::byte, length>;
 
   std::size_t count = 0;
-  bool came = false;       // and left
-  std::vector<int> ranks;  // the first of them
+  bool came = false;       // whether they came and left
+  std::vector<int> ranks;  // the first ones
 
   void add(int rank) {
     count += 1;
     if (ranks.size() < most_named) ranks.push_back(rank);
   }
-  /// "ranks 1 and 3 of a world of 4 did not come"
+  /// "ranks 1 and 3 of a world of 4 did not come".
   [[nodiscard]] std::string text(int world, std::string_view never = " did not come") const {
     return say({names_of(ranks, count), " of a world of ", world, came ? " came and left" : never});
   }
@@ -115,7 +115,7 @@ struct absence {
     hello::put(bytes, length - 8, hello::sum_of(std::span(bytes).first(length - 8)));
     return bytes;
   }
-  /// False: this is not what `pack` makes.
+  /// Returns false if `pack` did not make these bytes.
   [[nodiscard]] bool unpack(std::span<std::byte const, length> bytes) {
     bool const sound = hello::get(bytes, length - 8) == hello::sum_of(bytes.first(length - 8));
     if (!sound || hello::get(bytes, 0) != magic) return false;
@@ -135,8 +135,8 @@ inline std::uint64_t hash_of_run(std::string_view run) {
   return h.value();
 }
 
-/// Errors: a world without ranks (one of one must be asked for), a rank outside it, more to share than a
-/// greeting.
+/// Errors: a world without ranks (a world of one must be stated), a rank outside the world, or more than 4096
+/// bytes to share.
 inline result<> check_place(int rank, int size, std::size_t payload) {
   if (size < 1) {
     return error{cause::bad_setting, rank, 0,
@@ -156,7 +156,7 @@ inline result<> check_place(int rank, int size, std::size_t payload) {
   return {};
 }
 
-/// Until `seconds` from now or the deadline.
+/// Sleeps for `seconds`, but not beyond the deadline.
 inline void pause(double seconds, deadline d) {
   std::this_thread::sleep_until(std::min(d, deadline_after(seconds)));
 }

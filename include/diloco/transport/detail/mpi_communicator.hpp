@@ -21,7 +21,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// After MPI_Finalize no call of MPI but this one is allowed.
+/// Whether MPI_Finalize was called. After it only this MPI call is allowed.
 inline bool mpi_is_over() {
   int off = 0;
   MPI_Finalized(&off);
@@ -34,7 +34,7 @@ inline std::string mpi_words(int code) {
   return text.data();
 }
 
-/// Which exchange a message belongs to.
+/// The exchange that a message belongs to.
 struct mpi_exchange {
   enum operation : int { gather, scatter, pair };
   operation kind = gather;
@@ -42,14 +42,12 @@ struct mpi_exchange {
   [[nodiscard]] std::string_view name() const {
     return kind == gather ? "all_gather" : kind == scatter ? "all_to_all" : "exchange";
   }
-  [[nodiscard]] std::string text() const {
-    return say({name(), " of round ", tag.round, " phase ", tag.phase});
-  }
+  [[nodiscard]] std::string text() const { return say({name(), " of ", tag.text(), " phase ", tag.phase}); }
 };
 
-/// The exchange in the tag of a message: 2 bits of operation, 4 of phase, the rest of the round. MPI promises
-/// 15 bits in all, Open MPI and MPICH give 28 and more. Rounds that are a multiple of `rounds` apart are told
-/// apart by the message header.
+/// Packs an exchange into a message's tag: 2 bits of operation, 4 of phase, the rest of the round. MPI
+/// promises 15 bits in all; Open MPI and MPICH give 28 and more. Rounds that differ by a multiple of `rounds`
+/// have equal tags. The message header tells these apart.
 struct mpi_tags {
   std::uint64_t rounds = 512;
 
@@ -63,7 +61,7 @@ struct mpi_tags {
     return static_cast<int>((e.tag.round % rounds) * 64 + (e.tag.phase % 16) * 4 +
                             static_cast<std::uint64_t>(e.kind));
   }
-  /// The round next to `near` of those with this tag.
+  /// Of the rounds with this tag, returns the one nearest to `near`.
   [[nodiscard]] mpi_exchange unpack(int tag, std::uint64_t near) const {
     auto const bits = static_cast<std::uint64_t>(tag);
     std::uint64_t const ahead = (bits / 64 + rounds - near % rounds) % rounds;
@@ -74,7 +72,7 @@ struct mpi_tags {
 };
 
 /// MPI-3 counts are ints. Slots are multiples of 16 bytes (or of 8, for digests), so a slot is counted in
-/// those.
+/// these units.
 struct mpi_slot {
   explicit mpi_slot(std::size_t bytes) {
     std::size_t const unit = bytes % 16 == 0 ? 16 : 8;
@@ -89,38 +87,38 @@ struct mpi_slot {
   mpi_slot(mpi_slot const&) = delete;
   mpi_slot& operator=(mpi_slot const&) = delete;
   ~mpi_slot() {
-    if (!mpi_is_over()) MPI_Type_free(&type);  // MPI keeps it until the messages are over
+    if (!mpi_is_over()) MPI_Type_free(&type);  // MPI keeps the type until its messages complete
   }
   int count = 0;
   MPI_Datatype type = MPI_DATATYPE_NULL;
 };
 
-/// One exchange: a message from each peer and one to each. It owns its buffers until it is over.
+/// One exchange: a message from each peer and one to each peer. It owns its buffers until it is complete.
 struct mpi_operation {
   wires memory;
   mpi_exchange what;
   int partner = with_everybody;
-  std::size_t slot = 0;    // bytes of a message
-  bool cut = false;        // slot r of `send` to rank r
-  std::vector<int> peers;  // in the order that they are sent to
+  std::size_t slot = 0;    // bytes of one message
+  bool cut = false;        // whether slot r of `send` goes to rank r
+  std::vector<int> peers;  // in the order of sending
   std::optional<mpi_slot> unit;
-  std::vector<char> matched;          // whether the message of that peer was taken
-  std::vector<MPI_Request> requests;  // receives of the peers, then sends to them
-  std::vector<int> done;              // (MPI_Testsome)
-  std::vector<MPI_Status> statuses;   // likewise
+  std::vector<char> matched;          // whether each peer's message was taken
+  std::vector<MPI_Request> requests;  // first the receives, then the sends, by peer
+  std::vector<int> done;              // for MPI_Testsome
+  std::vector<MPI_Status> statuses;   // for MPI_Testsome
   std::byte *from = nullptr, *to = nullptr;
-  int open = 0;  // requests that are not over
+  int open = 0;  // incomplete requests
   std::optional<error> failed;
 
   [[nodiscard]] std::size_t place(std::size_t i) const { return static_cast<std::size_t>(peers[i]) * slot; }
   [[nodiscard]] error at(cause c, int rank, std::string_view text) const {
     return {c, rank, static_cast<long>(what.tag.round),
-            say({"diloco: mpi: round ", what.tag.round, " phase ", what.tag.phase, ": ", text})};
+            say({"diloco: mpi: ", what.tag.text(), " phase ", what.tag.phase, ": ", text})};
   }
   void fail(error e) {
     if (!failed) failed = std::move(e);
   }
-  /// All memory that posting needs is taken here: nothing is thrown once a message is on its way.
+  /// Allocates all memory that posting needs, so that nothing throws once a message is being sent.
   void prepare() {
     std::size_t const n = peers.size();
     unit.emplace(slot);
@@ -133,7 +131,7 @@ struct mpi_operation {
   }
 };
 
-/// A communicator of our own, and the exchanges under way on it.
+/// The transport's own communicator and its open exchanges.
 struct mpi_communicator {
   explicit mpi_communicator(MPI_Comm c) : handle(c), tags(c) {
     MPI_Comm_rank(c, &rank);
@@ -146,8 +144,8 @@ struct mpi_communicator {
   }
   mpi_communicator(mpi_communicator const&) = delete;
   mpi_communicator& operator=(mpi_communicator const&) = delete;
-  /// MPI_Comm_free is collective by name and, says the standard, local in practice. With a request that never
-  /// completed it could wait for its peer, so such a communicator is left behind.
+  /// MPI_Comm_free is formally collective; the standard says that in practice it is local. With a request
+  /// that never completed it could wait for its peer. So such a communicator is not freed.
   ~mpi_communicator() {
     if (!mpi_is_over() && !abandoned) MPI_Comm_free(&handle);
   }
@@ -156,16 +154,17 @@ struct mpi_communicator {
   int rank = 0, size = 0;
   bool abandoned = false;
   std::vector<int> roster;
-  std::vector<std::array<int, 2>> pairs;  // this rank's with each
+  std::vector<std::array<int, 2>> pairs;  // this rank's pair with each rank
   std::vector<char> asked;
-  std::deque<std::shared_ptr<mpi_operation>> waiting;  // for messages that were not taken yet, oldest first
+  // Exchanges whose messages were not all taken yet, oldest first.
+  std::deque<std::shared_ptr<mpi_operation>> waiting;
 
   [[nodiscard]] std::span<int const> roster_with(int partner) const {
     if (partner == with_everybody) return roster;
     return {pairs[static_cast<std::size_t>(partner)].data(),
             partner == rank ? std::size_t{1} : std::size_t{2}};
   }
-  /// Order: enqueues the sends. Receives begin when a message is seen, see `take`.
+  /// Order: enqueues the sends. A receive begins in `take`, when its message is seen.
   void post(std::shared_ptr<mpi_operation> const& o) {
     std::size_t const n = o->peers.size();
     if (n == 0) return;
@@ -178,9 +177,10 @@ struct mpi_communicator {
         return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
     }
   }
-  /// Looks once at each peer that somebody waits for. Messages between two ranks come in the order of their
-  /// calls, so a peer's next one is of the oldest exchange that has none of it. Tag and length are compared
-  /// before a byte of it is received: Open MPI 4.1 writes past the end of a buffer that is too small.
+  /// Probes once each peer that an exchange waits for. Messages between two ranks come in the order of their
+  /// calls. So a peer's next message belongs to the oldest exchange that lacks one from it.
+  /// Tag and length are compared before a byte is received, because Open MPI 4.1 writes past the end of a
+  /// buffer that is too small.
   void take() {
     std::fill(asked.begin(), asked.end(), char{0});
     for (auto const& o : waiting) {
@@ -211,7 +211,7 @@ struct mpi_communicator {
                   say({"receiving from rank ", o.peers[i], " failed: ", mpi_words(code)})));
     }
   }
-  /// Errors: the message is of another exchange, or of another length.
+  /// Errors: the message belongs to another exchange, or has another length.
   [[nodiscard]] result<> judge(mpi_operation const& o, int peer, MPI_Status const& status) const {
     std::string_view const advice = "; every rank must make the same calls in the same order";
     if (status.MPI_TAG != tags.pack(o.what)) {
@@ -226,7 +226,8 @@ struct mpi_communicator {
                 say({"rank ", peer, " sent ", static_cast<std::uint64_t>(bytes), " bytes and rank ", rank,
                      " waits for ", o.slot, " in ", o.what.name(), advice}));
   }
-  /// Whether all of it has come and is sent. Errors: MPI's, or a peer in another exchange.
+  /// Whether all messages of the exchange are received and sent. Errors: an MPI failure, or a peer in another
+  /// exchange.
   [[nodiscard]] result<bool> look(mpi_operation& o) {
     take();
     int count = 0;
@@ -235,7 +236,8 @@ struct mpi_communicator {
                                   o.done.data(), o.statuses.data());
     if (code != MPI_SUCCESS)
       return o.at(cause::transport, rank, "MPI_Testsome failed: " + words_of(code, o, count));
-    if (count > 0) o.open -= count;  // MPI_UNDEFINED, where no request is active, is negative
+    // Where no request is active, count is MPI_UNDEFINED, which is negative.
+    if (count > 0) o.open -= count;
     return o.open == 0;
   }
   [[nodiscard]] static std::string words_of(int code, mpi_operation const& o, int count) {

@@ -14,8 +14,8 @@ inline error mpi_refusal(cause what, int rank, std::initializer_list<piece> piec
   return {what, rank, 0, "diloco: mpi: " + say(pieces)};
 }
 
-/// A program that another MPI's launcher started is rank 0 of a world of one, as often as it was started.
-/// `whole`: the size of MPI_COMM_WORLD, the only one that a launcher's promise can be compared with.
+/// If another MPI's launcher started the program, each process is rank 0 of a world of one. `whole` is the
+/// size of MPI_COMM_WORLD, the only size that can be compared with a launcher's promise.
 inline result<> check_launcher(MPI_Comm world, int rank) {
   int whole = 1, same = MPI_UNEQUAL;
   MPI_Comm_size(MPI_COMM_WORLD, &whole);
@@ -31,7 +31,7 @@ inline result<> check_launcher(MPI_Comm world, int rank) {
        " is linked with, or ask for a world of one by mpi(world, 1)"});
 }
 
-/// Whether the others of `world` can be told anything.
+/// Whether this rank can send anything to the others of `world`.
 inline bool mpi_can_tell(MPI_Comm world) {
   int on = 0, between = 0;
   MPI_Initialized(&on);
@@ -40,7 +40,7 @@ inline bool mpi_can_tell(MPI_Comm world) {
   return between == 0;
 }
 
-/// All that one rank can see by itself, before it waits for others.
+/// Checks all that a rank can check alone, before it waits for others.
 inline result<> check_mpi_world(MPI_Comm world, int expected_size, double deadline_seconds) {
   int on = 0, between = 0, rank = 0, size = 0;
   MPI_Initialized(&on);
@@ -77,11 +77,11 @@ inline result<> check_mpi_world(MPI_Comm world, int expected_size, double deadli
        "; start as many processes, with the launcher of the MPI that the program is linked with"});
 }
 
-/// MPI_Comm_idup, and beside it a roll call: each rank scatters a byte, so it is known who made this call.
-/// MPI_Iscatterv sends from its root to each rank, without others between; a tree could only name too many.
+/// MPI_Comm_idup with a roll call: each rank scatters a byte, so all know who made this call. MPI_Iscatterv
+/// sends from its root directly to each rank. A tree could only report too many missing ranks.
 struct mpi_duplication {
   MPI_Comm made = MPI_COMM_NULL;
-  std::vector<MPI_Request> requests;  // the roll call, by rank, and then the duplicate
+  std::vector<MPI_Request> requests;  // first the roll call, by rank, then the duplicate
   std::vector<char> said, heard;
   std::vector<int> ones, zeros;
 
@@ -102,13 +102,13 @@ struct mpi_duplication {
     }
     return code == MPI_SUCCESS ? MPI_Comm_idup(world, &made, &requests[n]) : code;
   }
-  /// True: all of it is over.
+  /// True if all requests are complete.
   [[nodiscard]] bool over(int& code) {
     int all = 0;
     code = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE);
     return all != 0;
   }
-  /// Once it is over: the ranks that take part and will not make the transport.
+  /// The ranks that took part but refuse to make the transport. Valid once all requests are complete.
   [[nodiscard]] std::vector<int> refusing() const {
     std::vector<int> ranks;
     for (std::size_t r = 0; r < heard.size(); ++r) {
@@ -127,8 +127,8 @@ struct mpi_duplication {
   }
 };
 
-/// Errors: MPI's, and who is missing. What is under way then stays with MPI for good, as nothing of it can be
-/// taken back.
+/// Errors: an MPI failure, or the missing ranks. The open requests then stay with MPI for good, because none
+/// can be cancelled.
 inline result<MPI_Comm> mpi_duplicate(MPI_Comm world, double seconds, char verdict = mpi_duplication::comes) {
   int rank = 0, size = 1;
   MPI_Comm_rank(world, &rank);

@@ -12,7 +12,8 @@
 #include <memory>
 #include <optional>
 
-/// Whether a communicator that a deadline overtook is revoked, which can be waited for; else it is aborted.
+/// Whether a communicator that missed a deadline is revoked, which can be waited for. Otherwise it is
+/// aborted.
 #if !defined(DILOCO_NCCL_REVOKES)
 #define DILOCO_NCCL_REVOKES (NCCL_VERSION_CODE >= NCCL_VERSION(2, 28, 7))
 #endif
@@ -24,16 +25,17 @@ namespace detail {
 static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 14, 0),
               "diloco: nccl: needs NCCL 2.14 or newer, whose communicators do not block");
 
-/// One exchange: it owns its buffers until it is over.
+/// One exchange. It owns its buffers until it is complete.
 struct nccl_operation {
   wires memory;
   exchange_tag tag;
   int partner = with_everybody;
-  bool cut = false;       // slot r of `send` to rank r
-  bool own = false;       // with oneself: NCCL is not told, and it is over when its turn in the stream comes
-  bool refused = false;   // never begun
-  bool posted = false;    // NCCL has been told
-  bool recorded = false;  // NCCL has enqueued it where it is told, and `over` stands behind it in the stream
+  bool cut = false;  // whether slot r of `send` goes to rank r
+  // An exchange with oneself is not passed to NCCL. It is complete when the stream reaches it.
+  bool own = false;
+  bool refused = false;   // it was never begun
+  bool posted = false;    // it was passed to NCCL
+  bool recorded = false;  // NCCL has enqueued it, and event `over` is recorded after it
   cudaEvent_t over = nullptr;
 };
 
@@ -46,7 +48,7 @@ inline error nccl_failure(ncclResult_t code, std::string_view what, ncclComm_t h
                more ? ")" : ""})};
 }
 
-/// A communicator, the stream of its own that it works on, and what is on its way.
+/// A communicator, its own stream, and the open exchanges.
 struct nccl_communicator {
   static constexpr double give_up_seconds = 2, finalize_seconds = 5;
 
@@ -56,19 +58,20 @@ struct nccl_communicator {
   cudaStream_t stream = nullptr;
   cudaEvent_t ready = nullptr;  // recorded on other streams, and at the very end
   std::vector<cudaEvent_t> spare;
-  std::deque<nccl_operation*> waiting;  // until NCCL has taken them: one in progress takes no second call
-  std::optional<error> broken;          // the first failure; nothing is begun after it
+  // Exchanges that NCCL has not enqueued yet. While one is in progress, NCCL accepts no second call.
+  std::deque<nccl_operation*> waiting;
+  std::optional<error> broken;  // the first failure; no exchange begins after it
   bool stopping = false, stoppable = true, quiet = false, aborts = false;
   std::shared_ptr<std::atomic<bool>> aborted = std::make_shared<std::atomic<bool>>(false);
   std::vector<int> roster;
-  std::vector<std::array<int, 2>> pairs;  // this rank's with each
+  std::vector<std::array<int, 2>> pairs;  // this rank's pair with each rank
 
   nccl_communicator(ncclComm_t c, bool own, int r, int n) : handle(c), owned(own), rank(r), size(n) {
     for (int other = 0; other < n; ++other) {
       roster.push_back(other);
       pairs.push_back({std::min(r, other), std::max(r, other)});
     }
-    int low = 0, high = 0;  // a round's few bytes should not queue behind sweeps
+    int low = 0, high = 0;  // the small messages of a round must not queue behind sweeps
     check(cudaDeviceGetStreamPriorityRange(&low, &high), "cudaDeviceGetStreamPriorityRange", {});
     check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, high), "cudaStreamCreateWithPriority",
           {});
@@ -76,19 +79,20 @@ struct nccl_communicator {
   }
   nccl_communicator(nccl_communicator const&) = delete;
   nccl_communicator& operator=(nccl_communicator const&) = delete;
-  /// Neither aborts nor waits for long: what NCCL does not let go of is left behind, with its stream.
+  /// Neither aborts nor waits for long. What NCCL still uses is not freed, nor is its stream.
   ~nccl_communicator() {
     if (broken && !quiet) return;
     if (owned && !aborts) {
       if (!broken && !finalized()) return;
-      ncclCommDestroy(handle);  // blocks on what is not finalized; this is, or was revoked
+      // ncclCommDestroy blocks on a communicator that is not finalized. This one is finalized or was revoked.
+      ncclCommDestroy(handle);
     }
     for (cudaEvent_t e : spare) cudaEventDestroy(e);
     cudaEventDestroy(ready);
     cudaStreamDestroy(stream);
   }
 
-  /// Raises where the stream is captured; a later failure is the next exchange's.
+  /// Raises where the stream is being captured. Any later failure is reported by the next exchange.
   void after(cudaStream_t theirs) {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     check(broken ? cudaSuccess : cudaStreamIsCapturing(theirs, &status), "cudaStreamIsCapturing", {});
@@ -117,7 +121,8 @@ struct nccl_communicator {
     std::erase(waiting, &o);
     if (o.over != nullptr) spare.push_back(o.over);
   }
-  /// Gives NCCL what waits. An event behind a call stands only after NCCL's own thread has enqueued it.
+  /// Passes waiting exchanges to NCCL. An event is recorded behind a call only after NCCL's own thread has
+  /// enqueued the call.
   void progress() {
     while (!broken && !waiting.empty()) {
       nccl_operation& o = *waiting.front();
@@ -130,8 +135,8 @@ struct nccl_communicator {
       waiting.pop_front();
     }
   }
-  /// all_to_all is sends and receives like a pair's: NCCL has ncclAlltoAll from 2.28 only, and does the same
-  /// in it.
+  /// all_to_all is made of sends and receives, as a pair's exchange is. ncclAlltoAll exists only from NCCL
+  /// 2.28 on and does the same inside.
   [[nodiscard]] ncclResult_t post(nccl_operation const& o) const {
     auto const [send, receive] = std::pair(o.memory.send.data(), o.memory.receive.data());
     std::size_t const bytes = o.memory.send.size();
@@ -150,8 +155,8 @@ struct nccl_communicator {
     keep(ncclGroupEnd());
     return code;
   }
-  /// Whether it is over. Errors: the communicator is broken, and then so is what a revoked kernel left
-  /// behind.
+  /// Whether the exchange is complete. Errors: the communicator is broken. Then data that a revoked kernel
+  /// left behind is invalid too.
   [[nodiscard]] result<bool> look(nccl_operation const& o) {
     progress();
     bool over = false;
@@ -173,7 +178,8 @@ struct nccl_communicator {
     if (!broken) broken = nccl_failure(code, what, handle, rank, static_cast<long>(tag.round));
     return false;
   }
-  /// As it is, and no longer the thread's last error: the next launch, of anybody, would report it again.
+  /// Returns `code` and clears the thread's last error. Otherwise the next launch of any caller would report
+  /// it again.
   static cudaError_t cleared(cudaError_t code) {
     if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
     return code;
@@ -187,8 +193,8 @@ struct nccl_communicator {
     return false;
   }
 
-  /// Begins to take NCCL out of all buffers. Enqueues only; an abort may wait for ever, so a thread of its
-  /// own does.
+  /// Begins to stop NCCL's use of all buffers. Only enqueues. An abort may wait for ever, so it runs in its
+  /// own thread.
   void stop() {
     waiting.clear();
     if (std::exchange(stopping, true)) return;
@@ -201,7 +207,8 @@ struct nccl_communicator {
     std::thread([c = handle, out = aborted] { *out = ncclCommAbort(c) == ncclSuccess; }).detach();
 #endif
   }
-  /// True: NCCL and the stream are out of all buffers. False after `give_up_seconds`: nobody knows.
+  /// True: neither NCCL nor the stream uses a buffer any more. False after `give_up_seconds`: this is
+  /// unknown.
   bool give_up() {
     stop();
     if (!stoppable) return false;

@@ -11,8 +11,8 @@ namespace detail {
 
 inline constexpr int with_everybody = -1;
 
-/// Delivered wires in buffers of one's own: a slot per rank, or of a pair what was sent and what came.
-/// `State` has rank, size and roster_with(partner).
+/// Delivered messages in this rank's own buffers. There is a slot per rank; for a pair there are the sent and
+/// the received message. `State` has rank, size and roster_with(partner).
 template <class State>
 class slotted_arrival {
  public:
@@ -20,7 +20,7 @@ class slotted_arrival {
       : state_(std::move(state)), memory_(std::move(w)), partner_(partner) {}
 
   [[nodiscard]] std::span<int const> roster() const { return state_->roster_with(partner_); }
-  [[nodiscard]] std::span<std::byte const> wire(int k) const {
+  [[nodiscard]] std::span<std::byte const> message(int k) const {
     if (partner_ != with_everybody) {
       bool const own = roster()[static_cast<std::size_t>(k)] == state_->rank;
       return own ? memory_.send.bytes() : memory_.receive.bytes();

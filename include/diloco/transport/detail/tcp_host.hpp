@@ -12,10 +12,11 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Rank 0's side. One thread and nonblocking sockets: nobody who connects can make the others wait. A
-/// connection that has not said who it is within two seconds is dropped, as is the oldest of more than 64
-/// such. A turn takes at most 128 new connections, so however many come, the deadline is looked at. Who waits
-/// is told who is missing.
+/// Rank 0's side. It uses one thread and nonblocking sockets, so no connection can make the others wait. It
+/// drops a connection that has not identified itself within two seconds, and the oldest of more than 64 such
+/// connections.
+/// A turn takes at most 128 new connections, so the deadline is checked however many come. Waiting ranks are
+/// told which ranks are missing.
 class tcp_host {
  public:
   tcp_host(tcp_place const& place, std::span<std::byte const> bytes) : place_(place), bytes_(bytes) {}
@@ -37,20 +38,20 @@ class tcp_host {
   struct guest {
     descriptor socket;
     deadline patience;
-    int rank = -1;  // not known yet
+    int rank = -1;  // −1: not known yet
     std::size_t got = 0;
     hello::packed said{};
     bool gone = false;
   };
   static constexpr int most_taken = 128;
 
-  /// Rank 0 holds a descriptor for each rank. Which ones are open is asked of the first 65,536.
+  /// Rank 0 needs a descriptor for each rank. This counts the open ones among the first 65,536.
   result<> check_limit() {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
     std::size_t const most = static_cast<std::size_t>(limit.rlim_cur);
     std::size_t needed =
-        static_cast<std::size_t>(place_.self.size) + 1;  // the others, the listener, a newcomer
+        static_cast<std::size_t>(place_.self.size) + 1;  // the other ranks, the listener, one newcomer
     for (int fd = 0; fd < static_cast<int>(std::min<std::size_t>(most, 65536)); ++fd) {
       if (::fcntl(fd, F_GETFD) != -1) needed += 1;
     }
@@ -63,10 +64,11 @@ class tcp_host {
                                                "; raise it (ulimit -n), or meet by a file_store"});
   }
 
-  /// Numbers, and localhost, are taken at their word: on loopback nobody from outside is heard. By a name of
-  /// its own a machine often finds 127.0.1.1, where the others find its address, so there and where the
-  /// numbers are not its own (behind a translation) it listens at all addresses. A second for a port that is
-  /// just being let go.
+  /// It listens at exactly the given address if this is a number or localhost. On loopback no other machine
+  /// is reachable. A machine often resolves its own name to 127.0.1.1, while others resolve it to its
+  /// address.
+  /// So for a name it listens at all addresses. It also does so where the number is not its own (behind a
+  /// translation). It waits up to a second for a port that is being released.
   result<> listen(deadline d) {
     std::string words;
     addresses const found = resolve(place_, d, words);
@@ -96,7 +98,8 @@ class tcp_host {
   }
   static descriptor bound(sockaddr const* address, socklen_t length, int& why) {
     descriptor s(::socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    int const on = 1, off = 0;  // connections of an earlier run may linger for minutes
+    // SO_REUSEADDR is on, because connections of an earlier run may linger for minutes.
+    int const on = 1, off = 0;
     if (s && address->sa_family == AF_INET6)
       ::setsockopt(s.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     if (s && ::setsockopt(s.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
@@ -107,7 +110,7 @@ class tcp_host {
     return {};
   }
   [[nodiscard]] bool is_literal() const { return place_.address == "localhost" || is_number(place_.address); }
-  /// Of both kinds, or of the old kind where there is no other.
+  /// Listens at all IPv6 and IPv4 addresses, or at IPv4 alone where there is no IPv6.
   [[nodiscard]] descriptor bound_anywhere(int& why) const {
     auto const port = htons(static_cast<std::uint16_t>(place_.port));
     sockaddr_in v4{};
@@ -128,7 +131,7 @@ class tcp_host {
                        [=](guest const& g) { return g.rank == rank && !g.gone; });
   }
 
-  /// Waits a moment, hears everybody out, and takes who knocks. Errors: no descriptor is left.
+  /// Waits up to 100 ms, reads from all connections, and accepts new ones. Errors: no descriptor is left.
   result<> turn(deadline d) {
     std::vector<pollfd> watched{{listener_.get(), POLLIN, 0}};
     for (guest const& g : guests_) watched.push_back({g.socket.get(), POLLIN, 0});
@@ -149,7 +152,7 @@ class tcp_host {
         return place_.failure(cause::transport, {"rank 0 cannot take another connection: ",
                                                  std::strerror(why), "; raise RLIMIT_NOFILE (ulimit -n)"});
       }
-      if (!s) continue;  // one that left before it was taken
+      if (!s) continue;  // it left before it was accepted
       if (guests_.size() - static_cast<std::size_t>(here()) >= most_unknown_) drop_oldest_unknown();
       guests_.push_back({std::move(s), deadline_after(2)});
       hear(guests_.back());
@@ -170,7 +173,8 @@ class tcp_host {
     guests_.erase(oldest);
     return true;
   }
-  /// Of one who waits already there is nothing to hear: it left, and may come anew, or it is no rank of ours.
+  /// A registered peer must not send anything. A read event then means that it left, or that it is not one of
+  /// our ranks. A rank that left may connect again.
   void hear(guest& g) {
     std::byte more;
     auto const n = g.rank >= 0 ? ::recv(g.socket.get(), &more, 1, 0)
@@ -186,7 +190,7 @@ class tcp_host {
   void judge(guest& g) {
     hello said;
     g.gone = true;
-    if (!said.unpack(g.said)) return;  // a stranger: no answer
+    if (!said.unpack(g.said)) return;  // unknown program: no answer
     auto const& own = place_.self;
     auto const v = said.run != own.run                      ? verdict::other_run
                    : said.size != own.size                  ? verdict::other_size
@@ -206,7 +210,7 @@ class tcp_host {
     if (v == verdict::other_payload) refused_ = say({"; rank ", said.rank, " came to share other bytes"});
     if (v == verdict::taken) refused_ = say({"; rank ", said.rank, " came twice"});
   }
-  /// The verdict and what follows it: less than what any socket takes at once.
+  /// Sends the verdict and its payload. This is less than any socket accepts at once.
   [[nodiscard]] bool send(guest const& g, verdict v) const {
     auto const head = hello{static_cast<int>(v), place_.self.size, bytes_.size(), 0, 0}.pack(answer_magic);
     std::vector<std::byte> message(head.begin(), head.end());
@@ -218,7 +222,7 @@ class tcp_host {
     auto const n = ::send(g.socket.get(), message.data(), message.size(), MSG_NOSIGNAL);
     return n == static_cast<ssize_t>(message.size());
   }
-  /// Those who wait hear who is missing, when that has changed and ten times a second at most.
+  /// Tells the waiting ranks which ranks are missing, when that has changed, at most ten times a second.
   void tell() {
     if (!changed_ || !is_past(next_word_)) return;
     changed_ = false;
@@ -227,7 +231,7 @@ class tcp_host {
       if (g.rank >= 0 && !send(g, verdict::waiting)) g.gone = true;
     }
   }
-  /// Everybody is here: all get the bytes, and say that they have them.
+  /// All ranks are here. Sends the bytes to each of them and waits for their acknowledgements.
   result<> hand_over(deadline d) {
     guests_.remove_if([](guest const& g) { return g.rank < 0; });
     for (guest& g : guests_) {
@@ -245,7 +249,7 @@ class tcp_host {
   [[nodiscard]] error lost(guest const& g) const {
     return place_.failure(cause::peer_lost, {"rank ", g.rank, " came and was lost before it had the bytes"});
   }
-  /// Who never came, or else who came and left.
+  /// The ranks that never came. If there are none, those that came and left.
   [[nodiscard]] absence missing() const {
     absence never, left;
     left.came = true;
@@ -276,7 +280,7 @@ class tcp_host {
   std::list<guest> guests_;
   std::vector<bool> came_ = std::vector<bool>(static_cast<std::size_t>(place_.self.size));
   std::size_t most_unknown_ = 64;
-  bool changed_ = false;  // who is here, since the others were told
+  bool changed_ = false;  // whether the set of ranks changed since the last `tell`
   deadline next_word_;
   std::string refused_;
 };

@@ -18,7 +18,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Where rank 0 is, and who comes.
+/// The address of rank 0, and the greeting of this rank.
 struct tcp_place {
   hello self;
   std::string address;
@@ -29,7 +29,7 @@ struct tcp_place {
   }
 };
 
-/// `waiting` and `gave_up` are followed by who is missing, `welcome` by the bytes.
+/// `waiting` and `gave_up` are followed by the missing ranks, `welcome` by the bytes.
 enum class verdict : int {
   welcome,
   other_run,
@@ -43,7 +43,8 @@ enum class verdict : int {
 inline constexpr std::uint64_t answer_magic =
     0x3141'4f43'4f4c'4944ull;  // "DILOCOA1": a hello whose rank is the verdict
 
-/// Up to timeout (and 100 ms at most, so that clocks are looked at): what of `events` is true.
+/// Polls until the deadline, but at most 100 ms, so that callers can check clocks. Returns those of `events`
+/// that are true.
 inline int wait_for(int fd, short events, deadline d) {
   auto const left =
       std::chrono::duration_cast<std::chrono::milliseconds>(d - std::chrono::steady_clock::now()).count();
@@ -62,8 +63,8 @@ inline bool is_number(std::string const& address) {
   return ::inet_pton(AF_INET, address.c_str(), &a) == 1 || ::inet_pton(AF_INET6, address.c_str(), &a) == 1;
 }
 
-/// The system's resolver has no deadline, so a thread of its own asks for a name, and nobody waits for it
-/// after the deadline. `why`: in the resolver's words.
+/// The system's resolver has no deadline, so a separate thread resolves a name. Nothing waits for that thread
+/// after the deadline. `why` gets the resolver's error text.
 inline addresses resolve(tcp_place const& place, deadline d, std::string& why) {
   struct question {
     std::mutex guard;

@@ -9,7 +9,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// The other ranks' side: tries until the deadline, since rank 0 may be the last to come.
+/// The other ranks' side. It tries until the deadline, because rank 0 may be the last to come.
 class tcp_visitor {
  public:
   tcp_visitor(tcp_place const& place, std::span<std::byte> bytes) : place_(place), bytes_(bytes) {}
@@ -28,7 +28,7 @@ class tcp_visitor {
   }
 
  private:
-  /// True: done. False: again, for the reason in why_. An error: rank 0 refused this rank.
+  /// True: done. False: try again, for the reason in why_. An error: rank 0 refused this rank.
   result<bool> visit(deadline d) {
     if (found_ == nullptr) {
       std::string words;
@@ -66,8 +66,8 @@ class tcp_visitor {
     }
     return s;
   }
-  /// Where nobody listens at a port of the range that the system draws from, it may connect a socket to
-  /// itself.
+  /// Whether the socket is connected to itself. The system may do this at a port of its ephemeral range where
+  /// nobody listens.
   static bool is_own(int fd) {
     sockaddr_storage here{}, there{};
     socklen_t a = sizeof here, b = sizeof there;
@@ -98,7 +98,8 @@ class tcp_visitor {
       return place_.failure(cause::timeout, {"rank 0 at ", place_.where(),
                                              " gave up at its deadline: ", told.text(place_.self.size)});
     }
-    std::vector<std::byte> payload(bytes_.size());  // of our own size; of another one we would not be welcome
+    // The size is this rank's own: rank 0 refuses a rank with another size.
+    std::vector<std::byte> payload(bytes_.size());
     if (!read(fd, payload, d)) return again();
     std::copy(payload.begin(), payload.end(), bytes_.begin());
     std::byte const thanks{1};
@@ -110,7 +111,7 @@ class tcp_visitor {
     why_ = "something answers there that is not rank 0 of a run of diloco; choose another port (MASTER_PORT)";
     return false;
   }
-  /// False: not all of it came. One who sends byte by byte cannot hold this rank beyond its deadline.
+  /// False: not all bytes came. A peer that sends byte by byte cannot hold this rank beyond its deadline.
   bool read(int fd, std::span<std::byte> into, deadline d) {
     while (!into.empty()) {
       bool const last = is_past(d);
@@ -135,7 +136,7 @@ class tcp_visitor {
     if (missing_) {
       why_ = "it was reached, and " + missing_->text(place_.self.size) + " before the deadline";
     } else if (!puzzled_ || is_past(talking_since_ + std::chrono::seconds(1))) {
-      // What happened each time before says more than a moment of silence at the end.
+      // The reason of the earlier tries is more useful than a short silence at the end.
       why_ = "it was reached, and other ranks did not come before the deadline";
     }
     return false;
@@ -166,7 +167,7 @@ class tcp_visitor {
   tcp_place const& place_;
   std::span<std::byte> bytes_;
   addresses found_ = no_addresses();
-  std::optional<absence> missing_;  // as rank 0 told last
+  std::optional<absence> missing_;  // the last report of rank 0
   std::string why_ = "it was not reached before the deadline", told_;
   bool puzzled_ = false;
   deadline talking_since_;

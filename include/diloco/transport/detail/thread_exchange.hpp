@@ -13,22 +13,28 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Which exchange a rank takes part in: its slot, and the number that tells it from others that use the slot.
+/// A rank's place in an exchange: the slot, and a number that tells the exchange from others in the same
+/// slot.
 struct thread_place {
   std::size_t slot;
   std::uint64_t ticket;
 };
 
-/// The meeting place of `threads`: slots, each filled by all who take part in its exchange, then read by all
-/// of them, then free again. The first few are a ring for the exchanges of all ranks; the others serve pairs,
-/// which find each other in them. Under one mutex, so an exchange completes or fails for everybody in it,
-/// never for some. Takes its memory at once.
+/// The shared state of `threads`: slots. All members of an exchange fill its slot, then all read it, then it
+/// is free again. The first slots serve the exchanges of all ranks. The others serve pairs, whose members
+/// search for each other's slot.
+/// One mutex guards them, so an exchange completes or fails for all its members. All memory is allocated in
+/// the constructor.
 class thread_exchange {
  public:
-  static constexpr std::size_t under_way = 8;  // exchanges of one rank
+  // Open exchanges of one rank: with all, one for each flight and two more; with each partner.
+  static constexpr std::size_t under_way = 64, under_way_in_pairs = 8;
 
   explicit thread_exchange(int size)
-      : size_(size), taken_(as_index(size)), left_(as_index(size)), slots_(under_way * (1 + as_index(size))) {
+      : size_(size),
+        taken_(as_index(size)),
+        left_(as_index(size)),
+        slots_(under_way + under_way_in_pairs * as_index(size)) {
     for (int rank = 0; rank < size; ++rank) roster_.push_back(rank);
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       slot& s = slots_[i];
@@ -60,21 +66,24 @@ class thread_exchange {
   thread_place post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag,
                     bool cut) {
     std::lock_guard const lock(mutex_);
-    thread_place const place{ticket % under_way, ticket};
-    slot& s = slots_[place.slot];
-    if (s.ticket != ticket || s.count == 0) {
-      if (s.count != 0) {
-        fail(s, say({"rank ", rank, " started more exchanges than can be under way"}));
-        return place;
-      }
-      s.start(ticket, tag, cut, bytes.size());
+    slot* found = &slots_[ticket % under_way];
+    // A flight may stay open over more exchanges than there are slots, so a later one may be anywhere.
+    for (std::size_t i = 0; i < under_way && !found->serves(ticket); ++i) {
+      slot& other = slots_[i];
+      if (other.serves(ticket) || (found->count != 0 && other.count == 0)) found = &other;
     }
-    add(s, rank, bytes, tag, cut);
-    return place;
+    if (found->count == 0) {
+      found->start(ticket, tag, cut, bytes.size());
+    } else if (found->ticket != ticket) {
+      fail(*found, say({"rank ", rank, " started more exchanges than can be under way"}));
+      return {ticket % under_way, ticket};
+    }
+    add(*found, rank, bytes, tag, cut);
+    return {static_cast<std::size_t>(found - slots_.data()), ticket};
   }
 
-  /// For a pair: the oldest exchange that the partner began and this rank has no part in yet, otherwise a new
-  /// one.
+  /// For a pair: joins the oldest exchange that the partner began and this rank has not joined. If there is
+  /// none, it begins a new one.
   thread_place post_to(int partner, int rank, std::span<std::byte const> bytes, exchange_tag tag) {
     std::lock_guard const lock(mutex_);
     slot *found = nullptr, *free = nullptr;
@@ -103,7 +112,8 @@ class thread_exchange {
     std::unique_lock lock(mutex_);
     slot& s = slots_[p.slot];
     fault& broken = fault_of(s);
-    // Complete comes before broken: what one rank got, every rank gets, however late it asks.
+    // Complete takes precedence over broken. If one rank got the messages, every rank gets them, however late
+    // it asks.
     auto const complete = [&] { return s.ticket == p.ticket && s.complete(); };
     auto const settled = [&] { return complete() || !broken.why.empty() || missing_for_good(s) >= 0; };
     bool const in_time = changed_.wait_until(lock, d, settled);
@@ -115,11 +125,11 @@ class thread_exchange {
       fail(s, say({"rank ", missing_for_good(s), " left before its part of the exchange"}));
     }
     return error{broken.timed_out ? cause::timeout : cause::peer_lost, rank, static_cast<long>(s.tag.round),
-                 say({"diloco: threads: round ", s.tag.round, ": ", broken.why})};
+                 say({"diloco: threads: ", s.tag.text(), ": ", broken.why})};
   }
 
-  /// What the k-th of the roster posted: all of it, or the reader's cut.
-  [[nodiscard]] std::span<std::byte const> wire(thread_place p, int k, int reader) const {
+  /// The message of the k-th rank of the roster: all of it, or the reader's share.
+  [[nodiscard]] std::span<std::byte const> message(thread_place p, int k, int reader) const {
     slot const& s = slots_[p.slot];
     std::span<std::byte const> const all = s.posted[as_index(k)];
     if (!s.cut) return all;
@@ -132,8 +142,8 @@ class thread_exchange {
     finish_reader(slots_[p.slot], rank);
   }
 
-  /// Until nobody reads this exchange any more. The slot may by then serve a later one, which is just as
-  /// good.
+  /// Waits until no rank reads this exchange any more. The slot may serve a later exchange by then, which
+  /// means the same.
   result<> wait_until_read(thread_place p, int rank, deadline d) {
     deadline const since = std::chrono::steady_clock::now();
     std::unique_lock lock(mutex_);
@@ -142,20 +152,21 @@ class thread_exchange {
     if (changed_.wait_until(lock, d, free)) return {};
     auto const readers = s.readers_other_than(rank);
     return error{cause::timeout, rank, static_cast<long>(s.tag.round),
-                 say({"diloco: threads: round ", s.tag.round, ": ", names_of(readers),
+                 say({"diloco: threads: ", s.tag.text(), ": ", names_of(readers),
                       readers.size() == 1 ? " still reads" : " still read", " this rank's part of it",
                       waited(s.operation(), since, d)})};
   }
 
-  /// A rank forgets buffers that peers may still read: they live until the slot is used again.
+  /// Takes over buffers that a rank gives up while peers may still read them. They live until the slot is
+  /// used again.
   void adopt(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
     if (slot& s = slots_[p.slot]; s.ticket == p.ticket && s.readers > 0)
       s.adopted[s.place_of(rank)] = std::move(w);
   }
 
-  /// A flight destroyed before it landed breaks an exchange that was not complete, and reads nothing of one
-  /// that was.
+  /// Ends a flight that is destroyed before it landed. This breaks an incomplete exchange; of a complete one
+  /// it reads nothing.
   void drop(thread_place p, int rank, wires w) {
     std::lock_guard const lock(mutex_);
     slot& s = slots_[p.slot];
@@ -175,20 +186,20 @@ class thread_exchange {
   struct slot {
     std::uint64_t ticket = ~std::uint64_t{0};
     exchange_tag tag;
-    bool cut = false, pair = false, alone = false;  // alone: a pair of one
+    bool cut = false, pair = false, alone = false;  // alone: a pair of one rank
     std::size_t bytes = 0;
     int count = 0, readers = 0;
     std::vector<int> roster;                         // (members)
-    std::vector<std::span<std::byte const>> posted;  // likewise
+    std::vector<std::span<std::byte const>> posted;  // (members)
     std::vector<char> present, reading;
     std::vector<wires> adopted;
-    fault broken;  // of a pair's; all exchanges of all ranks share one
+    fault broken;  // for a pair; the exchanges of all ranks share broken_
 
     [[nodiscard]] std::span<int const> members() const { return {roster.data(), alone ? 1 : roster.size()}; }
     [[nodiscard]] std::string_view operation() const {
       return pair ? "exchange" : cut ? "all_to_all" : "all_gather";
     }
-    /// Who has not said done, apart from `rank`.
+    /// The ranks other than `rank` that have not called done.
     [[nodiscard]] std::vector<int> readers_other_than(int rank) const {
       std::vector<int> ranks;
       for (int r : members()) {
@@ -196,6 +207,7 @@ class thread_exchange {
       }
       return ranks;
     }
+    [[nodiscard]] bool serves(std::uint64_t number) const { return ticket == number && count != 0; }
     [[nodiscard]] bool complete() const { return count != 0 && as_index(count) == members().size(); }
     [[nodiscard]] bool is_of(int a, int b) const {
       return roster[0] == (a < b ? a : b) && roster[1] == (a < b ? b : a);
@@ -218,11 +230,11 @@ class thread_exchange {
   fault& fault_of(slot& s) { return is_of_all(s) ? broken_ : s.broken; }
 
   void add(slot& s, int rank, std::span<std::byte const> bytes, exchange_tag tag, bool cut) {
-    // What was given up for some must not become complete for those who come late.
+    // An exchange that failed for some ranks must not become complete for those that come late.
     if (!fault_of(s).why.empty()) return;
     if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
-      return fail(s, say({"rank ", rank, " started another exchange (round ", tag.round, ", ", bytes.size(),
-                          " bytes) than its peers (round ", s.tag.round, ", ", s.bytes, " bytes)"}));
+      return fail(s, say({"rank ", rank, " started another exchange (", tag.text(), ", ", bytes.size(),
+                          " bytes) than its peers (", s.tag.text(), ", ", s.bytes, " bytes)"}));
     }
     std::size_t const place = s.place_of(rank);
     s.posted[place] = bytes;
@@ -264,12 +276,12 @@ class thread_exchange {
   std::vector<char> taken_, left_;
   std::vector<slot> slots_;
   std::uint64_t next_of_pairs_ = 0;
-  fault broken_;  // of the exchanges of all ranks
+  fault broken_;  // for the exchanges of all ranks
   std::mutex mutex_;
   std::condition_variable changed_;
 };
 
-/// One rank's part in one exchange, with the memory it handed over. Moving it leaves `world` empty.
+/// One rank's part in one exchange, with the memory that it handed over. A move leaves `world` empty.
 struct thread_claim {
   std::shared_ptr<thread_exchange> world;
   int rank;

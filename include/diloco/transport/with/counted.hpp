@@ -9,8 +9,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Any transport, with its traffic counted where it leaves: bytes to other ranks, by the pattern of each
-/// exchange. The counts are shared with every `counts()` handle taken before the transport moved into a
+/// Any transport, with its traffic counted where it is sent: bytes to other ranks, by the pattern of each
+/// exchange. All `counts()` handles share the counts, even those taken before the transport moved into a
 /// recipe. An exchange that the transport refuses by an exception is not counted.
 template <transport T>
 class counted {

@@ -6,15 +6,16 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Where columns that travel beside the pseudo-gradient lie: as plain float32, plane after plane, behind a
-/// shard's payload.
-struct carried_planes {
+/// Columns sent beside the pseudo-gradient, as float32 planes after each shard's payload.
+struct auxiliary_planes {
   tile const* tiles;
-  float* const* from;                // (rows, planes): where each row's elements lie; null where it has none
-  float* const* to;                  // likewise: where their mean goes
+  float* const* from;                // (rows, planes): first element of each row; null: the row has none
+  float* const* to;                  // likewise: destination of the mean
   std::size_t const* shard_columns;  // (shards): first padded element
   std::size_t planes;
-  std::size_t offset, stride;  // bytes into a slot; elements from one plane to the next
+  // offset: bytes from slot start
+  // stride: elements between planes
+  std::size_t offset, stride;
 
   template <class Byte>
   DILOCO_HD auto* on_wire(Byte* slot, tile const& t, std::size_t plane) const {
@@ -27,11 +28,11 @@ struct carried_planes {
   }
 };
 
-/// Writes the columns into the slots, and marks rows that are not finite.
-struct carry_out_kernel {
+/// Writes the columns into the slots and records the first non-finite row.
+struct write_planes_kernel {
   static constexpr int block = 256;
 
-  carried_planes planes;
+  auxiliary_planes planes;
   std::byte* slots;  // (shards, slot_bytes)
   std::size_t slot_bytes;
   std::uint32_t* bad_row;
@@ -59,17 +60,18 @@ struct carry_out_kernel {
   }
 };
 
-/// Σ c_k · wire_k in roster order, for the owner of a shard into the slot that it sends on, otherwise into
-/// the columns: x ← mix·x + (1 − mix)·mean, where steps were taken while the round was under way.
-struct carry_mean_kernel {
+/// Computes the mean Σ c_k · wire_k in roster order. Non-finite values count as 0.
+/// With to_slot: writes the shard's mean there. Otherwise: writes the mean to the destination columns.
+/// mix applies only if source and destination are the same column x: x ← mix·x + (1 − mix)·mean.
+struct average_planes_kernel {
   static constexpr int block = 256;
 
-  carried_planes planes;
-  std::byte const* const* wire;  // (voices) slots; under scatter–gather one per shard
-  float const* coefficient;      // (voices)
-  int voices;
-  bool sharded;        // true: the one voice for tile t is wire[t.shard], coefficient 1
-  std::byte* to_slot;  // null: into the columns
+  auxiliary_planes planes;
+  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  float const* coefficient;      // (contributors)
+  int contributors;
+  bool sharded;        // true: tile t has the single message wire[t.shard], with coefficient 1
+  std::byte* to_slot;  // null: write to the destination columns
   float mix;
 
   template <lanes L>
@@ -83,7 +85,7 @@ struct carry_mean_kernel {
         int const first = offset + first_element<L, block>(l);
         int const mine = owned_elements<L, block>(l, count);
         lane_block<L, block> sum;
-        for (int k = 0; k < (sharded ? 1 : voices); ++k) {
+        for (int k = 0; k < (sharded ? 1 : contributors); ++k) {
           float const c = sharded ? 1.0f : coefficient[k];
           float const* DILOCO_RESTRICT y =
               planes.on_wire(wire[sharded ? static_cast<int>(t.shard) : k], t, plane) + first;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/exchange.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/rng.hpp>
 
@@ -10,13 +11,11 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// In which pattern the wires travel.
-enum class pattern { gather, scatter_gather, pairs };
-
-/// Everybody sends everything to everybody and decodes K wires: one quantization, traffic that grows with K.
+/// Everybody sends everything to everybody and decodes K messages: one quantization, traffic that grows with
+/// K.
 struct gather {
   static constexpr std::string_view name = "gather";
-  [[nodiscard]] constexpr pattern pick(int) const { return pattern::gather; }
+  [[nodiscard]] constexpr leg_list legs(int) const { return {name, 1, {leg{operation::all_gather}}}; }
   friend bool operator==(gather const&, gather const&) = default;
 };
 
@@ -24,7 +23,9 @@ struct gather {
 /// quantizations, each with its residual, and traffic that does not grow with K.
 struct scatter_gather {
   static constexpr std::string_view name = "scatter_gather";
-  [[nodiscard]] constexpr pattern pick(int) const { return pattern::scatter_gather; }
+  [[nodiscard]] constexpr leg_list legs(int) const {
+    return {name, 2, {leg{operation::all_to_all}, leg{operation::all_gather, true}}};
+  }
   friend bool operator==(scatter_gather const&, scatter_gather const&) = default;
 };
 
@@ -32,20 +33,20 @@ struct scatter_gather {
 /// above.
 struct automatic {
   static constexpr std::string_view name = "automatic";
-  [[nodiscard]] constexpr pattern pick(int ranks) const {
-    return ranks <= 2 ? pattern::gather : pattern::scatter_gather;
+  [[nodiscard]] constexpr leg_list legs(int ranks) const {
+    return ranks <= 2 ? gather{}.legs(ranks) : scatter_gather{}.legs(ranks);
   }
   friend bool operator==(automatic const&, automatic const&) = default;
 };
 
 /// In each round every rank meets one other, drawn anew, and nobody waits for more than that one: one wire
 /// sent, one quantization, whatever the number of ranks. Of an odd number one is left with itself. Anchors
-/// differ between ranks; what holds them together is the outer optimizer's affair (`noloco`).
+/// differ between ranks; the outer optimizer must hold them together (`noloco`).
 struct gossip {
   std::uint32_t seed = 0;
 
   static constexpr std::string_view name = "gossip";
-  [[nodiscard]] constexpr pattern pick(int) const { return pattern::pairs; }
+  [[nodiscard]] constexpr leg_list legs(int) const { return {name, 1, {leg{operation::pair}}}; }
 
   /// Each rank draws a number; in the order of these numbers the first meets the second, the third the
   /// fourth, and so on: a uniformly random matching, known to all without a word. Host only; 2·ranks draws
@@ -86,12 +87,6 @@ struct gossip {
     return {std::uint64_t{w.v[0]} << 32 | w.v[1], rank};
   }
 };
-
-[[nodiscard]] constexpr std::string_view name_of(pattern p) {
-  return p == pattern::gather           ? gather::name
-         : p == pattern::scatter_gather ? scatter_gather::name
-                                        : gossip::name;
-}
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

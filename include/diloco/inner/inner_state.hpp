@@ -2,8 +2,8 @@
 #pragma once
 
 #include <diloco/concepts/groups.hpp>
-#include <diloco/state/memory.hpp>
-#include <diloco/state/table.hpp>
+#include <diloco/state/columns.hpp>
+#include <diloco/state/lookup_table.hpp>
 #include <diloco/sweep/copy.hpp>
 #include <diloco/sweep/gradient.hpp>
 #include <diloco/sweep/inner_step.hpp>
@@ -17,8 +17,8 @@ struct inner_step_inputs {
   step_context context;
   float grad_scale;
   float const* factor;  ///< in place of grad_scale; null where no tensor is stepped whole and nothing clipped
-  shown_rows shown;
-  draw sample;  ///< who draws the samples that are shown next
+  callers_rows callers;
+  draw sample;  ///< RNG stream of the samples that are shown next
 };
 
 /// The inner optimizer's columns and scratch, group after group, and the sweep that steps them.
@@ -46,7 +46,7 @@ class inner_state {
   (std::make_index_sequence<group_count>{});
 
   /// The sentence about a group without tensors, or an empty string.
-  [[nodiscard]] static std::string complaint(Inner const& inner, layout const& l) {
+  [[nodiscard]] static std::string validation_error(Inner const& inner, layout const& l) {
     std::string found;
     for_each_group(inner, [&](auto const& o, auto index) {
       if (found.empty() && l.groups()[index].rows == 0)
@@ -70,8 +70,8 @@ class inner_state {
     return least;
   }
 
-  template <executor E>
-  void allocate(E const& where, table& columns, layout const& l, Inner const& inner) {
+  DILOCO_COLD void allocate(memory_source const& where, state_columns& state, layout const& l,
+                            Inner const& inner) {
     std::size_t scratch = 0, wide = 0;
     if constexpr (has_tensor_steps) stepped_.resize(l.rows().size());
     for_each_group(inner, [&](auto const& o, auto index) {
@@ -81,7 +81,8 @@ class inner_state {
       std::string const prefix = group_count == 1 ? "inner." : say({"inner.", std::size_t{index}, "."});
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) {
         h.names[s] = O::slots[s];
-        h.slots[s] = columns.add(where, prefix + std::string(O::slots[s]), h.elements);
+        h.slots[s] =
+            state.add_floats(where, prefix + std::string(O::slots[s]), column_kind::inner, h.elements);
       }
       if constexpr (tensor_optimizer<O>) {
         for (layout::row const& r : l.rows()) {
@@ -91,56 +92,56 @@ class inner_state {
           scratch = wanted > scratch ? wanted : scratch;
           wide = r.bf16 != nullptr && r.size > wide ? r.size : wide;
         }
-        h.memory = columns.add(where, prefix + "memory", h.memory_elements);
+        h.memory = state.add_floats(where, prefix + "memory", column_kind::inner, h.memory_elements);
       }
     });
-    scratch_ = columns.add(where, "inner.scratch", scratch);
-    wide_gradient_ = columns.add(where, "inner.gradient", wide);
+    scratch_ = state.add_floats(where, "inner.scratch", column_kind::scratch, scratch);
+    wide_gradient_ = state.add_floats(where, "inner.gradient", column_kind::scratch, wide);
   }
 
   /// Steps every group.
   template <executor E>
-  void step(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+  void step(E const& where, Inner const& inner, layout const& l, lookup_table const& lookup,
             inner_step_inputs const& in) {
     for_each_group_tiles(
-        inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+        inner, l, lookup, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
           using O = std::remove_cvref_t<decltype(o)>;
           if constexpr (element_optimizer<O>) {
-            step_elements(where, o, groups_[group], index, tiles, count, in);
+            step_elements(where, o, groups_[group], lookup, tiles, count, in);
           } else if constexpr (tensor_optimizer<O>) {
-            if (in.shown.narrow != nullptr)
-              where.for_each(count, adopt_kernel{tiles, in.shown, index.theta()});
-            step_tensors(where, o, groups_[group], l, group, index, in);
-            if (in.shown.narrow != nullptr)
-              where.for_each(count, show_kernel{tiles, index.theta(), in.shown, index.gradients()});
+            if (in.callers.narrow != nullptr)
+              where.for_each(count, adopt_kernel{tiles, in.callers, lookup->theta});
+            step_tensors(where, o, groups_[group], l, group, lookup, in);
+            if (in.callers.narrow != nullptr)
+              where.for_each(count, show_kernel{tiles, lookup->theta, in.callers, lookup->gradients});
           } else if constexpr (sampling_optimizer<O>) {
-            sample(where, o, groups_[group], index, tiles, count, in, true);
+            sample(where, o, groups_[group], lookup, tiles, count, in, true);
           }
         });
   }
 
   /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs.
-  template <executor E>
-  void allocate_views(E const& where, table& columns, Inner const& inner) {
+  DILOCO_COLD void allocate_views(memory_source const& where, state_columns& state, Inner const& inner) {
     for_each_group(inner, [&](auto const& o, auto index) {
       if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
         held& h = groups_[index];
         if (h.kept == nullptr)
-          h.kept = columns.add(where, say({"inner.", std::size_t{index}, ".kept"}), h.elements);
+          h.kept = state.add_floats(where, say({"inner.", std::size_t{index}, ".kept"}), column_kind::scratch,
+                                    h.elements);
       }
     });
   }
   /// Makes the tensors of those groups show the point to evaluate, or brings θ back bit by bit.
   template <executor E>
-  void show_view(E const& where, Inner const& inner, layout const& l, index_memory const& index,
-                 shown_rows const& shown, bool shows) const {
+  void show_view(E const& where, Inner const& inner, layout const& l, lookup_table const& lookup,
+                 callers_rows const& callers, bool shows) const {
     for_each_group_tiles(
-        inner, l, index, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
+        inner, l, lookup, [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
           if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
             held const& h = groups_[group];
             auto const view = o.evaluation_point();
             where.for_each(count, view_kernel<std::remove_const_t<decltype(view)>>{
-                                      view, shows, tiles, index.theta(), h.slots[0], h.kept, shown});
+                                      view, shows, tiles, lookup->theta, h.slots[0], h.kept, callers});
           }
         });
   }
@@ -152,27 +153,27 @@ class inner_state {
 
   /// Shows new samples, or θ itself, in the tensors of the groups that step by samples.
   template <executor E>
-  void show(E const& where, Inner const& inner, layout const& l, index_memory const& index,
+  void show(E const& where, Inner const& inner, layout const& l, lookup_table const& lookup,
             inner_step_inputs const& in, bool samples) const {
-    for_each_group_tiles(inner, l, index,
+    for_each_group_tiles(inner, l, lookup,
                          [&](auto const& o, std::size_t group, tile const* tiles, std::size_t count) {
                            if constexpr (sampling_optimizer<std::remove_cvref_t<decltype(o)>>) {
                              if (samples)
-                               sample(where, o, groups_[group], index, tiles, count, in, false);
+                               sample(where, o, groups_[group], lookup, tiles, count, in, false);
                              else
-                               where.for_each(count, show_kernel{tiles, index.theta(), in.shown});
+                               where.for_each(count, show_kernel{tiles, lookup->theta, in.callers});
                            }
                          });
   }
 
   /// θ ← what the caller's tensors show, where they are not samples of it.
   template <executor E>
-  void adopt(E const& where, Inner const& inner, layout const& l, index_memory const& index,
-             shown_rows const& from) const {
-    for_each_group_tiles(inner, l, index,
+  void adopt(E const& where, Inner const& inner, layout const& l, lookup_table const& lookup,
+             callers_rows const& from) const {
+    for_each_group_tiles(inner, l, lookup,
                          [&](auto const& o, std::size_t, tile const* tiles, std::size_t count) {
                            if constexpr (!sampling_optimizer<std::remove_cvref_t<decltype(o)>>)
-                             where.for_each(count, adopt_kernel{tiles, from, index.theta()});
+                             where.for_each(count, adopt_kernel{tiles, from, lookup->theta});
                          });
   }
 
@@ -263,8 +264,8 @@ class inner_state {
   };
 
   template <class F>
-  static void for_each_group_tiles(Inner const& inner, layout const& l, index_memory const& index, F&& f) {
-    tile const* tiles = index.group_tiles();
+  static void for_each_group_tiles(Inner const& inner, layout const& l, lookup_table const& lookup, F&& f) {
+    tile const* tiles = lookup->group_tiles;
     for_each_group(inner, [&](auto const& o, auto group) {
       std::size_t const count = l.groups()[group].tiles;
       f(o, std::size_t{group}, tiles, count);
@@ -273,20 +274,20 @@ class inner_state {
   }
 
   template <executor E, element_optimizer O>
-  static void step_elements(E const& where, O const& o, held const& h, index_memory const& index,
+  static void step_elements(E const& where, O const& o, held const& h, lookup_table const& lookup,
                             tile const* tiles, std::size_t count, inner_step_inputs const& in) {
     auto const step = o.at(in.context);
     inner_step_kernel<std::remove_const_t<decltype(step)>, slot_count<O>> kernel{
         step,          in.grad_scale,
         in.factor,     tiles,
-        index.theta(), {index.gradients(), index.gradient_is_bf16()},
-        in.shown,      {}};
+        lookup->theta, {lookup->gradients, lookup->gradient_is_bf16},
+        in.callers,    {}};
     for (std::size_t s = 0; s != slot_count<O>; ++s) kernel.slots[s] = h.slots[s];
     where.for_each(count, kernel);
   }
 
   template <executor E, sampling_optimizer O>
-  static void sample(E const& where, O const& o, held const& h, index_memory const& index, tile const* tiles,
+  static void sample(E const& where, O const& o, held const& h, lookup_table const& lookup, tile const* tiles,
                      std::size_t count, inner_step_inputs const& in, bool steps) {
     auto const step = o.at(in.context);
     sampling_step_kernel<std::remove_const_t<decltype(step)>, slot_count_of<O>> kernel{
@@ -295,9 +296,9 @@ class inner_state {
         in.grad_scale,
         in.factor,
         tiles,
-        index.theta(),
-        {index.gradients(), index.gradient_is_bf16()},
-        in.shown,
+        lookup->theta,
+        {lookup->gradients, lookup->gradient_is_bf16},
+        in.callers,
         in.sample,
         {}};
     for (std::size_t s = 0; s != slot_count_of<O>; ++s) kernel.slots[s] = h.slots[s];
@@ -306,7 +307,7 @@ class inner_state {
 
   template <executor E, tensor_optimizer O>
   void step_tensors(E const& where, O const& o, held const& h, layout const& l, std::size_t group,
-                    index_memory const& index, inner_step_inputs const& in) {
+                    lookup_table const& lookup, inner_step_inputs const& in) {
     float* memory = h.memory;
     for (std::size_t r = 0; r < l.rows().size(); ++r) {
       layout::row const& row = l.rows()[r];
@@ -314,10 +315,10 @@ class inner_state {
       std::size_t const columns = row.columns(), rows = row.size / columns;
       float* const own = memory;
       memory += memory == nullptr ? 0 : memory_elements_of<O>(rows, columns);
-      if (index.host().gradients()[r] == nullptr) continue;
+      if (lookup.host().gradients[r] == nullptr) continue;
       bool const first = stepped_[r] == 0;
       stepped_[r] = 1;
-      tensor_step<slot_count_of<O>> t{rows,       columns, row.data, gradient(where, index, r, row.size),
+      tensor_step<slot_count_of<O>> t{rows,       columns, row.data, gradient(where, lookup, r, row.size),
                                       in.factor,  {},      own,      scratch_,
                                       in.context, first};
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) t.slots[s] = h.slots[s] + row.group_column;
@@ -326,10 +327,10 @@ class inner_state {
   }
 
   template <executor E>
-  float const* gradient(E const& where, index_memory const& index, std::size_t r,
+  float const* gradient(E const& where, lookup_table const& lookup, std::size_t r,
                         std::size_t elements) const {
-    void const* const g = index.host().gradients()[r];
-    if (index.host().gradient_is_bf16()[r] == 0) return static_cast<float const*>(g);
+    void const* const g = lookup.host().gradients[r];
+    if (lookup.host().gradient_is_bf16[r] == 0) return static_cast<float const*>(g);
     widen_kernel const widen{static_cast<bfloat16 const*>(g), wide_gradient_, elements};
     where.for_each(widen.tiles(), widen);
     return wide_gradient_;
@@ -350,14 +351,13 @@ class inner_state<Inner> {
   void list(layout const&, float**, std::size_t) const {}
   void list(layout const&, std::string_view, float**, std::size_t) const {}
   static constexpr bool has_slot(std::string_view) { return false; }
-  [[nodiscard]] static std::string complaint(Inner const&, layout const&) { return {}; }
+  [[nodiscard]] static std::string validation_error(Inner const&, layout const&) { return {}; }
   [[nodiscard]] static float largest(Inner const&) { return static_cast<float>(unbounded); }
-  template <executor E>
-  void allocate(E const&, table&, layout const&, Inner const&) {}
+  void allocate(memory_source const&, state_columns&, layout const&, Inner const&) {}
   [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }
   [[nodiscard]] std::vector<std::string_view> slot_names(layout::row const&) const { return {}; }
   template <executor E>
-  void adopt(E const&, Inner const&, layout const&, index_memory const&, shown_rows const&) const {}
+  void adopt(E const&, Inner const&, layout const&, lookup_table const&, callers_rows const&) const {}
   template <executor E>
   void reset(E const&) const {}
 };

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/core/checksum.hpp>
+#include <diloco/round/round_table.hpp>
+#include <diloco/wire/link.hpp>
+
+#include <memory>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+struct land_options {
+  /// Weight of θ at landing: θ ← mix·θ + (1−mix)·θ̄. Use it if steps were taken during the flight.
+  float mix = 0.0f;
+};
+
+/// State of one fragment's round: number, weight, message layout, buffers and lookup table. Allocated at
+/// construction; the next round of the fragment uses it again.
+struct round_flight {
+  /// `contributors`: largest number of ranks whose messages are combined, own included.
+  /// `received`: receive slots to allocate, one per message.
+  DILOCO_COLD round_flight(std::size_t index, transport_link const& over, leg_list const& legs, wire_plan p,
+                           std::size_t rows, int contributors, int received)
+      : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, contributors) {
+    std::size_t const slot = plan.slot_bytes(), shards = static_cast<std::size_t>(plan.shards());
+    auto const inbox = static_cast<std::size_t>(received);
+    for (leg const& l : legs) messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
+    if (over.size() == 1) return;
+    vote = over.slot(vote_bytes, inbox * vote_bytes);
+    checksum_parts = checksum_parts_of(slot);
+    std::size_t const most = std::max(shards, static_cast<std::size_t>(over.size()));
+    sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
+  }
+
+  std::size_t fragment;
+  wire_plan plan;
+  round_table table;
+  std::vector<std::unique_ptr<exchange_slot>> messages;  // (legs)
+  std::unique_ptr<exchange_slot> vote;                   // null if size() == 1
+  buffer sums;                                           // (messages, checksum_parts) partial checksums
+  std::size_t checksum_parts = 0;                        // of one message; 0 if size() == 1
+
+  // The round under way.
+  bool open = false;                                 // launched, not yet landed
+  bool by_hand = false;                              // launched by the caller, not by the schedule
+  bool dropped = false;                              // the caller destroyed its handle; the run is over
+  std::uint64_t number = 0;                          // index of the round in its fragment
+  std::uint64_t order = 0;                           // index of the launch in the trainer
+  int partner = 0;                                   // partner rank; own rank if the round has no partner
+  std::uint64_t counted_steps = 0, steps_taken = 0;  // at the launch
+  double weight = 0;                                 // of this rank's contribution
+  bool stepped = false;                              // an inner step was taken since the launch before
+  bool counted = false;                              // its coefficient is not 0
+  double total_weight = 0;                           // of all contributions; -1 until their headers are read
+  double wait_seconds = 0;                           // time in receive()
+  // Set in every round: maximum steps_taken of contributors of positive weight. If mix != 0, at least this
+  // rank's steps_taken at landing.
+  std::uint64_t agreed_steps = 0;
+  std::uint64_t history = 0;                                // hash of the fragment's history after this round
+  std::vector<std::pair<exchange_slot*, bool>> unfinished;  // after an error; true: peers may read it
+
+  [[nodiscard]] std::size_t message_bytes() const {
+    std::size_t sum = sums.size() + (vote == nullptr ? 0 : vote->bytes());
+    for (auto const& m : messages) sum += m->bytes();
+    return sum;
+  }
+  /// Called if the caller destroys an open flight. Closes its exchange, so that waiting peers learn it now.
+  void drop() {
+    dropped = true;
+    messages[0]->finish({});
+  }
+  /// Closes the last open exchange. Waits until `limit` if peers may still read it. Called after a run has
+  /// failed.
+  void finish_one(deadline limit) {
+    auto const [slot, needed] = unfinished.back();
+    unfinished.pop_back();
+    slot->finish(needed ? std::optional(limit) : std::nullopt);
+  }
+};
+
+/// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.
+/// Ranks that still wait for its message get an error.
+class flight {
+ public:
+  explicit flight(std::shared_ptr<round_flight> of)
+      : flight_(std::move(of)), number_(flight_->number), order_(flight_->order) {}
+  flight(flight&& other) noexcept = default;
+  flight& operator=(flight&& other) noexcept {
+    drop();
+    flight_ = std::move(other.flight_);
+    number_ = other.number_;
+    order_ = other.order_;
+    return *this;
+  }
+  ~flight() { drop(); }
+  [[nodiscard]] std::uint64_t round() const { return number_; }
+
+ private:
+  friend class round_machine;
+  /// Its round is still under way.
+  [[nodiscard]] bool is_open() const { return flight_->open && flight_->order == order_; }
+  void drop() {
+    if (flight_ != nullptr && is_open()) flight_->drop();
+    flight_.reset();
+  }
+  std::shared_ptr<round_flight> flight_;  // null once it was handed over
+  std::uint64_t number_, order_;
+};
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

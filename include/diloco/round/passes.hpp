@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/traffic.hpp>
+#include <diloco/round/flight.hpp>
+#include <diloco/state/columns.hpp>
+#include <diloco/state/lookup_table.hpp>
+#include <diloco/sweep/apply_outer.hpp>
+#include <diloco/sweep/encode.hpp>
+#include <diloco/sweep/staged.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+/// Current and next memory of a staged compressor.
+struct memory_pair {
+  float *now = nullptr, *next = nullptr;
+  std::size_t first = 0;  // index of the first element, counted over all slices
+};
+
+/// Pass A and pass B of a recipe, and the columns that they read and write. `encode`, `encode_share`, `apply`
+/// and `begin` enqueue.
+template <class R>
+class passes {
+  using C = typename R::compressor_type;
+  using Outer = typename R::outer_type;
+  using Feedback = typename R::feedback_type;
+  using Combine = typename R::combine_type;
+  using Executor = typename R::executor_type;
+  using owner_type = owner_feedback<Feedback>;
+  static constexpr int padding = padding_of<C>;
+  static constexpr std::size_t outer_slots = slot_count<Outer>;
+  static constexpr bool is_staged = staged_compressor<C>;
+  static constexpr bool agrees = agrees_on_memory<C>;
+  static constexpr bool weighs_elements = elementwise_combine<Combine>;
+  static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+  static constexpr bool owner_has_residual = carries_residual<C, owner_type>;
+  using residual_type = residual_columns<residual_bits<Feedback>, padding>;
+  using owner_residual_type = residual_columns<residual_bits<owner_type>, padding>;
+
+ public:
+  static constexpr bool has_residual = carries_residual<C, Feedback>;
+  /// An 8-bit residual has one scale per block, so its rows are padded to blocks.
+  static constexpr int residual_padding =
+      (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8)
+          ? padding
+          : 0;
+
+  passes(R const& recipe, lookup_table const& lookup, int rank)
+      : recipe_(recipe), lookup_(lookup), rank_(static_cast<std::uint32_t>(rank)) {}
+  /// `owns`: this rank combines a shard of each fragment.
+  void allocate(state_columns& state, memory_source const& where, layout const& l,
+                std::vector<wire_plan> const& plans, bool owns);
+  void allocate_means(state_columns& state, memory_source const& where, std::size_t n);
+  [[nodiscard]] float* anchor() const { return anchor_; }
+  [[nodiscard]] float* mean_anchor() const { return mean_anchor_; }
+  [[nodiscard]] float* mean_weight() const { return mean_weight_; }
+  [[nodiscard]] std::size_t constant_bytes() const { return constants_.bytes(); }
+
+  void encode(round_flight const& f, std::byte* to) const;
+  void encode_share(round_flight const& f, int contributors, std::byte* to) const;
+  /// `callers`: the caller's tensors that get a copy of θ.
+  void apply(round_flight const& f, int contributors, bool sharded, float mix,
+             callers_rows const& callers) const;
+  /// Initializes memory that all ranks share (agrees_on_memory).
+  void begin(round_flight const& f) const;
+
+  /// Outer steps may exceed the encoded maximum: 2× for decoding, 4× with an estimate, 1/prior if weighted
+  /// with prior < 1. The limits keep them below the outer optimizer's bound.
+  [[nodiscard]] magnitude_limits limits() const {
+    magnitude_limits m;
+    float outer = recipe_.outer.largest() * (keeps_estimate<Feedback> ? 0.25f : 0.5f);
+    if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
+    m.sent = C::largest < outer ? C::largest : outer;
+    // Weight decay and NoLoCo also step by the anchor. An anchor above the bound means a diverged run.
+    if (recipe_.outer.largest() < m.anchor) m.anchor = recipe_.outer.largest();
+    m.estimate = keeps_estimate<Feedback> ? m.sent : static_cast<float>(unbounded);
+    return m;
+  }
+
+ private:
+  /// A 32-bit residual column doubles as the staged compressor's work buffer.
+  static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
+  static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
+
+  void allocate_stages(state_columns& state, memory_source const& where, bool owns);
+  [[nodiscard]] draw stream(round_flight const& f, std::uint32_t phase) const {
+    return {f.number, rank_, phase};
+  }
+  [[nodiscard]] element_weights weights(round_flight const& f) const {
+    if constexpr (weighs_elements)
+      return {f.table->auxiliary_from + f.plan.planes() - 1, f.plan.planes(), recipe_.combine.prior};
+    else
+      return {};
+  }
+  [[nodiscard]] residual_type residual(std::size_t fragment) const {
+    if (residual_ == nullptr) return {};
+    return {residual_->current(fragment), residual_->next(fragment), elements_};
+  }
+  [[nodiscard]] owner_residual_type owner_residual(std::size_t fragment) const {
+    if (owner_residual_ == nullptr) return {};
+    own_part const& own = own_[fragment];
+    return {owner_residual_->current(fragment) + own.residual, owner_residual_->next(fragment) + own.residual,
+            own.elements};
+  }
+  [[nodiscard]] memory_pair memory(std::size_t fragment) const {
+    if (memory_ == nullptr) return {};
+    std::size_t const at = own_[fragment].memory;
+    return {memory_->current(fragment) + at, memory_->next(fragment) + at, 0};
+  }
+  [[nodiscard]] memory_pair owner_memory(std::size_t fragment) const {
+    if (owner_memory_ == nullptr) return {};
+    own_part const& own = own_[fragment];
+    return {owner_memory_->current(fragment) + own.owner_memory,
+            owner_memory_->next(fragment) + own.owner_memory, own.first_memory};
+  }
+  /// Residual buffer that this commit discards; pass B uses it for sums. Without a 32-bit residual:
+  /// the workbench.
+  [[nodiscard]] float* free_column(std::size_t fragment, bool counted) const {
+    if (!residual_is_workbench) return workbench_;
+    return counted ? residual_->current(fragment) : residual_->next(fragment);
+  }
+  [[nodiscard]] received_wires<C> received(round_flight const& f, int contributors, bool sharded,
+                                           float* sums) const;
+  template <class T = C>
+  [[nodiscard]] stage_work<T> work_on(float* x, round_flight const& f, wire_plan::shard const& s,
+                                      std::byte* slots, memory_pair const& memory, std::uint32_t phase) const;
+
+  /// Offsets of one fragment in columns that do not follow the row layout.
+  struct own_part {
+    std::size_t elements = 0, residual = 0, memory = 0, owner_memory = 0, first_memory = 0;
+  };
+
+  R const& recipe_;
+  lookup_table const& lookup_;
+  std::uint32_t rank_;
+  std::size_t elements_ = 0;   // length of a padded column
+  std::vector<own_part> own_;  // (fragments)
+  std::size_t own_elements_ = 0, memory_floats_ = 0, owner_memory_floats_ = 0, scratch_bytes_ = 0;
+  float* anchor_ = nullptr;
+  state_column *residual_ = nullptr, *owner_residual_ = nullptr, *memory_ = nullptr, *owner_memory_ = nullptr;
+  float* estimate_ = nullptr;  // shared by all ranks; null if the feedback keeps none
+  float* outer_state_[outer_slots + 1] = {};
+  float* mean_weight_ = nullptr;  // null unless the combine rule weighs elements
+  float* mean_anchor_ = nullptr;  // null unless the outer optimizer wants it
+  float* workbench_ = nullptr;    // staged only; null if residuals serve as work buffers
+  std::byte* scratch_ = nullptr;  // staged only, like `constants_`
+  mirrored constants_;
+};
+
+template <class R>
+DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& where, layout const& l,
+                                     std::vector<wire_plan> const& plans, bool owns) {
+  elements_ = l.column_elements();
+  anchor_ = state.add_floats(where, "anchor", column_kind::anchor, elements_);
+  std::size_t residual_floats = 0;
+  // Kernels load words of 16 bytes, so the part of each further fragment begins with a cache line.
+  auto const aligned = [&](std::size_t floats) {
+    constexpr std::size_t line = layout::line_elements;
+    return plans.size() == 1 ? floats : (floats + line - 1) / line * line;
+  };
+  for (wire_plan const& plan : plans) {
+    own_part part{
+        .residual = residual_floats, .memory = memory_floats_, .owner_memory = owner_memory_floats_};
+    if (owns) {
+      wire_plan::shard const& s = plan[static_cast<int>(rank_)];
+      part.elements = s.elements;
+      part.first_memory = s.first_memory;
+      own_elements_ += s.elements;
+      residual_floats += aligned(owner_residual_type::floats(s.elements));
+      owner_memory_floats_ += agrees ? 0 : aligned(s.memory_elements);
+    }
+    memory_floats_ += aligned(plan.memory_elements());
+    scratch_bytes_ = plan.scratch_bytes() > scratch_bytes_ ? plan.scratch_bytes() : scratch_bytes_;
+    own_.push_back(part);
+  }
+  if constexpr (has_residual) {
+    static_assert(!mean_residual<Feedback> || residual_bits<Feedback> == 32,
+                  "diloco: feedback: a mean residual is kept in 32 bits");
+    residual_ = state.add(where, "residual", column_kind::residual, residual_type::floats(elements_),
+                          commit_rule::if_counted);
+    if constexpr (keeps_estimate<Feedback>)
+      estimate_ = state.add_floats(where, "estimate", column_kind::estimate, elements_);
+  }
+  if constexpr (owner_has_residual)
+    owner_residual_ =
+        state.add(where, "owner_residual", column_kind::residual, residual_floats, commit_rule::always);
+  if constexpr (is_staged) allocate_stages(state, where, owns);
+  for (std::size_t s = 0; s != outer_slots; ++s)
+    outer_state_[s] =
+        state.add_floats(where, "outer." + std::string(Outer::slots[s]), column_kind::outer, elements_);
+}
+
+/// Workbench, scratch, constants and memory of a staged compressor.
+template <class R>
+DILOCO_COLD void passes<R>::allocate_stages(state_columns& state, memory_source const& where, bool owns) {
+  if (!residual_is_workbench || !owner_is_workbench) {
+    std::size_t const shard = !owns ? 0 : own_.size() == 1 ? own_elements_ : elements_;
+    workbench_ =
+        state.add_floats(where, "workbench", column_kind::scratch, residual_is_workbench ? shard : elements_);
+  }
+  scratch_ = reinterpret_cast<std::byte*>(
+      state.add_floats(where, "scratch", column_kind::scratch, scratch_bytes_ / sizeof(float)));
+  if constexpr (constexpr std::size_t c = constant_elements_of<C>; c != 0) {
+    constants_ = mirrored(where, c * sizeof(float));
+    auto* const to = reinterpret_cast<float*>(constants_.host());
+    C::write_constants(to);
+    constants_.upload(where, to, to + c);
+  }
+  memory_ = state.add(where, "memory", column_kind::memory, memory_floats_,
+                      agrees ? commit_rule::always : commit_rule::if_counted);
+  owner_memory_ =
+      state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, commit_rule::always);
+}
+
+template <class R>
+DILOCO_COLD void passes<R>::allocate_means(state_columns& state, memory_source const& where, std::size_t n) {
+  if constexpr (weighs_elements)
+    mean_weight_ = state.add_floats(where, "mean_weight", column_kind::scratch, n);
+  if constexpr (carries_anchor)
+    mean_anchor_ = state.add_floats(where, "mean_anchor", column_kind::scratch, n);
+}
+
+template <class R>
+template <class T>
+stage_work<T> passes<R>::work_on(float* x, round_flight const& f, wire_plan::shard const& s, std::byte* slots,
+                                 memory_pair const& memory, std::uint32_t phase) const {
+  return {recipe_.compressor,
+          lookup_->tiles + s.first_tile,
+          f.table->slices,
+          x,
+          s.column,
+          slots,
+          f.plan.slot_bytes(),
+          scratch_,
+          constants_.seen_as<float const>(),
+          memory.now,
+          memory.next,
+          stream(f, phase),
+          memory.first};
+}
+
+template <class R>
+void passes<R>::encode(round_flight const& f, std::byte* to) const {
+  auto const step = recipe_.feedback.at(f.number);
+  layout::fragment const& part = f.plan.fragment();
+  if constexpr (is_staged) {
+    wire_plan::shard const all{part.first_tile, part.tiles, 0, 0, 0, 0, f.plan.slices().size(), 0, 0};
+    float* const x = residual_is_workbench ? residual_->next(f.fragment) : workbench_;
+    run_stages(
+        recipe_.executor, work_on(x, f, all, to, memory(f.fragment), 0),
+        stage_extent{all.tiles, 0, all.slices},
+        local_delta<Feedback, padding, weighs_elements>{step, lookup_->theta, anchor_, residual(f.fragment),
+                                                        limits(), weights(f)},
+        keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual(f.fragment)},
+        f.table->bad_row, limits().sent);
+  } else {
+    recipe_.executor.for_each(
+        part.tiles, encode_kernel<C, Feedback, weighs_elements>{
+                        recipe_.compressor, step, lookup_->tiles + part.first_tile, lookup_->theta, anchor_,
+                        residual(f.fragment), to, f.plan.slot_bytes(), f.table->bad_row, stream(f, 0),
+                        limits(), weights(f)});
+  }
+}
+
+template <class R>
+received_wires<typename R::compressor_type> passes<R>::received(round_flight const& f, int contributors,
+                                                                bool sharded,
+                                                                [[maybe_unused]] float* sums) const {
+  received_wires<C> r{recipe_.compressor, f.table->messages, f.table->coefficients, contributors, sharded};
+  if constexpr (is_staged) {
+    r.slices = f.table->slices;
+    r.constants = constants_.seen_as<float const>();
+    r.sums = sums;
+    r.stream = draw{f.number, 0, 0};
+    r.memory = memory(f.fragment).now;
+  }
+  return r;
+}
+
+template <class R>
+void passes<R>::encode_share(round_flight const& f, int contributors, std::byte* to) const {
+  wire_plan::shard const own = f.plan[static_cast<int>(rank_)];
+  auto const step = recipe_.feedback.owner().at(f.number);
+  owner_residual_type const residual = owner_residual(f.fragment);
+  if constexpr (is_staged) {
+    // The workbench holds this shard alone if the residual is the main workbench and there is one fragment.
+    // Otherwise it is a column over all rows.
+    bool const shard_alone = residual_is_workbench && own_.size() == 1;
+    float* const x = owner_is_workbench ? residual.to : workbench_ + (shard_alone ? 0 : own.column);
+    auto work = work_on(x, f, own, to, agrees ? memory(f.fragment) : owner_memory(f.fragment), 1);
+    work.slot_bytes = 0;  // one slot, whatever the shard
+    run_stages(
+        recipe_.executor, work, stage_extent{own.tiles, own.first_slice, own.slices},
+        combined_delta<C, owner_type, padding>{received(f, contributors, false, nullptr), step, own.column,
+                                               residual},
+        keeper<feedback_step<owner_type>, residual_bits<owner_type>, padding>{step, own.column, residual},
+        f.table->bad_row, limits().sent);
+  } else {
+    recipe_.executor.for_each(
+        own.tiles, combine_shard_kernel<C, owner_type>{received(f, contributors, false, nullptr), step,
+                                                       lookup_->tiles + own.first_tile, own.column, residual,
+                                                       to, f.table->bad_row, stream(f, 1), limits().sent});
+  }
+}
+
+template <class R>
+void passes<R>::apply(round_flight const& f, int contributors, bool sharded, float mix,
+                      callers_rows const& callers) const {
+  auto const step = recipe_.outer.at(step_context{f.number + 1, 1.0f});
+  layout::fragment const& part = f.plan.fragment();
+  apply_outer_kernel<C, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
+      kernel{received(f, contributors, sharded, free_column(f.fragment, f.counted)),
+             step,
+             mix,
+             lookup_->tiles + part.first_tile,
+             lookup_->theta,
+             anchor_,
+             {}};
+  for (std::size_t s = 0; s != outer_slots; ++s) kernel.slots[s] = outer_state_[s];
+  kernel.estimate = estimate_;
+  if constexpr (mean_residual<Feedback> && has_residual)
+    kernel.mean_residual = f.counted ? residual_->next(f.fragment) : nullptr;
+  kernel.callers = callers;
+  kernel.weights = weights(f);
+  kernel.mean_weight = mean_weight_;
+  kernel.mean_anchor = mean_anchor_;
+  recipe_.executor.for_each(part.tiles, kernel);
+  if constexpr (agrees)
+    recipe_.executor.for_each(f.plan.slices().size(), agree_kernel<C>{kernel.wires, memory(f.fragment).next});
+}
+
+template <class R>
+DILOCO_COLD void passes<R>::begin([[maybe_unused]] round_flight const& f) const {
+  if constexpr (agrees)
+    recipe_.executor.for_each(f.plan.slices().size(),
+                              agree_kernel<C>{received(f, 0, false, nullptr), memory(f.fragment).now});
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/state/layout.hpp>
+#include <diloco/state/memory_source.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+enum class column_kind : std::uint8_t { theta, anchor, residual, outer, inner, estimate, memory, scratch };
+
+/// `in_place`: written after the vote. Others write a second buffer before the vote, which commit makes
+/// current: always, or if this rank's contribution counted. Each fragment switches buffers on its own.
+enum class commit_rule : std::uint8_t { in_place, always, if_counted };
+
+/// A named array of floats; most have one entry per padded element.
+class state_column {
+ public:
+  state_column(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
+               commit_rule commits, std::size_t fragments)
+      : name_(std::move(name)), kind_(kind), floats_(floats), commits_(commits) {
+    std::size_t const bytes = floats * sizeof(float);
+    first_ = where.allocate_column(name_, bytes);
+    if (commits != commit_rule::in_place) {
+      second_ = where.allocate_column(name_, bytes);
+      swapped_.resize(fragments);
+    }
+  }
+  [[nodiscard]] std::string_view name() const { return name_; }
+  [[nodiscard]] column_kind kind() const { return kind_; }
+  [[nodiscard]] std::size_t floats() const { return floats_; }
+  [[nodiscard]] std::size_t bytes() const { return first_.size() + second_.size(); }
+  /// `current`: committed buffer of a fragment. `next`: buffer that a round writes. Equal if in_place.
+  [[nodiscard]] float* current(std::size_t fragment = 0) const {
+    return (swapped(fragment) ? second_ : first_).as<float>();
+  }
+  [[nodiscard]] float* next(std::size_t fragment = 0) const {
+    return (swapped_.empty() || swapped(fragment) ? first_ : second_).as<float>();
+  }
+  void commit(std::size_t fragment, bool counted) {
+    if (commits_ == commit_rule::always || (commits_ == commit_rule::if_counted && counted))
+      swapped_[fragment] = swapped_[fragment] == 0 ? 1 : 0;
+  }
+
+ private:
+  [[nodiscard]] bool swapped(std::size_t fragment) const {
+    return !swapped_.empty() && swapped_[fragment] != 0;
+  }
+  std::string name_;
+  column_kind kind_;
+  std::size_t floats_;
+  commit_rule commits_;
+  buffer first_, second_;
+  std::vector<char> swapped_;  // (fragments)
+};
+
+/// All state of a trainer, by name.
+class state_columns {
+ public:
+  explicit state_columns(std::size_t fragments) : fragments_(fragments) {}
+
+  /// Allocates a zeroed column; returns null for 0 floats.
+  state_column* add(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
+                    commit_rule commits = commit_rule::in_place) {
+    if (floats == 0) return nullptr;
+    all_.push_back(std::make_unique<state_column>(where, std::move(name), kind, floats, commits, fragments_));
+    if (!where.columns_on_host() && where.places_on_host(all_.back()->name()))
+      placed_bytes_ += all_.back()->bytes();
+    return all_.back().get();
+  }
+  /// Adds an in-place column and returns its first float; null for 0 floats.
+  float* add_floats(memory_source const& where, std::string name, column_kind kind, std::size_t floats) {
+    state_column const* const c = add(where, std::move(name), kind, floats);
+    return c == nullptr ? nullptr : c->current();
+  }
+  [[nodiscard]] std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (auto const& c : all_) sum += c->bytes();
+    return sum;
+  }
+  /// Bytes of these on the host, placed by the executor.
+  [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }
+  [[nodiscard]] std::size_t fragments() const { return fragments_; }
+  /// Columns in the order of `add`.
+  [[nodiscard]] std::vector<std::unique_ptr<state_column>> const& all() const { return all_; }
+  /// Makes the buffers that a round wrote for one fragment current. `counted`: the coefficient of this rank's
+  /// contribution is not 0.
+  void commit(std::size_t fragment, bool counted) {
+    for (auto const& c : all_) c->commit(fragment, counted);
+  }
+
+ private:
+  std::vector<std::unique_ptr<state_column>> all_;
+  std::size_t fragments_, placed_bytes_ = 0;
+};
+
+/// Bytes that a trainer requested from its executor. All are requested at construction, with one exception:
+/// the first show_mean under schedule_free_adamw allocates 4 B/param.
+/// Not included: names, shapes and the list of tiles in host memory, about 40 B per 4,096 elements.
+struct footprint {
+  std::size_t parameters = 0;    ///< elements of the caller's tensors that are trained
+  std::size_t state_bytes = 0;   ///< columns: anchor, residuals, slots, θ copies, memory, scratch
+  std::size_t wire_bytes = 0;    ///< send and receive buffers, partial checksums
+  std::size_t index_bytes = 0;   ///< tiles, pointers, compressor constants
+  std::size_t placed_bytes = 0;  ///< part of state_bytes that state_on_host placed on the host
+  [[nodiscard]] std::size_t total_bytes() const { return state_bytes + wire_bytes + index_bytes; }
+  [[nodiscard]] double state_bytes_per_parameter() const {
+    return static_cast<double>(state_bytes) / static_cast<double>(parameters);
+  }
+};
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/inner/gradient_intake.hpp>
+#include <diloco/round/rounds.hpp>
+#include <diloco/sweep/on_backend.hpp>
+#include <diloco/wire/contract.hpp>
+
+#include <optional>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+/// The half of a trainer that knows the policies.
+class trainer_policies : public round_policies {
+ public:
+  using round_policies::tell;
+  virtual void tell(inner_stepped const& e) = 0;
+  [[nodiscard]] virtual action_list after(std::uint64_t steps) const = 0;
+  [[nodiscard]] virtual float rate_factor(std::uint64_t step) const = 0;
+  /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
+  [[nodiscard]] virtual std::vector<contract_term> contract_terms() const = 0;
+  /// One row of an inner slot; empty where the row has none of that name.
+  [[nodiscard]] virtual std::span<float const> inner_cell(layout::row const& r,
+                                                          std::string_view slot) const = 0;
+  [[nodiscard]] virtual std::vector<std::string_view> inner_slots(layout::row const& r) const = 0;
+  /// θ of a row while its tensor shows another point; otherwise empty.
+  [[nodiscard]] virtual std::span<float const> hidden_theta(layout::row const& r) const = 0;
+  /// Makes the caller's tensors show samples of θ, or what is to be evaluated. Enqueues.
+  virtual void show(bool samples) = 0;
+  /// θ takes over all that the caller's tensors hold, samples included. Enqueues.
+  virtual void adopt_everything() = 0;
+};
+
+inline constexpr std::size_t contract_term_count = 11;
+
+/// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and state.
+class trainer_core {
+ public:
+  struct facts {
+    std::string_view rate, outer;  // names
+    bool steps_inside = true;
+    bool has_samples = false;          ///< the caller's tensors show samples of θ
+    bool wants_constant_rate = false;  ///< the outer optimizer divides by the inner rate
+    std::uint64_t max_skipped_steps = 0;
+    double deadline_seconds = 0;
+  };
+  trainer_core(backend const& where, transport_link const& over, trainer_policies& policies, layout l,
+               facts const& f)
+      : run(over.rank(), l.fragments().size()),
+        model(std::move(l)),
+        where_(where),
+        over_(over),
+        policies_(policies),
+        facts_(f) {}
+
+  /// Refuses a step that cannot be taken now, before anything is changed.
+  [[nodiscard]] result<> room_for_a_step(step_options const& o);
+  template <class Gradients>
+  [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o) {
+    if (auto fine = room_for_a_step(o); !fine) return fine;
+    if (facts_.wants_constant_rate && o.lr_scale != 1.0f) {
+      return run.fail(cause::bad_setting,
+                      say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", facts_.outer,
+                           " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
+    }
+    return intake->accept(gradients, o);
+  }
+  enum class kind { taken, outside, skipped };
+  /// Counts a step, and does what the schedule says after it.
+  [[nodiscard]] step_result count_step(double tokens, kind what);
+  [[nodiscard]] step_result count_outside_step(double tokens);
+  [[nodiscard]] step_result skip(double tokens, std::string_view why);
+
+  /// Compares settings, shapes and initial values with the other ranks. Collective.
+  [[nodiscard]] result<> join();
+  [[nodiscard]] result<> adopt();
+  template <class Parameters>
+  DILOCO_COLD [[nodiscard]] result<> rebind(Parameters const& parameters) {
+    if (auto fine = rounds->usable(); !fine) return fine;
+    if (auto fine = run.shows_training_point("rebind"); !fine) return fine;
+    return run.guard("rebind", [&]() -> result<> {
+      where_.wait();  // kernels that were enqueued still read the old addresses
+      if (auto invalid = model.rebind(parameters); !invalid.empty())
+        return run.fail(cause::bad_layout, "rebind: " + invalid);
+      lookup->upload_tensors(where_, model);
+      where_.wait();
+      return {};
+    });
+  }
+  [[nodiscard]] result<std::span<float const>> cell(std::string_view row, std::string_view column) const;
+  [[nodiscard]] std::uint64_t digest() const {
+    return digest_of_column(where_, anchor, model.column_elements());
+  }
+  void show_new_sample() {
+    ++run.samples;
+    policies_.show(true);
+  }
+
+  /// A probe hears of what has happened and cannot undo it: what it throws waits for `told`.
+  template <class Probe, class Event>
+  void call(Probe& probe, Event const& event) {
+#if DILOCO_EXCEPTIONS
+    try {
+      probe(event);
+    } catch (...) {
+      if (!probe_threw_) probe_threw_ = std::current_exception();
+    }
+#else
+    probe(event);
+#endif
+  }
+  /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it
+  /// says both.
+  template <class R>
+  [[nodiscard]] R told(R r) {
+#if DILOCO_EXCEPTIONS
+    if (probe_threw_ == nullptr) return r;
+    auto const thrown = std::exchange(probe_threw_, nullptr);
+    if (r) std::rethrow_exception(thrown);
+    error e = r.error();
+    e.message += "; and the probe threw: " + text_of(thrown);
+    return e;
+#else
+    return r;
+#endif
+  }
+
+  run_state run;
+  layout model;
+  float* anchor = nullptr;
+  std::optional<lookup_table> lookup;
+  std::optional<state_columns> state;
+  std::optional<gradient_intake> intake;
+  std::optional<round_machine> rounds;
+
+ private:
+  [[nodiscard]] result<> compare_with_peers() const;
+
+  backend const& where_;
+  transport_link const& over_;
+  trainer_policies& policies_;
+  facts facts_;
+#if DILOCO_EXCEPTIONS
+  std::exception_ptr probe_threw_;
+#endif
+};
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/trainer/core_definitions.hpp>
+#endif

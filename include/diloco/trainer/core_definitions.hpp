@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/trainer/core.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+DILOCO_COLD DILOCO_CORE result<> trainer_core::room_for_a_step(step_options const& o) {
+  if (auto fine = rounds->usable(); !fine) return fine;
+  auto const check = [&](std::string_view name, double x) -> result<> {
+    if (non_negative.holds(x)) return {};
+    return run.fail(cause::bad_setting, say({"step: ", name, " = ", x, " ", range_text(non_negative)}));
+  };
+  if (auto fine = check("lr_scale", static_cast<double>(o.lr_scale)); !fine) return fine;
+  if (auto fine = check("grad_scale", static_cast<double>(o.grad_scale)); !fine) return fine;
+  if (auto fine = check("tokens", o.tokens); !fine) return fine;
+  if (float const factor = policies_.rate_factor(run.steps + 1);
+      facts_.steps_inside && !non_negative.holds(static_cast<double>(factor))) {
+    return run.fail(cause::bad_setting, say({"step: the factor of ", facts_.rate, " in step ", run.steps + 1,
+                                             " is ", factor, "; it ", range_text(non_negative)}));
+  }
+  if (auto fine = run.shows_training_point("step"); !fine) return fine;
+  if (!rounds->any_open()) return {};
+  return run.guard("the schedule", [&] { return rounds->room_for(policies_.after(run.steps + 1)); });
+}
+
+DILOCO_COLD DILOCO_CORE step_result trainer_core::count_step(double tokens, kind what) {
+  run.steps += 1;
+  rounds->count_step(tokens, what != kind::skipped, what == kind::outside);
+  policies_.tell(inner_stepped{run.steps});
+  action_list actions;
+  auto fine = run.guard("the schedule", [&] { actions = policies_.after(run.steps); });
+  if (!fine || actions.empty()) return step_result::taken(std::move(fine));
+  return step_result::taken(rounds->perform(actions));
+}
+
+DILOCO_COLD DILOCO_CORE step_result trainer_core::count_outside_step(double tokens) {
+  if (auto fine = room_for_a_step({.tokens = tokens}); !fine) return std::move(fine).error();
+  run.skipped_in_a_row = 0;
+  return count_step(tokens, kind::outside);
+}
+
+DILOCO_COLD DILOCO_CORE step_result trainer_core::skip(double tokens, std::string_view why) {
+  if (run.skipped_in_a_row >= facts_.max_skipped_steps) {
+    return run.fail(cause::wrong_state,
+                    say({"step: ", run.skipped_in_a_row,
+                         " steps in a row were skipped, as many as max_skipped_steps allows, ",
+                         "and this one would be skipped, too (", why,
+                         "); load an earlier state, lower the learning rate or ",
+                         "the loss scale, or raise max_skipped_steps"}));
+  }
+  ++run.skipped_in_a_row;
+  return count_step(tokens, kind::skipped);
+}
+
+DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {
+  if (auto fine = compare_with_peers(); !fine) return fine;
+  auto const number = agree_on_run(over_, anchor, deadline_after(facts_.deadline_seconds));
+  if (!number) return number.error();
+  rounds->belongs_to(*number);
+  show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
+  where_.wait();
+  return {};
+}
+
+DILOCO_COLD DILOCO_CORE result<> trainer_core::compare_with_peers() const {
+  auto const limit = deadline_after(facts_.deadline_seconds);
+  auto terms = policies_.contract_terms();
+  if (auto fine = agree(over_, terms, detail::terms_phase, limit); !fine) return fine;
+
+  // As many tensors everywhere: now each can be named.
+  terms.clear();
+  for (std::size_t r = 0; r < model.rows().size(); ++r) {
+    std::string const label = say({"name, shape or group of tensor ", r});
+    terms.push_back({label, {{label, model.text(r)}}});
+  }
+  for (layout::row const& r : model.rows()) {
+    std::string const label = say({"initial values of '", r.name, "'"});
+    terms.push_back({label, {{label, say({"values with the digest ", digest_of_tensor(where_, r)})}}});
+  }
+  return agree(over_, terms, detail::tensors_phase, limit);
+}
+
+DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
+  if (auto fine = rounds->usable(); !fine) return fine;
+  if (facts_.has_samples && !run.shows_mean)
+    return run.fail(cause::wrong_state,
+                    "adopt: the tensors show samples; call show_mean() before they are loaded");
+  if (!facts_.has_samples) {
+    if (auto fine = run.shows_training_point("adopt"); !fine) return fine;
+  }
+  if (auto fine = rounds->all_landed("adopt"); !fine) return fine;
+  return run.guard("adopt", [&]() -> result<> {
+    policies_.adopt_everything();
+    auto const finite = intake->find_not_finite(theta_rows{(*lookup)->theta}, "adopt: the parameter");
+    std::vector<contract_term> terms;
+    auto const term = [&](std::string const& label, std::string value) {
+      terms.push_back({label, {{label, std::move(value)}}});
+    };
+    term("question whether all tensors are finite", finite ? "finite tensors" : finite.error().message);
+    for (layout::row const& r : model.rows())
+      term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_tensor(where_, r)}));
+    auto const limit = deadline_after(facts_.deadline_seconds);
+    if (auto fine = agree(over_, terms, detail::adopt_phase, limit); !fine) {
+      // Ranks that all came may try again. After a missed or mixed-up exchange the transport cannot go on.
+      if (fine.error().message.starts_with("diloco: contract: ")) return fine;
+      return run.ends(std::move(fine).error());
+    }
+    if (!finite) return finite;
+    where_.for_each(lookup->tile_count(), copy_to_anchor_kernel{(*lookup)->tiles, (*lookup)->theta, anchor});
+    show_new_sample();
+    where_.wait();
+    rounds->steps_are_known();
+    return {};
+  });
+}
+
+DILOCO_COLD DILOCO_CORE result<std::span<float const>> trainer_core::cell(std::string_view row,
+                                                                          std::string_view column) const {
+  using floats = std::span<float const>;
+  layout::row const* const r = model.find(row);
+  if (r == nullptr) return run.fail(cause::bad_setting, say({"cell: there is no tensor '", row, "'"}));
+  if (column == "theta") {
+    if (floats const hidden = policies_.hidden_theta(*r); !hidden.empty()) return hidden;
+    if (r->data != nullptr) return floats{r->data, r->size};
+  }
+  std::string names = r->data == nullptr ? "" : "theta";
+  if (!r->frozen) {
+    if (column.starts_with("inner.")) {
+      if (floats const found = policies_.inner_cell(*r, column.substr(6)); !found.empty()) return found;
+    }
+    for (auto const& c : state->all()) {
+      if (c->floats() != model.column_elements() || c->name().starts_with("inner.") || c->name() == "theta")
+        continue;
+      if (c->name() == column) return floats{c->current(r->fragment) + r->column, r->size};
+      names += say({names.empty() ? "" : ", ", c->name()});
+    }
+    for (std::string_view slot : policies_.inner_slots(*r)) names += say({", inner.", slot});
+  }
+  return run.fail(cause::bad_setting,
+                  say({"cell: '", row, "' has no column '", column, "' of floats; it has ",
+                       names.empty() ? "none: it is frozen and bfloat16" : names}));
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

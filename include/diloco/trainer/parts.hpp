@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/inner/inner_state.hpp>
+#include <diloco/recipe.hpp>
+#include <diloco/round/passes.hpp>
+#include <diloco/sweep/group_roles.hpp>
+#include <diloco/trainer/core.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+namespace detail {
+
+/// Moves the recipe back to the caller unless keep() was called, so its transport can report the failure.
+template <class Recipe>
+class lent_recipe {
+ public:
+  explicit lent_recipe(Recipe& of) : mine(std::move(of)), lender_(&of) {}
+  lent_recipe(lent_recipe const&) = delete;
+  ~lent_recipe() {
+    if (lender_ == nullptr) return;
+    std::destroy_at(lender_);
+    std::construct_at(lender_, std::move(mine));
+  }
+  void keep() { lender_ = nullptr; }
+  Recipe mine;
+
+ private:
+  Recipe* lender_;
+};
+
+}  // namespace detail
+
+/// Owns all parts of one trainer at fixed addresses: recipe, type-erased executor and transport, inner state,
+/// passes, and the core that connects them.
+template <class R>
+class trainer_parts final : public trainer_policies {
+  using Inner = typename R::inner_type;
+  using Outer = typename R::outer_type;
+  using C = typename R::compressor_type;
+  using Transport = typename R::transport_type;
+  using Combine = typename R::combine_type;
+  using Executor = typename R::executor_type;
+  using Probe = typename R::probe_type;
+  static constexpr bool steps_inside = !external_optimizer<Inner>;
+  static constexpr bool weighs_elements = elementwise_combine<Combine>;
+  static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+
+ public:
+  trainer_parts(R& r, layout l, std::uint32_t float_modes);
+  trainer_parts(trainer_parts const&) = delete;
+  ~trainer_parts() override {
+    core.rounds->let_peers_read();
+    // Kernels may still use this memory. If the device has failed, the error of wait() is ignored.
+    static_cast<void>(guarded([](cause, std::string_view) { return error{}; }, [&] { where_.wait(); }));
+  }
+  /// Checks the parameters and copies θ into the anchor.
+  [[nodiscard]] result<> start();
+  /// Construction succeeded: this trainer keeps the recipe.
+  void keep() { lent_.keep(); }
+  [[nodiscard]] R& recipe() { return lent_.mine; }
+  [[nodiscard]] R const& recipe() const { return lent_.mine; }
+  [[nodiscard]] footprint memory() const {
+    return {core.model.parameters(), core.state->bytes(), core.rounds->message_bytes(),
+            core.lookup->bytes() + core.rounds->table_bytes() + passes_->constant_bytes(),
+            core.state->placed_bytes()};
+  }
+  [[nodiscard]] std::string describe() const;
+
+  template <class Gradients>
+  step_result step(Gradients const& gradients, step_options const& o) {
+    auto fine = core.accept(gradients, o);
+    if (!fine && o.skip_not_finite && fine.error().what == cause::not_finite)
+      return core.skip(0, fine.error().message);
+    if (!fine) return std::move(fine).error();
+    core.run.skipped_in_a_row = 0;
+    if (auto stepped = core.run.guard("step", [&] { inner_sweep(o); }); !stepped)
+      return std::move(stepped).error();
+    return core.count_step(o.tokens, trainer_core::kind::taken);
+  }
+
+  // round_policies:
+  void encode(round_flight const& f, std::byte* to) override { passes_->encode(f, to); }
+  void encode_share(round_flight const& f, int contributors, std::byte* to) override {
+    passes_->encode_share(f, contributors, to);
+  }
+  void apply(round_flight const& f, int contributors, bool sharded, float mix) override {
+    passes_->apply(f, contributors, sharded, mix, callers_copy(core.run.rounded_by = {f.number, 0, 3}));
+  }
+  void adopt_callers_copy() override { adopt(false); }
+  void adopt_everything() override { adopt(true); }
+  void commit(round_flight const& f) override {
+    if (recipe().inner_at_sync == at_sync::reset) {
+      inner_.reset(recipe().executor);
+      core.run.steps_taken = 0;
+    }
+    if (recipe().inner_at_sync == at_sync::average) core.run.steps_taken = f.agreed_steps;
+    core.show_new_sample();
+  }
+  bool coefficients(std::span<double const> weights, std::span<float> out) const override {
+    return recipe().combine.coefficients(weights, out);
+  }
+  int partner(std::uint64_t round) const override {
+    int const rank = recipe().transport.rank();
+    if constexpr (pairing_exchange<typename R::exchange_type>)
+      return recipe().exchange.partner(round, rank, recipe().transport.size());
+    else
+      return rank;
+  }
+  void tell([[maybe_unused]] inner_stepped const& e) override {
+    if constexpr (hears<Probe, inner_stepped>) tell_probe(e);
+  }
+  void tell([[maybe_unused]] round_launched const& e) override {
+    if constexpr (hears<Probe, round_launched>) tell_probe(e);
+  }
+  void tell([[maybe_unused]] round_landed const& e) override {
+    if constexpr (hears<Probe, round_landed>) tell_probe(e);
+  }
+  void tell([[maybe_unused]] round_aborted const& e) override {
+    if constexpr (hears<Probe, round_aborted>) tell_probe(e);
+  }
+  // trainer_policies:
+  action_list after(std::uint64_t steps) const override { return recipe().schedule.after(steps); }
+  float rate_factor(std::uint64_t step) const override { return recipe().rate.factor(step); }
+  std::vector<contract_term> contract_terms() const override;
+  std::span<float const> inner_cell(layout::row const& r, std::string_view slot) const override {
+    return inner_.cell(r, slot);
+  }
+  std::vector<std::string_view> inner_slots(layout::row const& r) const override {
+    return inner_.slot_names(r);
+  }
+  std::span<float const> hidden_theta([[maybe_unused]] layout::row const& r) const override {
+    if constexpr (inner_state<Inner>::has_views) {
+      if (core.run.shows_mean) return inner_.kept(r);
+    }
+    return {};
+  }
+  void show(bool samples) override;
+
+ private:
+  [[nodiscard]] static std::size_t planes_of(R const& r) {
+    return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
+           (weighs_elements ? 1 : 0);
+  }
+  /// Largest number of messages in the first leg, own included.
+  [[nodiscard]] int contributors() const {
+    int const k = over_.size();
+    return legs_.pairs() && k > 2 ? 2 : k;
+  }
+  [[nodiscard]] std::vector<wire_plan> plans() {
+    std::vector<wire_plan> all;
+    for (std::size_t i = 0; i < core.model.fragments().size(); ++i)
+      all.push_back(wire_plan::of<C>(core.model, legs_.shards() ? over_.size() : 1, planes_of(recipe()), i));
+    return all;
+  }
+  void list_auxiliary(round_flight const& f) const;
+  void list_over_rows(round_flight const& f, std::size_t plane, float* from, float* to) const;
+  void adopt(bool samples);
+  void inner_sweep(step_options const& o);
+  [[nodiscard]] callers_rows callers_copy(draw const& by) const {
+    if (!has_copies_) return {};
+    return {(*core.lookup)->bf16, (*core.lookup)->samples, recipe().bf16_rounding == rounding::stochastic,
+            recipe().seed, by};
+  }
+  [[nodiscard]] draw sample() const {
+    return {core.run.samples, static_cast<std::uint32_t>(over_.rank()), 4};
+  }
+  template <class Event>
+  void tell_probe(Event const& e) {
+    core.call(recipe().probe, e);
+  }
+
+  detail::lent_recipe<R> lent_;
+  backend_on<Executor> where_;
+  transport_link_over<Transport, Executor> over_;
+  leg_list legs_;
+  std::uint32_t float_modes_;
+  bool has_copies_ = false;  // some θ is a float32 copy of the caller's tensor
+  inner_state<Inner> inner_;
+  std::optional<passes<R>> passes_;
+
+ public:
+  trainer_core core;
+};
+
+template <class R>
+DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_modes)
+    : lent_(r),
+      where_(recipe().executor),
+      over_(recipe().transport, recipe().executor, where_),
+      legs_(recipe().exchange.legs(over_.size())),
+      float_modes_(float_modes),
+      core(where_, over_, *this, std::move(l),
+           {R::rate_type::name, Outer::name, steps_inside, inner_state<Inner>::has_samples,
+            traits_of<Outer>.wants_constant_inner_rate, recipe().max_skipped_steps,
+            recipe().deadline_seconds}) {
+  std::vector<wire_plan> const all = plans();
+  std::size_t const n = core.model.column_elements();
+  bool const owns = legs_.count > 1;
+  has_copies_ = core.model.copied_elements() != 0;
+  core.lookup.emplace(where_, core.model);
+  core.state.emplace(all.size());
+  passes_.emplace(recipe(), *core.lookup, over_.rank());
+  passes_->allocate(*core.state, where_, core.model, all, owns);
+  core.anchor = passes_->anchor();
+  core.model.place_copies(
+      core.state->add_floats(where_, "theta", column_kind::theta, core.model.copied_elements()));
+  inner_.allocate(where_, *core.state, core.model, recipe().inner);
+  if constexpr (weighs_elements) {
+    static_assert(inner_state<Inner>::has_slot(Combine::weighs_by),
+                  "diloco: combine: weighs elements by a slot that the inner optimizer has not; "
+                  "precision_weighted wants "
+                  "ivon's h");
+  }
+  passes_->allocate_means(*core.state, where_, n);
+  std::vector<std::shared_ptr<round_flight>> flights;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    auto f = std::make_shared<round_flight>(i, over_, legs_, all[i], core.model.rows().size(), contributors(),
+                                            legs_.pairs() ? contributors() - 1 : contributors());
+    list_auxiliary(*f);
+    f->table.upload(where_);
+    flights.push_back(std::move(f));
+  }
+  core.lookup->upload_tensors(where_, core.model);
+  core.intake.emplace(core.run, core.model, *core.lookup, where_, *core.state,
+                      gradient_intake::facts{Inner::name, inner_state<Inner>::largest(recipe().inner),
+                                             inner_state<Inner>::has_tensor_steps, recipe().clip_norm});
+  core.rounds.emplace(
+      round_machine::surroundings{core.run, core.model, *core.lookup, *core.state, core.anchor, where_, over_,
+                                  *this},
+      round_facts{legs_, C::name, Outer::name, Combine::name, R::exchange_type::name, C::largest,
+                  passes_->limits(), keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
+                  carries_anchor, recipe().deadline_seconds},
+      std::move(flights));
+}
+
+template <class R>
+DILOCO_COLD result<> trainer_parts<R>::start() {
+  adopt(true);
+  lookup_table const& lookup = *core.lookup;
+  if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
+    if (auto fine = core.intake->find_not_finite(theta_rows{lookup->theta}, "the parameter"); !fine)
+      return fine;
+  }
+  where_.for_each(lookup.tile_count(), copy_to_anchor_kernel{lookup->tiles, lookup->theta, core.anchor});
+  for (auto const& f : core.rounds->flights()) passes_->begin(*f);
+  where_.wait();
+  return {};
+}
+
+/// Plane order: averaged inner slots, then the anchor, then the weights of an element-wise combine rule. Rows
+/// without a weight slot send no weight plane.
+template <class R>
+DILOCO_COLD void trainer_parts<R>::list_auxiliary(round_flight const& f) const {
+  std::size_t const planes = f.plan.planes();
+  if (planes == 0) return;
+  auto const& host = f.table.host();
+  if (recipe().inner_at_sync == at_sync::average) {
+    inner_.list(core.model, host.auxiliary_from, planes);
+    inner_.list(core.model, host.auxiliary_to, planes);
+  }
+  if constexpr (carries_anchor)
+    list_over_rows(f, planes - (weighs_elements ? 2 : 1), core.anchor, passes_->mean_anchor());
+  if constexpr (weighs_elements) {
+    list_over_rows(f, planes - 1, core.anchor, passes_->mean_weight());
+    inner_.list(core.model, Combine::weighs_by, host.auxiliary_from + planes - 1, planes);
+    for (std::size_t at = planes - 1; at < core.model.rows().size() * planes; at += planes) {
+      if (host.auxiliary_from[at] == nullptr) host.auxiliary_to[at] = nullptr;
+    }
+  }
+}
+
+template <class R>
+DILOCO_COLD void trainer_parts<R>::list_over_rows(round_flight const& f, std::size_t plane, float* from,
+                                                  float* to) const {
+  for (std::size_t r = 0; r < core.model.rows().size(); ++r) {
+    layout::row const& row = core.model.rows()[r];
+    if (row.frozen) continue;
+    f.table.host().auxiliary_from[r * f.plan.planes() + plane] = from + row.column;
+    f.table.host().auxiliary_to[r * f.plan.planes() + plane] = to + row.column;
+  }
+}
+
+/// θ ← the caller's tensors, in rows where θ is a float32 copy. Values that the caller left alone keep the
+/// bits of θ. Enqueues; does nothing if no θ is a copy.
+/// `samples`: also reads tensors that show samples of θ, bfloat16 or float32.
+/// Every element is stored: 10 B/param of bfloat16 tensors, 8 B/param of float32 tensors.
+template <class R>
+void trainer_parts<R>::adopt(bool samples) {
+  callers_rows const from = callers_copy({});
+  if (from.narrow == nullptr) return;
+  lookup_table const& lookup = *core.lookup;
+  if (samples || !steps_inside)
+    where_.for_each(lookup.tile_count(), adopt_kernel{lookup->tiles, from, lookup->theta});
+  else
+    inner_.adopt(recipe().executor, recipe().inner, core.model, lookup, from);
+}
+
+template <class R>
+void trainer_parts<R>::show([[maybe_unused]] bool samples) {
+  [[maybe_unused]] run_state& run = core.run;
+  if constexpr (inner_state<Inner>::has_views) {
+    if (samples == run.shows_mean) {  // otherwise the tensors show it already
+      inner_.allocate_views(where_, *core.state, recipe().inner);
+      inner_.show_view(recipe().executor, recipe().inner, core.model, *core.lookup,
+                       callers_copy(run.rounded_by), !samples);
+      run.shows_mean = !samples;
+    }
+  }
+  if constexpr (inner_state<Inner>::has_samples) {
+    inner_.show(recipe().executor, recipe().inner, core.model, *core.lookup,
+                {{run.steps_taken + 1, 1.0f}, 1.0f, nullptr, callers_copy({}), sample()}, samples);
+    run.shows_mean = !samples;
+  }
+}
+
+template <class R>
+void trainer_parts<R>::inner_sweep(step_options const& o) {
+  run_state& run = core.run;
+  core.intake->scale_only(o.grad_scale);
+  step_context const context{++run.steps_taken, product(o.lr_scale, recipe().rate.factor(run.steps + 1))};
+  ++run.samples;
+  run.rounded_by = {run.steps, static_cast<std::uint32_t>(over_.rank()), 2};
+  inner_.step(recipe().executor, recipe().inner, core.model, *core.lookup,
+              {context, o.grad_scale, core.intake->factor(), callers_copy(run.rounded_by), sample()});
+}
+
+template <class R>
+DILOCO_COLD std::vector<contract_term> trainer_parts<R>::contract_terms() const {
+  constexpr std::array<std::string_view, 3> at_sync{"keep", "reset", "average"};
+  constexpr std::array<std::string_view, 2> roundings{"nearest", "stochastic"};
+  R const& r = recipe();
+  std::vector<contract_term> terms{build_term(float_modes_),
+                                   term_of("inner optimizer", r.inner),
+                                   term_of("outer optimizer", r.outer),
+                                   term_of("compressor", r.compressor),
+                                   term_of("feedback", r.feedback),
+                                   term_of("combine rule", r.combine),
+                                   term_of("exchange", r.exchange),
+                                   term_of("schedule", r.schedule),
+                                   term_of("learning rate", r.rate)};
+  terms[6].fields.push_back({"pattern of the exchange", std::string(legs_.name)});
+  terms.push_back({"recipe",
+                   {{"clip_norm", say({r.clip_norm})},
+                    {"inner_at_sync", std::string(at_sync[static_cast<std::size_t>(r.inner_at_sync)])},
+                    {"bf16_rounding", std::string(roundings[static_cast<std::size_t>(r.bf16_rounding)])},
+                    {"seed", say({r.seed})},
+                    {"max_skipped_steps", say({r.max_skipped_steps})},
+                    {"number of steps before the first round", say({core.run.steps})}}});
+  terms.push_back({"tensors",
+                   {{"tensors", say({core.model.rows().size(), " tensors of ", core.model.parameters(),
+                                     " elements in all"})}}});
+  return terms;
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
+
+#include <diloco/trainer/describe.hpp>

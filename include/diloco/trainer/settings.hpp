@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/exchange.hpp>
+#include <diloco/core/field.hpp>
+#include <diloco/inner/inner_state.hpp>
+#include <diloco/recipe.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+namespace detail {
+
+/// Of the recipe's plain numbers, and of settings that would do nothing.
+template <class R>
+DILOCO_COLD std::string recipe_error(R const& r) {
+  using inner = typename R::inner_type;
+  using state = inner_state<inner>;
+  constexpr bool steps_inside = !external_optimizer<inner>;
+  if (!positive.holds(static_cast<double>(r.clip_norm)))
+    return say({"diloco: clip_norm = ", r.clip_norm, " ", range_text(positive)});
+  if (!steps_inside && r.clip_norm < no_clipping)
+    return "diloco: clip_norm: the framework steps by itself and must clip by itself; say no_clipping";
+  if (r.inner_at_sync != at_sync::keep && r.inner_at_sync != at_sync::reset &&
+      r.inner_at_sync != at_sync::average)
+    return say({"diloco: inner_at_sync = ", static_cast<int>(r.inner_at_sync),
+                " is none of keep, reset and average"});
+  if (r.inner_at_sync != at_sync::keep && state::planes == 0 && !state::has_memory)
+    return say({"diloco: inner_at_sync: ", inner::name, " keeps no state here; say at_sync::keep"});
+  if (r.inner_at_sync == at_sync::average && state::has_memory)
+    return say({"diloco: inner_at_sync: ", inner::name,
+                " keeps state of whole tensors, which has no mean; say at_sync::keep or at_sync::reset"});
+  if constexpr (elementwise_combine<typename R::combine_type>) {
+    std::string found;
+    for_each_group(r.inner, [&](auto const& o, auto) {
+      if constexpr (requires { o.prior(); }) {
+        if (found.empty() && !(std::fabs(o.prior() - r.combine.prior) <= 1e-5f * o.prior()))
+          found = say({"diloco: combine: ", r.combine.name, ": prior = ", r.combine.prior, " must be the ",
+                       o.prior(), " that ", o.name, " adds to ", r.combine.weighs_by});
+      }
+    });
+    if (!found.empty()) return found;
+  }
+  if (!steps_inside && r.bf16_rounding == rounding::stochastic)
+    return "diloco: bf16_rounding: the framework writes the tensors by itself; say rounding::nearest";
+  return {};
+}
+
+/// Of the legs that an exchange gives for this number of ranks.
+template <class R>
+DILOCO_COLD std::string legs_error(R const& r) {
+  leg_list const legs = r.exchange.legs(r.transport.size());
+  bool const gathers = legs.count == 1 && !legs.legs[0].combines && !legs.shards();
+  bool const scatters = legs.count == 2 && legs.shards() && !legs.legs[0].combines &&
+                        legs.legs[1] == leg{operation::all_gather, true};
+  if (legs.pairs() != pairing_exchange<typename R::exchange_type>)
+    return say({"diloco: exchange ", r.exchange.name,
+                ": pairs ranks if and only if it has int partner(round, rank, ranks) const"});
+  if (gathers || scatters) return {};
+  return say({"diloco: exchange ", r.exchange.name,
+              ": its legs are neither one all_gather, nor one pair, nor an "
+              "all_to_all and an all_gather of what was combined"});
+}
+
+/// Of what cannot be done to one part of the model yet.
+template <class R>
+DILOCO_COLD std::string fragments_error(R const& r) {
+  int const n = r.schedule.fragments();
+  if (n == 1) return {};
+  auto const with = [&](std::string_view what) {
+    return say({"diloco: schedule: ", n, " fragments with ", what, "; say one fragment"});
+  };
+  if (n < 1 || n > max_fragments)
+    return say({"diloco: schedule: ", n, " fragments; there must be 1 to ", max_fragments});
+  if (r.inner_at_sync != at_sync::keep) return with("an inner state that is reset or averaged in each round");
+  if (r.exchange.legs(r.transport.size()).pairs()) return with("ranks that meet in pairs");
+  if (inner_state<typename R::inner_type>::has_views && r.bf16_rounding == rounding::stochastic)
+    return with("an optimizer that is evaluated at another point, rounded stochastically");
+  return {};
+}
+
+/// The first setting that makes no sense, or an empty text.
+template <class R>
+DILOCO_COLD std::string settings_error(R const& r) {
+  std::string found;
+  auto const check = [&](std::string_view role, auto const& policy) {
+    if (found.empty()) found = field_error(role, policy);
+  };
+  check("inner", r.inner);
+  check("outer", r.outer);
+  check("compressor", r.compressor);
+  check("feedback", r.feedback);
+  check("combine", r.combine);
+  check("schedule", r.schedule);
+  check("rate", r.rate);
+  if (found.empty()) found = recipe_error(r);
+  if (found.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
+    found = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
+  }
+  if (found.empty()) found = legs_error(r);
+  if (found.empty()) found = fragments_error(r);
+  return found;
+}
+
+}  // namespace detail
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
