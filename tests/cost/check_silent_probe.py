@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 SOURCE = pathlib.Path(__file__).parent / "silent_probe" / "trainer.cpp"
-TELLS = re.compile(r"\bif constexpr \(hears<Probe, (\w+)>\)\s+tell\([^;]*\);")
+TELLS = re.compile(r"\bif constexpr \(hears<Probe, (\w+)>\)\s+tell_probe\([^;]*\);")
 EVENTS = {"inner_stepped", "round_launched", "round_landed", "round_aborted"}
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/combine.hpp>
 #include <diloco/concepts/traffic.hpp>
 #include <diloco/round/flight.hpp>
 #include <diloco/state/columns.hpp>

@@ -21,3 +21,8 @@ using trainer = diloco::DiLoCo<diloco::adamw, diloco::nesterov, diloco::absmax<8
 diloco::result<> step(trainer& t, std::vector<std::span<float const>> const& gradients) {
   return t.try_step(gradients);
 }
+
+// Also what a construction emits: the functions that the rounds call.
+diloco::result<trainer> make(trainer::recipe_type r, std::vector<diloco::tensor> const& parameters) {
+  return trainer::make(std::move(r), parameters);
+}
