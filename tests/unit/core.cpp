@@ -3,6 +3,7 @@
 // list of numbers.
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
+#include <diloco/exchange/exchange.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/nesterov.hpp>
 #include <diloco/schedule/every.hpp>
