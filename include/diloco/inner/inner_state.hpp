@@ -357,8 +357,6 @@ class inner_state<Inner> {
   [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }
   [[nodiscard]] std::vector<std::string_view> slot_names(layout::row const&) const { return {}; }
   template <executor E>
-  void adopt(E const&, Inner const&, layout const&, lookup_table const&, callers_rows const&) const {}
-  template <executor E>
   void reset(E const&) const {}
 };
 

@@ -5,7 +5,7 @@
 #include <diloco/sweep/on_backend.hpp>
 #include <diloco/wire/contract.hpp>
 
-// The half of a round that receives: walk the legs, vote, apply, commit.
+// Actions, flights by hand, and the half of a round that receives: walk the legs, vote, apply, commit.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -27,7 +27,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::room_for(action_list const& acti
   return {};
 }
 
-/// Of a schedule, which may be the caller's own.
+/// Checks the actions of a schedule.
 DILOCO_COLD DILOCO_CORE result<> round_machine::check(action_list const& actions) const {
   for (action const& a : actions) {
     if (a.fragment < 0 || static_cast<std::size_t>(a.fragment) >= flights_.size()) {
@@ -213,14 +213,14 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchang
   f.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
   if (arrived) return arrived;
   f.unfinished.emplace_back(&m, false);
-  return run_.ends(std::move(arrived).error());  // whatever its cause: the buffers are gone
+  return run_.ends(std::move(arrived).error());  // whatever its cause: the buffers cannot be taken back
 }
 
 DILOCO_COLD DILOCO_CORE void round_machine::apply(round_flight& f, float mix) {
   int const contributors = static_cast<int>(f.messages.back()->roster().size());
   bool const sharded = facts_.legs.shards();
-  if (mix != 0) {  // steps taken in flight survive in part
-    policies_.adopt_callers_copy();
+  if (mix != 0) {  // steps taken in flight survive, so copies and step count must include them
+    policies_.adopt_callers_copy(f);
     if (run_.steps_taken > f.agreed_steps) f.agreed_steps = run_.steps_taken;
   }
   average_auxiliary(f, contributors, sharded, nullptr, mix);
@@ -228,8 +228,8 @@ DILOCO_COLD DILOCO_CORE void round_machine::apply(round_flight& f, float mix) {
   where_.wait();
 }
 
-/// A contribution that counted nothing was not said: what this rank owes and remembers stays. What all ranks
-/// computed alike, and what an owner sent to all, was said whatever this rank's weight.
+/// If this rank's coefficient is 0, its residual and memory stay. State that all ranks share, and that of a
+/// shard's owner, commits in any case.
 DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
   std::size_t const i = f.fragment;
   fragment_progress& p = fragments_[i];
@@ -243,7 +243,7 @@ DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
                               f.total_weight});
 }
 
-/// Commits, or not. An error of `done` comes after what was read, so the round stands and the run ends.
+/// Commits or aborts. An error in `done` came after the vote: the round stands and the run ends.
 DILOCO_COLD DILOCO_CORE result<> round_machine::end_of_round(result<> verdict, result<> done,
                                                              round_flight& f) {
   if (!verdict) return aborted(std::move(verdict).error(), f);
@@ -255,7 +255,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::end_of_round(result<> verdict, r
   return {};
 }
 
-/// A round that is dropped: its weight goes into the next.
+/// Drops the round: its weight goes into the next. Ends the run for causes after which it cannot go on.
 DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f) {
   fragment_progress& p = fragments_[f.fragment];
   f.open = false;
@@ -271,9 +271,8 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f
   return e;
 }
 
-/// The round is dropped here because messages did not come. The others hear it from what this rank must still
-/// send: a share and a vote that refuse. Best effort and without waiting; else they hear it at their
-/// deadline.
+/// Drops the round after a leg failed. Sends refusals in the later legs and the vote, without waiting.
+/// Peers that do not get them fail at their deadline.
 DILOCO_COLD DILOCO_CORE result<> round_machine::given_up(error e, round_flight& f, std::size_t next_leg) {
   send_refusals(f, refusal(e), next_leg);
   return aborted(std::move(e), f);

@@ -62,7 +62,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   f.number = p.round, f.partner = partner, f.stepped = p.stepped, f.by_hand = by_hand, f.weight = p.weight;
   f.counted_steps = run_.steps, f.steps_taken = run_.steps_taken, f.wait_seconds = 0, f.total_weight = -1;
   std::byte* const slots = f.messages[0]->to_send();
-  policies_.adopt_callers_copy();
+  policies_.adopt_callers_copy(f);
   policies_.encode(f, slots);
   if (f.plan.planes() != 0)
     where_.for_each(f.plan.fragment().tiles,

@@ -15,7 +15,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The half of a round that knows the policies. Each function is called once or twice per round.
+/// Calls of a round that depend on policies. Each is made at most twice per round.
 class round_policies {
  public:
   virtual ~round_policies() = default;
@@ -26,11 +26,11 @@ class round_policies {
   /// Pass B: contributors → outer step → θ. `sharded`: there is one message per shard, with coefficient 1.
   /// Enqueues.
   virtual void apply(round_flight const& f, int contributors, bool sharded, float mix) = 0;
-  /// θ takes over what the caller wrote into tensors of which θ is a copy. Enqueues.
-  virtual void adopt_callers_copy() = 0;
-  /// Parts of the state that are not columns: the inner optimizer's, and samples that tensors show. Enqueues.
+  /// Updates the fragment's float32 copies of θ where the caller changed its tensors. Enqueues.
+  virtual void adopt_callers_copy(round_flight const& f) = 0;
+  /// State that no commit_rule covers: the inner optimizer's, and samples that tensors show. Enqueues.
   virtual void commit(round_flight const& f) = 0;
-  /// False where the weights leave nothing to combine.
+  /// Returns false if the weights give nothing to combine.
   virtual bool coefficients(std::span<double const> weights, std::span<float> out) const = 0;
   /// The rank that this rank meets in a round of pairs; otherwise itself.
   [[nodiscard]] virtual int partner(std::uint64_t round) const = 0;
@@ -43,9 +43,9 @@ class round_policies {
 struct round_facts {
   leg_list legs;
   std::string_view compressor, outer, combine, exchange;  // names
-  float largest_sent = 0;                                 ///< that the compressor carries
-  magnitude_limits limits;                                ///< of compressor and outer optimizer together
-  bool counts_idle = false;     ///< each contribution counts 1/K, whoever is idle: where there is an estimate
+  float largest_sent = 0;       ///< largest magnitude that the compressor can encode
+  magnitude_limits limits;      ///< of compressor and outer optimizer together
+  bool counts_idle = false;     ///< with a shared estimate, every coefficient is 1 / world size
   bool carries_anchor = false;  ///< as an auxiliary plane
   double deadline_seconds = 0;
 };
@@ -53,11 +53,11 @@ struct round_facts {
 /// What a fragment knows between its rounds.
 struct fragment_progress {
   std::uint64_t round = 0;     ///< number of the next one
-  std::uint64_t history = 0;   ///< hash of all committed rounds: whose messages, with what checksums
-  double weight = 0;           ///< tokens since the last launch
+  std::uint64_t history = 0;   ///< hash of senders and checksums of all committed rounds
+  double weight = 0;           ///< tokens that no committed or open round has
   bool stepped = false;        ///< an inner step was taken since the last launch
-  bool launch_failed = false;  ///< the schedule's last one, so there is nothing to land
-  bool must_move = false;      ///< the framework took one, so θ is not the anchor
+  bool launch_failed = false;  ///< of the schedule: it has nothing to land
+  bool must_move = false;      ///< the next round must find that θ differs from the anchor
 };
 
 /// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive it.
@@ -98,16 +98,16 @@ class round_machine {
       p.must_move = p.must_move || (outside && fragments_.size() == 1);
     }
   }
-  /// The sentence about a flight that stands in the way of a schedule's actions.
+  /// Error if an action of the schedule meets a flight that is still open.
   [[nodiscard]] result<> room_for(action_list const& actions) const;
   [[nodiscard]] result<> perform(action_list const& actions);
   [[nodiscard]] result<flight> launch_by_hand(int fragment);
   [[nodiscard]] result<> land_by_hand(flight&& f, land_options const& o);
   /// One round of each fragment, now.
   [[nodiscard]] result<> sync();
-  /// An error also where a flight was dropped.
+  /// Error if the run has ended, or a flight was destroyed before it landed.
   [[nodiscard]] result<> usable() const;
-  /// The sentence about a flight that is open, for a call that needs all of them landed.
+  /// Error if a flight is open.
   [[nodiscard]] result<> all_landed(std::string_view call) const;
   [[nodiscard]] bool any_open() const;
   [[nodiscard]] result<> reset_feedback();
@@ -116,8 +116,8 @@ class round_machine {
   }
   void belongs_to(std::uint64_t run) { run_number_ = run; }
 
-  /// Bytes that this rank sends in one round of each fragment. Of an odd number of ranks in pairs one sends
-  /// nothing.
+  /// Bytes that this rank sends in one round of each fragment. If an odd number of ranks pairs, one rank
+  /// sends nothing; this counts one peer.
   [[nodiscard]] std::size_t sent_bytes() const;
   [[nodiscard]] std::size_t message_bytes() const { return message_bytes_; }
   [[nodiscard]] std::size_t table_bytes() const;
@@ -192,7 +192,7 @@ class round_machine {
   [[nodiscard]] exchange_tag tag_of(round_flight const& f, std::uint32_t phase) const {
     return {f.number, phase, static_cast<std::uint32_t>(f.fragment)};
   }
-  /// Calls the transport, which may be the caller's own.
+  /// Calls the transport and turns an exception into an error.
   template <class F>
   [[nodiscard]] auto ask(round_flight const& f, std::string_view call, F&& function) const {
     return guarded([&](cause what, std::string_view text) { return threw(f, call, what, text); }, function);

@@ -87,7 +87,6 @@ class state_columns {
   }
   /// Bytes of these on the host, placed by the executor.
   [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }
-  [[nodiscard]] std::size_t fragments() const { return fragments_; }
   /// Columns in the order of `add`.
   [[nodiscard]] std::vector<std::unique_ptr<state_column>> const& all() const { return all_; }
   /// Makes the buffers that a round wrote for one fragment current. `counted`: the coefficient of this rank's

@@ -49,11 +49,6 @@ class lookup_table {
   void upload_gradients(memory_source const& where) const {
     memory_.upload(where, host_.gradients, host_.end);
   }
-  /// The tiles again, after a plan has written into them.
-  void write_tiles(layout const& l) const {
-    std::memcpy(host_.tiles, l.tiles().data(), tiles_ * sizeof(tile));
-    if (host_.group_tiles != host_.tiles) write_group_tiles(l);
-  }
 
  private:
   DILOCO_COLD lookup_table(memory_source const& where, layout const& l, std::size_t group_tiles)
@@ -76,7 +71,8 @@ class lookup_table {
     };
     host_ = at(memory_.host());
     kernel_ = at(memory_.seen_by_kernels());
-    write_tiles(l);
+    std::memcpy(host_.tiles, l.tiles().data(), tiles_ * sizeof(tile));
+    if (group_tiles != 0) write_group_tiles(l);
   }
   DILOCO_COLD void write_group_tiles(layout const& l) const {
     tile* next = host_.group_tiles;

@@ -16,7 +16,6 @@ inline namespace DILOCO_NAMESPACE {
 /// `for_each` enqueues one of them and costs one virtual call. Written out, because nvcc 13.0 takes minutes
 /// for a class that inherits them from a list.
 struct backend : memory_source {
-  [[nodiscard]] virtual std::string_view name() const = 0;
   virtual void for_each(std::size_t n, adopt_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, average_planes_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, checksum_kernel const& kernel) const = 0;
@@ -41,7 +40,6 @@ template <executor E>
 class backend_on final : public backend {
  public:
   explicit backend_on(E const& where) : where_(where) {}
-  std::string_view name() const override { return E::name; }
   bool columns_on_host() const override { return E::columns_on_host; }
   buffer allocate(std::size_t bytes) const override { return where_.allocate(bytes); }
   buffer allocate_shared(std::size_t bytes) const override { return where_.allocate_wire(bytes); }

@@ -87,8 +87,17 @@ class trainer_parts final : public trainer_policies {
   void apply(round_flight const& f, int contributors, bool sharded, float mix) override {
     passes_->apply(f, contributors, sharded, mix, callers_copy(core.run.rounded_by = {f.number, 0, 3}));
   }
-  void adopt_callers_copy() override { adopt(false); }
-  void adopt_everything() override { adopt(true); }
+  void adopt_callers_copy(round_flight const& f) override {
+    layout::fragment const& part = f.plan.fragment();
+    callers_rows const from = callers_copy({});
+    if constexpr (inner_state<Inner>::has_samples) {
+      if (from.narrow == nullptr) return;
+      inner_.adopt(recipe().executor, recipe().inner, core.model, *core.lookup, from);
+    } else {
+      adopt_tiles(from, part.first_tile, part.tiles);
+    }
+  }
+  void adopt_everything() override { adopt_tiles(callers_copy({}), 0, core.lookup->tile_count()); }
   void commit(round_flight const& f) override {
     if (recipe().inner_at_sync == at_sync::reset) {
       inner_.reset(recipe().executor);
@@ -155,7 +164,7 @@ class trainer_parts final : public trainer_policies {
   }
   void list_auxiliary(round_flight const& f) const;
   void list_over_rows(round_flight const& f, std::size_t plane, float* from, float* to) const;
-  void adopt(bool samples);
+  void adopt_tiles(callers_rows const& from, std::size_t first, std::size_t count) const;
   void inner_sweep(step_options const& o);
   [[nodiscard]] callers_rows callers_copy(draw const& by) const {
     if (!has_copies_) return {};
@@ -236,7 +245,7 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
 
 template <class R>
 DILOCO_COLD result<> trainer_parts<R>::start() {
-  adopt(true);
+  adopt_everything();
   lookup_table const& lookup = *core.lookup;
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
     if (auto fine = core.intake->find_not_finite(theta_rows{lookup->theta}, "the parameter"); !fine)
@@ -282,18 +291,13 @@ DILOCO_COLD void trainer_parts<R>::list_over_rows(round_flight const& f, std::si
 }
 
 /// θ ← the caller's tensors, in rows where θ is a float32 copy. Values that the caller left alone keep the
-/// bits of θ. Enqueues; does nothing if no θ is a copy.
-/// `samples`: also reads tensors that show samples of θ, bfloat16 or float32.
+/// bits of θ. Also reads tensors that show samples of θ. Enqueues; does nothing if no θ is a copy.
 /// Every element is stored: 10 B/param of bfloat16 tensors, 8 B/param of float32 tensors.
 template <class R>
-void trainer_parts<R>::adopt(bool samples) {
-  callers_rows const from = callers_copy({});
+void trainer_parts<R>::adopt_tiles(callers_rows const& from, std::size_t first, std::size_t count) const {
   if (from.narrow == nullptr) return;
   lookup_table const& lookup = *core.lookup;
-  if (samples || !steps_inside)
-    where_.for_each(lookup.tile_count(), adopt_kernel{lookup->tiles, from, lookup->theta});
-  else
-    inner_.adopt(recipe().executor, recipe().inner, core.model, lookup, from);
+  where_.for_each(count, adopt_kernel{lookup->tiles + first, from, lookup->theta});
 }
 
 template <class R>
