@@ -132,7 +132,6 @@ struct in_turn {
     return all;
   }
   [[nodiscard]] static std::string describe() { return "in turn"; }
-  friend bool operator==(in_turn const&, in_turn const&) = default;
 };
 
 /// That schedule, whose first landing is one of a fragment that was never launched.
@@ -334,7 +333,6 @@ struct scripted {
   constexpr void fields(F&& f) const {
     f("parts", parts, range{1, 32});
   }
-  friend bool operator==(scripted const&, scripted const&) = default;
 };
 }  // namespace
 
