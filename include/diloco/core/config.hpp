@@ -73,6 +73,13 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_ONE_VECTOR
 #endif
 
+/// In the body of a loop, keeps the loop scalar.
+#if defined(__GNUC__) && !DILOCO_ON_DEVICE
+#define DILOCO_NO_VECTOR asm volatile("")
+#else
+#define DILOCO_NO_VECTOR static_cast<void>(0)
+#endif
+
 /// Marks a path that few blocks take. On the host it is out of line, so that the common path keeps its
 /// registers. On the device it is inlined, because a call would put its elements on the stack.
 #if defined(__CUDACC__)

@@ -142,16 +142,21 @@ struct apply_outer_kernel {
       else
         step(p[i], g.v[i], slot[i]...);
     };
-    if (mix == 0.0f) {
+    auto const mixed = [&](int i) { local[i] = fma(mix, local[i] - p[i], p[i]); };
+    if constexpr (L::width > 1) {
       for_first<L, size>(n, [&](int i) {
         one(i);
-        local[i] = p[i];
+        mix == 0.0f ? static_cast<void>(local[i] = p[i]) : mixed(i);
       });
     } else {
+      // A loop of its own mixes, so that the step is compiled once.
+      float unused[size];
+      float* DILOCO_RESTRICT const to = mix == 0.0f ? local : unused;
       for_first<L, size>(n, [&](int i) {
         one(i);
-        local[i] = fma(mix, local[i] - p[i], p[i]);
+        to[i] = p[i];
       });
+      if (mix != 0.0f) for_first<L, size>(n, mixed);
     }
   }
   /// The same for a full block, on many lanes.

@@ -45,7 +45,7 @@ struct write_planes_kernel {
       float const* const from = planes.column(planes.from, t, plane);
       if (from == nullptr) continue;
       float* const to = planes.on_wire(slots + t.shard * slot_bytes, t, plane);
-      for_each_block<block>(t, [&](int offset, auto count) {
+      for_each_piece<block>(l, t, [&](int offset, auto count) {
         int const first = offset + first_element<L, block>(l);
         float const* DILOCO_RESTRICT x = from + first;
         float* DILOCO_RESTRICT y = to + first;
@@ -81,7 +81,7 @@ struct average_planes_kernel {
       float* const column = planes.column(planes.to, t, plane);
       if (column == nullptr) continue;
       float* const to = to_slot == nullptr ? column : planes.on_wire(to_slot, t, plane);
-      for_each_block<block>(t, [&](int offset, auto count) {
+      for_each_piece<block>(l, t, [&](int offset, auto count) {
         int const first = offset + first_element<L, block>(l);
         int const mine = owned_elements<L, block>(l, count);
         lane_block<L, block> sum;

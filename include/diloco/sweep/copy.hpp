@@ -18,7 +18,7 @@ struct copy_to_anchor_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     float const* p = theta[t.row] + t.begin;
-    for_each_block<block>(t, [&](int offset, auto count) {
+    for_each_piece<block>(l, t, [&](int offset, auto count) {
       int const first = offset + first_element<L, block>(l);
       float* DILOCO_RESTRICT to = anchor + t.column + first;
       for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count),
@@ -82,7 +82,7 @@ struct show_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     if (stepped != nullptr && stepped[t.row] == nullptr) return;
-    for_each_block<block>(t, [&](int offset, auto count) {
+    for_each_piece<block>(l, t, [&](int offset, auto count) {
       callers.template write<block>(l, t, offset, count,
                                     theta[t.row] + t.begin + offset + first_element<L, block>(l));
     });
@@ -105,7 +105,7 @@ struct view_kernel {
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
-    for_each_block<block>(t, [&](int offset, auto count) {
+    for_each_piece<block>(l, t, [&](int offset, auto count) {
       int const first = offset + first_element<L, block>(l);
       float* DILOCO_RESTRICT const p = theta[t.row] + t.begin + first;
       float* DILOCO_RESTRICT const y = kept + t.column + first;

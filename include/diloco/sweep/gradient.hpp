@@ -11,7 +11,9 @@ inline namespace DILOCO_NAMESPACE {
 /// nothing else.
 template <class Rows>
 struct find_non_finite_kernel {
-  static constexpr int block = 256;
+  /// On the host one loop takes a whole tile, because each loop ends with a maximum over a register.
+  template <lanes L>
+  static constexpr int block = L::width > 1 ? 256 : 1 << 20;
 
   tile const* tiles;
   Rows rows;
@@ -23,10 +25,10 @@ struct find_non_finite_kernel {
     tile const t = tiles[index];
     std::uint32_t largest = 0;
     rows.of(t, [&](auto const* p) {
-      for_each_block<block>(t, [&](int offset, auto count) {
-        auto const* DILOCO_RESTRICT x = p + offset + first_element<L, block>(l);
-        constexpr int size = lane_elements<L, block>;
-        int const mine = owned_elements<L, block>(l, count);
+      for_each_piece<block<L>>(l, t, [&](int offset, auto count) {
+        auto const* DILOCO_RESTRICT x = p + offset + first_element<L, block<L>>(l);
+        constexpr int size = lane_elements<L, block<L>>;
+        int const mine = owned_elements<L, block<L>>(l, count);
         auto const look = [&](int, auto number) {
           largest = larger(largest, magnitude_bits(as_float(number)));
         };

@@ -32,7 +32,7 @@ struct inner_step_kernel {
     float* p = theta[t.row] + t.begin;
     float const scale = factor == nullptr ? grad_scale : *factor;
     gradients.of(t, [&](auto const* g) {
-      for_each_block<stride<L>>(t, [&](int offset, auto count) {
+      for_each_piece<stride<L>>(l, t, [&](int offset, auto count) {
         callers.template adopt<stride<L>>(l, t, offset, count, p + offset + first_element<L, stride<L>>(l));
         one_block(l, scale, p + offset, g + offset, t.column + static_cast<std::size_t>(offset), count,
                   std::make_index_sequence<Slots>{});

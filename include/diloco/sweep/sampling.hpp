@@ -33,7 +33,7 @@ struct sampling_step_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     auto const blocks = [&](auto const* g, auto* seen) {
-      for_each_block<block>(t, [&](int offset, auto count) {
+      for_each_piece<block>(l, t, [&](int offset, auto count) {
         one_block(l, t, offset, count, g, seen, std::make_index_sequence<Slots>{});
       });
     };

@@ -82,7 +82,7 @@ DILOCO_HD inline void for_each_element(L, tile const& t, F&& f) {
 template <int Bits, int Block, lanes L, class F>
 DILOCO_HD inline void for_each_residual(L l, tile const& t, residual_columns<Bits, Block> const& residual,
                                         std::size_t column, F&& f) {
-  for_each_block<Block>(t, [&](int offset, auto count) {
+  for_each_piece<Block>(l, t, [&](int offset, auto count) {
     int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
     if (residual.none()) {
       for_first<L, lane_elements<L, Block>>(mine, [&](int i) { f(first + i, 0.0f); });
@@ -167,7 +167,7 @@ struct keeper {
     if (factor != 0.0f) work.compressor.decode(l, work.view_of(t.slice), work.chunk_of(t), factor, x);
     if constexpr (Bits == 8) {
       L::sync();
-      for_each_block<Block>(t, [&](int offset, auto count) {
+      for_each_piece<Block>(l, t, [&](int offset, auto count) {
         lane_block<L, Block> e = {};
         int const first = first_element<L, Block>(l);
         for_first<L, lane_elements<L, Block>>(owned_elements<L, Block>(l, count),

@@ -23,13 +23,26 @@ struct full_block {
 };
 
 /// Calls f(offset, count) for each block of the tile. Full blocks come first, with the count as a constant.
-/// The tail comes last.
+/// The tail comes last, in code of its own.
 template <int Block, class F>
 DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
   int const count = static_cast<int>(t.count);
   int offset = 0;
   for (; offset + Block <= count; offset += Block) f(offset, full_block<Block>{});
   if (offset < count) f(offset, count - offset);
+}
+
+/// The same for work on single elements. On the host one copy of the code does full blocks and the tail,
+/// because for_first needs no constant there.
+template <int Block, lanes L, class F>
+DILOCO_HD inline void for_each_piece(L, tile const& t, F&& f) {
+  if constexpr (L::width > 1) {
+    for_each_block<Block>(t, f);
+  } else {
+    int const count = static_cast<int>(t.count);
+    for (int offset = 0; offset < count; offset += Block)
+      f(offset, count - offset < Block ? count - offset : Block);
+  }
 }
 
 /// The gradients of all rows, as float or bfloat16. Null means that the row has no gradient in this step.
@@ -93,23 +106,36 @@ struct callers_rows {
   /// integer operations and a maximum per element.
   template <int Block, lanes L>
   DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
-    if (narrow == nullptr || narrow[t.row] == nullptr) return;
+    if (narrow != nullptr && narrow[t.row] != nullptr) adopt_narrow<Block>(l, t, offset, count, theta);
+  }
+
+  /// Writes θ to the caller's tensor of this row.
+  template <int Block, lanes L>
+  DILOCO_HD void write(L l, tile const& t, int offset, int count, float const* DILOCO_RESTRICT theta) const {
+    if (narrow != nullptr && (narrow[t.row] != nullptr || wide[t.row] != nullptr))
+      write_copy<Block>(l, t, offset, count, theta);
+  }
+
+ private:
+  template <int Block, lanes L>
+  DILOCO_RARE DILOCO_HD void adopt_narrow(L l, tile const& t, int offset, int count,
+                                          float* DILOCO_RESTRICT theta) const {
     bfloat16 const* DILOCO_RESTRICT from = narrow[t.row] + t.begin + offset + first_element<L, Block>(l);
     constexpr int size = lane_elements<L, Block>;
     int const mine = owned_elements<L, Block>(l, count);
     std::uint32_t const room = stochastic ? 0xffffu : 0x8000u;
     std::uint32_t farthest = 0;
-    for_first<L, size>(mine, [&](int i) {
+    for_first<L, size, 16>(mine, [&](int i) {
       std::uint32_t const seen = static_cast<std::uint32_t>(from[i].bits) << 16;
       farthest = larger(farthest, seen - bits_of(theta[i]) + room);
     });
     if (farthest <= 2 * room) return;
-    for_first<L, size>(mine, [&](int i) { theta[i] = adopted(from[i], theta[i]); });
+    for_first<L, size, 16>(mine, [&](int i) { theta[i] = adopted(from[i], theta[i]); });
   }
 
   template <int Block, lanes L>
-  DILOCO_HD void write(L l, tile const& t, int offset, int count, float const* DILOCO_RESTRICT theta) const {
-    if (narrow == nullptr || (narrow[t.row] == nullptr && wide[t.row] == nullptr)) return;
+  DILOCO_RARE DILOCO_HD void write_copy(L l, tile const& t, int offset, int count,
+                                        float const* DILOCO_RESTRICT theta) const {
     constexpr int size = lane_elements<L, Block>;
     int const first = offset + first_element<L, Block>(l), mine = owned_elements<L, Block>(l, count);
     if (narrow[t.row] == nullptr) {
@@ -131,7 +157,7 @@ struct callers_rows {
           u[i] = one[0];
         }
       }
-      for_first<L, size>(mine, [&](int i) {
+      for_first<L, size, 16>(mine, [&](int i) {
         std::uint32_t const bits = bits_of(theta[i]), up = (bits + u[i]) >> 16;
         to[i].bits = static_cast<std::uint16_t>((up & 0x7fffu) < 0x7f80u ? up : bits >> 16);
       });
