@@ -11,6 +11,7 @@
 #include <diloco/round/agreement.hpp>
 #include <diloco/round/landing.hpp>
 #include <diloco/round/launch.hpp>
+#include <diloco/state/layout_definitions.hpp>
 #include <diloco/sweep/on_backend_definitions.hpp>
 #include <diloco/trainer/core_definitions.hpp>
 #include <diloco/wire/contract_definitions.hpp>

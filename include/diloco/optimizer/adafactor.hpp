@@ -5,7 +5,6 @@
 #include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
-#include <algorithm>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -210,7 +209,8 @@ struct adafactor {
     auto const count = static_cast<double>(t.context.step),
                rate = static_cast<double>(lr) * static_cast<double>(t.context.lr_scale);
     auto const weight = static_cast<float>(std::pow(count, static_cast<double>(beta2_decay)));
-    auto const rho = static_cast<float>(std::min(rate, 1.0 / std::sqrt(count)));
+    double const bound = 1.0 / std::sqrt(count);
+    auto const rho = static_cast<float>(rate < bound ? rate : bound);
     auto const keep = static_cast<float>(std::fma(-rate, static_cast<double>(weight_decay), 1.0));
     auto const rows = static_cast<float>(at.rows), columns = static_cast<float>(at.columns);
 

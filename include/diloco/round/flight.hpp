@@ -29,7 +29,7 @@ struct round_flight {
     if (over.size() == 1) return;
     vote = over.slot(vote_bytes, inbox * vote_bytes);
     checksum_parts = checksum_parts_of(slot);
-    std::size_t const most = std::max(shards, static_cast<std::size_t>(over.size()));
+    auto const world = static_cast<std::size_t>(over.size()), most = shards > world ? shards : world;
     sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
   }
 

@@ -4,7 +4,6 @@
 #include <diloco/state/memory_source.hpp>
 #include <diloco/wire/plan.hpp>
 
-#include <algorithm>
 #include <cstring>
 
 namespace diloco {
@@ -41,7 +40,7 @@ class round_table {
     auto const from = a.add<float*>(rows * plan.planes()), to = a.add<float*>(rows * plan.planes());
     auto const messages = a.add<std::byte const*>(ranks_), votes = a.add<std::byte const*>(ranks_);
     auto const coefficients = a.add<float>(ranks_);
-    auto const headers = a.add<message_header>(std::max(shards, vote_copies));
+    auto const headers = a.add<message_header>(shards > vote_copies ? shards : vote_copies);
     auto const bad_row = a.add<std::uint32_t>(1), moved = a.add<std::uint32_t>(1);
     memory_ = mirrored(where, a.bytes());
     auto const at = [&](std::byte* base) {

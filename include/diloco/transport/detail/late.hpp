@@ -4,7 +4,6 @@
 #include <diloco/concepts/transport.hpp>
 #include <diloco/core/text.hpp>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -17,13 +16,13 @@ inline bool is_past(deadline d) { return std::chrono::steady_clock::now() >= d; 
 /// Seconds between two times, rounded to the nearest millisecond, never below 0.
 inline double seconds_between(deadline from, deadline to) {
   auto const ms = std::chrono::round<std::chrono::milliseconds>(to - from).count();
-  return static_cast<double>(std::max<long long>(ms, 0)) / 1000;
+  return ms < 0 ? 0.0 : static_cast<double>(ms) / 1000;
 }
 
 /// "rank 2", "ranks 1, 2 and 5". The text is about `total` ranks and names at most eight of them.
 inline std::string names_of(std::vector<int> const& ranks, std::size_t total) {
   std::string text = total == 1 ? "rank " : "ranks ";
-  std::size_t const named = std::min<std::size_t>(ranks.size(), 8);
+  std::size_t const named = ranks.size() < 8 ? ranks.size() : 8;
   for (std::size_t i = 0; i < named; ++i) {
     if (i > 0) text += i + 1 == total ? " and " : ", ";
     text += say({ranks[i]});
