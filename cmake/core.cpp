@@ -7,15 +7,24 @@
 #error "diloco: core.cpp belongs to the component core; build it with DILOCO_COMPILED_CORE=ON"
 #endif
 
+#include <diloco/core/text_definitions.hpp>
 #include <diloco/inner/gradient_intake_definitions.hpp>
 #include <diloco/round/agreement.hpp>
+#include <diloco/round/flight_definitions.hpp>
 #include <diloco/round/landing.hpp>
 #include <diloco/round/launch.hpp>
+#include <diloco/round/round_table_definitions.hpp>
+#include <diloco/state/columns_definitions.hpp>
 #include <diloco/state/layout_definitions.hpp>
+#include <diloco/state/lookup_table_definitions.hpp>
+#include <diloco/state/run_state_definitions.hpp>
 #include <diloco/sweep/on_backend_definitions.hpp>
 #include <diloco/trainer/core_definitions.hpp>
+#include <diloco/transport/detail/late_definitions.hpp>
+#include <diloco/transport/detail/thread_exchange_definitions.hpp>
 #include <diloco/wire/contract_definitions.hpp>
 #include <diloco/wire/message_header_definitions.hpp>
+#include <diloco/wire/plan_definitions.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {

@@ -20,18 +20,8 @@ struct land_options {
 struct round_flight {
   /// `contributors`: largest number of ranks whose messages are combined, own included.
   /// `received`: receive slots to allocate, one per message.
-  DILOCO_COLD round_flight(std::size_t index, transport_link const& over, leg_list const& legs, wire_plan p,
-                           std::size_t rows, int contributors, int received)
-      : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, contributors) {
-    std::size_t const slot = plan.slot_bytes(), shards = static_cast<std::size_t>(plan.shards());
-    auto const inbox = static_cast<std::size_t>(received);
-    for (leg const& l : legs) messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
-    if (over.size() == 1) return;
-    vote = over.slot(vote_bytes, inbox * vote_bytes);
-    checksum_parts = checksum_parts_of(slot);
-    auto const world = static_cast<std::size_t>(over.size()), most = shards > world ? shards : world;
-    sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
-  }
+  round_flight(std::size_t index, transport_link const& over, leg_list const& legs, wire_plan p,
+               std::size_t rows, int contributors, int received);
 
   std::size_t fragment;
   wire_plan plan;
@@ -60,23 +50,12 @@ struct round_flight {
   std::uint64_t history = 0;                                // hash of the fragment's history after this round
   std::vector<std::pair<exchange_slot*, bool>> unfinished;  // after an error; true: peers may read it
 
-  [[nodiscard]] std::size_t message_bytes() const {
-    std::size_t sum = sums.size() + (vote == nullptr ? 0 : vote->bytes());
-    for (auto const& m : messages) sum += m->bytes();
-    return sum;
-  }
+  [[nodiscard]] std::size_t message_bytes() const;
   /// Called if the caller destroys an open flight. Closes its exchange, so that waiting peers learn it now.
-  void drop() {
-    dropped = true;
-    messages[0]->finish({});
-  }
+  void drop();
   /// Closes the last open exchange. Waits until `limit` if peers may still read it. Called after a run has
   /// failed.
-  void finish_one(deadline limit) {
-    auto const [slot, needed] = unfinished.back();
-    unfinished.pop_back();
-    slot->finish(needed ? std::optional(limit) : std::nullopt);
-  }
+  void finish_one(deadline limit);
 };
 
 /// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.
@@ -110,3 +89,7 @@ class flight {
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/round/flight_definitions.hpp>
+#endif

@@ -24,15 +24,7 @@ enum class commit_rule : std::uint8_t { in_place, always, if_counted };
 class state_column {
  public:
   state_column(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
-               commit_rule commits, std::size_t fragments)
-      : name_(std::move(name)), kind_(kind), floats_(floats), commits_(commits) {
-    std::size_t const bytes = floats * sizeof(float);
-    first_ = where.allocate_column(name_, bytes);
-    if (commits != commit_rule::in_place) {
-      second_ = where.allocate_column(name_, bytes);
-      swapped_.resize(fragments);
-    }
-  }
+               commit_rule commits, std::size_t fragments);
   [[nodiscard]] std::string_view name() const { return name_; }
   [[nodiscard]] column_kind kind() const { return kind_; }
   [[nodiscard]] std::size_t floats() const { return floats_; }
@@ -44,10 +36,7 @@ class state_column {
   [[nodiscard]] float* next(std::size_t fragment = 0) const {
     return (swapped_.empty() || swapped(fragment) ? first_ : second_).as<float>();
   }
-  void commit(std::size_t fragment, bool counted) {
-    if (commits_ == commit_rule::always || (commits_ == commit_rule::if_counted && counted))
-      swapped_[fragment] = swapped_[fragment] == 0 ? 1 : 0;
-  }
+  void commit(std::size_t fragment, bool counted);
 
  private:
   [[nodiscard]] bool swapped(std::size_t fragment) const {
@@ -68,32 +57,17 @@ class state_columns {
 
   /// Allocates a zeroed column; returns null for 0 floats.
   state_column* add(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
-                    commit_rule commits = commit_rule::in_place) {
-    if (floats == 0) return nullptr;
-    all_.push_back(std::make_unique<state_column>(where, std::move(name), kind, floats, commits, fragments_));
-    if (!where.columns_on_host() && where.places_on_host(all_.back()->name()))
-      placed_bytes_ += all_.back()->bytes();
-    return all_.back().get();
-  }
+                    commit_rule commits = commit_rule::in_place);
   /// Adds an in-place column and returns its first float; null for 0 floats.
-  float* add_floats(memory_source const& where, std::string name, column_kind kind, std::size_t floats) {
-    state_column const* const c = add(where, std::move(name), kind, floats);
-    return c == nullptr ? nullptr : c->current();
-  }
-  [[nodiscard]] std::size_t bytes() const {
-    std::size_t sum = 0;
-    for (auto const& c : all_) sum += c->bytes();
-    return sum;
-  }
+  float* add_floats(memory_source const& where, std::string name, column_kind kind, std::size_t floats);
+  [[nodiscard]] std::size_t bytes() const;
   /// Bytes of these on the host, placed by the executor.
   [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }
   /// Columns in the order of `add`.
   [[nodiscard]] std::vector<std::unique_ptr<state_column>> const& all() const { return all_; }
   /// Makes the buffers that a round wrote for one fragment current. `counted`: the coefficient of this rank's
   /// contribution is not 0.
-  void commit(std::size_t fragment, bool counted) {
-    for (auto const& c : all_) c->commit(fragment, counted);
-  }
+  void commit(std::size_t fragment, bool counted);
 
  private:
   std::vector<std::unique_ptr<state_column>> all_;
@@ -117,3 +91,7 @@ struct footprint {
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/state/columns_definitions.hpp>
+#endif

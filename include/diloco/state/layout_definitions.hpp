@@ -25,8 +25,7 @@ DILOCO_COLD DILOCO_CORE std::string layout::tensor_error(tensor const& t) const 
   if (t.size() == tensor::too_large) return say({"'", t.name, "' has a shape that no memory can hold"});
   if (t.size() == 0) return say({"'", t.name, "' has no elements"});
   if (t.data == nullptr && t.bf16 == nullptr) return say({"'", t.name, "' points to nothing"});
-  if (t.data != nullptr && t.bf16 != nullptr)
-    return say({"'", t.name, "' has both data and bf16; give one"});
+  if (t.data != nullptr && t.bf16 != nullptr) return say({"'", t.name, "' has both data and bf16; give one"});
   return {};
 }
 
@@ -108,8 +107,7 @@ DILOCO_COLD DILOCO_CORE void layout::split(std::size_t fragments) {
     bool const begun = fragments_[f].tiles != 0;
     // The end of fragment f is (f + 1) shares; compare the distance with and without this row.
     std::size_t const end = parameters_ * (f + 1), with = (before + r.size) * fragments;
-    bool const past =
-        with > end && with - end > end - (before * fragments < end ? before * fragments : end);
+    bool const past = with > end && with - end > end - (before * fragments < end ? before * fragments : end);
     if (begun && f + 1 < fragments && (past || left <= fragments - f - 1)) ++f;
     left -= 1;
     before += r.size;
@@ -170,7 +168,8 @@ DILOCO_CORE layout::row const* layout::find(std::string_view name) const {
 }
 
 DILOCO_CORE std::string layout::differs(tensor const& t, std::size_t r) const {
-  if (r >= rows_.size()) return say({"there are more tensors than the ", rows_.size(), " of the constructor"});
+  if (r >= rows_.size())
+    return say({"there are more tensors than the ", rows_.size(), " of the constructor"});
   row const& mine = rows_[r];
   if (mine.name != t.name)
     return say({"tensor ", r, " is '", t.name, "', and the constructor was given '", mine.name, "'"});

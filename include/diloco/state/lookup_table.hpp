@@ -37,14 +37,7 @@ class lookup_table {
   [[nodiscard]] std::size_t bytes() const { return memory_.bytes() + answers_.size(); }
 
   /// Enqueues. Needs the place of each row's float32 numbers.
-  void upload_tensors(memory_source const& where, layout const& l) const {
-    for (std::size_t r = 0; r < l.rows().size(); ++r) {
-      host_.theta[r] = l.rows()[r].data;
-      host_.bf16[r] = l.rows()[r].bf16;
-      host_.samples[r] = l.rows()[r].samples;
-    }
-    memory_.upload(where, host_.tiles, host_.gradients);
-  }
+  void upload_tensors(memory_source const& where, layout const& l) const;
   /// Enqueues.
   void upload_gradients(memory_source const& where) const {
     memory_.upload(where, host_.gradients, host_.end);
@@ -74,17 +67,7 @@ class lookup_table {
     std::memcpy(host_.tiles, l.tiles().data(), tiles_ * sizeof(tile));
     if (group_tiles != 0) write_group_tiles(l);
   }
-  DILOCO_COLD void write_group_tiles(layout const& l) const {
-    tile* next = host_.group_tiles;
-    for (std::size_t g = 0; g < l.groups().size(); ++g) {
-      for (tile t : l.tiles()) {
-        layout::row const& r = l.rows()[t.row];
-        if (r.group != g) continue;
-        t.column = r.group_column + t.begin;
-        *next++ = t;
-      }
-    }
-  }
+  void write_group_tiles(layout const& l) const;
 
   std::size_t tiles_;
   buffer answers_;
@@ -94,3 +77,7 @@ class lookup_table {
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/state/lookup_table_definitions.hpp>
+#endif

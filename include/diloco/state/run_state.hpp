@@ -28,26 +28,14 @@ class run_state {
   draw rounded_by;          ///< RNG stream that last rounded θ into the caller's bfloat16 tensors
   bool shows_mean = false;  ///< the caller's tensors show the point to evaluate and not θ
 
-  DILOCO_COLD [[nodiscard]] error fail(cause why, std::string what) const {
-    return {why, rank_, static_cast<long>(rounds), "diloco: " + std::move(what)};
-  }
+  [[nodiscard]] error fail(cause why, std::string what) const;
   /// Refused with a sentence while the tensors do not show the point at which gradients are taken.
-  [[nodiscard]] result<> shows_training_point(std::string_view call) const {
-    if (!shows_mean) return {};
-    return fail(cause::wrong_state, say({call, ": the tensors show the mean; call show_sample() ",
-                                         call == "step" ? "before the gradients are taken" : "first"}));
-  }
+  [[nodiscard]] result<> shows_training_point(std::string_view call) const;
 
   /// Ends the run: every later call is refused with the sentence of its first error.
-  DILOCO_COLD error ends(error e) {
-    if (!ended()) ended_ = std::make_unique<error>(e);
-    return e;
-  }
+  error ends(error e);
   [[nodiscard]] bool ended() const { return ended_ != nullptr; }
-  [[nodiscard]] result<> usable() const {
-    if (!ended()) return {};
-    return fail(cause::wrong_state, say({"this trainer cannot go on since: ", ended_->message}));
-  }
+  [[nodiscard]] result<> usable() const;
   /// Calls code that may throw in the middle of a change. An exception then ends the run.
   template <class F>
   [[nodiscard]] auto guard(std::string_view call, F&& f) {
@@ -55,10 +43,7 @@ class run_state {
   }
 
  private:
-  DILOCO_COLD error threw(std::string_view call, cause what, std::string_view text) {
-    return ends(fail(what, say({call, ": in round ", fragments_ == 1 ? rounds : current_round, ", step ",
-                                steps, ": ", text})));
-  }
+  error threw(std::string_view call, cause what, std::string_view text);
   int rank_;
   std::size_t fragments_;
   std::unique_ptr<error> ended_;
@@ -66,3 +51,7 @@ class run_state {
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/state/run_state_definitions.hpp>
+#endif

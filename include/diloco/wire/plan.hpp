@@ -97,28 +97,11 @@ class wire_plan {
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
   [[nodiscard]] std::size_t memory_elements() const { return memory_elements_; }
   /// Sum over all shards, without message headers and without the padding to the largest shard.
-  [[nodiscard]] std::size_t payload_bytes() const {
-    std::size_t sum = 0;
-    for (shard const& s : shards_) sum += s.payload_bytes;
-    return sum;
-  }
+  [[nodiscard]] std::size_t payload_bytes() const;
 
  private:
   /// Must be called after all shards are known.
-  void lay_out_slots(std::size_t planes) {
-    std::size_t largest = 0;
-    for (shard const& s : shards_) {
-      largest = s.payload_bytes > largest ? s.payload_bytes : largest;
-      planes_stride_ = s.elements > planes_stride_ ? s.elements : planes_stride_;
-    }
-    // Rounds up to whole cache lines, so planes are aligned and transports get slots of whole words.
-    planes_stride_ =
-        (planes_stride_ + layout::line_elements - 1) / layout::line_elements * layout::line_elements;
-    planes_offset_ = sizeof(message_header) + (largest + 15) / 16 * 16;
-    planes_ = planes;
-    slot_bytes_ = planes == 0 ? sizeof(message_header) + largest
-                              : planes_offset_ + planes * planes_stride_ * sizeof(float);
-  }
+  void lay_out_slots(std::size_t planes);
   /// Tile i begins a slice if it begins a tensor or a shard. The slice is then measured and placed.
   template <compressor C>
   void add_to_slices(layout& l, std::size_t i, shard& s) {
@@ -144,15 +127,7 @@ class wire_plan {
   }
   /// Elements of tile i's row, from the tile on, that lie in the same shard. A tile belongs to the shard in
   /// which it begins.
-  [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const {
-    std::vector<tile> const& tiles = l.tiles();
-    std::size_t sum = 0;
-    for (std::size_t k = i; k < tiles.size() && tiles[k].row == tiles[i].row; ++k) {
-      if (shard_at(tiles[k].column) != shard_at(tiles[i].column)) break;
-      sum += tiles[k].count;
-    }
-    return sum;
-  }
+  [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const;
 
   /// The shard that owns the tile at this element of the padded columns.
   [[nodiscard]] std::size_t shard_at(std::size_t column) const {
@@ -169,3 +144,7 @@ class wire_plan {
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/wire/plan_definitions.hpp>
+#endif

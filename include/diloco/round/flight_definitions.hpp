@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/round/flight.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+
+DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_link const& over,
+                                                   leg_list const& legs, wire_plan p, std::size_t rows,
+                                                   int contributors, int received)
+    : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, contributors) {
+  std::size_t const slot = plan.slot_bytes(), shards = static_cast<std::size_t>(plan.shards());
+  auto const inbox = static_cast<std::size_t>(received);
+  for (leg const& l : legs) messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
+  if (over.size() == 1) return;
+  vote = over.slot(vote_bytes, inbox * vote_bytes);
+  checksum_parts = checksum_parts_of(slot);
+  auto const world = static_cast<std::size_t>(over.size()), most = shards > world ? shards : world;
+  sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
+}
+
+DILOCO_CORE std::size_t round_flight::message_bytes() const {
+  std::size_t sum = sums.size() + (vote == nullptr ? 0 : vote->bytes());
+  for (auto const& m : messages) sum += m->bytes();
+  return sum;
+}
+
+DILOCO_CORE void round_flight::drop() {
+  dropped = true;
+  messages[0]->finish({});
+}
+
+DILOCO_CORE void round_flight::finish_one(deadline limit) {
+  auto const [slot, needed] = unfinished.back();
+  unfinished.pop_back();
+  slot->finish(needed ? std::optional(limit) : std::nullopt);
+}
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco
