@@ -7,6 +7,7 @@
 #error "diloco: core.cpp belongs to the component core; build it with DILOCO_COMPILED_CORE=ON"
 #endif
 
+#include <diloco/core/field_definitions.hpp>
 #include <diloco/core/text_definitions.hpp>
 #include <diloco/inner/gradient_intake_definitions.hpp>
 #include <diloco/round/agreement.hpp>

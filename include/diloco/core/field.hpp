@@ -8,8 +8,10 @@
 #include <bit>
 #include <cmath>
 #include <concepts>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -45,11 +47,7 @@ concept has_fields = requires(P const& p, detail::field_visitor each) {
 };  // in nvcc a lambda here never satisfies the concept
 
 /// The text of a range: "must be a number not below 0", "must be in [0, 1)".
-inline std::string range_text(range r) {
-  if (r.high >= unbounded)
-    return say({r.low_open ? "must be a number above " : "must be a number not below ", r.low});
-  return say({"must be in ", r.low_open ? "(" : "[", r.low, ", ", r.high, r.high_open ? ")" : "]"});
-}
+std::string range_text(range r);
 
 /// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy, or
 /// an empty text.
@@ -78,39 +76,6 @@ constexpr std::uint64_t number_bits(T value) {
 }
 }  // namespace detail
 
-/// The validation error of a policy, or an empty string. It names the first field outside its range, or else
-/// fields that do not fit together.
-template <class P>
-std::string field_error(std::string_view role, P const& policy) {
-  std::string invalid;
-  if constexpr (has_fields<P>) {
-    policy.fields([&](std::string_view name, auto value, range allowed) {
-      if (!invalid.empty() || allowed.holds(static_cast<double>(value))) return;
-      invalid = say({"diloco: ", role, " ", P::name, ": ", name, " = ", detail::plain_number(value), " ",
-                     range_text(allowed)});
-    });
-  }
-  if constexpr (has_complaint<P>) {
-    auto const together = policy.validation_error();
-    if (invalid.empty() && !std::string_view(together).empty()) {
-      invalid = say({"diloco: ", role, " ", P::name, ": ", std::string_view(together)});
-    }
-  }
-  return invalid;
-}
-
-/// A policy's numbers as text: `lr=0.7 momentum=0.9`. Different values print differently.
-template <class P>
-std::string field_text(P const& policy) {
-  std::string text;
-  if constexpr (has_fields<P>) {
-    policy.fields([&](std::string_view name, auto value, range) {
-      text += say({text.empty() ? "" : " ", name, "=", detail::plain_number(value)});
-    });
-  }
-  return text;
-}
-
 namespace detail {
 /// A policy without `fields` is compared by its bytes, so it may have no floats and no padding.
 template <class P>
@@ -122,22 +87,69 @@ struct numbers_are_listed {
 };
 }  // namespace detail
 
+/// One number of a policy.
+struct listed_field {
+  std::string name;
+  piece text;          ///< names the value exactly
+  double value;        ///< to compare with `allowed`
+  std::uint64_t bits;  ///< to hash
+  range allowed;
+};
+
+/// A policy without its type: its name and its numbers. Text about policies is made of this, so that it is
+/// compiled once and not for each policy.
+struct listed_policy {
+  std::string name;
+  std::vector<listed_field> fields;
+  std::span<std::byte const> bytes;  ///< of a policy that lists no fields; valid as long as the policy
+  std::string together;              ///< what is wrong with numbers that depend on each other
+
+  /// The visitor of `fields`.
+  template <class T>
+  void operator()(std::string_view field, T value, range allowed) {
+    auto const number = detail::plain_number(value);
+    fields.push_back({std::string(field), piece(number), static_cast<double>(value),
+                      detail::number_bits(number), allowed});
+  }
+};
+
+template <class P>
+DILOCO_COLD listed_policy list_policy(P const& policy) {
+  static_cast<void>(detail::numbers_are_listed<P>{});
+  listed_policy listed{std::string(std::string_view(P::name)), {}, {}, {}};
+  if constexpr (has_fields<P>)
+    policy.fields(listed);
+  else if constexpr (!std::is_empty_v<P>)
+    listed.bytes = std::as_bytes(std::span(&policy, 1));
+  if constexpr (has_complaint<P>) listed.together = std::string_view(policy.validation_error());
+  return listed;
+}
+
+/// The validation error of a policy, or an empty string. It names the first field outside its range, or else
+/// fields that do not fit together.
+std::string field_error(std::string_view role, listed_policy const& policy);
+template <class P>
+std::string field_error(std::string_view role, P const& policy) {
+  return field_error(role, list_policy(policy));
+}
+
+/// A policy's numbers as text: `lr=0.7 momentum=0.9`. Different values print differently.
+std::string field_text(listed_policy const& policy);
+template <class P>
+std::string field_text(P const& policy) {
+  return field_text(list_policy(policy));
+}
+
 /// Fingerprint of a policy's name and numbers.
+std::uint64_t fingerprint(listed_policy const& policy);
 template <class P>
 std::uint64_t fingerprint(P const& policy) {
-  static_cast<void>(detail::numbers_are_listed<P>{});
-  hash64 h;
-  h.add(P::name);
-  if constexpr (has_fields<P>) {
-    policy.fields([&](std::string_view name, auto value, range) {
-      h.add(name);
-      h.add(detail::number_bits(detail::plain_number(value)));
-    });
-  } else if constexpr (!std::is_empty_v<P>) {
-    h.add(std::string_view(reinterpret_cast<char const*>(&policy), sizeof policy));
-  }
-  return h.value();
+  return fingerprint(list_policy(policy));
 }
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#if DILOCO_HEADER_ONLY
+#include <diloco/core/field_definitions.hpp>
+#endif

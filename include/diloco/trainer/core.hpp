@@ -11,6 +11,17 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
+/// The settings that must be equal on all ranks.
+struct contract_settings {
+  listed_policies policies;
+  std::string_view legs;  ///< name of the pattern
+  std::string_view inner_at_sync, bf16_rounding;
+  std::uint32_t float_modes;
+  float clip_norm;
+  std::uint32_t seed;
+  std::uint64_t max_skipped_steps;
+};
+
 /// The half of a trainer that knows the policies.
 class trainer_policies : public round_policies {
  public:
@@ -18,8 +29,7 @@ class trainer_policies : public round_policies {
   virtual void tell(inner_stepped const& e) = 0;
   [[nodiscard]] virtual action_list after(std::uint64_t steps) const = 0;
   [[nodiscard]] virtual float rate_factor(std::uint64_t step) const = 0;
-  /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
-  [[nodiscard]] virtual std::vector<contract_term> contract_terms() const = 0;
+  [[nodiscard]] virtual contract_settings settings() const = 0;
   /// One row of an inner slot; empty where the row has none of that name.
   [[nodiscard]] virtual std::span<float const> inner_cell(layout::row const& r,
                                                           std::string_view slot) const = 0;
@@ -136,6 +146,8 @@ class trainer_core {
 
  private:
   [[nodiscard]] result<> compare_with_peers() const;
+  /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
+  [[nodiscard]] std::vector<contract_term> contract_terms() const;
 
   backend const& where_;
   transport_link const& over_;

@@ -64,9 +64,30 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {
   return {};
 }
 
+DILOCO_COLD DILOCO_CORE std::vector<contract_term> trainer_core::contract_terms() const {
+  contract_settings const s = policies_.settings();
+  std::vector<contract_term> terms{build_term(s.float_modes)};
+  for (std::size_t i = 0; i < s.policies.size(); ++i) {
+    terms.push_back(term_of(std::string(policy_roles[i].term), s.policies[i]));
+    if (policy_roles[i].setting == "exchange")
+      terms.back().fields.push_back({"pattern of the exchange", std::string(s.legs)});
+  }
+  terms.push_back({"recipe",
+                   {{"clip_norm", say({s.clip_norm})},
+                    {"inner_at_sync", std::string(s.inner_at_sync)},
+                    {"bf16_rounding", std::string(s.bf16_rounding)},
+                    {"seed", say({s.seed})},
+                    {"max_skipped_steps", say({s.max_skipped_steps})},
+                    {"number of steps before the first round", say({run.steps})}}});
+  terms.push_back(
+      {"tensors",
+       {{"tensors", say({model.rows().size(), " tensors of ", model.parameters(), " elements in all"})}}});
+  return terms;
+}
+
 DILOCO_COLD DILOCO_CORE result<> trainer_core::compare_with_peers() const {
   auto const limit = deadline_after(facts_.deadline_seconds);
-  auto terms = policies_.contract_terms();
+  auto terms = contract_terms();
   if (auto fine = agree(over_, terms, detail::terms_phase, limit); !fine) return fine;
 
   // As many tensors everywhere: now each can be named.

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <diloco/trainer/parts.hpp>
-#include <diloco/trainer/settings.hpp>
 
 #include <memory>
 

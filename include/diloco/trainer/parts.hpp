@@ -6,6 +6,7 @@
 #include <diloco/round/passes.hpp>
 #include <diloco/sweep/group_roles.hpp>
 #include <diloco/trainer/core.hpp>
+#include <diloco/trainer/settings.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -131,7 +132,19 @@ class trainer_parts final : public trainer_policies {
   // trainer_policies:
   action_list after(std::uint64_t steps) const override { return recipe().schedule.after(steps); }
   float rate_factor(std::uint64_t step) const override { return recipe().rate.factor(step); }
-  std::vector<contract_term> contract_terms() const override;
+  contract_settings settings() const override {
+    constexpr std::string_view at_sync[] = {"keep", "reset", "average"};
+    constexpr std::string_view roundings[] = {"nearest", "stochastic"};
+    R const& r = recipe();
+    return {detail::list_policies(r),
+            legs_.name,
+            at_sync[static_cast<std::size_t>(r.inner_at_sync)],
+            roundings[static_cast<std::size_t>(r.bf16_rounding)],
+            float_modes_,
+            r.clip_norm,
+            r.seed,
+            r.max_skipped_steps};
+  }
   std::span<float const> inner_cell(layout::row const& r, std::string_view slot) const override {
     return inner_.cell(r, slot);
   }
@@ -327,34 +340,6 @@ void trainer_parts<R>::inner_sweep(step_options const& o) {
   run.rounded_by = {run.steps, static_cast<std::uint32_t>(over_.rank()), 2};
   inner_.step(recipe().executor, recipe().inner, core.model, *core.lookup,
               {context, o.grad_scale, core.intake->factor(), callers_copy(run.rounded_by), sample()});
-}
-
-template <class R>
-DILOCO_COLD std::vector<contract_term> trainer_parts<R>::contract_terms() const {
-  constexpr std::array<std::string_view, 3> at_sync{"keep", "reset", "average"};
-  constexpr std::array<std::string_view, 2> roundings{"nearest", "stochastic"};
-  R const& r = recipe();
-  std::vector<contract_term> terms{build_term(float_modes_),
-                                   term_of("inner optimizer", r.inner),
-                                   term_of("outer optimizer", r.outer),
-                                   term_of("compressor", r.compressor),
-                                   term_of("feedback", r.feedback),
-                                   term_of("combine rule", r.combine),
-                                   term_of("exchange", r.exchange),
-                                   term_of("schedule", r.schedule),
-                                   term_of("learning rate", r.rate)};
-  terms[6].fields.push_back({"pattern of the exchange", std::string(legs_.name)});
-  terms.push_back({"recipe",
-                   {{"clip_norm", say({r.clip_norm})},
-                    {"inner_at_sync", std::string(at_sync[static_cast<std::size_t>(r.inner_at_sync)])},
-                    {"bf16_rounding", std::string(roundings[static_cast<std::size_t>(r.bf16_rounding)])},
-                    {"seed", say({r.seed})},
-                    {"max_skipped_steps", say({r.max_skipped_steps})},
-                    {"number of steps before the first round", say({core.run.steps})}}});
-  terms.push_back({"tensors",
-                   {{"tensors", say({core.model.rows().size(), " tensors of ", core.model.parameters(),
-                                     " elements in all"})}}});
-  return terms;
 }
 
 }  // namespace DILOCO_NAMESPACE

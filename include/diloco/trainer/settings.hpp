@@ -5,10 +5,18 @@
 #include <diloco/core/field.hpp>
 #include <diloco/inner/inner_state.hpp>
 #include <diloco/recipe.hpp>
+#include <diloco/wire/contract.hpp>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
+
+/// Those that the contract compares, in the order of policy_roles.
+template <class R>
+DILOCO_COLD listed_policies list_policies(R const& r) {
+  return {list_policy(r.inner),   list_policy(r.outer),    list_policy(r.compressor), list_policy(r.feedback),
+          list_policy(r.combine), list_policy(r.exchange), list_policy(r.schedule),   list_policy(r.rate)};
+}
 
 /// Of the recipe's plain numbers, and of settings that would do nothing.
 template <class R>
@@ -81,17 +89,7 @@ DILOCO_COLD std::string fragments_error(R const& r) {
 /// The first setting that makes no sense, or an empty text.
 template <class R>
 DILOCO_COLD std::string settings_error(R const& r) {
-  std::string found;
-  auto const check = [&](std::string_view role, auto const& policy) {
-    if (found.empty()) found = field_error(role, policy);
-  };
-  check("inner", r.inner);
-  check("outer", r.outer);
-  check("compressor", r.compressor);
-  check("feedback", r.feedback);
-  check("combine", r.combine);
-  check("schedule", r.schedule);
-  check("rate", r.rate);
+  std::string found = policies_error(list_policies(r));
   if (found.empty()) found = recipe_error(r);
   if (found.empty() && !(r.deadline_seconds > 0 && r.deadline_seconds < 1e9)) {
     found = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});

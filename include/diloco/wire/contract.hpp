@@ -82,23 +82,23 @@ struct contract_term {
 };
 
 /// The name of a policy and each of its numbers.
-template <class P>
-DILOCO_COLD contract_term term_of(std::string role, P const& policy) {
-  static_cast<void>(detail::numbers_are_listed<P>{});
-  contract_term term{std::move(role), {}};
-  term.fields.push_back({term.name, std::string(std::string_view(P::name))});
-  if constexpr (has_fields<P>) {
-    policy.fields([&](std::string_view name, auto value, range) {
-      term.fields.push_back({say({term.name, "'s ", name}), say({detail::plain_number(value)})});
-    });
-  } else if constexpr (!std::is_empty_v<P>) {
-    std::string bytes;
-    for (std::byte b : std::as_bytes(std::span(&policy, 1)))
-      bytes += say({bytes.empty() ? "" : " ", static_cast<unsigned>(b)});
-    term.fields.push_back({say({term.name, "'s bytes"}), std::move(bytes)});
-  }
-  return term;
-}
+contract_term term_of(std::string role, listed_policy const& policy);
+
+/// The policies of a recipe, and what they are called in messages about settings and about other ranks.
+struct policy_role {
+  std::string_view setting, term;
+};
+inline constexpr std::array<policy_role, 8> policy_roles{{{"inner", "inner optimizer"},
+                                                          {"outer", "outer optimizer"},
+                                                          {"compressor", "compressor"},
+                                                          {"feedback", "feedback"},
+                                                          {"combine", "combine rule"},
+                                                          {"exchange", "exchange"},
+                                                          {"schedule", "schedule"},
+                                                          {"rate", "learning rate"}}};
+using listed_policies = std::array<listed_policy, policy_roles.size()>;
+/// The first validation error, or an empty text.
+std::string policies_error(listed_policies const& all);
 
 /// The properties of the build and the floating-point unit that affect bits and the sequence of exchanges.
 contract_term build_term(std::uint32_t float_modes);

@@ -6,6 +6,26 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
+DILOCO_COLD DILOCO_CORE contract_term term_of(std::string role, listed_policy const& policy) {
+  contract_term term{std::move(role), {}};
+  term.fields.push_back({term.name, policy.name});
+  for (listed_field const& f : policy.fields)
+    term.fields.push_back({say({term.name, "'s ", f.name}), std::string(f.text.view())});
+  if (!policy.bytes.empty()) {
+    std::string bytes;
+    for (std::byte b : policy.bytes) bytes += say({bytes.empty() ? "" : " ", static_cast<unsigned>(b)});
+    term.fields.push_back({say({term.name, "'s bytes"}), std::move(bytes)});
+  }
+  return term;
+}
+
+DILOCO_COLD DILOCO_CORE std::string policies_error(listed_policies const& all) {
+  std::string found;
+  for (std::size_t i = 0; i < all.size() && found.empty(); ++i)
+    found = field_error(policy_roles[i].setting, all[i]);
+  return found;
+}
+
 DILOCO_COLD DILOCO_CORE result<gathered> gather_bytes(transport_link const& over,
                                                       std::span<std::byte const> mine, exchange_tag tag,
                                                       deadline limit) {
