@@ -9,6 +9,7 @@
 #include "sweeps.hpp"
 #include "triad.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace {

@@ -10,6 +10,7 @@ set(DILOCO_DEV_COMPONENTS "mpi;omp;tbb;eigen;cuda;nccl" CACHE STRING "Optional p
 set(DILOCO_TEST_KINDS "static;unit;cases;fault;laws;golden;system;cost;cuda;headers;fail;package;scripts;fuzz"
     CACHE STRING "Folders of tests/ (and the checks beside them) that are built")
 set(DILOCO_CUDA_TESTS "mpi_mixed;nccl;whole_tensor" CACHE STRING "Programs of tests/cuda that are built; ALL takes nvcc twenty minutes")
+set(DILOCO_PTXAS_ARCHITECTURES "sm_80;sm_90" CACHE STRING "Architectures whose kernels cost.ptxas looks at, 80 s each")
 set(DILOCO_TEST_SKIP "" CACHE STRING "Tests of these kinds that are not built, such as laws.wire")
 option(DILOCO_TEST_PRECOMPILE "Tests share a precompiled header" OFF)
 option(DILOCO_TEST_CORE "Tests link the compiled core" OFF)

@@ -5,6 +5,7 @@
 // how long the workers waited.
 #include <diloco/diloco.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <thread>
 

@@ -89,7 +89,7 @@ elseif(DILOCO_CUDA_TESTS STREQUAL "ALL")
 endif()
 
 diloco_check_flags(flags)
-foreach(arch IN ITEMS sm_80 sm_90)
+foreach(arch IN LISTS DILOCO_PTXAS_ARCHITECTURES)
   add_test(NAME cost.ptxas.${arch}
            COMMAND Python3::Interpreter "${PROJECT_SOURCE_DIR}/cmake/check_ptxas.py" --show --arch ${arch} --
                    "${CMAKE_CUDA_COMPILER}" ${flags} --Werror cross-execution-space-call

@@ -14,6 +14,7 @@
 
 #include "peer.hpp"
 
+#include <algorithm>
 #include <barrier>
 #include <chrono>
 

@@ -9,6 +9,8 @@
 #include "layer/norm.hpp"
 #include "random.hpp"
 
+#include <algorithm>
+
 namespace gpt {
 
 namespace {

@@ -10,7 +10,9 @@
 
 #include <diloco/diloco.hpp>
 
+#include <algorithm>
 #include <cstring>
+#include <variant>
 
 namespace gpt {
 

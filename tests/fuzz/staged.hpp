@@ -6,6 +6,8 @@
 #include "decoder.hpp"
 #include "laws/staged.hpp"
 
+#include <algorithm>
+
 namespace fuzz {
 
 template <class C>

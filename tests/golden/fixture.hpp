@@ -4,6 +4,7 @@
 #include <diloco/diloco.hpp>
 #include <diloco/state/safetensors.hpp>
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <stdexcept>

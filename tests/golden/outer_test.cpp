@@ -13,6 +13,8 @@
 #include <doctest/doctest.h>
 #include <diloco/diloco.hpp>
 
+#include <map>
+
 namespace {
 
 using golden::fixture;

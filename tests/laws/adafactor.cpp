@@ -3,6 +3,8 @@
 #include "laws/support.hpp"
 #include "support/whole_tensor.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace diloco;

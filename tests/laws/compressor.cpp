@@ -2,6 +2,8 @@
 // Runs every law on every block compressor. A new compressor adds its promise and its name to codec.hpp.
 #include "codec.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace laws;

@@ -6,6 +6,7 @@
 #include "support/thread_lanes.hpp"
 #include "support/toy.hpp"
 
+#include <algorithm>
 #include <limits>
 
 namespace {

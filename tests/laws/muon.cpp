@@ -9,6 +9,8 @@
 
 #include <Eigen/QR>
 
+#include <algorithm>
+
 namespace {
 
 using namespace diloco;

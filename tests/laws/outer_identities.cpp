@@ -6,6 +6,7 @@
 #include "support.hpp"
 #include "support/one_of.hpp"
 
+#include <algorithm>
 #include <functional>
 
 namespace {

@@ -2,6 +2,7 @@
 // Runs every law on every staged compressor, alone and inside a round.
 #include "staged.hpp"
 
+#include <algorithm>
 #include <random>
 
 namespace {

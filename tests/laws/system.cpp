@@ -4,6 +4,7 @@
 #include "support/pattern.hpp"
 #include "support/toy.hpp"
 
+#include <algorithm>
 #include <functional>
 
 namespace {

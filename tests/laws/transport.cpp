@@ -3,6 +3,7 @@
 // NCCL runs them over a fake NCCL in nccl_transport.cpp.
 #include "transport.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace {

@@ -3,6 +3,8 @@
 #include "codec.hpp"
 #include "support/toy.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace laws;

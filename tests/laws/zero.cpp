@@ -3,6 +3,8 @@
 #include "codec.hpp"
 #include "staged.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace laws;

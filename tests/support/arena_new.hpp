@@ -5,6 +5,7 @@
 
 #include "support/arena.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 

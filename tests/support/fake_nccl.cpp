@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fake_nccl.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>

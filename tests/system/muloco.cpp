@@ -9,6 +9,8 @@
 #if DILOCO_HAS_EIGEN
 #include <diloco/linear_algebra/eigen.hpp>
 
+#include <algorithm>
+
 using namespace diloco;
 
 namespace {

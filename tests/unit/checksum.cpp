@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 #include <diloco/core/checksum.hpp>
 
+#include <algorithm>
+
 using namespace diloco;
 
 namespace {

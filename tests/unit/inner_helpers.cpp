@@ -8,6 +8,7 @@
 #include <diloco/executor/omp.hpp>
 #endif
 
+#include <algorithm>
 #include <limits>
 
 using namespace diloco;

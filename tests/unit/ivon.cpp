@@ -6,6 +6,8 @@
 #include <doctest/doctest.h>
 #if DILOCO_HAS_OMP
 #include <diloco/executor/omp.hpp>
+
+#include <algorithm>
 #endif
 
 using namespace diloco;

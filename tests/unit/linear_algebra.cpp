@@ -6,6 +6,8 @@
 #if DILOCO_HAS_EIGEN
 #include <diloco/linear_algebra/eigen.hpp>
 
+#include <algorithm>
+
 namespace {
 
 using namespace diloco;

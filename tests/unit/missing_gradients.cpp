@@ -8,6 +8,9 @@
 #include <doctest/doctest.h>
 #include <diloco/linear_algebra/eigen.hpp>
 
+#include <algorithm>
+#include <map>
+
 using namespace diloco;
 
 namespace {

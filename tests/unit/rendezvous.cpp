@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <algorithm>
 #include <filesystem>
 
 #include <atomic>

@@ -5,6 +5,7 @@
 #include <diloco/core/float_formats.hpp>
 #include <diloco/state/safetensors.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <random>

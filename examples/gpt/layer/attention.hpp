@@ -5,6 +5,8 @@
 
 #include "../matrix.hpp"
 
+#include <algorithm>
+
 namespace gpt {
 
 struct attention_shape {

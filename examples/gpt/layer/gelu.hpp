@@ -4,6 +4,8 @@
 
 #include "../matrix.hpp"
 
+#include <algorithm>
+
 namespace gpt {
 
 // y = gelu(x), and x becomes gelu'(x). One pass, because both need the tanh, which is the expensive part.

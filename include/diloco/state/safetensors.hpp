@@ -4,6 +4,7 @@
 #include <diloco/core/buffer.hpp>
 #include <diloco/state/detail/safetensors_reading.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <memory>

@@ -3,6 +3,7 @@
 
 #include <diloco/transport/detail/mpi_setup.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <cstring>
 #include <thread>

@@ -4,6 +4,7 @@
 #include <diloco/transport/detail/nccl_communicator.hpp>
 #include <diloco/transport/rendezvous.hpp>
 
+#include <algorithm>
 #include <memory>
 
 namespace diloco {

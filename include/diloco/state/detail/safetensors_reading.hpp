@@ -3,6 +3,7 @@
 
 #include <diloco/state/safetensors_entry.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 

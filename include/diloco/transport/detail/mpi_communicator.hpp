@@ -9,6 +9,7 @@
 #endif
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <limits>

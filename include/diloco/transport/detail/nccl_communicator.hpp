@@ -6,6 +6,7 @@
 
 #include <nccl.h>  // and with it the CUDA runtime
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <deque>

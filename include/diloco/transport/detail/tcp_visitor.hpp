@@ -3,6 +3,7 @@
 
 #include <diloco/transport/detail/tcp_place.hpp>
 
+#include <algorithm>
 #include <optional>
 
 namespace diloco {
