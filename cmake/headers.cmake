@@ -54,6 +54,7 @@ set(DILOCO_HEADERS
     include/diloco/core/dynamic_map.hpp
     include/diloco/core/error.hpp
     include/diloco/core/field.hpp
+    include/diloco/core/field_definitions.hpp
     include/diloco/core/float_formats.hpp
     include/diloco/core/float_modes.hpp
     include/diloco/core/fma.hpp
@@ -68,6 +69,7 @@ set(DILOCO_HEADERS
     include/diloco/core/pick.hpp
     include/diloco/core/rng.hpp
     include/diloco/core/text.hpp
+    include/diloco/core/text_definitions.hpp
     include/diloco/diloco.hpp
     include/diloco/exchange/exchange.hpp
     include/diloco/executor/cuda.cuh
@@ -121,20 +123,26 @@ set(DILOCO_HEADERS
     include/diloco/recipe.hpp
     include/diloco/round/agreement.hpp
     include/diloco/round/flight.hpp
+    include/diloco/round/flight_definitions.hpp
     include/diloco/round/landing.hpp
     include/diloco/round/launch.hpp
     include/diloco/round/passes.hpp
     include/diloco/round/round_table.hpp
+    include/diloco/round/round_table_definitions.hpp
     include/diloco/round/rounds.hpp
     include/diloco/schedule/every.hpp
     include/diloco/state/columns.hpp
+    include/diloco/state/columns_definitions.hpp
     include/diloco/state/detail/json.hpp
     include/diloco/state/detail/safetensors_reading.hpp
     include/diloco/state/digest.hpp
     include/diloco/state/layout.hpp
+    include/diloco/state/layout_definitions.hpp
     include/diloco/state/lookup_table.hpp
+    include/diloco/state/lookup_table_definitions.hpp
     include/diloco/state/memory_source.hpp
     include/diloco/state/run_state.hpp
+    include/diloco/state/run_state_definitions.hpp
     include/diloco/state/safetensors.hpp
     include/diloco/state/safetensors_entry.hpp
     include/diloco/sweep/apply_outer.hpp
@@ -163,6 +171,7 @@ set(DILOCO_HEADERS
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/file_meeting.hpp
     include/diloco/transport/detail/late.hpp
+    include/diloco/transport/detail/late_definitions.hpp
     include/diloco/transport/detail/launcher.hpp
     include/diloco/transport/detail/meeting.hpp
     include/diloco/transport/detail/mpi_communicator.hpp
@@ -173,6 +182,7 @@ set(DILOCO_HEADERS
     include/diloco/transport/detail/tcp_place.hpp
     include/diloco/transport/detail/tcp_visitor.hpp
     include/diloco/transport/detail/thread_exchange.hpp
+    include/diloco/transport/detail/thread_exchange_definitions.hpp
     include/diloco/transport/mpi.hpp
     include/diloco/transport/nccl.hpp
     include/diloco/transport/rendezvous.hpp
@@ -184,4 +194,5 @@ set(DILOCO_HEADERS
     include/diloco/wire/link.hpp
     include/diloco/wire/message_header.hpp
     include/diloco/wire/message_header_definitions.hpp
-    include/diloco/wire/plan.hpp)
+    include/diloco/wire/plan.hpp
+    include/diloco/wire/plan_definitions.hpp)
