@@ -131,6 +131,7 @@ set(DILOCO_HEADERS
     include/diloco/round/round_table_definitions.hpp
     include/diloco/round/rounds.hpp
     include/diloco/schedule/every.hpp
+    include/diloco/schedule/streaming.hpp
     include/diloco/state/columns.hpp
     include/diloco/state/columns_definitions.hpp
     include/diloco/state/detail/json.hpp

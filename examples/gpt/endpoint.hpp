@@ -24,6 +24,7 @@ class trainer {
   virtual void sync() = 0;
   virtual std::uint64_t rounds() const = 0;
   virtual std::uint64_t sent_bytes() const = 0;  // counted when sent
+  virtual std::uint64_t peak_bytes() const = 0;  // of the round that sends most
   virtual std::string describe() const = 0;
 };
 

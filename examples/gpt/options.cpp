@@ -48,6 +48,10 @@ void declare_round(CLI::App& app, options& o) {
       "share of what the compressor lost that the next round sends; 0: none");
   add("--outer-lr", o.outer.lr, "learning rate of outer Nesterov");
   add("--outer-momentum", o.outer.momentum, "momentum of outer Nesterov");
+  add("--schedule", o.schedule, "every, or streaming: parts of the model in turn, sent while steps go on");
+  add("--fragments", o.fragments, "of the schedule streaming: parts of the model");
+  add("--delay", o.delay, "of the schedule streaming: steps between the launch and the landing of a part");
+  add("--mix", o.mix, "of the schedule streaming: share of the own steps that a landing keeps");
   add("--exchange", o.exchange, "automatic, gather or scatter_gather, in both runs");
   add("--transport", o.transport, "threads, or mpi under mpirun (one worker per process)");
   add("--executor", o.executor, "of the sweeps inside one worker: cpp, omp or tbb");
@@ -164,6 +168,8 @@ void check(options const& o) {
   require_valid("inner", o.inner);
   require_valid("outer", o.outer);
   require_valid("feedback", o.feedback);
+  require_one_of("--schedule", o.schedule, {"every", "streaming"});
+  require_valid("schedule", o.rounds());
   require_one_of("--exchange", o.exchange, {"automatic", "gather", "scatter_gather"});
   require_one_of("--transport", o.transport, {"threads", "mpi"});
   require_one_of("--executor", o.executor, {"cpp", "omp", "tbb"});
@@ -195,6 +201,9 @@ bool parse(int argc, char** argv, options& into) {
   }
   if (into.data.empty()) into.data = default_text();
   into.workers_given = app.count("--workers") > 0;
+  for (char const* flag : {"--fragments", "--delay", "--mix"})
+    require(into.schedule == "streaming" || app.count(flag) == 0,
+            std::string(flag) + ": is of --schedule streaming");
   check(into);
   return true;
 }

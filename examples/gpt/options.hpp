@@ -11,6 +11,7 @@
 #include <diloco/feedback/error_feedback.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/nesterov.hpp>
+#include <diloco/schedule/streaming.hpp>
 
 #include <cstdint>
 #include <string>
@@ -27,7 +28,10 @@ struct options {
 
   int workers = 4;  // K
   bool workers_given = false;
-  int every = 20;           // H, inner steps per round
+  int every = 20;  // H, inner steps per round
+  std::string schedule = "every";
+  int fragments = 4, delay = 5;  // of the schedule streaming, like mix
+  float mix = 0.5f;
   int steps = 600;          // per worker and run, after the warm-up
   int warm_up_steps = 200;  // of one worker with the batches of all workers
   model_shape shape;
@@ -56,6 +60,11 @@ struct options {
   int sample_bytes = 400;
   double temperature = 0.7;
 
+  // With one fragment and no delay, streaming is every(H).
+  diloco::streaming rounds() const {
+    if (schedule == "every") return {.inner_steps = every, .parts = 1, .delay = 0, .mix = 0};
+    return {.inner_steps = every, .parts = fragments, .delay = delay, .mix = mix};
+  }
   std::size_t tokens_per_step() const {
     return static_cast<std::size_t>(workers) * static_cast<std::size_t>(batch) *
            static_cast<std::size_t>(shape.context);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.hpp"
 
+#include <diloco/core/text.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -77,8 +79,8 @@ plot $warm using 1:3 lc rgb "#888888" pt 7 ps 0.5 title "warm-up, one worker", \
 constexpr char const* script_of_bytes = R"gnuplot(set xlabel "bytes sent per worker (log scale)"
 set logscale x
 set format x "10^{%T}"
-plot $parallel every ::1 using 2:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel", \
-     $diloco every ::1 using 2:3 lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo"
+plot $parallel every ::1 using 2:3 lc rgb "#1f77b4" pt 7 ps 0.6 title "data-parallel, ".peak_parallel." at once", \
+     $diloco every ::1 using 2:3 lc rgb "#d62728" pt 7 ps 0.6 title "DiLoCo, ".peak_diloco." at once"
 )gnuplot";
 
 }  // namespace
@@ -113,6 +115,7 @@ std::string table(run const& a, run const& b, double link) {
   all += row("rounds", grouped(a.spent.rounds), grouped(b.spent.rounds), "");
   all += row("bytes sent per worker", grouped(a.spent.bytes_per_worker), grouped(sent), "");
   all += row("reduction", "1x", fewer, "");
+  all += row("bytes sent at once per worker", grouped(a.spent.peak_bytes), grouped(b.spent.peak_bytes), "");
   all += row("compute per step and worker, ms", compute(a), compute(b), "");
   all += row("own work per round and worker, ms", round(a), round(b), "");
   all += row(text("utilization at %g Mbit/s", link), used(a), used(b), "computed from the rows above");
@@ -133,6 +136,8 @@ void write_summary(fs::path const& file, options const& o, run const& warm_up, r
                      {"val_loss_warm_up", warm_up.validation_loss()},
                      {"bytes_per_worker_data_parallel", whole(a.spent.bytes_per_worker)},
                      {"bytes_per_worker_diloco", whole(b.spent.bytes_per_worker)},
+                     {"peak_bytes_data_parallel", whole(a.spent.peak_bytes)},
+                     {"peak_bytes_diloco", whole(b.spent.peak_bytes)},
                      {"tokens", whole(b.tokens)},
                      {"tokens_warm_up", whole(warm_up.tokens)},
                      {"seconds", seconds},
@@ -153,10 +158,13 @@ std::string draw_picture(fs::path const& directory, run const& warm_up, run cons
   double const start = warm_up.validation_loss(), end = std::min(a.validation_loss(), b.validation_loss());
   std::string const highest =
       text("highest = %.3f\n", start + 0.5 * std::abs(start - end));  // the first losses are much higher
-  write(directory / "loss.gnuplot", highest + data_block("warm", warm_up, 0) +
-                                        data_block("parallel", a, warm_up.tokens) +
-                                        data_block("diloco", b, warm_up.tokens) + script +
-                                        (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
+  auto const peak = [](char const* name, run const& r) {
+    return text("%s = \"%s\"\n", name, diloco::bytes_text(r.spent.peak_bytes).c_str());
+  };
+  write(directory / "loss.gnuplot",
+        highest + peak("peak_parallel", a) + peak("peak_diloco", b) + data_block("warm", warm_up, 0) +
+            data_block("parallel", a, warm_up.tokens) + data_block("diloco", b, warm_up.tokens) + script +
+            (b.spent.bytes_per_worker > 0 ? script_of_bytes : ""));
   fs::path const here = fs::current_path();
   fs::current_path(directory);  // the script uses relative file names, so that it can run again anywhere
   bool const there = std::system("command -v gnuplot > /dev/null 2>&1") == 0;

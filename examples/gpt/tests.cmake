@@ -10,6 +10,11 @@ add_test(NAME example.gpt_summary
          COMMAND "${CMAKE_COMMAND}" -DSUMMARY=example.gpt.out/summary.json -P "${CMAKE_CURRENT_SOURCE_DIR}/check_summary.cmake")
 set_tests_properties(example.gpt_summary PROPERTIES FIXTURES_REQUIRED gpt_output)
 
+add_test(NAME example.gpt_streaming COMMAND diloco_gpt ${tiny} --schedule streaming --fragments 2 --delay 1
+                                            --out example.gpt_streaming.out)
+set_tests_properties(example.gpt_streaming PROPERTIES TIMEOUT 120
+                     PASS_REGULAR_EXPRESSION "streaming 2 fragments, every 4, landed 1 later, mix 0.5 · sends [0-9.]+ kB at once")
+
 if(TARGET diloco::mpi)
   add_test(NAME example.gpt_mpi COMMAND "${MPIEXEC_EXECUTABLE}" ${MPIEXEC_NUMPROC_FLAG} 2 $<TARGET_FILE:diloco_gpt> ${tiny}
                                         --transport mpi --out example.gpt_mpi.out)
@@ -48,6 +53,10 @@ diloco_gpt_refuses(nan_inner_lr "inner adamw: lr = nan" --inner-lr nan)
 diloco_gpt_refuses(negative_outer_lr "outer nesterov: lr = -1" --outer-lr -1)
 diloco_gpt_refuses(outer_momentum "outer nesterov: momentum = 1" --outer-momentum 1)
 diloco_gpt_refuses(feedback_decay "feedback error_feedback: decay = 2" --feedback-decay 2)
+diloco_gpt_refuses(schedule "--schedule never: is none of every, streaming" --schedule never)
+diloco_gpt_refuses(fragments "--fragments: is of --schedule streaming" --fragments 4)
+diloco_gpt_refuses(uneven "schedule streaming: inner_steps = 20 must be a multiple of fragments = 3" --schedule streaming
+                   --fragments 3)
 diloco_gpt_refuses(compressor "--compressor absmax3: is none of f32" --compressor absmax3)
 diloco_gpt_refuses(heads "--width 128: is not a multiple of --heads 3" --heads 3)
 diloco_gpt_refuses(out "cannot be made a directory" --out "${CMAKE_CURRENT_BINARY_DIR}/empty.txt")

@@ -69,11 +69,10 @@ class shift {
     // the round would wait too; this separates its time from that of the gradients
     if (round_follows) learner_.wait();
     double const after = learner_.work_seconds();
-    std::uint64_t const rounds = trainer_->rounds();
     trainer_->step(gradients_, scale);
     double const end = learner_.work_seconds();
     compute_ += after - before;
-    (trainer_->rounds() == rounds ? compute_ : round_) += end - after;
+    (round_follows ? round_ : compute_) += end - after;
   }
 
   // The mean loss of each batch before its step, summed over the steps since the last call.
@@ -85,7 +84,8 @@ class shift {
     round_ += learner_.work_seconds() - before;
   }
 
-  // Collective. Call it only right after a round, when all workers hold the anchor.
+  // Collective. Right after a round of the whole model all workers hold the anchor. Under streaming each validates
+  // its own parameters until the end.
   point measure(int step, double training_loss, double seconds) {
     auto const rows = here_.gather({training_loss, static_cast<double>(trainer_->sent_bytes()), seconds});
     point p{step, static_cast<double>(step) * static_cast<double>(options_.tokens_per_step()), 0, 0, 0, 0};
@@ -99,7 +99,12 @@ class shift {
   }
 
   cost total(point const& last) {
-    cost c{last.seconds, last.bytes_per_worker, 0, 0, static_cast<double>(trainer_->rounds())};
+    cost c{last.seconds,
+           last.bytes_per_worker,
+           static_cast<double>(trainer_->peak_bytes()),
+           0,
+           0,
+           static_cast<double>(trainer_->rounds())};
     auto const rows = here_.gather({compute_, round_});
     for (auto const& row : rows) {
       c.compute_seconds += row[0] / static_cast<double>(rows.size());
@@ -109,7 +114,15 @@ class shift {
   }
 
   std::string describe() const { return trainer_->describe(); }
-  std::uint64_t rounds() const { return trainer_->rounds(); }
+  // Whether the schedule sends or lands something after this step.
+  bool round_after(int step) const {
+    return how_ == method::data_parallel ||
+           !options_.rounds().after(static_cast<std::uint64_t>(step)).empty();
+  }
+  // Whether workers still hold steps of their own after this one.
+  bool is_between_rounds(int step) const {
+    return how_ == method::diloco && (options_.schedule == "streaming" || step % options_.every != 0);
+  }
 
  private:
   void learn(int step, int worker, double weight) {
@@ -150,9 +163,9 @@ run train(options const& o, method how, split const& data, endpoint& here, learn
   int read = 0, since = 0;  // step of the last reading; time since the last point
   for (int step = 1; step <= steps; ++step) {
     double const before = wall_seconds();
-    bool const last = step == steps, round = how != method::warm_up && step % per_round == 0;
+    bool const last = step == steps, round = how != method::warm_up && mine.round_after(step);
     mine.step(step, round);
-    if (last && how != method::warm_up && !round) mine.sync();
+    if (last && mine.is_between_rounds(step)) mine.sync();
     bool const point = last || step % steps_per_point == 0;
     if (point || step == 1 || step % steps_per_reading == 0) {
       double const loss = mine.take_loss();

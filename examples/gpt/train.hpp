@@ -13,8 +13,10 @@ struct point {
   double tokens = 0;
   double bytes_per_worker = 0;
   double seconds = 0;
-  double training_loss = 0;    // nats per byte, mean since the previous point
-  double validation_loss = 0;  // nats per byte, of the anchor, which all workers hold right after a round
+  double training_loss = 0;  // nats per byte, mean since the previous point
+  // Nats per byte, of the anchor, which all workers hold right after a round. Under streaming, before the last
+  // point, it is the mean over the workers' own parameters.
+  double validation_loss = 0;
 };
 
 // The cost of a run. On the host, compute is processor time of each worker's thread. So workers that share a
@@ -23,6 +25,7 @@ struct point {
 struct cost {
   double seconds = 0;           // wall clock, without validation
   double bytes_per_worker = 0;  // sent, counted at the transport; the largest of all workers
+  double peak_bytes = 0;        // a worker sends at once, headers and votes included
   double compute_seconds = 0;   // of a worker, all steps: gradients and inner updates
   double round_seconds = 0;     // of a worker, all rounds: encode, combine, outer update; without waiting
   double rounds = 0;

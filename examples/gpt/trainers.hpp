@@ -30,6 +30,7 @@ class trainer_of final : public trainer {
   }
   void sync() override { diloco_.sync(); }
   std::uint64_t rounds() const override { return diloco_.rounds(); }
+  std::uint64_t peak_bytes() const override { return diloco_.wire_bytes_at_once(); }
   std::uint64_t sent_bytes() const override { return traffic_->sent_bytes; }
   std::string describe() const override { return diloco_.describe(); }
 
@@ -93,7 +94,7 @@ auto diloco_recipe(options const& o, placement<Executor> const& where) {
       .with_outer(o.outer)
       .with_feedback(o.feedback)
       .with_exchange(exchange_named(o.exchange))
-      .with_schedule(diloco::every(o.every))
+      .with_schedule(o.rounds())
       .with_executor(where.executor)
       .with_clip_norm(where.clip_norm)
       .with_deadline_seconds(o.deadline_seconds);

@@ -62,6 +62,7 @@
 #include <diloco/rate/warmup_stable_decay.hpp>
 #include <diloco/recipe.hpp>
 #include <diloco/schedule/every.hpp>
+#include <diloco/schedule/streaming.hpp>
 #include <diloco/trainer.hpp>
 #include <diloco/transport/alone.hpp>
 #include <diloco/transport/threads.hpp>

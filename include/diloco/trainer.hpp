@@ -191,6 +191,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Bytes that this rank sends in one round of each fragment, message headers and padding included. If an
   /// odd number of ranks pair, one rank per round sends nothing.
   [[nodiscard]] std::size_t wire_bytes_per_round() const { return core().rounds->sent_bytes(); }
+  /// The same for the round of the largest fragment: what this rank sends at once.
+  [[nodiscard]] std::size_t wire_bytes_at_once() const { return core().rounds->largest_sent_bytes(); }
 
   /// One row of a column: `theta` (as trained, also under `show_mean`), `anchor`, `residual` (32 bits),
   /// `estimate`, `outer.<slot>`, `inner.<slot>`. An error lists the existing names.

@@ -33,6 +33,7 @@ enum class without {
   keep,  // feedback
   coefficients,
   fragments,
+  rounds_per_step,
   after,
   describe,
   legs,  // combine, schedule, exchange
@@ -231,6 +232,7 @@ struct combine : part<Missing, without::name, has_name> {
 template <without Missing = without::nothing>
 struct schedule : part<Missing, without::name, has_name> {
   int fragments() const requires(Missing != without::fragments) { return 1; }
+  double rounds_per_step() const requires(Missing != without::rounds_per_step) { return 0; }
   diloco::action_list after(std::uint64_t) const requires(Missing != without::after) { return {}; }
   std::string describe() const requires(Missing != without::describe) { return "archetype"; }
 };

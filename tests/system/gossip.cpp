@@ -360,9 +360,8 @@ TEST_CASE("gossip: describe() tells what is exchanged, and what it costs") {
         {.exchange = {}, .transport = std::move(transport), .schedule = every(50)}, m.parameters());
     // State: θ̄, m and the mean anchor. Sweep A 12, sweep B 12 + 8 + 4 + 2·4, sending the anchor 4·(3 + 2).
     CHECK(t.describe() ==
-          "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · state 12 "
-          "B/param · "
-          "round 88 B/param");
+          "external → noloco · f32 (32 bit) + anchor (32 bit) · gossip over threads×4 · every 50 · sends 98.7 "
+          "kB at once, 1.97 kB per step · state 12 B/param · round 88 B/param");
     CHECK(t.legs() == gossip{}.legs(3));
     CHECK(t.cell("t1", "mean_anchor").size() == 8192);
     return 0;

@@ -375,7 +375,7 @@ TEST_CASE("contract: sums that the compiler reorders are refused") {
 
 TEST_CASE("contract: what nobody can explain is said, too") {
   alone nobody;
-  contract_term const term = term_of("schedule", every(7));
+  contract_term const term = term_of("schedule", list_policy(every(7)));
   cpp const executor;
   backend_on<cpp> const where(executor);
   transport_link_over<alone, cpp> const over(nobody, executor, where);

@@ -82,6 +82,8 @@ class piece {
 
 /// Three digits, for costs: 4.125 → "4.12".
 std::string three_digits(double x);
+/// 1234567 → "1.23 MB"; units of 1000.
+std::string bytes_text(double bytes);
 
 /// Writes the pieces to `to` without allocating, and cuts them where `to` ends. Returns the number of
 /// characters written.

@@ -44,6 +44,13 @@ DILOCO_CORE std::string three_digits(double x) {
   return {text, std::to_chars(text, text + sizeof text, x, std::chars_format::general, 3).ptr};
 }
 
+DILOCO_COLD DILOCO_CORE std::string bytes_text(double bytes) {
+  constexpr std::string_view units[] = {" B", " kB", " MB", " GB", " TB"};
+  std::size_t unit = 0;
+  for (; bytes >= 999.5 && unit < 4; ++unit) bytes /= 1000;
+  return say({three_digits(bytes), units[unit]});
+}
+
 DILOCO_COLD [[gnu::noinline]] DILOCO_CORE std::size_t write_pieces(std::span<char> to,
                                                                    std::initializer_list<piece> pieces) {
   std::size_t n = 0;

@@ -122,7 +122,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::may_land(round_flight const& f) 
 }
 
 /// What the schedule launched lands first, with mix 1: steps in flight stay in θ, and the next round sends
-/// them.
+/// them. Where there were none, that round may be dropped, so θ becomes the anchor at the landing.
 DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
   if (auto fine = usable(); !fine) return fine;
   for (auto const& f : flights_) {
@@ -136,7 +136,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
   };
   bool const lands_first = any_open();
   while (round_flight* const f = oldest_open()) {
-    keep(land_guarded(*f, 1));
+    keep(land_guarded(*f, fragments_[f->fragment].stepped ? 1 : 0));
     if (run_.ended()) return first;
   }
   for (std::size_t i = 0; i < flights_.size() && !run_.ended(); ++i) {

@@ -177,6 +177,15 @@ DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes() const {
   return sum;
 }
 
+DILOCO_COLD DILOCO_CORE std::size_t round_machine::largest_sent_bytes() const {
+  std::size_t most = 0;
+  for (auto const& f : flights_) {
+    std::size_t const sent = sent_bytes(*f, over_.size() == 1);
+    most = sent > most ? sent : most;
+  }
+  return most;
+}
+
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::table_bytes() const {
   std::size_t sum = 0;
   for (auto const& f : flights_) sum += f->table.bytes();

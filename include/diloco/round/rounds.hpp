@@ -119,6 +119,8 @@ class round_machine {
   /// Bytes that this rank sends in one round of each fragment. If an odd number of ranks pairs, one rank
   /// sends nothing; this counts one peer.
   [[nodiscard]] std::size_t sent_bytes() const;
+  /// The same for the fragment of which it sends most.
+  [[nodiscard]] std::size_t largest_sent_bytes() const;
   [[nodiscard]] std::size_t message_bytes() const { return message_bytes_; }
   [[nodiscard]] std::size_t table_bytes() const;
   [[nodiscard]] round_facts const& facts() const { return facts_; }

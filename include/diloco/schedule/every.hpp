@@ -18,6 +18,7 @@ struct every {
   constexpr explicit every(long h) : inner_steps(h) {}
   static constexpr std::string_view name = "every";
   [[nodiscard]] static constexpr int fragments() { return 1; }
+  [[nodiscard]] constexpr double rounds_per_step() const { return 1.0 / static_cast<double>(inner_steps); }
   [[nodiscard]] constexpr action_list after(std::uint64_t steps) const {
     if (steps % static_cast<std::uint64_t>(inner_steps) != 0) return {};
     return {{action::launch, 0}, {action::land, 0}};
@@ -40,6 +41,7 @@ struct manual {
   constexpr explicit manual(int fragments) : parts(fragments) {}
   static constexpr std::string_view name = "manual";
   [[nodiscard]] constexpr int fragments() const { return parts; }
+  [[nodiscard]] static constexpr double rounds_per_step() { return 0; }
   [[nodiscard]] static constexpr action_list after(std::uint64_t) { return {}; }
   [[nodiscard]] std::string describe() const {
     return parts == 1 ? "manual" : say({"manual, ", parts, " fragments"});

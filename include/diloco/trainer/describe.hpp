@@ -56,6 +56,14 @@ DILOCO_COLD std::string trainer_parts<R>::describe() const {
   if (!std::is_same_v<typename R::rate_type, constant_rate>) when += say({" · ", R::rate_type::name});
   if (core.intake->clips()) when += say({" · clipped at ", recipe().clip_norm});
   if (recipe().inner_at_sync == at_sync::reset) when += " · inner state reset";
+  if (over_.size() != 1) {
+    when +=
+        say({" · sends ", bytes_text(static_cast<double>(core.rounds->largest_sent_bytes())), " at once"});
+    double const rate =
+        recipe().schedule.rounds_per_step() / static_cast<double>(core.rounds->flights().size());
+    if (rate != 0)
+      when += say({", ", bytes_text(static_cast<double>(core.rounds->sent_bytes()) * rate), " per step"});
+  }
   return say({Inner::name, " → ", Outer::name, " · ", sent, " · ", legs_.name, " over ", Transport::name, "×",
               over_.size(), " · ", when, " · state ", three_digits(memory().state_bytes_per_parameter()),
               " B/param · round ", three_digits(round), " B/param"});
