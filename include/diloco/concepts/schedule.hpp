@@ -48,7 +48,8 @@ class action_list {
 /// Says when rounds happen. `after(steps)` gives the actions after inner step number `steps`. It is a pure
 /// function, so all ranks do the same.
 /// `fragments()` is the number of runs of whole tensors into which the model is cut. `rounds_per_step()` is
-/// how many of them are launched per step, on average; 0 if the caller launches. `describe` prints costs by it.
+/// how many of them are launched per step, on average; 0 if the caller launches. `describe` of the trainer
+/// prints costs by it.
 template <class S>
 concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps) {
   { S::name } -> std::convertible_to<std::string_view>;
