@@ -15,6 +15,7 @@ class distant {
  public:
   static constexpr std::string_view name = T::name;
   static constexpr bool receives_in_place = T::receives_in_place;
+  static constexpr diloco::transport_traits traits{};  // messages of the host; no after(executor)
 
   distant(T inner, double seconds) : inner_(std::move(inner)), seconds_(seconds) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }

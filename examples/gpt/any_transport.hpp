@@ -25,6 +25,7 @@ class any_transport {
  public:
   static constexpr std::string_view name = "any_transport";
   static constexpr bool receives_in_place = false;  // an in-place transport leaves the receive buffers unused
+  static constexpr diloco::transport_traits traits{};
 
   class arrival {
    public:

@@ -85,6 +85,7 @@ struct flaky {
   using inner = threads;
   static constexpr std::string_view name = "flaky";
   static constexpr bool receives_in_place = inner::receives_in_place;
+  static constexpr transport_traits traits = inner::traits;
   inner transport;
   fuse* burning;
 

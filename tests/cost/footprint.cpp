@@ -24,6 +24,7 @@ struct bookkeeping {
 
   static constexpr std::string_view name = "bookkeeping";
   static constexpr bool columns_on_host = true;
+  static constexpr executor_traits traits{};
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
     book->live += bytes;
     book->peak = std::max(book->peak, book->live);

@@ -57,6 +57,7 @@ class listened {
  public:
   static constexpr std::string_view name = "listened";
   static constexpr bool receives_in_place = alone::receives_in_place;
+  static constexpr transport_traits traits{};
   explicit listened(std::vector<std::uint64_t>& heard) : heard_(&heard) {}
   [[nodiscard]] int rank() const { return 0; }
   [[nodiscard]] int size() const { return 1; }

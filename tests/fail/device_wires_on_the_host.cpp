@@ -4,7 +4,8 @@
 
 /// Sends from device memory, as NCCL does. It would read pageable host memory.
 struct from_device : diloco::alone {
-  static constexpr bool wires_on_device = true;
+  static constexpr diloco::transport_traits traits{.wires = diloco::transport_traits::place::on_device,
+                                                   .follows_executor = true};
 };
 
 void make(std::vector<diloco::tensor> const& parameters) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()
+// must not compile: diloco: executor: needs name, columns_on_host, traits, allocate(bytes), allocate_wire(bytes), for_each(n, kernel) and wait()
 #include "../support/archetypes.hpp"
 
 using archetype::without;

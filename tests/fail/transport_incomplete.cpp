@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all
+// must not compile: diloco: transport: needs rank(), size(), receives_in_place, traits, and all_gather and all_to_all
 #include "../support/archetypes.hpp"
 
 using archetype::without;

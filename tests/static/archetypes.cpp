@@ -85,6 +85,7 @@ static_assert(!exchange_policy<archetype::exchange<without::legs>>);
 static_assert(executor<archetype::executor<>>);
 static_assert(!executor<archetype::executor<without::name>>);
 static_assert(!executor<archetype::executor<without::columns_on_host>>);
+static_assert(!executor<archetype::executor<without::traits>>);
 static_assert(!executor<archetype::executor<without::allocate>>);
 static_assert(!executor<archetype::executor<without::allocate_wire>>);
 static_assert(!executor<archetype::executor<without::for_each>>);
@@ -95,6 +96,7 @@ static_assert(transport<archetype::transport<without::exchange>> &&
               !pairing_transport<archetype::transport<without::exchange>>);
 static_assert(!transport<archetype::transport<without::name>>);
 static_assert(!transport<archetype::transport<without::in_place>>);
+static_assert(!transport<archetype::transport<without::traits>>);
 static_assert(!transport<archetype::transport<without::rank>>);
 static_assert(!transport<archetype::transport<without::size>>);
 static_assert(!transport<archetype::transport<without::all_gather>>);

@@ -12,6 +12,7 @@ class altering {
  public:
   static constexpr std::string_view name = "altering";
   static constexpr bool receives_in_place = true;
+  static constexpr diloco::transport_traits traits{};
 
   /// Flips bit `bit` of what rank `from` sent, in exchanges of this phase.
   struct flip {

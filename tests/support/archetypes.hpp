@@ -97,8 +97,14 @@ struct has_feedback_traits {
 struct has_columns_on_host {
   static constexpr bool columns_on_host = true;
 };
+struct has_executor_traits {
+  static constexpr diloco::executor_traits traits{};
+};
 struct has_in_place {
   static constexpr bool receives_in_place = true;
+};
+struct has_transport_traits {
+  static constexpr diloco::transport_traits traits{};
 };
 
 /// Copyable, or only movable.
@@ -246,7 +252,8 @@ struct exchange : part<Missing, without::name, has_name> {
 
 template <without Missing = without::nothing>
 struct executor : part<Missing, without::name, has_name>,
-                  part<Missing, without::columns_on_host, has_columns_on_host> {
+                  part<Missing, without::columns_on_host, has_columns_on_host>,
+                  part<Missing, without::traits, has_executor_traits> {
   diloco::buffer allocate(std::size_t n) const requires(Missing != without::allocate) {
     return diloco::cpp{}.allocate(n);
   }
@@ -288,7 +295,9 @@ struct pending {
 };
 
 template <without Missing = without::nothing>
-struct transport : part<Missing, without::name, has_name>, part<Missing, without::in_place, has_in_place> {
+struct transport : part<Missing, without::name, has_name>,
+                   part<Missing, without::in_place, has_in_place>,
+                   part<Missing, without::traits, has_transport_traits> {
   int rank() const requires(Missing != without::rank) { return 0; }
   int size() const requires(Missing != without::size) { return 1; }
   pending<Missing> all_gather(diloco::wires w,

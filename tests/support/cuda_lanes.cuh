@@ -16,6 +16,7 @@ namespace support {
 struct device_lanes {
   static constexpr std::string_view name = "device_lanes";
   static constexpr bool columns_on_host = true;
+  static constexpr diloco::executor_traits traits{};
 
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const {
     auto* const data = static_cast<std::byte*>(::operator new(bytes, alignment));

@@ -19,6 +19,7 @@ namespace support {
 struct forked_lanes {
   static constexpr std::string_view name = "forked_lanes";
   static constexpr bool columns_on_host = true;
+  static constexpr diloco::executor_traits traits{};
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
   [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const { return allocate(bytes); }
 

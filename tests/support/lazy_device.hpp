@@ -65,6 +65,7 @@ class lazy_device {
  public:
   static constexpr std::string_view name = "lazy_device";
   static constexpr bool columns_on_host = false;
+  static constexpr diloco::executor_traits traits{};
 
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const {
     return {device_memory::take(bytes), bytes,
@@ -108,7 +109,8 @@ class device_threads {
  public:
   static constexpr std::string_view name = "device_threads";
   static constexpr bool receives_in_place = diloco::threads::receives_in_place;
-  static constexpr bool wires_on_device = true;
+  static constexpr diloco::transport_traits traits{.wires = diloco::transport_traits::place::on_device,
+                                                   .follows_executor = true};
   explicit device_threads(diloco::threads inner) : inner_(std::move(inner)) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }
   [[nodiscard]] int size() const { return inner_.size(); }

@@ -77,6 +77,7 @@ static_assert(diloco::lanes<thread_lanes>);
 struct lane_threads {
   static constexpr std::string_view name = "lane_threads";
   static constexpr bool columns_on_host = true;
+  static constexpr diloco::executor_traits traits{};
   [[nodiscard]] diloco::buffer allocate(std::size_t bytes) const { return diloco::cpp{}.allocate(bytes); }
   [[nodiscard]] diloco::buffer allocate_wire(std::size_t bytes) const {
     return diloco::cpp{}.allocate(bytes);

@@ -74,8 +74,8 @@ std::string const late =
     "diloco: nccl: round 7 phase 2: not every rank arrived before the deadline (NCCL does not tell "
     "which); all_gather waited ";
 
-static_assert(pairing_transport<nccl> && nccl::wires_on_device && !nccl::receives_in_place);
-static_assert(counted<nccl>::wires_on_device && !counted<threads>::wires_on_device);
+static_assert(pairing_transport<nccl> && sends_from_device<nccl> && !nccl::receives_in_place);
+static_assert(sends_from_device<counted<nccl>> && !sends_from_device<counted<threads>>);
 template <class T>
 concept orders_after = requires(T t, stream_executor e) {
   t.after(e);

@@ -18,6 +18,12 @@ struct kernel_archetype {
 };
 }  // namespace detail
 
+/// What an executor may do besides. Every executor states them.
+struct executor_traits {
+  /// Has allocate_column(name, bytes) and only_for_rounds(name): it places columns of a device by their names.
+  bool places_columns = false;
+};
+
 /// Runs the sweeps. A kernel is a trivially copyable value, called as `kernel(lanes, tile)` for each tile in
 /// any order. The executor chooses the lanes.
 template <class E>
@@ -27,6 +33,7 @@ concept executor = std::copyable<E> && requires(E const& e, std::size_t n, detai
     E::columns_on_host
     }
     -> std::convertible_to<bool>;  // if not, copy_to_host and copy_from_host(to, from, bytes) enqueue copies
+  { E::traits } -> std::same_as<executor_traits const&>;
   { e.allocate(n) } -> std::same_as<buffer>;       // 64-byte aligned, zeroed, visible to the sweeps
   { e.allocate_wire(n) } -> std::same_as<buffer>;  // the same, and readable by the host
   e.for_each(n, k);                                // enqueues
@@ -38,6 +45,7 @@ namespace detail {
 struct executor_archetype {
   static constexpr std::string_view name = "archetype";
   static constexpr bool columns_on_host = true;
+  static constexpr executor_traits traits{};
   buffer allocate(std::size_t) const { return {}; }
   buffer allocate_wire(std::size_t) const { return {}; }
   template <class Kernel>

@@ -47,6 +47,8 @@ template <class O>
 consteval bool explain_inner() {
   static_assert(std::copyable<O>, "diloco: inner: cannot be copied; a policy is a value of named numbers");
   static_assert(has_name<O>, "diloco: inner: has no name; add static constexpr std::string_view name");
+  if constexpr (requires(O const& o) { o.prior(); })
+    static_assert(has_prior<O>, "diloco: inner: has prior(), and its traits do not say .prior");
   if constexpr (tensor_optimizer<O>) {
     static_assert(
         tensor_traits_fit<O>,
@@ -184,10 +186,10 @@ consteval bool explain_transport() {
                 "diloco: transport: is not named in the recipe; there is no default world: say .transport = "
                 "diloco::alone{} for a world of one");
   if constexpr (has_name<T>) {
-    static_assert(
-        transport<T>,
-        "diloco: transport: needs rank(), size(), receives_in_place, and all_gather and all_to_all that take "
-        "(wires, exchange_tag) and return a pending exchange");
+    static_assert(transport<T>,
+                  "diloco: transport: needs rank(), size(), receives_in_place, traits, and all_gather and "
+                  "all_to_all that "
+                  "take (wires, exchange_tag) and return a pending exchange");
   }
   return true;
 }
@@ -273,10 +275,10 @@ struct explained {
   static_assert(learning_rate<Rate>,
                 "diloco: rate: needs name, traits and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());
-  static_assert(
-      executor<Executor>,
-      "diloco: executor: needs name, columns_on_host, allocate(bytes), allocate_wire(bytes), for_each(n, "
-      "kernel) and wait()");
+  static_assert(executor<Executor>,
+                "diloco: executor: needs name, columns_on_host, traits, allocate(bytes), "
+                "allocate_wire(bytes), for_each(n, "
+                "kernel) and wait()");
   static_assert(!sends_from_device<Transport> || !keeps_on_host<Executor>,
                 "diloco: transport: sends from memory of the device, and this executor keeps its wires on "
                 "the host; say "

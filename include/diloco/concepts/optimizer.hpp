@@ -72,6 +72,7 @@ struct optimizer_traits {
   bool wants_mean_anchor = false;
   /// The step divides by the inner rate. A round does not know about a schedule of that rate.
   bool wants_constant_inner_rate = false;
+  bool prior = false;   ///< has prior(), which it adds to a slot that a combine rule weighs by
   bool memory = false;  ///< of whole tensors: has memory_elements(rows, columns)
   bool shapes = false;  ///< of whole tensors: cannot step all of them; has shape_error(shape)
 };
@@ -86,6 +87,8 @@ inline constexpr optimizer_traits traits_of = [] {
   else
     return optimizer_traits{};
 }();
+template <class O>
+inline constexpr bool has_prior = traits_of<O>.prior;
 template <class O>
 inline constexpr bool wants_mean_anchor = traits_of<O>.wants_mean_anchor;
 template <class O>

@@ -63,11 +63,23 @@ concept pending = std::movable<P> && !std::copyable<P> && requires(P p, deadline
   requires arrival<std::remove_cvref_t<decltype(*p.wait(d))>>;
 };
 
+/// What a transport may do besides. Every transport states them, so that a misspelled one does not compile.
+struct transport_traits {
+  /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns. `anywhere`: the
+  /// transport never reads the bytes of messages.
+  enum class place : std::uint8_t { on_host, on_device, anywhere } wires = place::on_host;
+  /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on that
+  /// executor. So an arrival implies that this work has run. If `after` does nothing, an arrival implies
+  /// nothing of the kind, and messages are read on that same executor only.
+  bool follows_executor = false;
+};
+
 /// Calls are collective and must come in the same order on every rank. Only `wait` blocks.
 template <class T>
 concept transport = std::movable<T> && requires(T t, wires w, exchange_tag tag) {
   { T::name } -> std::convertible_to<std::string_view>;
   { T::receives_in_place } -> std::convertible_to<bool>;
+  { T::traits } -> std::same_as<transport_traits const&>;
   { t.rank() } -> std::same_as<int>;
   { t.size() } -> std::same_as<int>;
   { t.all_gather(std::move(w), tag) } -> pending;
@@ -85,20 +97,10 @@ concept pairing_transport = transport<T> && requires(T t, wires w, int partner, 
   { t.exchange(std::move(w), partner, tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
 };
 
-/// Optional. `wires_on_device`: the transport sends from device memory, where such an executor keeps its
-/// columns. `wires_anywhere`: the transport never reads the bytes of messages.
-/// `after(where)` makes the next exchange wait, without the host, for what was enqueued on that executor. So
-/// an arrival implies that this work has run.
-/// If `after` does nothing, an arrival implies nothing of the kind. Then messages are read on that same
-/// executor only.
 template <class T>
-inline constexpr bool sends_from_device = requires {
-  requires T::wires_on_device;
-};
+inline constexpr bool sends_from_device = T::traits.wires == transport_traits::place::on_device;
 template <class T>
-inline constexpr bool wires_lie_with_columns = sends_from_device<T> || requires {
-  requires T::wires_anywhere;
-};
+inline constexpr bool wires_lie_with_columns = T::traits.wires != transport_traits::place::on_host;
 
 template <class T>
 using pending_of = decltype(std::declval<T&>().all_gather(std::declval<wires>(), exchange_tag{}));

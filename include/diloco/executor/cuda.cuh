@@ -84,6 +84,7 @@ struct cuda_executor {
 
   static constexpr std::string_view name = "cuda";
   static constexpr bool columns_on_host = false;
+  static constexpr executor_traits traits{};
 
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
     buffer b = memory.allocate(bytes, stream);

@@ -57,6 +57,7 @@ struct call_solo {
 template <class System>
 struct host_executor {
   static constexpr bool columns_on_host = true;
+  static constexpr executor_traits traits{};
 
   [[nodiscard]] buffer allocate(std::size_t bytes) const {
     return {allocate_host(bytes), bytes, release_host};

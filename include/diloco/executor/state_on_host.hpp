@@ -19,6 +19,7 @@ inline namespace DILOCO_NAMESPACE {
 /// same. Around a host executor it changes nothing.
 template <executor Base>
 struct state_on_host : Base {
+  static constexpr executor_traits traits{.places_columns = true};
   [[nodiscard]] static constexpr bool only_for_rounds(std::string_view column) {
     for (std::string_view prefix : {"anchor", "residual", "owner_residual", "estimate", "outer.", "mean_"}) {
       if (column.starts_with(prefix)) return true;

@@ -31,6 +31,7 @@ struct ivon {
 
   static constexpr std::string_view name = "ivon";
   static constexpr bool samples = true;
+  static constexpr optimizer_traits traits{.prior = true};
   static constexpr std::array<std::string_view, 2> slots{"m", "h_minus_h0"};
 
   struct step {

@@ -44,13 +44,13 @@ class backend_on final : public backend {
   buffer allocate(std::size_t bytes) const override { return where_.allocate(bytes); }
   buffer allocate_shared(std::size_t bytes) const override { return where_.allocate_wire(bytes); }
   buffer allocate_column([[maybe_unused]] std::string_view name, std::size_t bytes) const override {
-    if constexpr (requires { where_.allocate_column(name, bytes); })
+    if constexpr (E::traits.places_columns)
       return where_.allocate_column(name, bytes);
     else
       return where_.allocate(bytes);
   }
   bool places_on_host([[maybe_unused]] std::string_view name) const override {
-    if constexpr (requires { where_.allocate_column(name, std::size_t{}); })
+    if constexpr (E::traits.places_columns)
       return !E::columns_on_host && where_.only_for_rounds(name);
     else
       return false;

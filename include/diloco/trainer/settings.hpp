@@ -40,7 +40,7 @@ DILOCO_COLD std::string recipe_error(R const& r) {
   if constexpr (elementwise_combine<typename R::combine_type>) {
     std::string found;
     for_each_group(r.inner, [&](auto const& o, auto) {
-      if constexpr (requires { o.prior(); }) {
+      if constexpr (has_prior<std::remove_cvref_t<decltype(o)>>) {
         if (found.empty() && !(std::fabs(o.prior() - r.combine.prior) <= 1e-5f * o.prior()))
           found = say({"diloco: combine: ", r.combine.name, ": prior = ", r.combine.prior, " must be the ",
                        o.prior(), " that ", o.name, " adds to ", r.combine.weighs_by});

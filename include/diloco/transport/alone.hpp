@@ -11,7 +11,8 @@ inline namespace DILOCO_NAMESPACE {
 struct alone {
   static constexpr std::string_view name = "alone";
   static constexpr bool receives_in_place = true;
-  static constexpr bool wires_anywhere = true;
+  static constexpr transport_traits traits{.wires = transport_traits::place::anywhere,
+                                           .follows_executor = true};
   [[nodiscard]] static int rank() { return 0; }
   [[nodiscard]] static int size() { return 1; }
 

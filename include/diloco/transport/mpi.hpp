@@ -27,6 +27,7 @@ class mpi {
  public:
   static constexpr std::string_view name = "mpi";
   static constexpr bool receives_in_place = false;
+  static constexpr transport_traits traits{};
   /// No expected size is stated. A world of one is then checked against the launcher's promise.
   static constexpr int as_launched = -1;
 

@@ -28,7 +28,8 @@ class nccl {
  public:
   static constexpr std::string_view name = "nccl";
   static constexpr bool receives_in_place = false;
-  static constexpr bool wires_on_device = true;  // messages are allocated where columns are
+  static constexpr transport_traits traits{.wires = transport_traits::place::on_device,
+                                           .follows_executor = true};
   static constexpr double give_up_seconds = communicator::give_up_seconds;
 
   /// Borrows a communicator; it is never finalized, destroyed or aborted here. Make it nonblocking

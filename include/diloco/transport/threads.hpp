@@ -17,6 +17,7 @@ class threads {
  public:
   static constexpr std::string_view name = "threads";
   static constexpr bool receives_in_place = true;
+  static constexpr transport_traits traits{};
 
   threads(threads&& other) noexcept = default;
   threads& operator=(threads&& other) noexcept {

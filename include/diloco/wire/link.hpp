@@ -20,7 +20,7 @@ class exchange_slot {
   [[nodiscard]] std::byte* to_send() const { return memory_.send.data(); }
   [[nodiscard]] std::size_t bytes() const { return memory_.send.size() + memory_.receive.size(); }
 
-  /// Starts the exchange after all work that was enqueued before. If the transport has `after(executor)`, the
+  /// Starts the exchange after all work that was enqueued before. If the transport follows the executor, the
   /// host does not wait; otherwise it waits for the executor. May throw what the transport throws.
   virtual void start(operation how, int partner, exchange_tag tag) = 0;
   /// Waits for the messages. After an error the exchange stays open until `finish`, so that peers can still
@@ -65,7 +65,10 @@ class exchange_over final : public exchange_slot {
   }
 
   void start(operation how, [[maybe_unused]] int partner, exchange_tag tag) override {
-    if constexpr (requires { transport_->after(*where_); })
+    static_assert(
+        T::traits.follows_executor || !requires { transport_->after(*where_); },
+        "diloco: transport: has after(executor), and its traits do not say .follows_executor");
+    if constexpr (T::traits.follows_executor)
       transport_->after(*where_);
     else
       where_->wait();

@@ -21,8 +21,7 @@ class counted {
 
   static constexpr std::string_view name = T::name;
   static constexpr bool receives_in_place = T::receives_in_place;
-  static constexpr bool wires_on_device = sends_from_device<T>;
-  static constexpr bool wires_anywhere = wires_lie_with_columns<T> && !wires_on_device;
+  static constexpr transport_traits traits = T::traits;
 
   explicit counted(T inner) : inner_(std::move(inner)) {}
   [[nodiscard]] int rank() const { return inner_.rank(); }
@@ -32,10 +31,9 @@ class counted {
   [[nodiscard]] std::uint64_t operations() const { return traffic_->operations; }
 
   template <class E>
-  void after(E const& executor) requires requires(T& t) {
-    t.after(executor);
+  void after(E const& executor) requires(T::traits.follows_executor) {
+    inner_.after(executor);
   }
-  { inner_.after(executor); }
   [[nodiscard]] auto all_gather(wires w, exchange_tag tag) {
     std::size_t const bytes = all_gather_sent_bytes(size(), w.send.size());
     auto started = inner_.all_gather(std::move(w), tag);
