@@ -31,7 +31,7 @@ struct options {
   int every = 20;  // H, inner steps per round
   std::string schedule = "every";
   int fragments = 4, delay = 5;  // of the schedule streaming, like mix
-  float mix = 0.5f;
+  float mix = 0.0f;
   int steps = 600;          // per worker and run, after the warm-up
   int warm_up_steps = 200;  // of one worker with the batches of all workers
   model_shape shape;

@@ -10,7 +10,7 @@ add_test(NAME example.gpt_summary
          COMMAND "${CMAKE_COMMAND}" -DSUMMARY=example.gpt.out/summary.json -P "${CMAKE_CURRENT_SOURCE_DIR}/check_summary.cmake")
 set_tests_properties(example.gpt_summary PROPERTIES FIXTURES_REQUIRED gpt_output)
 
-add_test(NAME example.gpt_streaming COMMAND diloco_gpt ${tiny} --schedule streaming --fragments 2 --delay 1
+add_test(NAME example.gpt_streaming COMMAND diloco_gpt ${tiny} --schedule streaming --fragments 2 --delay 1 --mix 0.5
                                             --out example.gpt_streaming.out)
 set_tests_properties(example.gpt_streaming PROPERTIES TIMEOUT 120
                      PASS_REGULAR_EXPRESSION "streaming 2 fragments, every 4, landed 1 later, mix 0.5 · sends [0-9.]+ kB at once")

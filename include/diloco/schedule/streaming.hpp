@@ -20,9 +20,9 @@ struct streaming {
   long inner_steps = 100;  // H
   int parts = 4;           ///< fragments: runs of whole tensors, of about equal size
   long delay = 1;          // τ
-  /// Share of θ that is kept at a landing. The paper takes 0.5 with two workers. 0 discards the steps that
-  /// were taken during the flight, and is safer with more workers.
-  float mix = 0.5f;
+  /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The paper
+  /// takes 0.5 with two workers; with four, in examples/gpt, 0 gave the lower loss (docs/results/main_job.md).
+  float mix = 0.0f;
 
   static constexpr std::string_view name = "streaming";
   [[nodiscard]] constexpr int fragments() const { return parts; }
