@@ -20,7 +20,7 @@ struct kernel_archetype {
 
 /// What an executor may do besides. Every executor states them.
 struct executor_traits {
-  /// Has allocate_column(name, bytes) and only_for_rounds(name): it places columns of a device by their names.
+  /// Has allocate_column(name, bytes) and only_for_rounds(name): it places columns by their names.
   bool places_columns = false;
 };
 

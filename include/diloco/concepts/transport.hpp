@@ -65,8 +65,8 @@ concept pending = std::movable<P> && !std::copyable<P> && requires(P p, deadline
 
 /// What a transport may do besides. Every transport states them, so that a misspelled one does not compile.
 struct transport_traits {
-  /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns. `anywhere`: the
-  /// transport never reads the bytes of messages.
+  /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns.
+  /// `anywhere`: the transport never reads the bytes of messages.
   enum class place : std::uint8_t { on_host, on_device, anywhere } wires = place::on_host;
   /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on that
   /// executor. So an arrival implies that this work has run. If `after` does nothing, an arrival implies

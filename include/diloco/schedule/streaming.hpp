@@ -21,7 +21,8 @@ struct streaming {
   int parts = 4;           ///< fragments: runs of whole tensors, of about equal size
   long delay = 1;          // τ
   /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The paper
-  /// takes 0.5 with two workers; with four, in examples/gpt, 0 gave the lower loss (docs/results/main_job.md).
+  /// takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
+  /// (docs/results/main_job.md).
   float mix = 0.0f;
 
   static constexpr std::string_view name = "streaming";
