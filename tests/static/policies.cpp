@@ -70,7 +70,7 @@ static_assert(value<gather> && value<scatter_gather> && value<automatic> && valu
 static_assert(pairing_exchange<gossip> && !pairing_exchange<gather> && !pairing_exchange<automatic>);
 static_assert(gossip{1} != gossip{} && gossip{}.legs(1).pairs() && gossip{}.legs(64).pairs());
 static_assert(value<noloco> && anchored_optimizer<noloco> && !element_optimizer<noloco> &&
-              replicated<noloco> && has_fields<noloco> && has_complaint<noloco>);
+              replicated<noloco> && has_fields<noloco> && has_validation_error<noloco>);
 static_assert(noloco{.consensus = 0} != noloco{} && noloco{.lr = 0.5f} != noloco{});
 static_assert(value<every> && schedule<every> && has_fields<every>);
 static_assert(value<manual> && schedule<manual>);
@@ -82,7 +82,7 @@ static_assert(adamw{.eps = 1e-6f} != adamw{} && sgd{.nesterov = true} != sgd{} &
               lion{.beta2 = 0.5f} != lion{});
 static_assert(bmuf{.nesterov = true} != bmuf{} && delayed_nesterov{.period = 5} != delayed_nesterov{} &&
               schedule_free_adamw{.warmup = 1} != schedule_free_adamw{} && sgd{.dampening = 0.5f} != sgd{});
-static_assert(has_complaint<sgd> && has_complaint<delayed_nesterov> && !has_complaint<nesterov>);
+static_assert(has_validation_error<sgd> && has_validation_error<delayed_nesterov> && !has_validation_error<nesterov>);
 static_assert(every(7) != every(8) && error_feedback{.decay = 0.5f} != error_feedback{});
 
 static_assert(linear_wires<random_k<64>> && linear_wires<f32> && !linear_wires<absmax<4>> &&

@@ -188,8 +188,7 @@ consteval bool explain_transport() {
   if constexpr (has_name<T>) {
     static_assert(transport<T>,
                   "diloco: transport: needs rank(), size(), receives_in_place, traits, and all_gather and "
-                  "all_to_all that "
-                  "take (wires, exchange_tag) and return a pending exchange");
+                  "all_to_all that take (wires, exchange_tag) and return a pending exchange");
   }
   return true;
 }
@@ -277,8 +276,7 @@ struct explained {
   static_assert(explain_rates<Inner, Outer, Rate>());
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, traits, allocate(bytes), "
-                "allocate_wire(bytes), for_each(n, "
-                "kernel) and wait()");
+                "allocate_wire(bytes), for_each(n, kernel) and wait()");
   static_assert(!sends_from_device<Transport> || !keeps_on_host<Executor>,
                 "diloco: transport: sends from memory of the device, and this executor keeps its wires on "
                 "the host; say "

@@ -52,7 +52,7 @@ std::string range_text(range r);
 /// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy, or
 /// an empty text.
 template <class P>
-concept has_complaint = requires(P const& p) {
+concept has_validation_error = requires(P const& p) {
   { p.validation_error() } -> std::convertible_to<std::string_view>;
 };
 
@@ -102,7 +102,7 @@ struct listed_policy {
   std::string name;
   std::vector<listed_field> fields;
   std::span<std::byte const> bytes;  ///< of a policy that lists no fields; valid as long as the policy
-  std::string together;              ///< what is wrong with numbers that depend on each other
+  std::string validation_error;      ///< of numbers that depend on each other, or empty
 
   /// The visitor of `fields`.
   template <class T>
@@ -113,6 +113,7 @@ struct listed_policy {
   }
 };
 
+/// A policy's name and numbers. A policy without `fields` is borrowed for its bytes.
 template <class P>
 DILOCO_COLD listed_policy list_policy(P const& policy) {
   static_cast<void>(detail::numbers_are_listed<P>{});
@@ -121,7 +122,8 @@ DILOCO_COLD listed_policy list_policy(P const& policy) {
     policy.fields(listed);
   else if constexpr (!std::is_empty_v<P>)
     listed.bytes = std::as_bytes(std::span(&policy, 1));
-  if constexpr (has_complaint<P>) listed.together = std::string_view(policy.validation_error());
+  if constexpr (has_validation_error<P>)
+    listed.validation_error = std::string_view(policy.validation_error());
   return listed;
 }
 

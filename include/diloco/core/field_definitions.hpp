@@ -18,8 +18,8 @@ DILOCO_COLD DILOCO_CORE std::string field_error(std::string_view role, listed_po
       return say(
           {"diloco: ", role, " ", policy.name, ": ", f.name, " = ", f.text, " ", range_text(f.allowed)});
   }
-  return policy.together.empty() ? std::string{}
-                                 : say({"diloco: ", role, " ", policy.name, ": ", policy.together});
+  return policy.validation_error.empty() ? std::string{}
+                                 : say({"diloco: ", role, " ", policy.name, ": ", policy.validation_error});
 }
 
 DILOCO_COLD DILOCO_CORE std::string field_text(listed_policy const& policy) {

@@ -193,7 +193,7 @@ class groups {
   [[nodiscard]] std::string validation_error() const {
     std::string found;
     for_each_group(*this, [&](auto const& o, auto index) {
-      if constexpr (has_complaint<std::remove_cvref_t<decltype(o)>>) {
+      if constexpr (has_validation_error<std::remove_cvref_t<decltype(o)>>) {
         std::string_view const of_one = o.validation_error();
         if (found.empty() && !of_one.empty()) found = say({o.name, "[", std::size_t{index}, "]: ", of_one});
       }

@@ -69,7 +69,7 @@ inline result<buffer> read_file(std::string const& path) {
 }
 
 /// Why `e` cannot be written, or an empty string.
-inline std::string write_complaint(entry const& e) {
+inline std::string write_error(entry const& e) {
   std::string const who = say({"tensor '", printable(e.name), "' "});
   if (!is_utf8(e.name)) return who + "has a name that is not UTF-8";
   if (e.name == notes_key) return who + "has the name that the format keeps for its notes";
@@ -81,7 +81,7 @@ inline std::string write_complaint(entry const& e) {
               e.bytes.size()});
 }
 
-inline std::string write_complaint(contents const& c) {
+inline std::string write_error(contents const& c) {
   std::vector<std::string_view> names, keys;
   if (!c.unread.empty()) {
     return say({"tensor '", printable(c.unread[0].name), "' was not read, because it ",
@@ -89,7 +89,7 @@ inline std::string write_complaint(contents const& c) {
   }
   for (entry const& e : c.entries) {
     names.push_back(e.name);
-    if (std::string why = write_complaint(e); !why.empty()) return why;
+    if (std::string why = write_error(e); !why.empty()) return why;
   }
   for (auto const& [key, value] : c.notes) {
     keys.push_back(key);
@@ -139,7 +139,7 @@ inline result<std::string> header_of(contents& c) {
   auto const refuse = [](std::string_view why) {
     return error{cause::bad_file, 0, 0, say({"diloco: safetensors: ", why})};
   };
-  if (std::string const why = detail::write_complaint(c); !why.empty()) return refuse(why);
+  if (std::string const why = detail::write_error(c); !why.empty()) return refuse(why);
   std::sort(c.entries.begin(), c.entries.end(), [](entry const& a, entry const& b) {
     return a.type != b.type ? a.type > b.type : a.name < b.name;
   });

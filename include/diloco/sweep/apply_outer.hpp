@@ -146,7 +146,10 @@ struct apply_outer_kernel {
     if constexpr (L::width > 1) {
       for_first<L, size>(n, [&](int i) {
         one(i);
-        mix == 0.0f ? static_cast<void>(local[i] = p[i]) : mixed(i);
+        if (mix == 0.0f)
+          local[i] = p[i];
+        else
+          mixed(i);
       });
     } else {
       // A loop of its own mixes, so that the step is compiled once.

@@ -67,13 +67,11 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {
 DILOCO_COLD DILOCO_CORE std::vector<contract_term> trainer_core::contract_terms() const {
   contract_settings const s = policies_.settings();
   std::vector<contract_term> terms{build_term(s.float_modes)};
-  for (std::size_t i = 0; i < s.policies.size(); ++i) {
+  for (std::size_t i = 0; i < s.policies.size(); ++i)
     terms.push_back(term_of(std::string(policy_roles[i].term), s.policies[i]));
-    if (policy_roles[i].setting == "exchange")
-      terms.back().fields.push_back({"pattern of the exchange", std::string(s.legs)});
-  }
   terms.push_back({"recipe",
-                   {{"clip_norm", say({s.clip_norm})},
+                   {{"pattern of the exchange", std::string(s.legs)},
+                    {"clip_norm", say({s.clip_norm})},
                     {"inner_at_sync", std::string(s.inner_at_sync)},
                     {"bf16_rounding", std::string(s.bf16_rounding)},
                     {"seed", say({s.seed})},

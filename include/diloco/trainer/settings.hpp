@@ -11,7 +11,7 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// Those that the contract compares, in the order of policy_roles.
+/// The policies that ranks compare, in the order of policy_roles.
 template <class R>
 DILOCO_COLD listed_policies list_policies(R const& r) {
   return {list_policy(r.inner),   list_policy(r.outer),    list_policy(r.compressor), list_policy(r.feedback),
