@@ -208,11 +208,20 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] std::uint64_t digest() const { return core().digest(); }
 
  private:
+  friend struct trainer_access;
   explicit DiLoCo(std::unique_ptr<trainer_parts<recipe_type>> parts) : parts_(std::move(parts)) {}
   [[nodiscard]] trainer_core& core() { return parts_->core; }
   [[nodiscard]] trainer_core const& core() const { return parts_->core; }
 
   std::unique_ptr<trainer_parts<recipe_type>> parts_;
+};
+
+/// The core of a trainer, for parts of the library that not every program includes (snapshot.hpp).
+struct trainer_access {
+  template <class... Policies>
+  [[nodiscard]] static trainer_core& core(DiLoCo<Policies...>& of) {
+    return of.core();
+  }
 };
 
 template <class... Policies, class Parameters>

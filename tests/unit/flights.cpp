@@ -33,7 +33,7 @@ TEST_CASE("flight: a second launch is refused, and the first lands") {
   REQUIRE_FALSE(second);
   CHECK(second.error().message == "diloco: launch: round 0 is under way; land it first");
   CHECK(second.error().what == cause::wrong_state);
-  CHECK(said(t.try_sync()) == "diloco: launch: round 0 is under way; land it first");
+  CHECK(said(t.try_sync()) == "diloco: sync: round 0 is under way; land it first");
   CHECK(said(t.try_land(std::move(flight))) == "no error");
   CHECK(t.rounds() == 1);
 }
@@ -196,6 +196,31 @@ TEST_CASE("flight: a step whose round could not start is refused before it is ta
   t.land(std::move(flight));
   t.step(m.gradients(0, 1));
   CHECK(t.rounds() == 2);
+}
+
+TEST_CASE("flights: one that is moved to itself stays") {
+  std::vector<float> x(8), g(8, 0.1f);
+  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}),
+           std::vector<tensor>{{"x", {8}, x.data()}});
+  t.step(std::vector<std::span<float const>>{g});
+  auto f = t.launch();
+  auto& same = f;
+  f = std::move(same);
+  CHECK(t.try_land(std::move(f)));
+  CHECK(t.rounds() == 1);
+}
+
+TEST_CASE("flights: a weight that no sum can hold is refused before the step") {
+  std::vector<float> x(8), g(8, 0.1f);
+  DiLoCo t(recipe<>{}.with_transport(alone{}).with_schedule(manual{}),
+           std::vector<tensor>{{"x", {8}, x.data()}});
+  t.step(std::vector<std::span<float const>>{g}, {.tokens = 9e29});
+  auto const refused = t.try_step(std::vector<std::span<float const>>{g}, {.tokens = 2e29});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message ==
+        "diloco: step: tokens = 2e+29 bring the weight of the next round to 1.1e+30, and 1e30 is the most");
+  CHECK(t.steps() == 1);
+  t.sync();
 }
 
 TEST_CASE("skip_step: counts towards H on the rank that skips, and moves nothing") {

@@ -400,7 +400,7 @@ TEST_CASE("fragments: sync refuses before it sends anything") {
   toy_trainer<manual> t({.transport = alone{}, .schedule = manual(2)}, m.parameters());
   t.step(m.gradients(0, 0));
   auto open = t.launch(1);
-  CHECK(said(t.try_sync()) == "diloco: launch: round 0 of fragment 1 is under way; land it first");
+  CHECK(said(t.try_sync()) == "diloco: sync: round 0 of fragment 1 is under way; land it first");
   CHECK(said(t.try_land(std::move(open))) == "no error");
   t.step(m.gradients(0, 1));
   CHECK(said(t.try_sync()) == "no error");

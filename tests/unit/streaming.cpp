@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 using namespace diloco;
@@ -167,6 +168,65 @@ TEST_CASE("streaming: after a sync every rank holds the anchor, whatever was und
     });
     CHECK(states[0] == states[1]);
   }
+}
+
+TEST_CASE("streaming: sync at any step leaves the anchor with all workers, and the schedule goes on") {
+  for (streaming const s : {streaming{.inner_steps = 4, .parts = 2, .delay = 1},
+                            {.inner_steps = 6, .parts = 3, .delay = 5, .mix = 0.5f},
+                            {.inner_steps = 6, .parts = 3, .delay = 0},
+                            delayed(4, 2)}) {
+    for (long at = 1; at <= 12; ++at) {
+      CAPTURE(s.describe());
+      CAPTURE(at);
+      auto const states = toy::on_each_rank(2, [&](threads transport) {
+        int const rank = transport.rank();
+        toy::model m(sizes);
+        DiLoCo<adamw, nesterov, absmax<8>, threads, error_feedback, weighted_mean, automatic, streaming> t(
+            {.transport = std::move(transport), .schedule = s}, m.parameters());
+        for (long step = 1; step <= 20; ++step) {
+          CHECK(said(t.try_step(m.gradients(rank, step))) == "no error");
+          if (step != at) continue;
+          bool const one_round_now = s.parts == 1 && s.delay == 0 && step % s.inner_steps == 0;
+          if (!one_round_now) CHECK(said(t.try_sync()) == "no error");
+          for (tensor const& p : m.parameters()) {
+            auto const anchor = t.cell(p.name, "anchor");
+            CHECK(std::equal(anchor.begin(), anchor.end(), p.data));
+          }
+        }
+        return t.digest();
+      });
+      CHECK(states[0] == states[1]);
+    }
+  }
+}
+
+TEST_CASE("streaming: sync fails where it cannot bring a worker to the anchor") {
+  std::vector<float> a(64), b(64), g(64, 0.1f);
+  std::vector<tensor> const list{{"a", {64}, a.data()}, {"b", {64}, b.data()}};
+  DiLoCo t(recipe<>{}
+               .with_inner(plain_sgd{.lr = 1})
+               .with_transport(alone{})
+               .with_schedule(streaming{.inner_steps = 4, .parts = 2, .delay = 1, .mix = 0.5f}),
+           list);
+  std::vector<std::span<float const>> const gradients{g, g};
+  t.step(gradients);
+  t.step(gradients);  // launches a
+  t.skip_step();      // lands a, of which half the steps stay
+  t.skip_step();      // launches b
+  CHECK(said(t.try_sync()).find("round 1 of fragment 0: the workers' weights (tokens) add up to 0") !=
+        std::string::npos);
+}
+
+TEST_CASE("streaming: a framework whose steps a landing discarded is not taken for one that stands still") {
+  std::vector<float> x(64);
+  DiLoCo t(recipe<>{}.with_inner(external{}).with_transport(alone{}).with_schedule(delayed(4, 2)),
+           std::vector<tensor>{{"x", {64}, x.data()}});
+  for (int k = 1; k <= 10; ++k) {
+    bool const skips = k == 7 || k == 8;
+    for (float& v : x) v += skips ? 0 : 1;
+    CHECK(said(skips ? t.try_skip_step() : t.try_after_step()) == "no error");
+  }
+  CHECK(t.rounds() == 2);
 }
 
 TEST_CASE("streaming: what is sent at once is a fragment, and describe says so") {

@@ -241,9 +241,9 @@ TEST_CASE("threads: ranks in different rounds are told apart") {
   });
   for (std::string const& said : seen) {
     bool const expected =
-        said.find("started another exchange (round 1, 16 bytes) than its peers (round 0, 16 bytes)") !=
+        said.find("started another exchange (round 1, 16 bytes) than the ranks before it (round 0, 16 bytes)") !=
             std::string::npos ||
-        said.find("started another exchange (round 0, 16 bytes) than its peers (round 1, 16 bytes)") !=
+        said.find("started another exchange (round 0, 16 bytes) than the ranks before it (round 1, 16 bytes)") !=
             std::string::npos;
     CHECK(expected);
   }

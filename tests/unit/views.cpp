@@ -100,7 +100,7 @@ TEST_CASE("views: while the mean is shown, what would take it for θ is refused,
   CHECK(trainer.rounds() == 1);
   trainer.show_mean();
   CHECK(said(trainer.try_launch()) == "diloco: launch: the tensors show the mean; call show_sample() first");
-  CHECK(said(trainer.try_sync()) == "diloco: launch: the tensors show the mean; call show_sample() first");
+  CHECK(said(trainer.try_sync()) == "diloco: sync: the tensors show the mean; call show_sample() first");
   trainer.show_sample();
   CHECK(trainer.try_sync());
 }
@@ -156,6 +156,25 @@ TEST_CASE(
       CHECK(s == s_before);
       CHECK(copy_of(trainer.cell("w", "theta")) == theta);
     }
+  }
+}
+
+TEST_CASE("views: what the caller wrote comes back, and draws of a step before the last") {
+  for (rounding how : {rounding::nearest, rounding::stochastic}) {
+    std::vector<bfloat16> a(256, nearest_bf16(1)), b = a;
+    std::vector<float> const g(256, 0.37f);
+    std::vector<tensor> const list{{.name = "a", .shape = {256}, .bf16 = a.data()},
+                                   {.name = "b", .shape = {256}, .bf16 = b.data()}};
+    DiLoCo t(recipe_of(schedule_free).with_bf16_rounding(how), list);
+    t.step(std::vector<std::span<float const>>{g, g});
+    t.step(std::vector<std::span<float const>>{g, {}});  // b shows the draws of the first step
+    b[0] = nearest_bf16(5);
+    auto const before = b;
+    t.show_mean();
+    t.show_sample();
+    for (std::size_t i = 0; i < b.size(); ++i) REQUIRE(b[i].bits == before[i].bits);
+    t.step(std::vector<std::span<float const>>{g, g});
+    CHECK(t.cell("b", "theta")[0] > 4);
   }
 }
 

@@ -81,8 +81,8 @@ class inner_state {
       std::string const prefix = group_count == 1 ? "inner." : say({"inner.", std::size_t{index}, "."});
       for (std::size_t s = 0; s != slot_count_of<O>; ++s) {
         h.names[s] = O::slots[s];
-        h.slots[s] =
-            state.add_floats(where, prefix + std::string(O::slots[s]), column_kind::inner, h.elements);
+        h.slots[s] = state.add_floats(where, prefix + std::string(O::slots[s]), column_kind::inner,
+                                      h.elements, column_order{column_order::group, index});
       }
       if constexpr (tensor_optimizer<O>) {
         for (layout::row const& r : l.rows()) {
@@ -120,14 +120,19 @@ class inner_state {
         });
   }
 
-  /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs.
-  DILOCO_COLD void allocate_views(memory_source const& where, state_columns& state, Inner const& inner) {
+  /// Memory for θ of the groups that `show_view` writes over, taken at the first call: 4 B/param of theirs,
+  /// and 2 more where some tensors are bfloat16 (`copies`).
+  DILOCO_COLD void allocate_views(memory_source const& where, state_columns& state, Inner const& inner,
+                                  bool copies) {
     for_each_group(inner, [&](auto const& o, auto index) {
       if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
         held& h = groups_[index];
-        if (h.kept == nullptr)
-          h.kept = state.add_floats(where, say({"inner.", std::size_t{index}, ".kept"}), column_kind::scratch,
-                                    h.elements);
+        if (h.kept != nullptr) return;
+        std::string const name = say({"inner.", std::size_t{index}, ".kept"});
+        h.kept = state.add_floats(where, name, column_kind::scratch, h.elements);
+        if (copies)
+          h.kept_bits = reinterpret_cast<bfloat16*>(
+              state.add_floats(where, name + "_bits", column_kind::scratch, (h.elements + 1) / 2));
       }
     });
   }
@@ -140,8 +145,9 @@ class inner_state {
           if constexpr (viewed_optimizer<std::remove_cvref_t<decltype(o)>>) {
             held const& h = groups_[group];
             auto const view = o.evaluation_point();
-            where.for_each(count, view_kernel<std::remove_const_t<decltype(view)>>{
-                                      view, shows, tiles, lookup->theta, h.slots[0], h.kept, callers});
+            where.for_each(count,
+                           view_kernel<std::remove_const_t<decltype(view)>>{
+                               view, shows, tiles, lookup->theta, h.slots[0], h.kept, h.kept_bits, callers});
           }
         });
   }
@@ -238,6 +244,9 @@ class inner_state {
     return found;
   }
 
+  /// Per row, whether it was stepped since the state was zeros; empty without tensor optimizers.
+  [[nodiscard]] std::span<char> tensor_steps() { return stepped_; }
+
   /// Zeros all of it.
   template <executor E>
   void reset(E const& where) {
@@ -260,6 +269,7 @@ class inner_state {
     float* slots[max_slots] = {};
     float* memory = nullptr;
     float* kept = nullptr;
+    bfloat16* kept_bits = nullptr;
     std::string_view names[max_slots] = {};
   };
 
@@ -354,6 +364,7 @@ class inner_state<Inner> {
   [[nodiscard]] static std::string validation_error(Inner const&, layout const&) { return {}; }
   [[nodiscard]] static float largest(Inner const&) { return static_cast<float>(unbounded); }
   void allocate(memory_source const&, state_columns&, layout const&, Inner const&) {}
+  [[nodiscard]] std::span<char> tensor_steps() const { return {}; }
   [[nodiscard]] std::span<float const> cell(layout::row const&, std::string_view) const { return {}; }
   [[nodiscard]] std::vector<std::string_view> slot_names(layout::row const&) const { return {}; }
   template <executor E>

@@ -40,6 +40,8 @@ struct round_flight {
   int partner = 0;                                   // partner rank; own rank if the round has no partner
   std::uint64_t counted_steps = 0, steps_taken = 0;  // at the launch
   double weight = 0;                                 // of this rank's contribution
+  float mix = 0;                                     // of the landing
+  std::byte* sent = nullptr;                         // its message in the first leg: (shards, slot_bytes)
   bool stepped = false;                              // an inner step was taken since the launch before
   bool counted = false;                              // its coefficient is not 0
   double total_weight = 0;                           // of all contributions; -1 until their headers are read
@@ -66,6 +68,7 @@ class flight {
       : flight_(std::move(of)), number_(flight_->number), order_(flight_->order) {}
   flight(flight&& other) noexcept = default;
   flight& operator=(flight&& other) noexcept {
+    if (this == &other) return *this;
     drop();
     flight_ = std::move(other.flight_);
     number_ = other.number_;

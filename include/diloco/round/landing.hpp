@@ -58,10 +58,10 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::perform(action const& a) {
   round_flight& f = *flights_[i];
   if (a.what == action::launch) {
     auto launched = launch(i, false);
-    fragments_[i].launch_failed = !launched;
+    fragments_[i].landed_early = !launched;
     return launched;
   }
-  if (std::exchange(fragments_[i].launch_failed, false) && !f.open) return {};
+  if (std::exchange(fragments_[i].landed_early, false) && !f.open) return {};
   if (auto fine = may_land(f); !fine) return fine;
   auto done = land_guarded(f, a.mix);
   return !done && is_idle(f) ? result<>{} : std::move(done);
@@ -81,10 +81,7 @@ DILOCO_COLD DILOCO_CORE result<flight> round_machine::launch_by_hand(int fragmen
   }
   for (auto const& f : flights_) {
     if (!f->open || f->by_hand) continue;
-    return fail(*f, cause::wrong_state,
-                say({"launch: ", name_of(*f),
-                     " was launched by the schedule, which lands it; call sync() on all "
-                     "ranks to land it now"}));
+    return fail(*f, cause::wrong_state, say({"launch: ", name_of(*f), by_schedule}));
   }
   auto const i = static_cast<std::size_t>(fragment);
   if (auto fine = launch(i, true); !fine) return std::move(fine).error();
@@ -123,29 +120,37 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::may_land(round_flight const& f) 
 
 /// What the schedule launched lands first, with mix 1: steps in flight stay in θ, and the next round sends
 /// them. Where there were none, that round may be dropped, so θ becomes the anchor at the landing.
+/// A fragment without steps since its last round has nothing to send. That is an error only if it is so for
+/// all fragments.
 DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
   if (auto fine = usable(); !fine) return fine;
   for (auto const& f : flights_) {
     if (f->open && f->by_hand)
-      return fail(*f, cause::wrong_state, say({"launch: ", name_of(*f), " is under way; land it first"}));
+      return fail(*f, cause::wrong_state, say({"sync: ", name_of(*f), " is under way; land it first"}));
   }
-  if (auto fine = run_.shows_training_point("launch"); !fine) return fine;
+  if (auto fine = run_.shows_training_point("sync"); !fine) return fine;
   result<> first;
   auto const keep = [&](result<> done) {
     if (first) static_cast<void>(first = std::move(done));
   };
-  bool const lands_first = any_open();
+  bool did_something = any_open();
+  result<> idle;
   while (round_flight* const f = oldest_open()) {
+    fragments_[f->fragment].landed_early = true;
     keep(land_guarded(*f, fragments_[f->fragment].stepped ? 1 : 0));
     if (run_.ended()) return first;
   }
   for (std::size_t i = 0; i < flights_.size() && !run_.ended(); ++i) {
     auto done = launch(i, true);
     if (done) static_cast<void>(done = land_guarded(*flights_[i], 0));
-    if (!done && lands_first && is_idle(*flights_[i])) continue;
+    if (!done && !run_.ended() && flights_[i]->total_weight == 0 && fragments_[i].at_anchor) {
+      idle = std::move(done);
+      continue;
+    }
+    did_something = true;
     keep(std::move(done));
   }
-  return first;
+  return did_something ? std::move(first) : std::move(idle);
 }
 
 DILOCO_COLD DILOCO_CORE round_flight* round_machine::oldest_open() const {
@@ -157,6 +162,7 @@ DILOCO_COLD DILOCO_CORE round_flight* round_machine::oldest_open() const {
 }
 
 DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix) {
+  f.mix = mix;
   if (auto fine = usable(); !fine) {  // another flight ended the run
     send_refusals(f, 1 + static_cast<std::uint32_t>(cause::peer_lost), 1);
     f.open = false;
@@ -236,6 +242,8 @@ DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
   state_.commit(i, f.counted);
   policies_.commit(f);
   f.open = false;
+  p.at_anchor = false;
+  if (f.mix == 0) p.is_at_anchor();
   p.round += 1;
   run_.rounds += 1;
   if (!facts_.legs.pairs()) p.history = f.history;

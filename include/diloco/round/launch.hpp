@@ -26,10 +26,18 @@ DILOCO_COLD DILOCO_CORE bool round_machine::any_open() const {
   return false;
 }
 
+DILOCO_COLD DILOCO_CORE double round_machine::largest_weight() const {
+  double most = 0;
+  for (fragment_progress const& p : fragments_) most = p.weight > most ? p.weight : most;
+  return most;
+}
+
 DILOCO_COLD DILOCO_CORE result<> round_machine::all_landed(std::string_view call) const {
   for (auto const& f : flights_) {
     if (f->open)
-      return fail(*f, cause::wrong_state, say({call, ": ", name_of(*f), " is under way; land it first"}));
+      return fail(*f, cause::wrong_state,
+                  f->by_hand ? say({call, ": ", name_of(*f), " is under way; land it first"})
+                             : say({call, ": ", name_of(*f), by_schedule}));
   }
   return {};
 }
@@ -61,25 +69,31 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   if (auto fine = take_back(f); !fine) return fine;
   f.number = p.round, f.partner = partner, f.stepped = p.stepped, f.by_hand = by_hand, f.weight = p.weight;
   f.counted_steps = run_.steps, f.steps_taken = run_.steps_taken, f.wait_seconds = 0, f.total_weight = -1;
-  std::byte* const slots = f.messages[0]->to_send();
+  std::byte* const slots = f.sent = f.messages[0]->to_send();
   policies_.adopt_callers_copy(f);
   policies_.encode(f, slots);
   if (f.plan.planes() != 0)
     where_.for_each(f.plan.fragment().tiles,
                     write_planes_kernel{auxiliary(f, f.plan.fragment().first_tile), slots,
                                         f.plan.slot_bytes(), f.table->bad_row});
-  for (int s = 0; s < f.plan.shards(); ++s)
-    f.table.host().own_headers[s] = own_header(f, 0, f.plan[s].payload_bytes);
-  auto const sent = ask(f, "an exchange", [&] {
-    write_headers(f, slots, static_cast<std::size_t>(f.plan.shards()), f.plan.slot_bytes(), p.must_move);
-    f.messages[0]->start(facts_.legs.legs[0].how, partner, tag_of(f, 0));
-  });
-  if (!sent) return run_.ends(sent.error());
-  f.open = true;
+  if (auto fine = send(f, p.must_move); !fine) return fine;
   f.order = ++launches_;
   p.weight = 0;
   p.stepped = p.must_move = false;
   policies_.tell(round_launched{f.number, run_.steps, f.weight});
+  return {};
+}
+
+/// Starts the exchange of what was encoded.
+DILOCO_COLD DILOCO_CORE result<> round_machine::send(round_flight& f, bool must_move) {
+  for (int s = 0; s < f.plan.shards(); ++s)
+    f.table.host().own_headers[s] = own_header(f, 0, f.plan[s].payload_bytes);
+  auto const sent = ask(f, "an exchange", [&] {
+    write_headers(f, f.sent, static_cast<std::size_t>(f.plan.shards()), f.plan.slot_bytes(), must_move);
+    f.messages[0]->start(facts_.legs.legs[0].how, f.partner, tag_of(f, 0));
+  });
+  if (!sent) return run_.ends(sent.error());
+  f.open = true;
   return {};
 }
 

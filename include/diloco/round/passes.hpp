@@ -153,7 +153,8 @@ template <class R>
 DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& where, layout const& l,
                                      std::vector<wire_plan> const& plans, bool owns) {
   elements_ = l.column_elements();
-  anchor_ = state.add_floats(where, "anchor", column_kind::anchor, elements_);
+  anchor_ =
+      state.add_floats(where, "anchor", column_kind::anchor, elements_, column_order{column_order::rows});
   std::size_t residual_floats = 0;
   // Kernels load words of 16 bytes, so the part of each further fragment begins with a cache line.
   auto const aligned = [&](std::size_t floats) {
@@ -178,18 +179,21 @@ DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& 
   if constexpr (has_residual) {
     static_assert(!mean_residual<Feedback> || residual_bits<Feedback> == 32,
                   "diloco: feedback: a mean residual is kept in 32 bits");
-    residual_ = state.add(where, "residual", column_kind::residual, residual_type::floats(elements_),
-                          commit_rule::if_counted);
+    residual_ =
+        state.add(where, "residual", column_kind::residual, residual_type::floats(elements_),
+                  column_order{residual_bits<Feedback> == 32 ? column_order::rows : column_order::own},
+                  commit_rule::if_counted);
     if constexpr (keeps_estimate<Feedback>)
-      estimate_ = state.add_floats(where, "estimate", column_kind::estimate, elements_);
+      estimate_ = state.add_floats(where, "estimate", column_kind::estimate, elements_,
+                                   column_order{column_order::rows});
   }
   if constexpr (owner_has_residual)
     owner_residual_ =
-        state.add(where, "owner_residual", column_kind::residual, residual_floats, commit_rule::always);
+        state.add(where, "owner_residual", column_kind::residual, residual_floats, {}, commit_rule::always);
   if constexpr (is_staged) allocate_stages(state, where, owns);
   for (std::size_t s = 0; s != outer_slots; ++s)
-    outer_state_[s] =
-        state.add_floats(where, "outer." + std::string(Outer::slots[s]), column_kind::outer, elements_);
+    outer_state_[s] = state.add_floats(where, "outer." + std::string(Outer::slots[s]), column_kind::outer,
+                                       elements_, column_order{column_order::rows});
 }
 
 /// Workbench, scratch, constants and memory of a staged compressor.
@@ -208,10 +212,10 @@ DILOCO_COLD void passes<R>::allocate_stages(state_columns& state, memory_source 
     C::write_constants(to);
     constants_.upload(where, to, to + c);
   }
-  memory_ = state.add(where, "memory", column_kind::memory, memory_floats_,
+  memory_ = state.add(where, "memory", column_kind::memory, memory_floats_, {},
                       agrees ? commit_rule::always : commit_rule::if_counted);
   owner_memory_ =
-      state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, commit_rule::always);
+      state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, {}, commit_rule::always);
 }
 
 template <class R>

@@ -52,13 +52,23 @@ struct round_facts {
 
 /// What a fragment knows between its rounds.
 struct fragment_progress {
-  std::uint64_t round = 0;     ///< number of the next one
-  std::uint64_t history = 0;   ///< hash of senders and checksums of all committed rounds
-  double weight = 0;           ///< tokens that no committed or open round has
-  bool stepped = false;        ///< an inner step was taken since the last launch
-  bool launch_failed = false;  ///< of the schedule: it has nothing to land
-  bool must_move = false;      ///< the next round must find that θ differs from the anchor
+  std::uint64_t round = 0;    ///< number of the next one
+  std::uint64_t history = 0;  ///< hash of senders and checksums of all committed rounds
+  double weight = 0;          ///< tokens that no committed or open round has
+  bool stepped = false;       ///< an inner step was taken since the last launch
+  bool landed_early = false;  ///< of the schedule: `sync` landed its round, or its launch failed
+  bool at_anchor = true;      ///< θ is the anchor: no step since it was set to it
+  bool must_move = false;     ///< the next round must find that θ differs from the anchor
+
+  /// θ was set to the anchor, over all steps.
+  void is_at_anchor() {
+    at_anchor = true;
+    stepped = must_move = false;
+  }
 };
+
+inline constexpr std::string_view by_schedule =
+    " was launched by the schedule, which lands it; call sync() on all ranks to land it now";
 
 /// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive it.
 class round_machine {
@@ -94,6 +104,7 @@ class round_machine {
     for (fragment_progress& p : fragments_) {
       p.weight += tokens;
       p.stepped = p.stepped || taken;
+      p.at_anchor = p.at_anchor && !taken;
       // A framework may leave a part of the model alone, but not all of it.
       p.must_move = p.must_move || (outside && fragments_.size() == 1);
     }
@@ -110,11 +121,20 @@ class round_machine {
   /// Error if a flight is open.
   [[nodiscard]] result<> all_landed(std::string_view call) const;
   [[nodiscard]] bool any_open() const;
+  /// Largest weight of this rank's next rounds.
+  [[nodiscard]] double largest_weight() const;
   [[nodiscard]] result<> reset_feedback();
+  /// For snapshots: what fragments know, the number of launches, and a flight whose message was loaded, which
+  /// is sent again.
+  [[nodiscard]] std::vector<fragment_progress>& progress() { return fragments_; }
+  [[nodiscard]] std::uint64_t& launches() { return launches_; }
+  [[nodiscard]] result<> take_back(round_flight& f);
+  [[nodiscard]] result<> send_again(round_flight& f) { return send(f, false); }
   void steps_are_known() {
-    for (fragment_progress& p : fragments_) p.stepped = p.must_move = false;
+    for (fragment_progress& p : fragments_) p.is_at_anchor();
   }
   void belongs_to(std::uint64_t run) { run_number_ = run; }
+  [[nodiscard]] std::uint64_t run_number() const { return run_number_; }
 
   /// Bytes that this rank sends in one round of each fragment. If an odd number of ranks pairs, one rank
   /// sends nothing; this counts one peer.
@@ -133,7 +153,7 @@ class round_machine {
   [[nodiscard]] result<> launch(std::size_t fragment, bool by_hand);
   [[nodiscard]] result<> may_launch(std::size_t fragment) const;
   [[nodiscard]] result<> encode_and_send(std::size_t fragment, int partner, bool by_hand);
-  [[nodiscard]] result<> take_back(round_flight& f);
+  [[nodiscard]] result<> send(round_flight& f, bool must_move);
   [[nodiscard]] message_header own_header(round_flight const& f, std::uint16_t phase,
                                           std::size_t payload) const;
   void write_headers(round_flight& f, std::byte* slots, std::size_t count, std::size_t slot_bytes,

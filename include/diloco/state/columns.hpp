@@ -20,13 +20,22 @@ enum class column_kind : std::uint8_t { theta, anchor, residual, outer, inner, e
 /// current: always, or if this rank's contribution counted. Each fragment switches buffers on its own.
 enum class commit_rule : std::uint8_t { in_place, always, if_counted };
 
-/// A named array of floats; most have one entry per padded element.
+/// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of the
+/// inner optimizer, at layout::row::group_column. `own`: any other order.
+struct column_order {
+  enum kind : std::uint8_t { own, rows, group };
+  kind what = own;
+  std::size_t index = 0;  ///< of the group
+};
+
+/// A named array of floats.
 class state_column {
  public:
   state_column(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
-               commit_rule commits, std::size_t fragments);
+               column_order order, commit_rule commits, std::size_t fragments);
   [[nodiscard]] std::string_view name() const { return name_; }
   [[nodiscard]] column_kind kind() const { return kind_; }
+  [[nodiscard]] column_order order() const { return order_; }
   [[nodiscard]] std::size_t floats() const { return floats_; }
   [[nodiscard]] std::size_t bytes() const { return first_.size() + second_.size(); }
   /// `current`: committed buffer of a fragment. `next`: buffer that a round writes. Equal if in_place.
@@ -37,6 +46,12 @@ class state_column {
     return (swapped_.empty() || swapped(fragment) ? first_ : second_).as<float>();
   }
   void commit(std::size_t fragment, bool counted);
+  /// Both buffers; the second is empty if in_place. `swaps`: per fragment, whether the second is current.
+  [[nodiscard]] std::span<float> first() const { return {first_.as<float>(), floats_}; }
+  [[nodiscard]] std::span<float> second() const {
+    return {second_.as<float>(), second_.size() / sizeof(float)};
+  }
+  [[nodiscard]] std::span<char> swaps() { return swapped_; }
 
  private:
   [[nodiscard]] bool swapped(std::size_t fragment) const {
@@ -45,6 +60,7 @@ class state_column {
   std::string name_;
   column_kind kind_;
   std::size_t floats_;
+  column_order order_;
   commit_rule commits_;
   buffer first_, second_;
   std::vector<char> swapped_;  // (fragments)
@@ -57,9 +73,10 @@ class state_columns {
 
   /// Allocates a zeroed column; returns null for 0 floats.
   state_column* add(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
-                    commit_rule commits = commit_rule::in_place);
+                    column_order order, commit_rule commits);
   /// Adds an in-place column and returns its first float; null for 0 floats.
-  float* add_floats(memory_source const& where, std::string name, column_kind kind, std::size_t floats);
+  float* add_floats(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
+                    column_order order = {});
   [[nodiscard]] std::size_t bytes() const;
   /// Bytes of these on the host, placed by the executor.
   [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }

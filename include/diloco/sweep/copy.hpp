@@ -90,6 +90,8 @@ struct show_kernel {
 };
 
 /// If `shows`, copies θ into `kept` and then θ ← view(θ, slot). Otherwise θ ← `kept`. 16 or 8 B/param.
+/// Bits of the caller's bfloat16 tensors are kept, too: how θ was rounded into each, and what the caller has
+/// written since.
 template <class View>
 struct view_kernel {
   static constexpr int block = 256;
@@ -100,6 +102,7 @@ struct view_kernel {
   float* const* theta;  // (rows)
   float const* slot;    // padded columns, like `kept`
   float* kept;
+  bfloat16* kept_bits;  // padded columns; not read if no tensor is bfloat16
   callers_rows callers;
 
   template <lanes L>
@@ -115,7 +118,14 @@ struct view_kernel {
         p[i] = shows ? view(before, s[i]) : y[i];
         y[i] = shows ? before : y[i];
       });
-      callers.template write<block>(l, t, offset, count, p);
+      bfloat16* const narrow = callers.narrow == nullptr ? nullptr : callers.narrow[t.row];
+      if (narrow == nullptr) return;
+      bfloat16* const theirs = narrow + t.begin + first;
+      bfloat16* const bits = kept_bits + t.column + first;
+      for_first<L, lane_elements<L, block>>(owned_elements<L, block>(l, count), [&](int i) {
+        (shows ? bits[i] : theirs[i]) = shows ? theirs[i] : bits[i];
+      });
+      if (shows) callers.template write<block>(l, t, offset, count, p);
     });
   }
 };

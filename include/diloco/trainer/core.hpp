@@ -38,6 +38,8 @@ class trainer_policies : public round_policies {
   [[nodiscard]] virtual std::span<float const> hidden_theta(layout::row const& r) const = 0;
   /// Makes the caller's tensors show samples of θ, or what is to be evaluated. Enqueues.
   virtual void show(bool samples) = 0;
+  /// Per row, whether its tensor optimizer has stepped; empty if there is none.
+  [[nodiscard]] virtual std::span<char> tensor_steps() = 0;
   /// θ takes over all that the caller's tensors hold, samples included. Enqueues.
   virtual void adopt_everything() = 0;
 };
@@ -143,11 +145,18 @@ class trainer_core {
   std::optional<state_columns> state;
   std::optional<gradient_intake> intake;
   std::optional<round_machine> rounds;
+  /// Numbers of earlier runs whose snapshots were in the folder that this run resumed from.
+  std::vector<std::uint64_t> earlier_runs;
+  /// It resumed from the newest snapshot that all ranks have, so later ones are leftovers.
+  bool resumed_newest = false;
 
  private:
+  friend class snapshots;
   [[nodiscard]] result<> compare_with_peers() const;
   /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
   [[nodiscard]] std::vector<contract_term> contract_terms() const;
+  /// `agree` on how a call went on each rank. A transport's error ends the run; a difference does not.
+  [[nodiscard]] result<> agree_on_outcome(std::vector<contract_term> const& terms, std::uint32_t phase);
 
   backend const& where_;
   transport_link const& over_;

@@ -15,6 +15,11 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::room_for_a_step(step_options cons
   if (auto fine = check("lr_scale", static_cast<double>(o.lr_scale)); !fine) return fine;
   if (auto fine = check("grad_scale", static_cast<double>(o.grad_scale)); !fine) return fine;
   if (auto fine = check("tokens", o.tokens); !fine) return fine;
+  if (double const sum = rounds->largest_weight() + o.tokens; sum > 1e30) {
+    return run.fail(cause::bad_setting,
+                    say({"step: tokens = ", o.tokens, " bring the weight of the next round to ", sum,
+                         ", and 1e30 is the most"}));
+  }
   if (float const factor = policies_.rate_factor(run.steps + 1);
       facts_.steps_inside && !non_negative.holds(static_cast<double>(factor))) {
     return run.fail(cause::bad_setting, say({"step: the factor of ", facts_.rate, " in step ", run.steps + 1,
@@ -101,6 +106,14 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::compare_with_peers() const {
   return agree(over_, terms, detail::tensors_phase, limit);
 }
 
+/// Ranks that all came may try again. After a missed or mixed-up exchange the transport cannot go on.
+DILOCO_COLD DILOCO_CORE result<> trainer_core::agree_on_outcome(std::vector<contract_term> const& terms,
+                                                                std::uint32_t phase) {
+  auto fine = agree(over_, terms, phase, deadline_after(facts_.deadline_seconds));
+  if (fine || fine.error().message.starts_with("diloco: contract: ")) return fine;
+  return run.ends(std::move(fine).error());
+}
+
 DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
   if (auto fine = rounds->usable(); !fine) return fine;
   if (facts_.has_samples && !run.shows_mean)
@@ -120,12 +133,7 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
     term("question whether all tensors are finite", finite ? "finite tensors" : finite.error().message);
     for (layout::row const& r : model.rows())
       term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_tensor(where_, r)}));
-    auto const limit = deadline_after(facts_.deadline_seconds);
-    if (auto fine = agree(over_, terms, detail::adopt_phase, limit); !fine) {
-      // Ranks that all came may try again. After a missed or mixed-up exchange the transport cannot go on.
-      if (fine.error().message.starts_with("diloco: contract: ")) return fine;
-      return run.ends(std::move(fine).error());
-    }
+    if (auto fine = agree_on_outcome(terms, detail::adopt_phase); !fine) return fine;
     if (!finite) return finite;
     where_.for_each(lookup->tile_count(), copy_to_anchor_kernel{(*lookup)->tiles, (*lookup)->theta, anchor});
     show_new_sample();
@@ -150,8 +158,7 @@ DILOCO_COLD DILOCO_CORE result<std::span<float const>> trainer_core::cell(std::s
       if (floats const found = policies_.inner_cell(*r, column.substr(6)); !found.empty()) return found;
     }
     for (auto const& c : state->all()) {
-      if (c->floats() != model.column_elements() || c->name().starts_with("inner.") || c->name() == "theta")
-        continue;
+      if (c->order().what != column_order::rows) continue;
       if (c->name() == column) return floats{c->current(r->fragment) + r->column, r->size};
       names += say({names.empty() ? "" : ", ", c->name()});
     }

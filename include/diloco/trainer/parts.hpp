@@ -157,6 +157,7 @@ class trainer_parts final : public trainer_policies {
     }
     return {};
   }
+  std::span<char> tensor_steps() override { return inner_.tensor_steps(); }
   void show(bool samples) override;
 
  private:
@@ -318,7 +319,7 @@ void trainer_parts<R>::show([[maybe_unused]] bool samples) {
   [[maybe_unused]] run_state& run = core.run;
   if constexpr (inner_state<Inner>::has_views) {
     if (samples == run.shows_mean) {  // otherwise the tensors show it already
-      inner_.allocate_views(where_, *core.state, recipe().inner);
+      inner_.allocate_views(where_, *core.state, recipe().inner, has_copies_);
       inner_.show_view(recipe().executor, recipe().inner, core.model, *core.lookup,
                        callers_copy(run.rounded_by), !samples);
       run.shows_mean = !samples;

@@ -81,8 +81,6 @@ DILOCO_COLD std::string fragments_error(R const& r) {
     return say({"diloco: schedule: ", n, " fragments; there must be 1 to ", max_fragments});
   if (r.inner_at_sync != at_sync::keep) return with("an inner state that is reset or averaged in each round");
   if (r.exchange.legs(r.transport.size()).pairs()) return with("ranks that meet in pairs");
-  if (inner_state<typename R::inner_type>::has_views && r.bf16_rounding == rounding::stochastic)
-    return with("an optimizer that is evaluated at another point, rounded stochastically");
   return {};
 }
 

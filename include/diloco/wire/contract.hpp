@@ -113,7 +113,9 @@ enum contract_phase : std::uint32_t {
   fields_phase,
   texts_phase,
   adopt_phase,
-  run_phase
+  run_phase,
+  save_phase,
+  resume_phase
 };
 
 /// What ranks send each other after a difference was found. Fixed size; longer texts are cut.

@@ -150,7 +150,9 @@ DILOCO_CORE void thread_exchange::add(slot& s, int rank, std::span<std::byte con
   if (!fault_of(s).why.empty()) return;
   if (s.tag != tag || s.cut != cut || s.bytes != bytes.size()) {
     return fail(s, say({"rank ", rank, " started another exchange (", tag.text(), ", ", bytes.size(),
-                        " bytes) than its peers (", s.tag.text(), ", ", s.bytes, " bytes)"}));
+                        " bytes) than the ranks before it (", s.tag.text(), ", ", s.bytes,
+                        " bytes); all ranks must launch, land and sync in "
+                        "the same order"}));
   }
   std::size_t const place = s.place_of(rank);
   s.posted[place] = bytes;
