@@ -13,7 +13,7 @@ import sys
 MAX_LINES, MAX_MEDIAN, MAX_COLUMNS, MAX_FUNCTION = 400, 120, 110, 40
 LAYER_OF_FILE = {
     "version.hpp": 0, "diloco_fwd.hpp": 0, "core/config.hpp": 0, "core/units.hpp": 0, "core/error.hpp": 0,
-    "recipe.hpp": 6, "trainer.hpp": 6, "diloco.hpp": 8,
+    "recipe.hpp": 6, "trainer.hpp": 6, "snapshot.hpp": 6, "diloco.hpp": 8,
 }
 LAYER_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "inner": 5, "round": 5, "trainer": 6, "recipes": 7}
 POLICIES = {"optimizer", "compressor", "feedback", "combine", "exchange", "schedule", "transport", "executor", "probe", "rate",

@@ -2,6 +2,7 @@
 // The component `core`: everything in diloco that is not a template, and what every trainer over the executor cpp
 // and the transports alone and threads shares, compiled once.
 #include <diloco/diloco.hpp>
+#include <diloco/snapshot.hpp>
 
 #if DILOCO_HEADER_ONLY
 #error "diloco: core.cpp belongs to the component core; build it with DILOCO_COMPILED_CORE=ON"
@@ -19,8 +20,11 @@
 #include <diloco/state/layout_definitions.hpp>
 #include <diloco/state/lookup_table_definitions.hpp>
 #include <diloco/state/run_state_definitions.hpp>
+#include <diloco/state/snapshot_file_definitions.hpp>
 #include <diloco/sweep/on_backend_definitions.hpp>
 #include <diloco/trainer/core_definitions.hpp>
+#include <diloco/trainer/snapshots_resume.hpp>
+#include <diloco/trainer/snapshots_save.hpp>
 #include <diloco/transport/detail/late_definitions.hpp>
 #include <diloco/transport/detail/thread_exchange_definitions.hpp>
 #include <diloco/wire/contract_definitions.hpp>

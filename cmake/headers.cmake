@@ -51,6 +51,7 @@ set(DILOCO_HEADERS
     include/diloco/core/buffer.hpp
     include/diloco/core/checksum.hpp
     include/diloco/core/config.hpp
+    include/diloco/core/descriptor.hpp
     include/diloco/core/dynamic_map.hpp
     include/diloco/core/error.hpp
     include/diloco/core/field.hpp
@@ -132,6 +133,7 @@ set(DILOCO_HEADERS
     include/diloco/round/rounds.hpp
     include/diloco/schedule/every.hpp
     include/diloco/schedule/streaming.hpp
+    include/diloco/snapshot.hpp
     include/diloco/state/columns.hpp
     include/diloco/state/columns_definitions.hpp
     include/diloco/state/detail/json.hpp
@@ -146,6 +148,8 @@ set(DILOCO_HEADERS
     include/diloco/state/run_state_definitions.hpp
     include/diloco/state/safetensors.hpp
     include/diloco/state/safetensors_entry.hpp
+    include/diloco/state/snapshot_file.hpp
+    include/diloco/state/snapshot_file_definitions.hpp
     include/diloco/sweep/apply_outer.hpp
     include/diloco/sweep/auxiliary_planes.hpp
     include/diloco/sweep/backend.hpp
@@ -169,6 +173,10 @@ set(DILOCO_HEADERS
     include/diloco/trainer/make.hpp
     include/diloco/trainer/parts.hpp
     include/diloco/trainer/settings.hpp
+    include/diloco/trainer/snapshots.hpp
+    include/diloco/trainer/snapshots_contents.hpp
+    include/diloco/trainer/snapshots_resume.hpp
+    include/diloco/trainer/snapshots_save.hpp
     include/diloco/transport/alone.hpp
     include/diloco/transport/detail/file_meeting.hpp
     include/diloco/transport/detail/late.hpp

@@ -21,10 +21,15 @@ struct placed {
   std::string type, unknown;  // `unknown`: why the entry cannot be interpreted, or empty
 };
 
-/// Reads one file from its bytes. Each step returns false after the first error.
+/// Reads one file. Each step returns false after the first error.
 class reading {
  public:
-  explicit reading(std::span<std::byte const> file) : file_(file) {}
+  /// From all its bytes.
+  explicit reading(std::span<std::byte const> file) : file_(file), bytes_(file.size()) {}
+  /// From the bytes up to the end of its header, and its length. The tensors then have no bytes, and lie one
+  /// behind the other.
+  reading(std::span<std::byte const> start, std::uint64_t bytes)
+      : file_(start), bytes_(bytes), has_data_(false) {}
 
   bool run() { return split() && header() && unique() && place(); }
   [[nodiscard]] std::string const& validation_error() const { return invalid_; }
@@ -42,7 +47,7 @@ class reading {
   bool split() {
     std::uint64_t length = 0;
     if (file_.size() < sizeof length) {
-      return fail({"its ", file_.size(), " bytes are too few for the length of a header", cut_short});
+      return fail({"its ", bytes_, " bytes are too few for the length of a header", cut_short});
     }
     std::memcpy(&length, file_.data(), sizeof length);
     data_ = file_.subspan(sizeof length);
@@ -51,10 +56,12 @@ class reading {
                    "; this is no safetensors file"});
     }
     if (length > data_.size()) {
-      return fail({"its header has ", length, " bytes, of which ", data_.size(), " are there", cut_short});
+      return fail(
+          {"its header has ", length, " bytes, of which ", bytes_ - sizeof length, " are there", cut_short});
     }
     text_ = {reinterpret_cast<char const*>(data_.data()), static_cast<std::size_t>(length)};
     data_ = data_.subspan(text_.size());
+    bytes_ -= sizeof length + length;
     return true;
   }
 
@@ -175,16 +182,17 @@ class reading {
         return fail({"bytes ", reached, " to ", t.begin, " of its data belong to no tensor", write_again});
       }
       reached = t.end;
-      t.is.bytes =
-          data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
+      if (has_data_)
+        t.is.bytes =
+            data_.subspan(static_cast<std::size_t>(t.begin), static_cast<std::size_t>(t.end - t.begin));
       if (t.unknown.empty())
         out_.entries.push_back(std::move(t.is));
       else
         out_.unread.push_back({std::move(t.is.name), std::move(t.unknown), std::move(t.type),
                                std::move(t.is.shape), t.is.bytes});
     }
-    return reached == data_.size() ||
-           fail({"bytes ", reached, " to ", data_.size(), " of its data belong to no tensor", write_again});
+    return reached == bytes_ ||
+           fail({"bytes ", reached, " to ", bytes_, " of its data belong to no tensor", write_again});
   }
 
   bool fits(placed const& t) {
@@ -202,9 +210,8 @@ class reading {
   bool inside(placed const& t) {
     if (t.end < t.begin)
       return fail(t.is, {"ends at byte ", t.end, ", before it begins at ", t.begin, write_again});
-    if (t.end > data_.size()) {
-      return fail(t.is,
-                  {"ends at byte ", t.end, " of the data, of which ", data_.size(), " are there", cut_short});
+    if (t.end > bytes_) {
+      return fail(t.is, {"ends at byte ", t.end, " of the data, of which ", bytes_, " are there", cut_short});
     }
     return true;
   }
@@ -214,6 +221,8 @@ class reading {
   static constexpr std::string_view write_again = "; write it again";
 
   std::span<std::byte const> file_, data_;
+  std::uint64_t bytes_;  // of the file, and then of its data
+  bool has_data_ = true;
   std::string_view text_;
   std::vector<placed> tensors_;
   bool has_notes_ = false;

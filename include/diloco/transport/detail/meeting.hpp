@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/core/descriptor.hpp>
 #include <diloco/core/hash.hpp>
 #include <diloco/transport/detail/late.hpp>
-
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,26 +15,6 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
-
-/// A file or socket descriptor that closes itself.
-class descriptor {
- public:
-  descriptor() = default;
-  explicit descriptor(int fd) : fd_(fd) {}
-  descriptor(descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  descriptor& operator=(descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
 
 /// The greeting of a process: who it is and which meeting it wants. It always has the same number of bytes,
 /// and no field is used as a length to read. A checksum tells it from what other programs send.

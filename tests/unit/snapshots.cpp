@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0
+// Snapshots: what a resumed run does, bit for bit, for every kind of state; what is refused; what a killed
+// process leaves.
+#include "support/folder.hpp"
+#include "support/toy.hpp"
+
+#include <diloco/snapshot.hpp>
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <csignal>
+
+using namespace diloco;
+
+namespace {
+
+std::vector<std::size_t> const sizes{300, 7, 700, 5000, 64};
+
+/// The toy's tensors, of which the first two may be bfloat16.
+struct workload {
+  toy::model wide;
+  std::vector<std::vector<bfloat16>> narrow;
+  std::vector<tensor> parameters;
+  workload(std::uint64_t seed, bool bf16) : wide(sizes, seed), parameters(wide.parameters()) {
+    for (std::size_t t = 0; bf16 && t < 2; ++t) {
+      narrow.emplace_back(sizes[t]);
+      for (std::size_t i = 0; i < sizes[t]; ++i) narrow[t][i] = {bf16_from_float(wide[t][i])};
+      parameters[t].data = nullptr;
+    }
+    for (std::size_t t = 0; t < narrow.size(); ++t) parameters[t].bf16 = narrow[t].data();
+  }
+};
+
+/// Trains up to a step that has steps of every fragment under way, and saves after each of them.
+constexpr long last = 13;
+
+template <class Recipe>
+struct experiment {
+  Recipe recipe;  // but for the transport
+  int ranks;
+  bool bf16 = false;
+
+  /// Steps `from` + 1 to `last`; then all that is under way lands, and the state is saved.
+  template <class Trainer>
+  static void go_on(Trainer& t, workload& w, long from, std::string const& at_end,
+                    std::string const& each_step) {
+    int const rank = t.transport().rank();
+    for (long step = from + 1; step <= last; ++step) {
+      auto const& all = w.wide.gradients(rank, step);
+      std::vector<std::span<float const>> some(all.begin(), all.end());
+      if (step > 4) some.back() = {};  // its state stays that of an earlier step
+      t.step(some, {.tokens = static_cast<double>(1 + (rank + 1) * step % 3)});
+      if (!each_step.empty()) save(t, each_step, {.keep = 100});
+    }
+    t.sync();
+    save(t, at_end);
+  }
+  void run(std::string const& at_end, std::string const& each_step) const {
+    run_threads(ranks, [&](threads transport) {
+      workload w(1, bf16);
+      DiLoCo t(Recipe(recipe).with_transport(std::move(transport)), w.parameters);
+      go_on(t, w, 0, at_end, each_step);
+    });
+  }
+  void resume_at(long step, std::string const& at_end, std::string const& each_step) const {
+    run_threads(ranks, [&](threads transport) {
+      workload w(2, bf16);  // other values: all that counts must come from the file
+      DiLoCo t(Recipe(recipe).with_transport(std::move(transport)), w.parameters);
+      resumed const r = diloco::resume(t, each_step, {.step = static_cast<std::uint64_t>(step)});
+      CHECK(r.steps == static_cast<std::uint64_t>(step));
+      CHECK(r.ranks == ranks);
+      CHECK(r.passed_over.empty());
+      CHECK(r.set_to_zero.empty());
+      go_on(t, w, step, at_end, {});
+    });
+  }
+};
+
+/// What differs first between two snapshots, or an empty text. All their bytes count, but for the digest and
+/// the history of rounds: that hashes messages, and they carry the number that each process draws for its run.
+std::string difference(std::string const& one, std::string const& other) {
+  auto a = safetensors::load(one), b = safetensors::load(other);
+  if (!a || !b) return (a ? b : a).error().message;
+  for (auto const& [name, text] : a->holds.notes) {
+    std::string const* const there = b->holds.note(name);
+    if (name != digest_note && name != "run" && !name.ends_with(".history") &&
+        (there == nullptr || *there != text))
+      return say({name, ": ", text, ", ", there == nullptr ? "nothing" : *there});
+  }
+  for (safetensors::entry const& e : a->holds.entries) {
+    safetensors::entry const* const there = b->holds.find(e.name);
+    if (there == nullptr || !std::ranges::equal(e.bytes, there->bytes)) return e.name;
+  }
+  return a->holds.entries.size() == b->holds.entries.size() ? "" : "more tensors";
+}
+
+/// Resumes after every step. At the end every byte of the state must be that of the run that went on.
+template <class Recipe>
+void check_resume(Recipe const& recipe, int ranks, bool bf16 = false) {
+  experiment<Recipe> const e{recipe, ranks, bf16};
+  support::folder const f;
+  e.run(f.at("whole"), f.at("each"));
+  for (long step = 1; step < last; ++step) {
+    CAPTURE(step);
+    std::string const end = f.at("end" + std::to_string(step));
+    e.resume_at(step, end, f.at("each"));
+    for (int r = 0; r < ranks; ++r) {
+      std::string const name = snapshot_name{last, r, ranks}.text();
+      CHECK(difference(f.at("whole/" + name), end + "/" + name) == "");
+    }
+  }
+}
+
+auto common() { return recipe<>{}.with_schedule(every(3)).with_clip_norm(2.0f).with_compressor(absmax<4>{}); }
+
+}  // namespace
+
+TEST_CASE("a resumed run is the run that went on, bit for bit") {
+  SUBCASE("blocks, gather") { check_resume(common().with_exchange(toy::chosen{}), 3); }
+  SUBCASE("scatter-gather: the owner's residual; 8-bit residuals; signs") {
+    check_resume(common()
+                     .with_compressor(sign<>{})
+                     .with_feedback(averaged_error{})
+                     .with_exchange(toy::chosen{pattern::scatter_gather}),
+                 3);
+  }
+  SUBCASE("a shared estimate") {
+    check_resume(common().with_compressor(absmax<8>{}).with_feedback(ef21{}), 2);
+  }
+  SUBCASE("streaming: three of four fragments under way, next to residuals that are not committed yet") {
+    check_resume(common().with_schedule(streaming{.inner_steps = 8, .parts = 4, .delay = 5, .mix = 0.5f}), 2);
+  }
+  SUBCASE("streaming by scatter-gather, a compressor with memory, an optimizer of whole tensors") {
+    check_resume(common()
+                     .with_inner(adafactor{})
+                     .with_compressor(low_rank<2>{})
+                     .with_exchange(toy::chosen{pattern::scatter_gather})
+                     .with_schedule(streaming{.inner_steps = 4, .parts = 2, .delay = 3}),
+                 2);
+  }
+  SUBCASE("tensors that show samples") { check_resume(common().with_inner(ivon{}), 2); }
+  SUBCASE("bfloat16 tensors, rounded stochastically, and an average beside θ") {
+    check_resume(common().with_inner(schedule_free_adamw{}).with_bf16_rounding(rounding::stochastic, 7), 2,
+                 true);
+  }
+  SUBCASE("ranks that pair") { check_resume(common().with_outer(noloco{}).with_exchange(gossip{}), 3); }
+}
+
+namespace {
+
+/// One rank over two tensors, with a round every 3 steps.
+struct lone {
+  std::vector<float> a = std::vector<float>(300, 1.0f), b = std::vector<float>(20, 2.0f);
+  std::vector<tensor> parameters{{"a", {20, 15}, a.data()}, {"b", {20}, b.data()}};
+  DiLoCo<adamw, nesterov, absmax<4>, alone> trainer{{.transport = alone{}, .schedule = every(3)}, parameters};
+  void steps(int n) {
+    for (int i = 0; i < n; ++i) {
+      std::vector<float> ga(a), gb(b);
+      trainer.step(std::vector<std::span<float const>>{ga, gb});
+    }
+  }
+};
+
+template <class Result>
+std::string said(Result const& r) {
+  return r ? "no error" : r.error().message;
+}
+
+std::vector<std::string> files_in(std::string const& folder) {
+  std::vector<std::string> all;
+  for (auto const& e : std::filesystem::directory_iterator(folder)) all.push_back(e.path().filename());
+  std::ranges::sort(all);
+  return all;
+}
+
+std::span<std::byte const> bytes_of(std::string const& text) { return std::as_bytes(std::span(text)); }
+
+/// `text` with one occurrence of `from` replaced by `to`, of the same length.
+std::string replaced(std::string text, std::string const& from, std::string const& to) {
+  auto const at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+/// Writes a snapshot's bytes with a digest that fits them.
+void write_signed(std::string const& path, std::string bytes) {
+  std::string const key = "\"digest\":\"";
+  auto const at = bytes.find(key) + key.size();
+  bytes.replace(at, 16, 16, '0');
+  byte_digest d;
+  d.add(std::as_bytes(std::span(bytes)));
+  support::write_bytes(path, bytes.replace(at, 16, detail::hex_text(d.value())));
+}
+
+}  // namespace
+
+TEST_CASE("snapshots: the user's bytes, the newest two, and what the folder holds") {
+  support::folder const f;
+  lone run;
+  std::string const folder = f.at("new");
+  for (int i = 1; i <= 3; ++i) {
+    run.steps(2);
+    CHECK(said(try_save(run.trainer, folder,
+                        {.user = bytes_of(std::string("batch ") + std::to_string(i))})) == "no error");
+  }
+  CHECK(files_in(folder) == std::vector<std::string>{"step-000000000004.rank-0-of-1.safetensors",
+                                                     "step-000000000006.rank-0-of-1.safetensors"});
+  CHECK(said(try_save(run.trainer, folder, {.keep = 1})) == "no error");  // the same step once more
+  CHECK(files_in(folder).size() == 1);
+  CHECK(said(try_save(run.trainer, folder, {.keep = 0})) == "diloco: save: keep = 0 must be at least 1");
+
+  lone other;
+  other.steps(1);
+  auto const r = try_resume(other.trainer, folder);
+  REQUIRE(r);
+  CHECK(r->user.empty());
+  CHECK(r->steps == 6);
+  CHECK(r->rounds == 2);
+  CHECK(r->ranks == 1);
+  CHECK(other.a == run.a);
+  CHECK(other.trainer.digest() == run.trainer.digest());
+  other.steps(4);
+  run.steps(4);
+  CHECK(other.a == run.a);
+
+  auto const file = safetensors::load(f.at("new/step-000000000006.rank-0-of-1.safetensors"));
+  REQUIRE(file);
+  std::vector<std::string> names;
+  for (safetensors::entry const& e : file->holds.entries) names.push_back(e.name);
+  CHECK(names == std::vector<std::string>{"anchor/a", "anchor/b", "inner.m/a", "inner.m/b", "inner.v/a",
+                                          "inner.v/b", "outer.momentum/a", "outer.momentum/b", "residual/a",
+                                          "residual/b", "theta/a", "theta/b", "user"});
+  CHECK(file->holds.find("theta/a")->shape == std::vector<std::size_t>{20, 15});
+}
+
+TEST_CASE("snapshots: a damaged file is passed over, by name") {
+  support::folder const f;
+  lone run;
+  for (int i = 0; i < 2; ++i) {
+    run.steps(2);
+    save(run.trainer, f.path());
+  }
+  std::string const newest = f.at("step-000000000004.rank-0-of-1.safetensors");
+  std::string const good = support::bytes_of(newest);
+  lone other;
+  // Every length below the whole, and a flipped bit in each part of the file.
+  for (std::size_t n = 0; n < good.size(); n += n < 4000 ? 97 : 1009) {
+    support::write_bytes(newest, good.substr(0, n));
+    auto const r = try_resume(other.trainer, f.path());
+    REQUIRE(r);
+    CHECK(r->steps == 2);
+    REQUIRE(r->passed_over.size() == 1);
+    CHECK(r->passed_over[0].find(newest) != std::string::npos);
+  }
+  for (std::size_t at = 0; at < good.size(); at += at < 4000 ? 41 : 401) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 4);
+    support::write_bytes(newest, bad);
+    auto const r = try_resume(other.trainer, f.path());
+    REQUIRE(r);
+    CHECK(r->steps == 2);
+  }
+  support::write_bytes(newest, good + " ");
+  CHECK(resume(other.trainer, f.path()).steps == 2);
+  support::write_bytes(newest, good);
+  CHECK(resume(other.trainer, f.path()).steps == 4);
+  CHECK(resume(other.trainer, f.path(), {.step = 2}).steps == 2);
+  CHECK(said(try_resume(other.trainer, f.path(), {.step = 3})) ==
+        say({"diloco: resume: '", f.path(),
+             "' holds no snapshot of step 3 of 1 rank that every rank can read"}));
+}
+
+TEST_CASE("snapshots: folders that are refused, and files of another recipe or version") {
+  support::folder const f;
+  lone run;
+  CHECK(
+      said(try_resume(run.trainer, f.at("nothing"))) ==
+      say({"diloco: resume: '", f.at("nothing"), "' holds no snapshot of 1 rank that every rank can read"}));
+  CHECK(resume(run.trainer, f.at("nothing"), {.may_be_empty = true}).ranks == 0);
+  CHECK(said(try_save(run.trainer, f.at("no/parent"))) ==
+        say({"diloco: cannot make the folder '", f.at("no/parent"), "': No such file or directory"}));
+  support::write_bytes(f.at("file"), "text");
+  CHECK(said(try_save(run.trainer, f.at("file"))) ==
+        say({"diloco: cannot read the folder '", f.at("file"), "': Not a directory"}));
+  CHECK(said(try_resume(run.trainer, f.at("file"), {.may_be_empty = true})).find("Not a directory") !=
+        std::string::npos);
+
+  run.steps(4);
+  std::string const folder = f.at("run"), name = "/step-000000000004.rank-0-of-1.safetensors";
+  save(run.trainer, folder);
+  lone second;
+  second.steps(4);
+  CHECK(said(try_save(second.trainer, folder)) ==
+        say({"diloco: save: '", folder, "' holds '", name.substr(1),
+             "' of another run; resume from it, or save into another folder"}));
+  second.steps(1);
+  save(run.trainer, folder, {.user = bytes_of("x")});
+  resume(second.trainer, folder);
+  second.steps(2);
+  save(second.trainer, folder);  // a resumed run is the same run
+  lone third;
+  resume(third.trainer, folder, {.step = 4});
+  CHECK(said(try_save(third.trainer, folder)) ==
+        say({"diloco: save: '", folder,
+             "' holds 'step-000000000006.rank-0-of-1.safetensors', and this run is at "
+             "step 4; move the later ones away, or save into another folder"}));
+
+  std::vector<float> x(300), y(20);
+  std::vector<tensor> const list{{"a", {20, 15}, x.data()}, {"b", {20}, y.data()}};
+  DiLoCo changed(recipe<>{}
+                     .with_compressor(absmax<4>{})
+                     .with_outer(nesterov{.lr = 0.4f})
+                     .with_transport(alone{})
+                     .with_schedule(every(3)),
+                 list);
+  CHECK(
+      said(try_resume(changed, folder, {.step = 4})) ==
+      say({"diloco: resume: '", folder, name,
+           "' was saved by another recipe or of other tensors. It has 'outer optimizer's lr = 0.7', and this "
+           "trainer has 'outer optimizer's lr = 0.4'"}));
+  CHECK(changed.steps() == 0);
+  std::vector<tensor> const turned{{"a", {15, 20}, x.data()}, {"b", {20}, y.data()}};
+  DiLoCo<adamw, nesterov, absmax<4>, alone> other({.transport = alone{}, .schedule = every(3)}, turned);
+  CHECK(said(try_resume(other, folder, {.step = 4})) ==
+        say({"diloco: resume: '", folder, name,
+             "' was saved by another recipe or of other tensors. It has 'tensor 0 = 'a' (20, 15)', and this "
+             "trainer has 'tensor 0 = 'a' (15, 20)'"}));
+
+  std::string const good = support::bytes_of(folder + name);
+  std::string const changes[][3] = {
+      {"\"diloco snapshot\":\"1\"", "\"diloco snapshot\":\"2\"",
+       " has the format 2, and this version reads 1; resume with the version that saved it"},
+      {"diloco snapshot", "someone's notes", " is no snapshot of diloco"},
+      {"\"steps_taken\"", "\"steps_takem\"", " lacks the number 'steps_taken'"},
+      {"anchor/b", "anchos/b", ": the tensor 'anchor/b' is missing"},
+      {"\"residual/b\":{\"dtype\":\"F32\",\"shape\":[20]", "\"residual/b\":{\"dtype\":\"I32\",\"shape\":[20]",
+       ": the tensor 'residual/b' has another type or shape here"}};
+  lone victim;
+  victim.steps(1);
+  auto const before = victim.a;
+  for (auto const& [from, to, sentence] : changes) {
+    write_signed(folder + name, replaced(good, from, to));
+    auto const r = try_resume(victim.trainer, folder, {.step = 4});
+    CAPTURE(said(r));
+    CHECK(said(r).find(sentence) != std::string::npos);
+    CHECK(victim.a == before);
+    CHECK(victim.trainer.steps() == 1);
+  }
+  support::write_bytes(folder + name, replaced(good, "digest\":", "digesT\":"));
+  CHECK(said(try_resume(victim.trainer, folder, {.step = 4})).find(" has no digest; it is no snapshot") !=
+        std::string::npos);
+  // Another program that writes the file again gives it no digest that fits.
+  support::write_bytes(folder + name, replaced(good, "\"steps\":\"4\"", "\"steps\":\"5\""));
+  CHECK(said(try_resume(victim.trainer, folder, {.step = 4})).find("are not those that were written") !=
+        std::string::npos);
+}
+
+TEST_CASE("snapshots: a full disk, a folder without permission, a flight of the caller's") {
+  support::folder const f;
+  lone run;
+  run.steps(2);
+  save(run.trainer, f.path());
+  run.steps(1);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  auto const handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 4096;
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  auto const refused = try_save(run.trainer, f.path());
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  CHECK(said(refused) == say({"diloco: cannot write '", f.path(),
+                              "/step-000000000003.rank-0-of-1.safetensors': File too large"}));
+  CHECK(files_in(f.path()) == std::vector<std::string>{"step-000000000002.rank-0-of-1.safetensors"});
+  run.steps(1);  // the run goes on
+  if (::geteuid() != 0) {
+    ::chmod(f.path().c_str(), 0555);
+    CHECK(said(try_save(run.trainer, f.path())).find("Permission denied") != std::string::npos);
+    ::chmod(f.path().c_str(), 0755);
+  }
+  support::write_bytes(f.at("step-000000000003.rank-0-of-1.safetensors.77.part"), "half");
+  save(run.trainer, f.path());
+  CHECK(files_in(f.path()).size() == 2);  // what a killed process left behind is gone
+
+  std::vector<float> x(8), g(8, 0.1f);
+  DiLoCo hand(recipe<>{}.with_transport(alone{}).with_schedule(manual{}),
+              std::vector<tensor>{{"x", {8}, x.data()}});
+  hand.step(std::vector<std::span<float const>>{g});
+  auto open = hand.launch();
+  CHECK(said(try_save(hand, f.at("hand"))) ==
+        "diloco: save: the caller has launched round 0 of fragment 0; land it first");
+  CHECK(said(try_resume(hand, f.at("hand"))) == "diloco: resume: round 0 is under way; land it first");
+  hand.land(std::move(open));
+  CHECK(said(try_save(hand, f.at("hand"))) == "no error");
+}
+
+TEST_CASE("snapshots: all ranks save and load, or none") {
+  support::folder const f;
+  auto const said_of = toy::on_each_rank(3, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo<adamw, nesterov, absmax<4>, threads> t({.transport = std::move(transport), .schedule = every(3)},
+                                                  m.parameters());
+    auto const steps = [&](int n) {
+      for (int i = 0; i < n; ++i) t.step(m.gradients(rank, static_cast<long>(t.steps())));
+    };
+    std::vector<std::string> all;
+    steps(2);
+    save(t, f.path());
+    steps(2);
+    all.push_back(said(try_save(t, rank == 1 ? f.at("no/folder") : f.path())));
+    steps(1);
+    save(t, f.path());
+    steps(1);
+    // Rank 2 has lost its newest file. So all go back to the newest that every rank has, and that is step 2.
+    if (rank == 2) std::filesystem::remove(f.at("step-000000000005.rank-2-of-3.safetensors"));
+    resumed const r = resume(t, f.path());
+    all.push_back(say({"step ", r.steps}));
+    steps(1);
+    save(t, f.path());  // removes the leftovers of step 5
+    steps(4);
+    all.push_back(say({t.digest()}));
+    return all;
+  });
+  for (auto const& said : said_of) {
+    CHECK(said[0].find("No such file or directory") != std::string::npos);
+    CHECK(said[0].find("no/folder") != std::string::npos);
+    CHECK(said[1] == "step 2");
+    CHECK(said[2] == said_of[0][2]);
+  }
+  CHECK(files_in(f.path()).size() == 6);
+  CHECK(files_in(f.path()).back() == "step-000000000003.rank-2-of-3.safetensors");
+  CHECK(said_of[0][0].find("rank 1 has diloco: cannot make the folder") != std::string::npos);
+}
+
+TEST_CASE("snapshots: another number of ranks") {
+  support::folder const f;
+  auto const run = [&](int ranks, auto const& body) {
+    return toy::on_each_rank(ranks, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m(sizes);
+      DiLoCo<adamw, nesterov, absmax<4>, threads, error_feedback, weighted_mean, scatter_gather> t(
+          {.transport = std::move(transport), .schedule = every(3)}, m.parameters());
+      auto const steps = [&](int n) {
+        for (int i = 0; i < n; ++i) t.step(m.gradients(rank, static_cast<long>(t.steps())));
+      };
+      return body(t, m, rank, steps);
+    });
+  };
+  auto const saved = run(2, [&](auto& t, auto& m, int, auto const& steps) {
+    steps(4);
+    save(t, f.path());
+    auto state = toy::state_of(t, m);
+    state["digest"] = {static_cast<std::uint32_t>(t.digest())};
+    return state;
+  });
+  for (int ranks : {1, 3}) {
+    auto const resumed_as = run(ranks, [&](auto& t, auto& m, int rank, auto const& steps) {
+      CHECK(said(try_resume(t, f.path())) ==
+            say({"diloco: resume: '", f.path(), "' holds no snapshot of ", ranks,
+                 ranks == 1 ? " rank" : " ranks", " that every rank can read"}));
+      resumed const r = resume(t, f.path(), {.other_ranks = true});
+      CHECK(r.ranks == 2);
+      CHECK(r.steps == 4);
+      // A rank that owns no part of these small tensors has no residual of an owner.
+      for (std::string const& name : r.set_to_zero) CHECK((name == "residual" || name == "owner_residual"));
+      CHECK((std::ranges::count(r.set_to_zero, "residual") == (rank < 2 ? 0 : 1)));
+      auto state = toy::state_of(t, m);
+      state["digest"] = {static_cast<std::uint32_t>(t.digest())};
+      auto expected = saved[static_cast<std::size_t>(rank % 2)];
+      for (auto& [name, bits] : expected) {
+        if (rank == 2 && name.ends_with(" residual")) std::ranges::fill(bits, 0u);
+      }
+      CHECK(state == expected);
+      steps(5);
+      return t.digest();
+    });
+    for (auto const digest : resumed_as) CHECK(digest == resumed_as[0]);
+  }
+}
+
+TEST_CASE("snapshots: a process that is killed at any time leaves one that loads") {
+  support::folder const f;
+  std::map<std::uint64_t, std::uint64_t> expected;  // digest of θ at each step
+  auto const theta = [](lone const& l) {
+    return mix64(digest_of(l.a.data(), l.a.size()), digest_of(l.b.data(), l.b.size()));
+  };
+  std::uint64_t at = 0, waits = 1;
+  for (int kill = 0; kill < 100; ++kill) {
+    pid_t const child = ::fork();
+    if (child == 0) {
+      lone run;
+      static_cast<void>(resume(run.trainer, f.path(), {.may_be_empty = true}));
+      for (;;) run.steps(1), save(run.trainer, f.path());
+    }
+    waits = mix64(waits, 7);
+    ::usleep(static_cast<useconds_t>(5000 + waits % 30000));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    REQUIRE(WIFSIGNALED(status));
+    lone after;
+    resumed const r = resume(after.trainer, f.path(), {.may_be_empty = true});
+    CHECK(r.passed_over.empty());
+    CHECK(r.steps >= at);
+    at = r.steps;
+    lone reference;
+    if (r.steps < 400) {
+      reference.steps(static_cast<int>(r.steps));
+      CHECK(theta(after) == theta(reference));
+    }
+  }
+  CHECK(at > 10);
+}
