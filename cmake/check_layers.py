@@ -16,7 +16,7 @@ LAYER_OF_FILE = {
     "recipe.hpp": 6, "trainer.hpp": 6, "snapshot.hpp": 6, "diloco.hpp": 8,
 }
 LAYER_OF_FOLDER = {"core": 1, "concepts": 2, "state": 3, "wire": 3, "sweep": 4, "inner": 5, "round": 5, "trainer": 6, "recipes": 7}
-POLICIES = {"optimizer", "compressor", "feedback", "combine", "exchange", "schedule", "transport", "executor", "probe", "rate",
+POLICIES = {"optimizer", "compressor", "feedback", "combine", "exchange", "schedule", "transport", "executor", "probe", "rate", "signal",
             "linear_algebra"}
 POLICY_SEES = 2  # the highest layer a policy may include
 # Outside headers that have one place each: pattern of the include, who may say it (pattern of the path), why.

@@ -44,6 +44,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/optimizer.hpp
     include/diloco/concepts/probe.hpp
     include/diloco/concepts/schedule.hpp
+    include/diloco/concepts/signal.hpp
     include/diloco/concepts/staged.hpp
     include/diloco/concepts/traffic.hpp
     include/diloco/concepts/transport.hpp
@@ -107,6 +108,7 @@ set(DILOCO_HEADERS
     include/diloco/optimizer/muon.hpp
     include/diloco/optimizer/nesterov.hpp
     include/diloco/optimizer/noloco.hpp
+    include/diloco/optimizer/none.hpp
     include/diloco/optimizer/schedule_free_adamw.hpp
     include/diloco/optimizer/sgd.hpp
     include/diloco/optimizer/signum.hpp
@@ -128,11 +130,14 @@ set(DILOCO_HEADERS
     include/diloco/round/landing.hpp
     include/diloco/round/launch.hpp
     include/diloco/round/passes.hpp
+    include/diloco/round/passes_memory.hpp
     include/diloco/round/round_table.hpp
     include/diloco/round/round_table_definitions.hpp
     include/diloco/round/rounds.hpp
     include/diloco/schedule/every.hpp
     include/diloco/schedule/streaming.hpp
+    include/diloco/signal/gradient.hpp
+    include/diloco/signal/pseudo_gradient.hpp
     include/diloco/snapshot.hpp
     include/diloco/state/columns.hpp
     include/diloco/state/columns_definitions.hpp
@@ -155,6 +160,7 @@ set(DILOCO_HEADERS
     include/diloco/sweep/backend.hpp
     include/diloco/sweep/copy.hpp
     include/diloco/sweep/encode.hpp
+    include/diloco/sweep/encode_gradient.hpp
     include/diloco/sweep/float_modes.hpp
     include/diloco/sweep/gradient.hpp
     include/diloco/sweep/group_roles.hpp

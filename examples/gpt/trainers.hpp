@@ -71,13 +71,13 @@ std::unique_ptr<trainer> warm_up_trainer(options const& o, Transport transport, 
                std::move(transport), learner);
 }
 
-// With an inner step of 1 the pseudo-gradient is the gradient. The outer AdamW steps on its mean over the
-// workers.
+// Each step sends the gradient. The outer AdamW steps θ by its mean over the workers.
 template <class Executor, class Transport>
 std::unique_ptr<trainer> data_parallel_trainer(options const& o, placement<Executor> const& where,
                                                Transport transport, learner& learner) {
   return build(diloco::recipe<>{}
-                   .with_inner(diloco::plain_sgd{.lr = 1.0f})
+                   .with_signal(diloco::gradient{})
+                   .with_inner(diloco::none{})
                    .with_outer(adamw_of(o, o.steps))
                    .with_exchange(exchange_named(o.exchange))
                    .with_schedule(diloco::every(1))

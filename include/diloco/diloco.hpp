@@ -45,6 +45,7 @@
 #include <diloco/optimizer/lookahead.hpp>
 #include <diloco/optimizer/muon.hpp>
 #include <diloco/optimizer/nesterov.hpp>
+#include <diloco/optimizer/none.hpp>
 #include <diloco/optimizer/noloco.hpp>
 #include <diloco/optimizer/schedule_free_adamw.hpp>
 #include <diloco/optimizer/sgd.hpp>
@@ -63,6 +64,7 @@
 #include <diloco/recipe.hpp>
 #include <diloco/schedule/every.hpp>
 #include <diloco/schedule/streaming.hpp>
+#include <diloco/signal/gradient.hpp>
 #include <diloco/trainer.hpp>
 #include <diloco/transport/alone.hpp>
 #include <diloco/transport/threads.hpp>

@@ -11,6 +11,7 @@
 #include <diloco/probe/silent.hpp>
 #include <diloco/rate/constant_rate.hpp>
 #include <diloco/schedule/every.hpp>
+#include <diloco/signal/pseudo_gradient.hpp>
 
 #include <tuple>
 #include <utility>
@@ -42,7 +43,7 @@ inline constexpr float no_clipping = static_cast<float>(unbounded);
 template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
           class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
           class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,
-          class Rate = constant_rate>
+          class Rate = constant_rate, class Signal = pseudo_gradient>
 struct recipe {
   using inner_type = Inner;
   using outer_type = Outer;
@@ -55,6 +56,7 @@ struct recipe {
   using executor_type = Executor;
   using probe_type = Probe;
   using rate_type = Rate;
+  using signal_type = Signal;
 
   Inner inner{};
   Outer outer{};
@@ -67,6 +69,7 @@ struct recipe {
   Executor executor{};
   Probe probe{};
   Rate rate{};
+  Signal signal{};
   double deadline_seconds = 300;  ///< of every wait for peers
   float clip_norm =
       no_clipping;  ///< longer gradients, over all tensors, are scaled to this norm before the step
@@ -120,6 +123,10 @@ struct recipe {
   [[nodiscard]] auto with_rate(P p) && {
     return replace<10>(std::move(p));
   }
+  template <class P>
+  [[nodiscard]] auto with_signal(P p) && {
+    return replace<11>(std::move(p));
+  }
   [[nodiscard]] recipe with_deadline_seconds(double seconds) && {
     deadline_seconds = seconds;
     return std::move(*this);
@@ -144,17 +151,17 @@ struct recipe {
 
  private:
   template <class In, class O, class C, class F, class M, class X, class T, class S, class E, class R,
-            class L>
-  auto assemble(In i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l) const {
-    return recipe<In, O, C, T, F, M, X, S, E, R, L>{
-        std::move(i), std::move(o),  std::move(c),  std::move(f), std::move(m),     std::move(x),
-        std::move(t), std::move(s),  std::move(e),  std::move(r), std::move(l),     deadline_seconds,
-        clip_norm,    inner_at_sync, bf16_rounding, seed,         max_skipped_steps};
+            class L, class G>
+  auto assemble(In i, O o, C c, F f, M m, X x, T t, S s, E e, R r, L l, G g) const {
+    return recipe<In, O, C, T, F, M, X, S, E, R, L, G>{
+        std::move(i),     std::move(o), std::move(c),  std::move(f),  std::move(m), std::move(x),
+        std::move(t),     std::move(s), std::move(e),  std::move(r),  std::move(l), std::move(g),
+        deadline_seconds, clip_norm,    inner_at_sync, bf16_rounding, seed,         max_skipped_steps};
   }
   template <std::size_t Which, class P>
   auto replace(P p) {
     auto all = std::tie(inner, outer, compressor, feedback, combine, exchange, transport, schedule, executor,
-                        probe, rate);
+                        probe, rate, signal);
     auto pick = [&]<std::size_t Index>(std::integral_constant<std::size_t, Index>) -> auto&& {
       if constexpr (Index == Which)
         return std::move(p);
@@ -164,7 +171,7 @@ struct recipe {
     return [&]<std::size_t... Index>(std::index_sequence<Index...>) {
       return assemble(pick(std::integral_constant<std::size_t, Index>{})...);
     }
-    (std::make_index_sequence<11>{});
+    (std::make_index_sequence<12>{});
   }
 };
 
@@ -172,7 +179,7 @@ struct recipe {
 template <class Inner = adamw, class Outer = nesterov, class Compressor = f32,
           class Transport = unnamed_transport, class Feedback = error_feedback, class Combine = weighted_mean,
           class Exchange = automatic, class Schedule = every, class Executor = cpp, class Probe = silent,
-          class Rate = constant_rate>
+          class Rate = constant_rate, class Signal = pseudo_gradient>
 class DiLoCo;
 
 }  // namespace DILOCO_NAMESPACE

@@ -26,12 +26,12 @@ inline namespace DILOCO_NAMESPACE {
 /// Steps and rounds that succeed allocate nothing. Exception: DILOCO_CHECKS_COLLECTIVE, where comparing
 /// anchors allocates.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine,
-          class Exchange, class Schedule, class Executor, class Probe, class Rate>
+          class Exchange, class Schedule, class Executor, class Probe, class Rate, class Signal>
 class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule,
-                                 Executor, Rate> {
+                                 Executor, Rate, Signal> {
  public:
   using recipe_type = recipe<Inner, Outer, Compressor, Transport, Feedback, Combine, Exchange, Schedule,
-                             Executor, Probe, Rate>;
+                             Executor, Probe, Rate, Signal>;
   /// Handle of an open round; move-only.
   using flight = diloco::flight;
 

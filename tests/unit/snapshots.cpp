@@ -56,7 +56,7 @@ struct experiment {
       t.step(some, {.tokens = static_cast<double>(1 + (rank + 1) * step % 3)});
       if (!each_step.empty()) save(t, each_step, {.keep = 100});
     }
-    t.sync();
+    if constexpr (!says_gradient<typename Trainer::recipe_type::signal_type>) t.sync();
     save(t, at_end);
   }
   void run(std::string const& at_end, std::string const& each_step) const {
@@ -146,6 +146,10 @@ TEST_CASE("a resumed run is the run that went on, bit for bit") {
   SUBCASE("bfloat16 tensors, rounded stochastically, and an average beside θ") {
     check_resume(common().with_inner(schedule_free_adamw{}).with_bf16_rounding(rounding::stochastic, 7), 2,
                  true);
+  }
+  SUBCASE("momentum that is sent in place of inner steps") {
+    check_resume(
+        common().with_signal(momentum{}).with_inner(none{}).with_outer(adamw{}).with_schedule(every(1)), 2);
   }
   SUBCASE("ranks that pair") { check_resume(common().with_outer(noloco{}).with_exchange(gossip{}), 3); }
 }

@@ -10,6 +10,7 @@
 #include <diloco/concepts/learning_rate.hpp>
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/concepts/schedule.hpp>
+#include <diloco/concepts/signal.hpp>
 #include <diloco/concepts/staged.hpp>
 #include <diloco/concepts/transport.hpp>
 
@@ -35,9 +36,9 @@ consteval bool explain_inner();
 
 template <class O, std::size_t... Index>
 consteval bool explain_groups(std::index_sequence<Index...>) {
-  static_assert(
-      (!external_optimizer<group_optimizer_of<O, Index>> && ...),
-      "diloco: inner: external cannot be one group of several; step those tensors yourself and freeze them");
+  static_assert((!stepless_optimizer<group_optimizer_of<O, Index>> && ...),
+                "diloco: inner: external or none cannot be one group of several; step those tensors yourself "
+                "and freeze them");
   static_assert((!grouped_optimizer<group_optimizer_of<O, Index>> && ...),
                 "diloco: inner: groups within groups; list all of them in one");
   return (explain_inner<group_optimizer_of<O, Index>>() && ...);
@@ -57,7 +58,7 @@ consteval bool explain_inner() {
   }
   if constexpr (grouped_optimizer<O>) {
     return explain_groups<O>(std::make_index_sequence<group_count_of<O>>{});
-  } else if constexpr (has_name<O> && !external_optimizer<O> && !freezing_optimizer<O> &&
+  } else if constexpr (has_name<O> && !stepless_optimizer<O> && !freezing_optimizer<O> &&
                        !tensor_optimizer<O> && !sampling_optimizer<O>) {
     static_assert(
         !wants_mean_anchor<O>,
@@ -243,9 +244,43 @@ inline constexpr bool keeps_on_host = false;
 template <executor E>
 inline constexpr bool keeps_on_host<E> = E::columns_on_host;
 
+/// A signal of the gradient takes the place of inner steps and of the anchor.
+template <class Signal, class Inner, class Outer, class Exchange, class Rate>
+consteval bool explain_signal() {
+  static_assert(signal<Signal>, "diloco: signal: needs name and static constexpr signal_traits traits");
+  if constexpr (signal<Signal>) {
+    if constexpr (says_gradient<Signal>) {
+      static_assert(
+          gradient_signal<Signal>,
+          "diloco: signal: is made of the gradient; it needs slots, at most one, and at() that returns "
+          "a callable float (float g, float& slot…)");
+      static_assert(
+          absent_optimizer<Inner>,
+          "diloco: signal: is made of the gradient, and an inner optimizer would use that up first; "
+          "say .inner = diloco::none{}");
+      static_assert(
+          !wants_mean_anchor<Outer>,
+          "diloco: outer: wants the mean anchor, and with a signal of the gradient there is no anchor");
+      static_assert(
+          !pairing_exchange<Exchange>,
+          "diloco: exchange: lets ranks meet in pairs, and a signal of the gradient keeps θ equal on "
+          "all ranks; say diloco::automatic{}");
+      static_assert(
+          Rate::traits.constant,
+          "diloco: rate: is that of inner steps, and with a signal of the gradient there are none; let "
+          "the outer optimizer's at(step_context) follow the step");
+    } else {
+      static_assert(!absent_optimizer<Inner>,
+                    "diloco: inner: is none, and the pseudo-gradient is what inner steps did; say .signal = "
+                    "diloco::gradient{}");
+    }
+  }
+  return true;
+}
+
 /// One static assertion per role. The first one that fails is the first line of the compiler's output.
 template <class Inner, class Outer, class Compressor, class Transport, class Feedback, class Combine,
-          class Exchange, class Schedule, class Executor, class Rate>
+          class Exchange, class Schedule, class Executor, class Rate, class Signal>
 struct explained {
   static_assert(explain_transport<Transport>());
   static_assert(explain_inner<Inner>());
@@ -274,6 +309,7 @@ struct explained {
   static_assert(learning_rate<Rate>,
                 "diloco: rate: needs name, traits and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());
+  static_assert(explain_signal<Signal, Inner, Outer, Exchange, Rate>());
   static_assert(executor<Executor>,
                 "diloco: executor: needs name, columns_on_host, traits, allocate(bytes), "
                 "allocate_wire(bytes), for_each(n, kernel) and wait()");

@@ -80,7 +80,7 @@ inline constexpr bool keeps_memory = traits_of<O>.memory;
 /// Number of state columns of one group.
 template <class O>
 inline constexpr std::size_t slot_count_of = [] {
-  if constexpr (external_optimizer<O> || freezing_optimizer<O>)
+  if constexpr (stepless_optimizer<O> || freezing_optimizer<O>)
     return std::size_t{0};
   else
     return std::size_t{O::slots.size()};

@@ -193,5 +193,13 @@ constexpr std::string_view shape_error_of([[maybe_unused]] std::span<std::size_t
 template <class O>
 concept external_optimizer = optimizer<O> && O::steps_outside;
 
+/// Nobody steps between rounds: each round steps θ by the gradients.
+template <class O>
+concept absent_optimizer = optimizer<O> && O::steps_nothing;
+
+/// Keeps no state and takes no inner step here.
+template <class O>
+concept stepless_optimizer = external_optimizer<O> || absent_optimizer<O>;
+
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

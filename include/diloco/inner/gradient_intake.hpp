@@ -63,6 +63,8 @@ class gradient_intake {
       return measure(o);
     });
   }
+  /// As if no tensor had a gradient.
+  void forget() const;
   /// Enqueues factor ← grad_scale if the recipe does not clip.
   void scale_only(float grad_scale) const {
     if (factor_ != nullptr && !clips()) where_.for_each(1, plain_factor_kernel{grad_scale, factor_});

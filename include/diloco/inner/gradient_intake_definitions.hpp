@@ -33,6 +33,12 @@ DILOCO_COLD DILOCO_CORE void gradient_intake::list(std::size_t r, gradient_view 
   to.gradient_is_bf16[r] = kind;
 }
 
+DILOCO_COLD DILOCO_CORE void gradient_intake::forget() const {
+  bool changed = false;
+  for (std::size_t r = 0; r < model_.rows().size(); ++r) list(r, {}, changed);
+  if (changed) lookup_.upload_gradients(where_);
+}
+
 DILOCO_COLD DILOCO_CORE result<> gradient_intake::measure(step_options const& o) const {
   bool const checks = DILOCO_CHECKS >= DILOCO_CHECKS_NORMAL || o.skip_not_finite;
   if (!clips()) return checks ? find_too_large(o.grad_scale) : result<>{};

@@ -352,8 +352,8 @@ class inner_state {
   std::vector<char> stepped_;       // (rows) of tensor optimizers: since the state was zeros
 };
 
-/// The framework's own optimizer leaves nothing to hold.
-template <external_optimizer Inner>
+/// The framework's own optimizer, or none, leaves nothing to hold.
+template <stepless_optimizer Inner>
 class inner_state<Inner> {
  public:
   static constexpr bool has_tensor_steps = false, has_samples = false, has_memory = false, has_views = false;

@@ -44,16 +44,17 @@ DILOCO_COLD DILOCO_CORE error round_machine::unsendable(round_flight const& f, m
       say({"; the round is dropped on ", facts_.legs.pairs() ? "both ranks of the pair" : "every rank",
            " and nothing was changed"});
   if (anchor) {
-    return fail(f, cause::not_finite,
-                say({name_of(f), ": rank ", from, ": the anchor of '", row, "' is beyond ", limits.anchor,
-                     "; the run has diverged: load an earlier state and lower ", "the outer learning rate",
-                     dropped}));
+    return fail(
+        f, cause::not_finite,
+        say({name_of(f), ": rank ", from, ": ", facts_.by_step_only ? "θ" : "the anchor", " of '", row,
+             "' is beyond ", limits.anchor, "; the run has diverged: load an earlier state and lower ",
+             "the outer learning rate", dropped}));
   }
-  return fail(f, cause::not_finite,
-              say({name_of(f), ": rank ", from, ": ",
-                   phase == 0 ? "the pseudo-gradient" : "the combined pseudo-gradient", beside, " of '", row,
-                   "' is not finite or beyond ", limits.sent, ", the largest magnitude of ",
-                   limits.sent < facts_.largest_sent ? facts_.outer : facts_.compressor, dropped}));
+  return fail(
+      f, cause::not_finite,
+      say({name_of(f), ": rank ", from, ": ", phase == 0 ? "the " : "the combined ", facts_.signal, beside,
+           " of '", row, "' is not finite or beyond ", limits.sent, ", the largest magnitude of ",
+           limits.sent < facts_.largest_sent ? facts_.outer : facts_.compressor, dropped}));
 }
 
 DILOCO_COLD DILOCO_CORE result<> round_machine::read_headers(round_flight& f, std::size_t leg) {

@@ -74,7 +74,16 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land_guarded(round_flight& f, fl
   return done;
 }
 
+/// Whether the caller may start rounds.
+DILOCO_COLD DILOCO_CORE result<> round_machine::may_call(std::string_view call) const {
+  if (!facts_.by_step_only) return {};
+  return run_.fail(cause::wrong_state, say({call,
+                                            ": each step of this trainer is a round, and sends the "
+                                            "gradients that step() was given"}));
+}
+
 DILOCO_COLD DILOCO_CORE result<flight> round_machine::launch_by_hand(int fragment) {
+  if (auto fine = may_call("launch"); !fine) return std::move(fine).error();
   if (fragment < 0 || static_cast<std::size_t>(fragment) >= flights_.size()) {
     return run_.fail(cause::bad_setting,
                      say({"launch: there is no fragment ", fragment, " among ", flights_.size()}));
@@ -123,6 +132,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::may_land(round_flight const& f) 
 /// A fragment without steps since its last round has nothing to send. That is an error only if it is so for
 /// all fragments.
 DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
+  if (auto fine = may_call("sync"); !fine) return fine;
   if (auto fine = usable(); !fine) return fine;
   for (auto const& f : flights_) {
     if (f->open && f->by_hand)
@@ -330,7 +340,8 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::compare_anchors(std::size_t frag
   std::vector<std::uint64_t> digests;
   for (layout::row const& r : model_.rows()) {
     bool const here = !r.frozen && r.fragment == fragment;
-    digests.push_back(here ? digest_of_column(where_, anchor_ + r.column, r.size) : 0);
+    float const* const p = anchor_ == nullptr ? r.data : anchor_ + r.column;
+    digests.push_back(here ? digest_of_column(where_, p, r.size) : 0);
   }
   auto found = ask(f, "an exchange", [&] {
     return first_difference(over_, std::span<std::uint64_t const>(digests), tag_of(f, detail::anchors_phase),

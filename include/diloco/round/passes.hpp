@@ -8,6 +8,7 @@
 #include <diloco/state/lookup_table.hpp>
 #include <diloco/sweep/apply_outer.hpp>
 #include <diloco/sweep/encode.hpp>
+#include <diloco/sweep/encode_gradient.hpp>
 #include <diloco/sweep/staged.hpp>
 
 namespace diloco {
@@ -28,6 +29,7 @@ class passes {
   using Feedback = typename R::feedback_type;
   using Combine = typename R::combine_type;
   using Executor = typename R::executor_type;
+  using Signal = typename R::signal_type;
   using owner_type = owner_feedback<Feedback>;
   static constexpr int padding = padding_of<C>;
   static constexpr std::size_t outer_slots = slot_count<Outer>;
@@ -35,6 +37,7 @@ class passes {
   static constexpr bool agrees = agrees_on_memory<C>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+  static constexpr bool of_gradient = says_gradient<Signal>;
   static constexpr bool owner_has_residual = carries_residual<C, owner_type>;
   using residual_type = residual_columns<residual_bits<Feedback>, padding>;
   using owner_residual_type = residual_columns<residual_bits<owner_type>, padding>;
@@ -58,6 +61,11 @@ class passes {
   [[nodiscard]] float* mean_weight() const { return mean_weight_; }
   [[nodiscard]] std::size_t constant_bytes() const { return constants_.bytes(); }
 
+  /// The factor of the gradients that the next round sends.
+  void scale_gradients(float grad_scale, float const* factor) {
+    grad_scale_ = grad_scale;
+    factor_ = factor;
+  }
   void encode(round_flight const& f, std::byte* to) const;
   void encode_share(round_flight const& f, int contributors, std::byte* to) const;
   /// `callers`: the caller's tensors that get a copy of θ.
@@ -84,6 +92,7 @@ class passes {
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
 
+  void allocate_signal(state_columns& state, memory_source const& where);
   void allocate_stages(state_columns& state, memory_source const& where, bool owns);
   [[nodiscard]] draw stream(round_flight const& f, std::uint32_t phase) const {
     return {f.number, rank_, phase};
@@ -123,6 +132,29 @@ class passes {
   }
   [[nodiscard]] received_wires<C> received(round_flight const& f, int contributors, bool sharded,
                                            float* sums) const;
+  [[nodiscard]] gradient_source<Signal> gradients(std::size_t fragment) const {
+    if constexpr (of_gradient) {
+      bool const keeps = signal_ != nullptr;
+      return {recipe_.signal.at(),
+              {lookup_->gradients, lookup_->gradient_is_bf16},
+              grad_scale_,
+              factor_,
+              keeps ? signal_->current(fragment) : nullptr,
+              keeps ? signal_->next(fragment) : nullptr,
+              too_large_.seen_as<std::uint32_t const>()};
+    } else {
+      return {};
+    }
+  }
+  /// What a round says, as a source for the stages of a compressor.
+  [[nodiscard]] auto source(round_flight const& f, feedback_step<Feedback> const& step) const {
+    if constexpr (of_gradient)
+      return local_gradient<Feedback, padding, Signal>{step, gradients(f.fragment), residual(f.fragment),
+                                                       limits()};
+    else
+      return local_delta<Feedback, padding, weighs_elements>{
+          step, lookup_->theta, anchor_, residual(f.fragment), limits(), weights(f)};
+  }
   template <class T = C>
   [[nodiscard]] stage_work<T> work_on(float* x, round_flight const& f, wire_plan::shard const& s,
                                       std::byte* slots, memory_pair const& memory, std::uint32_t phase) const;
@@ -147,84 +179,12 @@ class passes {
   float* workbench_ = nullptr;    // staged only; null if residuals serve as work buffers
   std::byte* scratch_ = nullptr;  // staged only, like `constants_`
   mirrored constants_;
+  // Of a signal that is made of the gradient.
+  state_column* signal_ = nullptr;
+  mirrored too_large_;  // first row whose θ is beyond the limit
+  float grad_scale_ = 1.0f;
+  float const* factor_ = nullptr;
 };
-
-template <class R>
-DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& where, layout const& l,
-                                     std::vector<wire_plan> const& plans, bool owns) {
-  elements_ = l.column_elements();
-  anchor_ =
-      state.add_floats(where, "anchor", column_kind::anchor, elements_, column_order{column_order::rows});
-  std::size_t residual_floats = 0;
-  // Kernels load words of 16 bytes, so the part of each further fragment begins with a cache line.
-  auto const aligned = [&](std::size_t floats) {
-    constexpr std::size_t line = layout::line_elements;
-    return plans.size() == 1 ? floats : (floats + line - 1) / line * line;
-  };
-  for (wire_plan const& plan : plans) {
-    own_part part{
-        .residual = residual_floats, .memory = memory_floats_, .owner_memory = owner_memory_floats_};
-    if (owns) {
-      wire_plan::shard const& s = plan[static_cast<int>(rank_)];
-      part.elements = s.elements;
-      part.first_memory = s.first_memory;
-      own_elements_ += s.elements;
-      residual_floats += aligned(owner_residual_type::floats(s.elements));
-      owner_memory_floats_ += agrees ? 0 : aligned(s.memory_elements);
-    }
-    memory_floats_ += aligned(plan.memory_elements());
-    scratch_bytes_ = plan.scratch_bytes() > scratch_bytes_ ? plan.scratch_bytes() : scratch_bytes_;
-    own_.push_back(part);
-  }
-  if constexpr (has_residual) {
-    static_assert(!mean_residual<Feedback> || residual_bits<Feedback> == 32,
-                  "diloco: feedback: a mean residual is kept in 32 bits");
-    residual_ =
-        state.add(where, "residual", column_kind::residual, residual_type::floats(elements_),
-                  column_order{residual_bits<Feedback> == 32 ? column_order::rows : column_order::own},
-                  commit_rule::if_counted);
-    if constexpr (keeps_estimate<Feedback>)
-      estimate_ = state.add_floats(where, "estimate", column_kind::estimate, elements_,
-                                   column_order{column_order::rows});
-  }
-  if constexpr (owner_has_residual)
-    owner_residual_ =
-        state.add(where, "owner_residual", column_kind::residual, residual_floats, {}, commit_rule::always);
-  if constexpr (is_staged) allocate_stages(state, where, owns);
-  for (std::size_t s = 0; s != outer_slots; ++s)
-    outer_state_[s] = state.add_floats(where, "outer." + std::string(Outer::slots[s]), column_kind::outer,
-                                       elements_, column_order{column_order::rows});
-}
-
-/// Workbench, scratch, constants and memory of a staged compressor.
-template <class R>
-DILOCO_COLD void passes<R>::allocate_stages(state_columns& state, memory_source const& where, bool owns) {
-  if (!residual_is_workbench || !owner_is_workbench) {
-    std::size_t const shard = !owns ? 0 : own_.size() == 1 ? own_elements_ : elements_;
-    workbench_ =
-        state.add_floats(where, "workbench", column_kind::scratch, residual_is_workbench ? shard : elements_);
-  }
-  scratch_ = reinterpret_cast<std::byte*>(
-      state.add_floats(where, "scratch", column_kind::scratch, scratch_bytes_ / sizeof(float)));
-  if constexpr (constexpr std::size_t c = constant_elements_of<C>; c != 0) {
-    constants_ = mirrored(where, c * sizeof(float));
-    auto* const to = reinterpret_cast<float*>(constants_.host());
-    C::write_constants(to);
-    constants_.upload(where, to, to + c);
-  }
-  memory_ = state.add(where, "memory", column_kind::memory, memory_floats_, {},
-                      agrees ? commit_rule::always : commit_rule::if_counted);
-  owner_memory_ =
-      state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, {}, commit_rule::always);
-}
-
-template <class R>
-DILOCO_COLD void passes<R>::allocate_means(state_columns& state, memory_source const& where, std::size_t n) {
-  if constexpr (weighs_elements)
-    mean_weight_ = state.add_floats(where, "mean_weight", column_kind::scratch, n);
-  if constexpr (carries_anchor)
-    mean_anchor_ = state.add_floats(where, "mean_anchor", column_kind::scratch, n);
-}
 
 template <class R>
 template <class T>
@@ -254,11 +214,14 @@ void passes<R>::encode(round_flight const& f, std::byte* to) const {
     float* const x = residual_is_workbench ? residual_->next(f.fragment) : workbench_;
     run_stages(
         recipe_.executor, work_on(x, f, all, to, memory(f.fragment), 0),
-        stage_extent{all.tiles, 0, all.slices},
-        local_delta<Feedback, padding, weighs_elements>{step, lookup_->theta, anchor_, residual(f.fragment),
-                                                        limits(), weights(f)},
+        stage_extent{all.tiles, 0, all.slices}, source(f, step),
         keeper<feedback_step<Feedback>, residual_bits<Feedback>, padding>{step, 0, residual(f.fragment)},
         f.table->bad_row, limits().sent);
+  } else if constexpr (of_gradient) {
+    recipe_.executor.for_each(part.tiles, encode_gradient_kernel<C, Feedback, Signal>{
+                                              recipe_.compressor, step, gradients(f.fragment),
+                                              lookup_->tiles + part.first_tile, residual(f.fragment), to,
+                                              f.plan.slot_bytes(), f.table->bad_row, stream(f, 0), limits()});
   } else {
     recipe_.executor.for_each(
         part.tiles, encode_kernel<C, Feedback, weighs_elements>{
@@ -314,7 +277,8 @@ void passes<R>::apply(round_flight const& f, int contributors, bool sharded, flo
                       callers_rows const& callers) const {
   auto const step = recipe_.outer.at(step_context{f.number + 1, 1.0f});
   layout::fragment const& part = f.plan.fragment();
-  apply_outer_kernel<C, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor>
+  apply_outer_kernel<C, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor,
+                     of_gradient>
       kernel{received(f, contributors, sharded, free_column(f.fragment, f.counted)),
              step,
              mix,
@@ -330,6 +294,10 @@ void passes<R>::apply(round_flight const& f, int contributors, bool sharded, flo
   kernel.weights = weights(f);
   kernel.mean_weight = mean_weight_;
   kernel.mean_anchor = mean_anchor_;
+  if constexpr (of_gradient) {
+    kernel.too_large = too_large_.seen_as<std::uint32_t>();
+    kernel.largest = limits().anchor;
+  }
   recipe_.executor.for_each(part.tiles, kernel);
   if constexpr (agrees)
     recipe_.executor.for_each(f.plan.slices().size(), agree_kernel<C>{kernel.wires, memory(f.fragment).next});
@@ -344,3 +312,5 @@ DILOCO_COLD void passes<R>::begin([[maybe_unused]] round_flight const& f) const 
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
+
+#include <diloco/round/passes_memory.hpp>

@@ -46,7 +46,9 @@ struct round_facts {
   float largest_sent = 0;       ///< largest magnitude that the compressor can encode
   magnitude_limits limits;      ///< of compressor and outer optimizer together
   bool counts_idle = false;     ///< with a shared estimate, every coefficient is 1 / world size
+  std::string_view signal;      // in messages
   bool carries_anchor = false;  ///< as an auxiliary plane
+  bool by_step_only = false;    ///< a round sends what the step before it was given
   double deadline_seconds = 0;
 };
 
@@ -164,6 +166,7 @@ class round_machine {
                          float mix) const;
   // landing.hpp
   [[nodiscard]] round_flight* oldest_open() const;
+  [[nodiscard]] result<> may_call(std::string_view call) const;
   [[nodiscard]] result<> may_land(round_flight const& f) const;
   /// As `land`; an exception ends the run and the flight.
   [[nodiscard]] result<> land_guarded(round_flight& f, float mix);

@@ -14,7 +14,17 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-enum class column_kind : std::uint8_t { theta, anchor, residual, outer, inner, estimate, memory, scratch };
+enum class column_kind : std::uint8_t {
+  theta,
+  anchor,
+  residual,
+  outer,
+  inner,
+  estimate,
+  signal,
+  memory,
+  scratch
+};
 
 /// `in_place`: written after the vote. Others write a second buffer before the vote, which commit makes
 /// current: always, or if this rank's contribution counted. Each fragment switches buffers on its own.

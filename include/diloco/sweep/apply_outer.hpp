@@ -60,7 +60,9 @@ struct received_wires<C> {
 /// If steps were taken while the round was in flight, θ ← mix·θ + (1−mix)·θ̄. The anchor is never mixed.
 /// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored: the
 /// step also gets the mean of the anchors.
-template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false>
+/// Direct: there is no anchor, and the step is on θ. The kernel notes a row whose θ passes the limit.
+template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false,
+          bool Direct = false>
 struct apply_outer_kernel {
   static constexpr int block = received_wires<C>::block;
 
@@ -77,6 +79,8 @@ struct apply_outer_kernel {
   element_weights weights = {};        // of the weighted rows
   float const* mean_weight = nullptr;  // padded column: Σ c_k·h_k
   float const* mean_anchor = nullptr;  // padded column: Σ c_k·θ̄_k
+  std::uint32_t* too_large = nullptr;  // direct only: first row whose θ is beyond `largest`
+  float largest = 0.0f;
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
@@ -108,8 +112,13 @@ struct apply_outer_kernel {
     if (estimate != nullptr)
       settle<L>(mine, estimate + column, [&](int i, float& h) { h = g.v[i] = h + g.v[i]; });
     float* const local = theta[t.row] + t.begin + offset + first;
-    update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr,
-              (slots[Index] + column)...);
+    if constexpr (Direct) {
+      std::uint32_t const magnitude = L::max(step_directly<L>(mine, g, local, (slots[Index] + column)...));
+      if (magnitude > bits_of(largest) && L::rank() == 0) L::atomic_min(too_large, t.row);
+    } else {
+      update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr,
+                (slots[Index] + column)...);
+    }
     callers.template write<block>(l, t, offset, count, local);
   }
   template <lanes L, class F>
@@ -121,6 +130,29 @@ struct apply_outer_kernel {
       }
     }
     for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
+  }
+  /// Returns the bits of the lane's largest |θ|.
+  template <lanes L, class... Slot>
+  DILOCO_HD std::uint32_t step_directly(int n, lane_block<L, block> const& g, float* DILOCO_RESTRICT p,
+                                        Slot* DILOCO_RESTRICT... slot) const {
+    constexpr int size = lane_elements<L, block>;
+    std::uint32_t magnitude = 0;
+    if constexpr (L::width > 1) {
+      if (n == size) {
+        in_registers<size>(
+            [&](int i, float& q, Slot&... s) {
+              step(q, g.v[i], s...);
+              magnitude = larger(magnitude, magnitude_bits(q));
+            },
+            updates{anywhere{p}}, updates{aligned{slot}}...);
+        return magnitude;
+      }
+    }
+    for_first<L, size>(n, [&](int i) {
+      step(p[i], g.v[i], slot[i]...);
+      magnitude = larger(magnitude, magnitude_bits(p[i]));
+    });
+    return magnitude;
   }
   template <lanes L, class... Slot>
   DILOCO_HD void update(int n, lane_block<L, block> const& g, float* DILOCO_RESTRICT local,

@@ -44,7 +44,7 @@ class trainer_policies : public round_policies {
   virtual void adopt_everything() = 0;
 };
 
-inline constexpr std::size_t contract_term_count = 11;
+inline constexpr std::size_t contract_term_count = 12;
 
 /// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and state.
 class trainer_core {
@@ -54,6 +54,7 @@ class trainer_core {
     bool steps_inside = true;
     bool has_samples = false;          ///< the caller's tensors show samples of θ
     bool wants_constant_rate = false;  ///< the outer optimizer divides by the inner rate
+    bool sends_gradients = false;      ///< each step is a round, and there is no anchor
     std::uint64_t max_skipped_steps = 0;
     double deadline_seconds = 0;
   };
@@ -75,6 +76,11 @@ class trainer_core {
       return run.fail(cause::bad_setting,
                       say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", facts_.outer,
                            " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
+    }
+    if (facts_.sends_gradients && o.lr_scale != 1.0f) {
+      return run.fail(cause::bad_setting, say({"step: lr_scale = ", o.lr_scale,
+                                               " is that of an inner step, and this trainer only sends the "
+                                               "gradients; let the outer optimizer follow a schedule"}));
     }
     return intake->accept(gradients, o);
   }
@@ -102,7 +108,7 @@ class trainer_core {
   }
   [[nodiscard]] result<std::span<float const>> cell(std::string_view row, std::string_view column) const;
   [[nodiscard]] std::uint64_t digest() const {
-    return digest_of_column(where_, anchor, model.column_elements());
+    return anchor == nullptr ? digest_of_theta() : digest_of_column(where_, anchor, model.column_elements());
   }
   void show_new_sample() {
     ++run.samples;
@@ -153,6 +159,7 @@ class trainer_core {
  private:
   friend class snapshots;
   [[nodiscard]] result<> compare_with_peers() const;
+  [[nodiscard]] std::uint64_t digest_of_theta() const;
   /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
   [[nodiscard]] std::vector<contract_term> contract_terms() const;
   /// `agree` on how a call went on each rank. A transport's error ends the run; a difference does not.

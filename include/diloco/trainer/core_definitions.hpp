@@ -56,12 +56,13 @@ DILOCO_COLD DILOCO_CORE step_result trainer_core::skip(double tokens, std::strin
                          "the loss scale, or raise max_skipped_steps"}));
   }
   ++run.skipped_in_a_row;
+  if (facts_.sends_gradients) intake->forget();  // the round of this step says nothing of an earlier one
   return count_step(tokens, kind::skipped);
 }
 
 DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {
   if (auto fine = compare_with_peers(); !fine) return fine;
-  auto const number = agree_on_run(over_, anchor, deadline_after(facts_.deadline_seconds));
+  auto const number = agree_on_run(over_, this, deadline_after(facts_.deadline_seconds));
   if (!number) return number.error();
   rounds->belongs_to(*number);
   show_new_sample();  // last: a trainer that is refused leaves the caller's tensors as they were
@@ -86,6 +87,14 @@ DILOCO_COLD DILOCO_CORE std::vector<contract_term> trainer_core::contract_terms(
       {"tensors",
        {{"tensors", say({model.rows().size(), " tensors of ", model.parameters(), " elements in all"})}}});
   return terms;
+}
+
+DILOCO_COLD DILOCO_CORE std::uint64_t trainer_core::digest_of_theta() const {
+  hash64 h;
+  for (layout::row const& r : model.rows()) {
+    if (!r.frozen) h.add(digest_of_column(where_, r.data, r.size));
+  }
+  return h.value();
 }
 
 DILOCO_COLD DILOCO_CORE result<> trainer_core::compare_with_peers() const {
@@ -135,7 +144,9 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
       term(say({"values of '", r.name, "'"}), say({"values with the digest ", digest_of_tensor(where_, r)}));
     if (auto fine = agree_on_outcome(terms, detail::adopt_phase); !fine) return fine;
     if (!finite) return finite;
-    where_.for_each(lookup->tile_count(), copy_to_anchor_kernel{(*lookup)->tiles, (*lookup)->theta, anchor});
+    if (anchor != nullptr)
+      where_.for_each(lookup->tile_count(),
+                      copy_to_anchor_kernel{(*lookup)->tiles, (*lookup)->theta, anchor});
     show_new_sample();
     where_.wait();
     rounds->steps_are_known();

@@ -16,6 +16,9 @@ DILOCO_COLD double round_bytes(layout const& l, double payload, double planes, b
   using Feedback = typename R::feedback_type;
   double const messages = owns ? 1 : heard, owner = owns ? 1 + 1.0 / k : 0;
   double round = encode_bytes<C, Feedback> + apply_outer_bytes<C, typename R::outer_type, Feedback>(messages);
+  // A gradient is read in place of θ and θ̄, and θ alone is stepped. A signal's column is read and written.
+  if (says_gradient<typename R::signal_type>)
+    round -= 8.0 - 8.0 * static_cast<double>(signal_slots<typename R::signal_type>);
   if (owns) round += combine_bytes<C, Feedback>(k);
   // Checksums read each message once at its sender and once at each reader, auxiliary planes included.
   if (k != 1) round += (payload + 4.0 * planes) * (1 + (owns ? 2 + 1.0 / k : heard));
@@ -52,6 +55,7 @@ DILOCO_COLD std::string trainer_parts<R>::describe() const {
   if (recipe().inner_at_sync == at_sync::average) sent += " + inner state (32 bit each)";
   if (carries_anchor) sent += " + anchor (32 bit)";
   if (weighs_elements) sent += " + weights (32 bit)";
+  if (of_gradient) sent = say({R::signal_type::name, " by ", sent});
   std::string when = recipe().schedule.describe();
   if (!std::is_same_v<typename R::rate_type, constant_rate>) when += say({" · ", R::rate_type::name});
   if (core.intake->clips()) when += say({" · clipped at ", recipe().clip_norm});

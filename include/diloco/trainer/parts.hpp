@@ -46,6 +46,7 @@ class trainer_parts final : public trainer_policies {
   static constexpr bool steps_inside = !external_optimizer<Inner>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+  static constexpr bool of_gradient = says_gradient<typename R::signal_type>;
 
  public:
   trainer_parts(R& r, layout l, std::uint32_t float_modes);
@@ -180,6 +181,7 @@ class trainer_parts final : public trainer_policies {
   void list_over_rows(round_flight const& f, std::size_t plane, float* from, float* to) const;
   void adopt_tiles(callers_rows const& from, std::size_t first, std::size_t count) const;
   void inner_sweep(step_options const& o);
+  void step_inner(step_options const& o);
   [[nodiscard]] callers_rows callers_copy(draw const& by) const {
     if (!has_copies_) return {};
     return {(*core.lookup)->bf16, (*core.lookup)->samples, recipe().bf16_rounding == rounding::stochastic,
@@ -215,7 +217,7 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
       float_modes_(float_modes),
       core(where_, over_, *this, std::move(l),
            {R::rate_type::name, Outer::name, steps_inside, inner_state<Inner>::has_samples,
-            traits_of<Outer>.wants_constant_inner_rate, recipe().max_skipped_steps,
+            traits_of<Outer>.wants_constant_inner_rate, of_gradient, recipe().max_skipped_steps,
             recipe().deadline_seconds}) {
   std::vector<wire_plan> const all = plans();
   std::size_t const n = core.model.column_elements();
@@ -253,7 +255,8 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
                                   *this},
       round_facts{legs_, C::name, Outer::name, Combine::name, R::exchange_type::name, C::largest,
                   passes_->limits(), keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
-                  carries_anchor, recipe().deadline_seconds},
+                  of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
+                  of_gradient, recipe().deadline_seconds},
       std::move(flights));
 }
 
@@ -265,7 +268,8 @@ DILOCO_COLD result<> trainer_parts<R>::start() {
     if (auto fine = core.intake->find_not_finite(theta_rows{lookup->theta}, "the parameter"); !fine)
       return fine;
   }
-  where_.for_each(lookup.tile_count(), copy_to_anchor_kernel{lookup->tiles, lookup->theta, core.anchor});
+  if constexpr (!of_gradient)
+    where_.for_each(lookup.tile_count(), copy_to_anchor_kernel{lookup->tiles, lookup->theta, core.anchor});
   for (auto const& f : core.rounds->flights()) passes_->begin(*f);
   where_.wait();
   return {};
@@ -334,8 +338,18 @@ void trainer_parts<R>::show([[maybe_unused]] bool samples) {
 
 template <class R>
 void trainer_parts<R>::inner_sweep(step_options const& o) {
-  run_state& run = core.run;
   core.intake->scale_only(o.grad_scale);
+  if constexpr (of_gradient) {
+    ++core.run.steps_taken;
+    passes_->scale_gradients(o.grad_scale, core.intake->factor());
+  } else {
+    step_inner(o);
+  }
+}
+
+template <class R>
+void trainer_parts<R>::step_inner(step_options const& o) {
+  run_state& run = core.run;
   step_context const context{++run.steps_taken, product(o.lr_scale, recipe().rate.factor(run.steps + 1))};
   ++run.samples;
   run.rounded_by = {run.steps, static_cast<std::uint32_t>(over_.rank()), 2};

@@ -14,8 +14,9 @@ namespace detail {
 /// The policies that ranks compare, in the order of policy_roles.
 template <class R>
 DILOCO_COLD listed_policies list_policies(R const& r) {
-  return {list_policy(r.inner),   list_policy(r.outer),    list_policy(r.compressor), list_policy(r.feedback),
-          list_policy(r.combine), list_policy(r.exchange), list_policy(r.schedule),   list_policy(r.rate)};
+  return {list_policy(r.inner),    list_policy(r.outer),   list_policy(r.compressor),
+          list_policy(r.feedback), list_policy(r.combine), list_policy(r.exchange),
+          list_policy(r.schedule), list_policy(r.rate),    list_policy(r.signal)};
 }
 
 /// Of the recipe's plain numbers, and of settings that would do nothing.
@@ -84,6 +85,24 @@ DILOCO_COLD std::string fragments_error(R const& r) {
   return {};
 }
 
+/// A gradient that no round sends would be lost.
+template <class R>
+DILOCO_COLD std::string gradient_rounds_error(R const& r) {
+  if constexpr (says_gradient<typename R::signal_type>) {
+    int const n = r.schedule.fragments();
+    for (std::uint64_t step = 1; step <= 64; ++step) {
+      int launches = 0, landings = 0;
+      action_list const actions = r.schedule.after(step);
+      for (action const& a : actions) (a.what == action::launch ? launches : landings) += 1;
+      if (launches != n || landings != n)
+        return say(
+            {"diloco: schedule ", r.schedule.name, ": the signal ", r.signal.name,
+             " is the gradient of one step, so each step must launch and land all fragments; say every(1)"});
+    }
+  }
+  return {};
+}
+
 /// The first setting that makes no sense, or an empty text.
 template <class R>
 DILOCO_COLD std::string settings_error(R const& r) {
@@ -94,6 +113,7 @@ DILOCO_COLD std::string settings_error(R const& r) {
   }
   if (found.empty()) found = legs_error(r);
   if (found.empty()) found = fragments_error(r);
+  if (found.empty()) found = gradient_rounds_error(r);
   return found;
 }
 

@@ -88,14 +88,15 @@ contract_term term_of(std::string role, listed_policy const& policy);
 struct policy_role {
   std::string_view setting, term;
 };
-inline constexpr std::array<policy_role, 8> policy_roles{{{"inner", "inner optimizer"},
+inline constexpr std::array<policy_role, 9> policy_roles{{{"inner", "inner optimizer"},
                                                           {"outer", "outer optimizer"},
                                                           {"compressor", "compressor"},
                                                           {"feedback", "feedback"},
                                                           {"combine", "combine rule"},
                                                           {"exchange", "exchange"},
                                                           {"schedule", "schedule"},
-                                                          {"rate", "learning rate"}}};
+                                                          {"rate", "learning rate"},
+                                                          {"signal", "signal"}}};
 using listed_policies = std::array<listed_policy, policy_roles.size()>;
 /// The first validation error, or an empty text.
 std::string policies_error(listed_policies const& all);
