@@ -48,6 +48,7 @@
 #include <diloco/optimizer/none.hpp>
 #include <diloco/optimizer/noloco.hpp>
 #include <diloco/optimizer/schedule_free_adamw.hpp>
+#include <diloco/optimizer/scheduled.hpp>
 #include <diloco/optimizer/sgd.hpp>
 #include <diloco/optimizer/signum.hpp>
 #include <diloco/optimizer/slowmo.hpp>

@@ -13,6 +13,9 @@ inline namespace DILOCO_NAMESPACE {
 /// Traits of a learning-rate schedule: `static constexpr rate_traits traits{};`
 struct rate_traits {
   bool constant = false;  ///< its factor is 1 in every step
+  /// Its factor is in [0, 1] and has the same bits on every machine: no transcendental function, and every
+  /// multiply-add is spelled. An outer optimizer may follow it.
+  bool replicated = false;
 };
 
 /// A learning-rate schedule. `factor(step)` scales the inner learning rate in inner step `step`. Steps count

@@ -20,6 +20,7 @@ inline namespace DILOCO_NAMESPACE {
 struct step_context {
   std::uint64_t step = 1;  ///< counts from 1: inner steps for an inner optimizer, rounds for an outer one
   float lr_scale = 1.0f;   ///< factor of the learning-rate schedule
+  float momentum_scale = 1.0f;  ///< factor of the momentum, for optimizers with `scales_momentum`
 };
 
 /// An optimizer as a value with a name. Its `slots` are the state columns that it needs.
@@ -72,9 +73,10 @@ struct optimizer_traits {
   bool wants_mean_anchor = false;
   /// The step divides by the inner rate. A round does not know about a schedule of that rate.
   bool wants_constant_inner_rate = false;
-  bool prior = false;   ///< has prior(), which it adds to a slot that a combine rule weighs by
-  bool memory = false;  ///< of whole tensors: has memory_elements(rows, columns)
-  bool shapes = false;  ///< of whole tensors: cannot step all of them; has shape_error(shape)
+  bool scales_momentum = false;  ///< follows step_context::momentum_scale
+  bool prior = false;            ///< has prior(), which it adds to a slot that a combine rule weighs by
+  bool memory = false;           ///< of whole tensors: has memory_elements(rows, columns)
+  bool shapes = false;           ///< of whole tensors: cannot step all of them; has shape_error(shape)
 };
 template <class O>
 concept states_optimizer_traits = requires {

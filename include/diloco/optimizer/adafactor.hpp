@@ -5,7 +5,6 @@
 #include <diloco/optimizer/detail/largest.hpp>
 #include <diloco/optimizer/detail/tensor_tiles.hpp>
 
-
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {

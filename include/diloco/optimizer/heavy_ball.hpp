@@ -15,7 +15,7 @@ struct heavy_ball {
   float lr = 0.7f, momentum = 0.9f;
 
   static constexpr std::string_view name = "heavy_ball";
-  static constexpr optimizer_traits traits{.replicated = true};
+  static constexpr optimizer_traits traits{.replicated = true, .scales_momentum = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -25,7 +25,9 @@ struct heavy_ball {
       p = fma(-lr, m, p);
     }
   };
-  [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
+  [[nodiscard]] constexpr step at(step_context c) const {
+    return {lr * c.lr_scale, momentum * c.momentum_scale};
+  }
 
   /// m is at most largest()/(1−μ).
   [[nodiscard]] constexpr float largest() const {

@@ -14,7 +14,7 @@ struct nesterov {
   float lr = 0.7f, momentum = 0.9f;
 
   static constexpr std::string_view name = "nesterov";
-  static constexpr optimizer_traits traits{.replicated = true};
+  static constexpr optimizer_traits traits{.replicated = true, .scales_momentum = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -24,7 +24,9 @@ struct nesterov {
       p = fma(-lr, fma(mu, m, g), p);
     }
   };
-  [[nodiscard]] constexpr step at(step_context c) const { return {lr * c.lr_scale, momentum}; }
+  [[nodiscard]] constexpr step at(step_context c) const {
+    return {lr * c.lr_scale, momentum * c.momentum_scale};
+  }
 
   /// m is at most largest()/(1−μ), and so is g + μ·m.
   [[nodiscard]] constexpr float largest() const {

@@ -46,7 +46,7 @@ struct sgd {
   float weight_decay = 0.0f;
 
   static constexpr std::string_view name = "sgd";
-  static constexpr optimizer_traits traits{.replicated = true};
+  static constexpr optimizer_traits traits{.replicated = true, .scales_momentum = true};
   static constexpr std::array<std::string_view, 1> slots{"momentum"};
 
   struct step {
@@ -58,12 +58,10 @@ struct sgd {
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const {
-    return {lr * c.lr_scale,
-            momentum,
-            c.step == 1 ? 1.0f : 1.0f - dampening,
-            weight_decay,
-            nesterov ? momentum : 1.0f,
-            nesterov ? 1.0f : 0.0f};
+    float const mu = momentum * c.momentum_scale;
+    return {
+        lr * c.lr_scale,       mu, c.step == 1 ? 1.0f : 1.0f - dampening, weight_decay, nesterov ? mu : 1.0f,
+        nesterov ? 1.0f : 0.0f};
   }
 
   /// m is at most (1−dampening)·|g + wd·p|/(1−μ), and the first m at most |g + wd·p|.

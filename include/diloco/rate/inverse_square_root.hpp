@@ -13,7 +13,7 @@ struct inverse_square_root {
   std::uint64_t warmup = 1;
 
   static constexpr std::string_view name = "inverse_square_root";
-  static constexpr rate_traits traits{};
+  static constexpr rate_traits traits{.replicated = true};
   [[nodiscard]] float factor(std::uint64_t step) const {
     double const t = static_cast<double>(step), up = static_cast<double>(warmup);
     return static_cast<float>(step < warmup ? t / up : std::sqrt(up / t));

@@ -4,6 +4,8 @@
 #include <diloco/concepts/learning_rate.hpp>
 #include <diloco/core/field.hpp>
 
+#include <cmath>
+
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
@@ -14,15 +16,15 @@ struct warmup_stable_decay {
   float last = 0.0f;
 
   static constexpr std::string_view name = "warmup_stable_decay";
-  static constexpr rate_traits traits{};
+  static constexpr rate_traits traits{.replicated = true};
   [[nodiscard]] float factor(std::uint64_t step) const {
     double const t = static_cast<double>(step), down = static_cast<double>(decay),
                  end = static_cast<double>(total);
     if (step < warmup) return static_cast<float>(t / static_cast<double>(warmup));
     if (step >= total) return last;
     if (t <= end - down) return 1.0f;
-    return static_cast<float>(static_cast<double>(last) +
-                              (1.0 - static_cast<double>(last)) * ((end - t) / down));
+    double const low = static_cast<double>(last);
+    return static_cast<float>(std::fma(1.0 - low, (end - t) / down, low));
   }
 
   template <class F>

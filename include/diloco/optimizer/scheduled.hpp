@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <diloco/concepts/learning_rate.hpp>
+#include <diloco/concepts/optimizer.hpp>
+#include <diloco/core/field.hpp>
+#include <diloco/core/text.hpp>
+
+namespace diloco {
+inline namespace DILOCO_NAMESPACE {
+namespace detail {
+
+/// A rate that does nothing, for the momentum.
+struct steady {
+  static constexpr std::string_view name = "";
+  static constexpr rate_traits traits{.constant = true, .replicated = true};
+  [[nodiscard]] constexpr float factor(std::uint64_t) const { return 1.0f; }
+  friend bool operator==(steady const&, steady const&) = default;
+};
+template <class P, class F>
+constexpr void fields_of(P const& policy, F&& f) {
+  if constexpr (has_fields<P>) policy.fields(f);
+}
+
+}  // namespace detail
+
+/// An outer optimizer whose learning rate, and momentum if the third policy is given, follow schedules of
+/// rounds: the factor of round r is rate.factor(r), from 1 on. So the numbers are a function of the committed
+/// round, equal on all ranks, and travel in the contract and in snapshots.
+/// `Rate` is replicated, such as warmup_stable_decay and inverse_square_root; warmup_cosine is not.
+/// Pier (arXiv 2511.17849) ramps both.
+template <class Optimizer, class Rate, class MomentumRate = detail::steady>
+struct scheduled {
+  Optimizer optimizer{};
+  Rate rate{};
+  MomentumRate momentum_rate{};
+
+  static_assert(
+      Rate::traits.replicated && MomentumRate::traits.replicated,
+      "diloco: outer: follows a rate whose bits differ between machines; say warmup_stable_decay or "
+      "inverse_square_root, and spell the multiply-adds of your own with std::fma");
+  static_assert(MomentumRate::traits.constant || traits_of<Optimizer>.scales_momentum,
+                "diloco: outer: has no momentum that could follow a rate; say nesterov, heavy_ball or sgd");
+
+  static constexpr auto text = join(std::string_view(Optimizer::name), " by ", std::string_view(Rate::name));
+  static constexpr std::string_view name = text.view();
+  static constexpr optimizer_traits traits = traits_of<Optimizer>;
+  static constexpr auto slots = Optimizer::slots;
+
+  [[nodiscard]] auto at(step_context c) const {
+    c.lr_scale *= rate.factor(c.step);
+    c.momentum_scale *= momentum_rate.factor(c.step);
+    return optimizer.at(c);
+  }
+  /// Factors are at most 1, so neither rate nor momentum is above the optimizer's.
+  [[nodiscard]] constexpr float largest() const { return optimizer.largest(); }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    detail::fields_of(optimizer, f);
+    detail::fields_of(rate, f);
+    detail::fields_of(momentum_rate, f);
+  }
+  friend bool operator==(scheduled const&, scheduled const&) = default;
+};
+template <class Optimizer, class Rate>
+scheduled(Optimizer, Rate) -> scheduled<Optimizer, Rate>;
+template <class Optimizer, class Rate, class MomentumRate>
+scheduled(Optimizer, Rate, MomentumRate) -> scheduled<Optimizer, Rate, MomentumRate>;
+
+/// An outer optimizer whose slots become 0 after every `period` rounds (arXiv 2605.28585). With a period of
+/// 1, nesterov is plain_sgd of lr·(1 + momentum).
+template <class Optimizer>
+struct restarted {
+  Optimizer optimizer{};
+  std::uint64_t period = 3;
+
+  static constexpr auto text = join("restarted ", std::string_view(Optimizer::name));
+  static constexpr std::string_view name = text.view();
+  static constexpr optimizer_traits traits = traits_of<Optimizer>;
+  static constexpr auto slots = Optimizer::slots;
+
+  template <class Step>
+  struct step {
+    Step inner;
+    bool fresh;
+    template <class... Slot>
+    DILOCO_HD void operator()(float& p, float g, Slot&... slot) const {
+      ((slot = fresh ? 0.0f : slot), ...);
+      inner(p, g, slot...);
+    }
+  };
+  [[nodiscard]] auto at(step_context c) const {
+    return step<std::remove_cvref_t<decltype(optimizer.at(c))>>{optimizer.at(c), (c.step - 1) % period == 0};
+  }
+  [[nodiscard]] constexpr float largest() const { return optimizer.largest(); }
+
+  template <class F>
+  constexpr void fields(F&& f) const {
+    detail::fields_of(optimizer, f);
+    f("period", period, range{1, 9007199254740992.0});
+  }
+  friend bool operator==(restarted const&, restarted const&) = default;
+};
+template <class Optimizer>
+restarted(Optimizer, std::uint64_t) -> restarted<Optimizer>;
+
+}  // namespace DILOCO_NAMESPACE
+}  // namespace diloco

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Outer optimizers whose numbers change with the round: `scheduled` and `restarted`.
+#include "support/toy.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace diloco;
+
+namespace {
+
+std::vector<std::size_t> const sizes{300, 64};
+
+/// θ after `rounds` rounds of 2 steps each, of one worker.
+template <class Outer>
+std::vector<float> trained(Outer outer, long rounds) {
+  toy::model m(sizes);
+  DiLoCo t(recipe<>{}
+               .with_inner(plain_sgd{.lr = 0.1f})
+               .with_outer(outer)
+               .with_transport(alone{})
+               .with_schedule(every(2)),
+           m.parameters());
+  for (long step = 1; step <= 2 * rounds; ++step) t.step(m.gradients(0, step));
+  std::vector<float> all = m[0];
+  all.insert(all.end(), m[1].begin(), m[1].end());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("scheduled: the factor of round r is rate.factor(r)") {
+  warmup_stable_decay const rate{.warmup = 3, .decay = 4, .total = 10, .last = 0.25f};
+  scheduled const outer{nesterov{.lr = 0.8f}, rate};
+  for (std::uint64_t round = 1; round <= 12; ++round) {
+    CHECK(outer.at({round, 1.0f}).lr == 0.8f * rate.factor(round));
+    CHECK(outer.at({round, 1.0f}).mu == 0.9f);
+  }
+  scheduled const both{nesterov{.lr = 0.8f}, constant_rate{}, rate};
+  CHECK(both.at({1, 1.0f}).mu == 0.9f * rate.factor(1));
+  CHECK(both.at({1, 1.0f}).lr == 0.8f);
+  CHECK(trained(scheduled{nesterov{}, constant_rate{}}, 6) == trained(nesterov{}, 6));
+  CHECK(trained(scheduled{nesterov{}, constant_rate{}, constant_rate{}}, 6) == trained(nesterov{}, 6));
+  CHECK(trained(outer, 6) != trained(nesterov{.lr = 0.8f}, 6));
+  // The second half of a ramp differs from the first only by its number: one round each.
+  CHECK(trained(scheduled{plain_sgd{.lr = 1}, warmup_stable_decay{.warmup = 2, .decay = 1, .total = 9}}, 1) ==
+        trained(plain_sgd{.lr = 0.5f}, 1));
+}
+
+TEST_CASE("restarted: a period of 1 has no momentum, and a period that is not reached changes nothing") {
+  CHECK(trained(restarted{nesterov{}, 100}, 6) == trained(nesterov{}, 6));
+  CHECK(trained(restarted{heavy_ball{.lr = 0.7f}, 1}, 6) == trained(plain_sgd{.lr = 0.7f}, 6));
+  CHECK(trained(restarted{nesterov{}, 2}, 2) == trained(nesterov{}, 2));
+  CHECK(trained(restarted{nesterov{}, 2}, 3) != trained(nesterov{}, 3));
+}
+
+TEST_CASE("scheduled: ranks compare its numbers, which have ranges") {
+  auto const said = [](auto outer) {
+    toy::model m(sizes);
+    auto r = recipe<>{}.with_outer(outer).with_transport(alone{});
+    auto const made = decltype(DiLoCo(r, m.parameters()))::make(r, m.parameters());
+    return made ? std::string("no error") : made.error().message;
+  };
+  CHECK(said(scheduled{nesterov{.momentum = 1}, constant_rate{}}) ==
+        "diloco: outer nesterov by constant_rate: momentum = 1 must be in [0, 1)");
+  CHECK(said(scheduled{nesterov{}, warmup_stable_decay{.warmup = 3, .decay = 2, .total = 4}}) ==
+        "diloco: outer nesterov by warmup_stable_decay: total = 4 must be in [5, 9007199254740992]");
+  CHECK(said(restarted{nesterov{}, 0}) ==
+        "diloco: outer restarted nesterov: period = 0 must be in [1, 9007199254740992]");
+}
