@@ -2,6 +2,7 @@
 # Every public header; `python3 cmake/check_layers.py --write` rewrites it, and a test compares it with the tree.
 set(DILOCO_HEADERS
     include/diloco/combine/precision_weighted.hpp
+    include/diloco/combine/robust.hpp
     include/diloco/combine/weighted_mean.hpp
     include/diloco/compressor/absmax.hpp
     include/diloco/compressor/dct_top_k.hpp

@@ -6,6 +6,7 @@
 // linear_algebra/eigen.hpp, and what reads and writes files, state/safetensors.hpp: a second of compile time.
 
 #include <diloco/combine/precision_weighted.hpp>
+#include <diloco/combine/robust.hpp>
 #include <diloco/combine/weighted_mean.hpp>
 #include <diloco/compressor/absmax.hpp>
 #include <diloco/compressor/dct_top_k.hpp>

@@ -91,6 +91,7 @@ namespace {
 struct all_times {
   float factor = 1.0f;
   static constexpr std::string_view name = "all_times";
+  static constexpr combine_traits traits{};
   bool coefficients(std::span<double const>, std::span<float> out) const {
     for (float& c : out) c = factor;
     return true;

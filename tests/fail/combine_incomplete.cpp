@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: combine: needs name and bool coefficients(std::span<double const> weights, std::span<float> out) const
+// must not compile: diloco: combine: needs name, traits and bool coefficients(std::span<double const> weights, std::span<float> out) const
 #include "../support/archetypes.hpp"
 
 using archetype::without;

@@ -228,6 +228,7 @@ struct feedback : part<Missing, without::name, has_name>,
 
 template <without Missing = without::nothing>
 struct combine : part<Missing, without::name, has_name> {
+  static constexpr diloco::combine_traits traits{};
   bool coefficients(std::span<double const> weights, std::span<float> out) const
       requires(Missing != without::coefficients) {
     for (float& c : out) c = 1.0f / static_cast<float>(weights.size());

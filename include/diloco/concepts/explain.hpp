@@ -133,6 +133,34 @@ consteval bool explain_weights() {
   return true;
 }
 
+/// A rule that sees each contribution takes the place of a sum.
+template <class Combine, class Compressor, class Exchange, class Feedback>
+consteval bool explain_combine() {
+  static_assert(linear_combine<Combine>,
+                "diloco: combine: needs name, traits and bool coefficients(std::span<double const> weights, "
+                "std::span<float> out) const");
+  if constexpr (linear_combine<Combine>) {
+    if constexpr (sees_each<Combine>) {
+      static_assert(
+          block_combine<Combine>,
+          "diloco: combine: sees each contribution and does not say what it makes of them; add void "
+          "block(float* const* v, int n, int size, float* g) const");
+      static_assert(
+          !pairing_exchange<Exchange>,
+          "diloco: combine: needs individual contributions of all ranks, and here two meet; say .exchange "
+          "= diloco::gather{}");
+      static_assert(
+          !staged_compressor<Compressor>,
+          "diloco: combine: needs individual contributions block by block, and this compressor adds up "
+          "whole tensors; take one of blocks, such as absmax<4>");
+      static_assert(!keeps_estimate<Feedback> && !mean_residual<Feedback>,
+                    "diloco: combine: makes no mean, and the feedback keeps a mean of what all said; say "
+                    "error_feedback");
+    }
+  }
+  return true;
+}
+
 template <class C>
 consteval bool explain_staged() {
   static_assert(orders_stages<C>(), "diloco: compressor: has no stage, or a fused one that is not the first");
@@ -294,9 +322,7 @@ struct explained {
                 "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
                 "as random_k or "
                 "low_rank<R, factors::common>; with any other, what the workers disagree on piles up in it");
-  static_assert(linear_combine<Combine>,
-                "diloco: combine: needs name and bool coefficients(std::span<double const> weights, "
-                "std::span<float> out) const");
+  static_assert(explain_combine<Combine, Compressor, Exchange, Feedback>());
   static_assert(
       exchange_policy<Exchange>,
       "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");

@@ -37,6 +37,7 @@ class passes {
   static constexpr bool agrees = agrees_on_memory<C>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
+  using Rule = std::conditional_t<sees_each<Combine>, Combine, void>;
   static constexpr bool of_gradient = says_gradient<Signal>;
   static constexpr bool owner_has_residual = carries_residual<C, owner_type>;
   using residual_type = residual_columns<residual_bits<Feedback>, padding>;
@@ -130,8 +131,8 @@ class passes {
     if (!residual_is_workbench) return workbench_;
     return counted ? residual_->current(fragment) : residual_->next(fragment);
   }
-  [[nodiscard]] received_wires<C> received(round_flight const& f, int contributors, bool sharded,
-                                           float* sums) const;
+  [[nodiscard]] received_wires<C, Rule> received(round_flight const& f, int contributors, bool sharded,
+                                                 float* sums) const;
   [[nodiscard]] gradient_source<Signal> gradients(std::size_t fragment) const {
     if constexpr (of_gradient) {
       bool const keeps = signal_ != nullptr;
@@ -232,10 +233,11 @@ void passes<R>::encode(round_flight const& f, std::byte* to) const {
 }
 
 template <class R>
-received_wires<typename R::compressor_type> passes<R>::received(round_flight const& f, int contributors,
-                                                                bool sharded,
-                                                                [[maybe_unused]] float* sums) const {
-  received_wires<C> r{recipe_.compressor, f.table->messages, f.table->coefficients, contributors, sharded};
+auto passes<R>::received(round_flight const& f, int contributors, bool sharded,
+                         [[maybe_unused]] float* sums) const -> received_wires<C, Rule> {
+  received_wires<C, Rule> r{recipe_.compressor, f.table->messages, f.table->coefficients, contributors,
+                            sharded};
+  if constexpr (sees_each<Combine>) r.rule = recipe_.combine;
   if constexpr (is_staged) {
     r.slices = f.table->slices;
     r.constants = constants_.seen_as<float const>();
@@ -266,9 +268,9 @@ void passes<R>::encode_share(round_flight const& f, int contributors, std::byte*
         f.table->bad_row, limits().sent);
   } else {
     recipe_.executor.for_each(
-        own.tiles, combine_shard_kernel<C, owner_type>{received(f, contributors, false, nullptr), step,
-                                                       lookup_->tiles + own.first_tile, own.column, residual,
-                                                       to, f.table->bad_row, stream(f, 1), limits().sent});
+        own.tiles, combine_shard_kernel<C, owner_type, Rule>{
+                       received(f, contributors, false, nullptr), step, lookup_->tiles + own.first_tile,
+                       own.column, residual, to, f.table->bad_row, stream(f, 1), limits().sent});
   }
 }
 
@@ -278,7 +280,7 @@ void passes<R>::apply(round_flight const& f, int contributors, bool sharded, flo
   auto const step = recipe_.outer.at(step_context{f.number + 1, 1.0f});
   layout::fragment const& part = f.plan.fragment();
   apply_outer_kernel<C, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor,
-                     of_gradient>
+                     of_gradient, Rule>
       kernel{received(f, contributors, sharded, free_column(f.fragment, f.counted)),
              step,
              mix,

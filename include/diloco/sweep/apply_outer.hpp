@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/combine.hpp>
 #include <diloco/concepts/feedback.hpp>
 #include <diloco/concepts/optimizer.hpp>
 #include <diloco/sweep/tiles.hpp>
@@ -10,26 +11,32 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a worker received: one message per contributor. Each is a slot with every tile of the shard.
-template <compressor C>
+/// What a worker received: one message per contributor. Each is a slot with every tile of the shard. `Rule`:
+/// a block_combine, or void for a sum with coefficients.
+template <compressor C, class Rule = void>
 struct received_wires;
 
-template <block_compressor C>
-struct received_wires<C> {
+template <block_compressor C, class Rule>
+struct received_wires<C, Rule> {
   static constexpr int block = C::block;
+  struct no_rule {};
 
   C compressor;
   std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
   float const* coefficient;      // (contributors)
   int contributors;
   bool sharded;  // true: tile t has the single message wire[t.shard], with coefficient 1
+  std::conditional_t<std::is_void_v<Rule>, no_rule, Rule> rule = {};
 
   template <lanes L>
   DILOCO_HD void prepare(L, tile const&) const {}
 
-  /// g = Σ c_k · decode(wire_k), in roster order, one fma each.
+  /// g = Σ c_k · decode(wire_k), in roster order, one fma each; or what the rule makes of all.
   template <lanes L>
   DILOCO_HD lane_block<L, C::block> combine(L l, tile const& t, int offset, int count) const {
+    if constexpr (!std::is_void_v<Rule>) {
+      if (!sharded) return combine_each(l, t, offset, count);
+    }
     lane_block<L, C::block> g;
     float const first = sharded ? 1.0f : coefficient[0];
     decode(l, wire[sharded ? t.shard : 0], t, offset, count,
@@ -42,6 +49,20 @@ struct received_wires<C> {
   }
 
  private:
+  template <lanes L>
+  DILOCO_HD lane_block<L, C::block> combine_each(L l, tile const& t, int offset, int count) const {
+    lane_block<L, C::block> each[max_seen_contributors], g = {};
+    float* v[max_seen_contributors];
+    int n = 0;
+    for (int k = 0; k < contributors; ++k) {
+      if (coefficient[k] == 0.0f) continue;
+      v[n] = each[n].v;
+      decode(l, wire[k], t, offset, count, [&](int i, float y) { each[n].v[i] = y; });
+      ++n;
+    }
+    rule.block(v, n, count == C::block ? g.size : owned_elements<L, C::block>(l, count), g.v);
+    return g;
+  }
   template <lanes L, class Sink>
   DILOCO_HD void decode(L l, std::byte const* slot, tile const& t, int offset, int count, Sink&& sink) const {
     auto const in = block_at<C>(slot + sizeof(message_header) + t.wire, t, offset);
@@ -62,11 +83,11 @@ struct received_wires<C> {
 /// step also gets the mean of the anchors.
 /// Direct: there is no anchor, and the step is on θ. The kernel notes a row whose θ passes the limit.
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false,
-          bool Direct = false>
+          bool Direct = false, class Rule = void>
 struct apply_outer_kernel {
-  static constexpr int block = received_wires<C>::block;
+  static constexpr int block = received_wires<C, Rule>::block;
 
-  received_wires<C> wires;
+  received_wires<C, Rule> wires;
   Step step;
   float mix;
   tile const* tiles;
@@ -219,9 +240,9 @@ struct apply_outer_kernel {
 
 /// The owner's part of scatter–gather. It combines every rank's version of this shard, adds the owner's own
 /// residual and encodes the result once. Every rank decodes these bytes, the owner included.
-template <block_compressor C, feedback F>
+template <block_compressor C, feedback F, class Rule = void>
 struct combine_shard_kernel {
-  received_wires<C> wires;
+  received_wires<C, Rule> wires;
   feedback_step<F> step;
   tile const* tiles;                                      // of this shard
   std::size_t column;                                     // where the shard starts in the padded columns

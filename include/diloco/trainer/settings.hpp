@@ -70,6 +70,14 @@ DILOCO_COLD std::string legs_error(R const& r) {
               "all_to_all and an all_gather of what was combined"});
 }
 
+/// A rule that sees each contribution holds a block of each at once.
+template <class R>
+DILOCO_COLD std::string contributors_error(R const& r) {
+  if (!sees_each<typename R::combine_type> || r.transport.size() <= max_seen_contributors) return {};
+  return say({"diloco: combine: ", r.combine.name, " sees each contribution, at most ", max_seen_contributors,
+              " of them, and there are ", r.transport.size(), " ranks"});
+}
+
 /// Of what cannot be done to one part of the model yet.
 template <class R>
 DILOCO_COLD std::string fragments_error(R const& r) {
@@ -112,6 +120,7 @@ DILOCO_COLD std::string settings_error(R const& r) {
     found = say({"diloco: deadline_seconds = ", r.deadline_seconds, " must be in (0, 1e9)"});
   }
   if (found.empty()) found = legs_error(r);
+  if (found.empty()) found = contributors_error(r);
   if (found.empty()) found = fragments_error(r);
   if (found.empty()) found = gradient_rounds_error(r);
   return found;
