@@ -68,6 +68,9 @@ struct transport_traits {
   /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns.
   /// `anywhere`: the transport never reads the bytes of messages.
   enum class place : std::uint8_t { on_host, on_device, anywhere } wires = place::on_host;
+  /// Messages move only in its calls. Then its pending exchange has `progress()`, which never waits, and the
+  /// trainer calls it in each step while a round is under way.
+  bool needs_progress = false;
   /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on that
   /// executor. So an arrival implies that this work has run. If `after` does nothing, an arrival implies
   /// nothing of the kind, and messages are read on that same executor only.

@@ -97,6 +97,14 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::send(round_flight& f, bool must_
   return {};
 }
 
+DILOCO_CORE void round_machine::progress() {
+  for (auto const& f : flights_) {
+    if (f->open && !run_.ended())
+      static_cast<void>(
+          guarded([](cause, std::string_view) { return error{}; }, [&] { f->messages[0]->progress(); }));
+  }
+}
+
 /// Peers have read the messages of the round before.
 DILOCO_COLD DILOCO_CORE result<> round_machine::take_back(round_flight& f) {
   auto const limit = deadline_after(facts_.deadline_seconds);

@@ -111,6 +111,8 @@ class round_machine {
       p.must_move = p.must_move || (outside && fragments_.size() == 1);
     }
   }
+  /// Moves the messages of open rounds, where the transport does not by itself. Never waits.
+  void progress();
   /// Error if an action of the schedule meets a flight that is still open.
   [[nodiscard]] result<> room_for(action_list const& actions) const;
   [[nodiscard]] result<> perform(action_list const& actions);
@@ -128,7 +130,7 @@ class round_machine {
   [[nodiscard]] result<> reset_feedback();
   /// For snapshots: what fragments know, the number of launches, and a flight whose message was loaded, which
   /// is sent again.
-  [[nodiscard]] std::vector<fragment_progress>& progress() { return fragments_; }
+  [[nodiscard]] std::vector<fragment_progress>& fragments() { return fragments_; }
   [[nodiscard]] std::uint64_t& launches() { return launches_; }
   [[nodiscard]] result<> take_back(round_flight& f);
   [[nodiscard]] result<> send_again(round_flight& f) { return send(f, false); }

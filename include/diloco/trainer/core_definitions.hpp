@@ -32,6 +32,7 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::room_for_a_step(step_options cons
 
 DILOCO_COLD DILOCO_CORE step_result trainer_core::count_step(double tokens, kind what) {
   run.steps += 1;
+  rounds->progress();
   rounds->count_step(tokens, what != kind::skipped, what == kind::outside);
   policies_.tell(inner_stepped{run.steps});
   action_list actions;

@@ -63,7 +63,7 @@ void snapshots::for_each_number(std::vector<char> const& open, Visit&& visit) co
   visit("launches", core_.rounds->launches());
   for (std::size_t i = 0; i < open.size(); ++i) {
     auto const named = [&](std::string_view what) { return say({"fragment.", i, ".", what}); };
-    fragment_progress& p = core_.rounds->progress()[i];
+    fragment_progress& p = core_.rounds->fragments()[i];
     visit(named("round"), p.round);
     visit(named("history"), p.history);
     visit(named("weight.bits"), p.weight);

@@ -217,7 +217,7 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::load(candidate const& c, resumed& ou
     detail::from_word(x, *detail::number_in(c.file->holds(), name));
   });
   if (rank_ >= c.name.ranks) {  // a copy of another rank has not worked for the round yet
-    for (fragment_progress& p : core_.rounds->progress()) p.weight = 0;
+    for (fragment_progress& p : core_.rounds->fragments()) p.weight = 0;
   }
   for (auto const& column : core_.state->all()) {
     if (column->kind() == column_kind::scratch || !starts_with_zeros(*column, c)) continue;

@@ -27,7 +27,7 @@ class mpi {
  public:
   static constexpr std::string_view name = "mpi";
   static constexpr bool receives_in_place = false;
-  static constexpr transport_traits traits{};
+  static constexpr transport_traits traits{.needs_progress = true};
   /// No expected size is stated. A world of one is then checked against the launcher's promise.
   static constexpr int as_launched = -1;
 
@@ -58,6 +58,24 @@ class mpi {
     return mpi(std::make_shared<communicator>(*mine));
   }
 
+  /// Moves messages by a thread of its own while the caller computes. Without it they move in each step of
+  /// the trainer only, as much as the network's buffers hold. Needs MPI_THREAD_MULTIPLE. The thread looks
+  /// every 0.1 ms while messages are under way, and else sleeps.
+  /// Error: MPI was initialized with a lower level.
+  [[nodiscard]] result<> try_progress_in_background() {
+    int level = MPI_THREAD_SINGLE;
+    MPI_Query_thread(&level);
+    if (level != MPI_THREAD_MULTIPLE) {
+      return error{
+          cause::wrong_state, rank(), 0,
+          "diloco: mpi: a thread that moves messages needs MPI_THREAD_MULTIPLE, and MPI was initialized "
+          "with less; ask MPI_Init_thread for it, or leave the thread out"};
+    }
+    state_->start_worker();
+    return {};
+  }
+  void progress_in_background() { try_progress_in_background().value(); }
+
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
@@ -82,8 +100,8 @@ class mpi {
       if (detail::mpi_is_over()) {
         return lost(o.at(cause::wrong_state, state_->rank, "MPI was finalized before the exchange was over"));
       }
-      for (int polls = 0; o.open > 0; ++polls) {
-        auto const over = state_->look(o);
+      for (int polls = 0; !is_complete(); ++polls) {
+        auto const over = look();
         if (!over) return lost(over.error());
         if (*over) break;
         if (detail::is_past(d)) return lost(late(since, d));
@@ -94,14 +112,30 @@ class mpi {
       return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->partner);
     }
 
+    /// Takes and gives what can move now; never waits. Errors come with `wait`.
+    void progress() {
+      std::lock_guard const hold(state_->guard);
+      state_->progress();
+    }
+    /// Whether all messages of this exchange have come and gone, as far as was looked.
+    [[nodiscard]] bool is_complete() const {
+      std::lock_guard const hold(state_->guard);
+      return operation_->open == 0;
+    }
+
    private:
     friend class mpi;
+    [[nodiscard]] result<bool> look() {
+      std::lock_guard const hold(state_->guard);
+      return state_->look(*operation_);
+    }
     pending(std::shared_ptr<communicator> state, std::shared_ptr<operation> o)
         : state_(std::move(state)), operation_(std::move(o)) {}
 
     /// Names the ranks whose message has not come. If all came, it names the ranks that have not taken this
     /// rank's message.
     [[nodiscard]] error late(deadline since, deadline d) const {
+      std::lock_guard const hold(state_->guard);
       auto const& o = *operation_;
       std::vector<int> silent, deaf;
       for (std::size_t i = 0; i < o.peers.size(); ++i) {
@@ -127,6 +161,8 @@ class mpi {
       if (operation_ == nullptr) return;
       auto const o = std::exchange(operation_, nullptr);
       auto const state = std::exchange(state_, nullptr);
+      std::lock_guard const hold(state->guard);
+      std::erase(state->running, o);
       if (o->open == 0 || detail::mpi_is_over()) return;
       if (auto const over = state->look(*o); over && *over) return;
       o->memory.send.leak();

@@ -23,6 +23,8 @@ class exchange_slot {
   /// Starts the exchange after all work that was enqueued before. If the transport follows the executor, the
   /// host does not wait; otherwise it waits for the executor. May throw what the transport throws.
   virtual void start(operation how, int partner, exchange_tag tag) = 0;
+  /// Moves messages, if the transport does not by itself. Never waits.
+  virtual void progress() = 0;
   /// Waits for the messages. After an error the exchange stays open until `finish`, so that peers can still
   /// read this rank's message.
   [[nodiscard]] virtual result<> receive(deadline limit) = 0;
@@ -79,6 +81,11 @@ class exchange_over final : public exchange_slot {
     } else {
       if constexpr (pairing_transport<T>)
         pending_.emplace(transport_->exchange(std::move(memory_), partner, tag));
+    }
+  }
+  void progress() override {
+    if constexpr (T::traits.needs_progress) {
+      if (pending_) pending_->progress();
     }
   }
   result<> receive(deadline limit) override {

@@ -11,11 +11,15 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace diloco {
@@ -148,6 +152,7 @@ struct mpi_communicator {
   /// MPI_Comm_free is formally collective; the standard says that in practice it is local. With a request
   /// that never completed it could wait for its peer. So such a communicator is not freed.
   ~mpi_communicator() {
+    stop_worker();
     if (!mpi_is_over() && !abandoned) MPI_Comm_free(&handle);
   }
   MPI_Comm handle;
@@ -159,6 +164,47 @@ struct mpi_communicator {
   std::vector<char> asked;
   // Exchanges whose messages were not all taken yet, oldest first.
   std::deque<std::shared_ptr<mpi_operation>> waiting;
+  // A thread that looks after open exchanges, if the caller wants one. `guard` protects all members then.
+  std::mutex guard;
+  std::condition_variable wake;
+  std::vector<std::shared_ptr<mpi_operation>> running;
+  std::thread worker;
+  bool stops = false;
+
+  /// Order: returns at once. The thread looks every 0.1 ms while messages are under way, and else sleeps.
+  void start_worker() {
+    if (worker.joinable()) return;
+    worker = std::thread([this] {
+      std::unique_lock hold(guard);
+      while (!stops) {
+        if (running.empty()) {
+          wake.wait(hold);
+          continue;
+        }
+        progress();
+        hold.unlock();
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        hold.lock();
+      }
+    });
+  }
+  void stop_worker() {
+    if (!worker.joinable()) return;
+    {
+      std::lock_guard const hold(guard);
+      stops = true;
+    }
+    wake.notify_all();
+    worker.join();
+  }
+  /// Looks once at each open exchange. An error waits for its `wait`.
+  void progress() {
+    for (auto const& o : running) {
+      if (mpi_is_over() || o->failed) continue;
+      if (auto const over = look(*o); !over) o->fail(over.error());
+    }
+    std::erase_if(running, [](auto const& o) { return o->open == 0 || o->failed; });
+  }
 
   [[nodiscard]] std::span<int const> roster_with(int partner) const {
     if (partner == with_everybody) return roster;
@@ -169,7 +215,10 @@ struct mpi_communicator {
   void post(std::shared_ptr<mpi_operation> const& o) {
     std::size_t const n = o->peers.size();
     if (n == 0) return;
+    std::lock_guard const hold(guard);
     waiting.push_back(o);
+    running.push_back(o);
+    wake.notify_all();
     int const tag = tags.pack(o->what);
     for (std::size_t i = 0; i < n; ++i) {
       int const code = MPI_Isend(o->from + (o->cut ? o->place(i) : 0), o->unit->count, o->unit->type,
