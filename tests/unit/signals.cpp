@@ -189,6 +189,22 @@ TEST_CASE("signals: a rank that skips says nothing, and a round that is dropped 
   CHECK(digests[0] == digests[1]);
 }
 
+TEST_CASE("signals: a rank whose clipped gradient is not finite says nothing") {
+  auto const digests = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo t(sends(gradient{}, adamw{}).with_clip_norm(1).with_transport(std::move(transport)),
+             m.parameters());
+    auto& g = m.gradients(rank, 1);
+    if (rank == 1) g[0][3] = std::nanf("");
+    CHECK(said(t.try_step(g, {.skip_not_finite = true})) == "no error");
+    CHECK(t.skipped() == (rank == 1));
+    CHECK(t.rounds() == 1);
+    return t.digest();
+  });
+  CHECK(digests[0] == digests[1]);
+}
+
 TEST_CASE("signals: what has no meaning is refused") {
   toy::model m(sizes);
   auto const made = [&](auto recipe) {

@@ -465,9 +465,13 @@ TEST_CASE("snapshots: another number of ranks") {
   });
   for (int ranks : {1, 3}) {
     auto const resumed_as = run(ranks, [&](auto& t, auto& m, int rank, auto const& steps) {
-      CHECK(said(try_resume(t, f.path())) ==
-            say({"diloco: resume: '", f.path(), "' holds no snapshot of ", ranks,
-                 ranks == 1 ? " rank" : " ranks", " that every rank can read"}));
+      for (bool const may_be_empty : {false, true}) {
+        CHECK(said(try_resume(t, f.path(), {.may_be_empty = may_be_empty})) ==
+              say({"diloco: resume: '", f.path(), "' holds no snapshot of ", ranks,
+                   ranks == 1 ? " rank" : " ranks",
+                   " that every rank can read; there is one of step 4 of 2 "
+                   "ranks; start as many, or say other_ranks"}));
+      }
       resumed const r = resume(t, f.path(), {.other_ranks = true});
       CHECK(r.ranks == 2);
       CHECK(r.steps == 4);
@@ -486,6 +490,168 @@ TEST_CASE("snapshots: another number of ranks") {
     });
     for (auto const digest : resumed_as) CHECK(digest == resumed_as[0]);
   }
+}
+
+namespace {
+
+/// Two ranks of a small model. `body` gets the trainer, a function that steps, and the rank.
+template <class Body>
+auto two_ranks(Body const& body, long shift = 0) {
+  return toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({300, 64});
+    DiLoCo<adamw, nesterov, absmax<4>, threads> t({.transport = std::move(transport), .schedule = every(3)},
+                                                  m.parameters());
+    auto const steps = [&](int n) {
+      for (int i = 0; i < n; ++i) t.step(m.gradients(rank, shift + static_cast<long>(t.steps())));
+    };
+    return body(t, steps, rank);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("snapshots: files of two runs, and files under another name, are never mixed") {
+  support::folder const f;
+  auto const run = [&](std::string const& folder, long shift) {
+    two_ranks(
+        [&](auto& t, auto const& steps, int) {
+          for (int i = 0; i < 2; ++i) steps(4), save(t, folder);
+          return 0;
+        },
+        shift);
+  };
+  run(f.at("one"), 0);
+  run(f.at("two"), 50);
+  auto const found = [&] {
+    return two_ranks([&](auto& t, auto const&, int) {
+      resumed const r = resume(t, f.at("one"));
+      return say({r.steps, r.passed_over.empty() ? std::string{} : " " + r.passed_over[0]});
+    });
+  };
+  std::string const mine = f.at("one/step-000000000008.rank-1-of-2.safetensors"),
+                    theirs = f.at("two/step-000000000008.rank-1-of-2.safetensors");
+  std::string const good = support::bytes_of(mine);
+  support::write_bytes(mine, support::bytes_of(theirs));
+  for (std::string const& said : found()) {
+    CHECK(said.starts_with("4 diloco: snapshot '"));
+    CHECK(said.ends_with("': is of another run than those of other ranks"));
+  }
+  support::write_bytes(mine, support::bytes_of(f.at("one/step-000000000008.rank-0-of-2.safetensors")));
+  CHECK(found()[1] ==
+        say({"4 diloco: snapshot '", mine, "': is that of step 8, rank 0 of 2, under another name"}));
+  support::write_bytes(mine, good);
+  CHECK(found()[1] == "8");
+}
+
+TEST_CASE("snapshots: a newer one of other ranks is neither passed over nor removed") {
+  support::folder const f;
+  two_ranks([&](auto& t, auto const& steps, int) {
+    steps(4);
+    save(t, f.path());
+    return 0;
+  });
+  toy::on_each_rank(3, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({300, 64});
+    DiLoCo<adamw, nesterov, absmax<4>, threads> t({.transport = std::move(transport), .schedule = every(3)},
+                                                  m.parameters());
+    resume(t, f.path(), {.other_ranks = true});
+    for (int i = 0; i < 4; ++i) t.step(m.gradients(rank, i));
+    save(t, f.path());
+    return 0;
+  });
+  auto const said_of = two_ranks([&](auto& t, auto const& steps, int) {
+    auto const refused = said(try_resume(t, f.path()));
+    CHECK(resume(t, f.path(), {.step = 4}).steps == 4);
+    steps(1);
+    save(t, f.path(), {.keep = 1});
+    return refused;
+  });
+  CHECK(said_of[1] == say({"diloco: resume: '", f.path(),
+                           "' holds a newer snapshot than those of 2 ranks: there is "
+                           "one of step 8 of 3 ranks; start as many, or say other_ranks, or name the step"}));
+  auto const files = files_in(f.path());
+  CHECK(std::ranges::count_if(files, [](auto const& n) { return n.find("-of-3.") != std::string::npos; }) ==
+        3);
+  CHECK(std::ranges::count_if(files, [](auto const& n) { return n.find("-of-2.") != std::string::npos; }) ==
+        2);
+}
+
+TEST_CASE("snapshots: a save that fails on one rank leaves the older file of that step") {
+  support::folder const f;
+  two_ranks([&](auto& t, auto const& steps, int rank) {
+    steps(4);
+    save(t, f.path());
+    std::string const own = f.at(snapshot_name{4, rank, 2}.text()), before = support::bytes_of(own);
+    auto const again =
+        try_save(t, rank == 1 ? f.at("no/folder") : f.path(), {.user = bytes_of("other bytes")});
+    CHECK(said(again).find("No such file or directory") != std::string::npos);
+    CHECK((support::bytes_of(own) == before));
+    CHECK(said(try_save(t, f.path(), {.keep = rank})).find("keep = 0 must be at least 1") !=
+          std::string::npos);
+    steps(3);
+    return 0;
+  });
+}
+
+TEST_CASE("snapshots: one rank that cannot save now refuses for all, and the run goes on") {
+  support::folder const f;
+  auto const digests = toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({300, 64});
+    DiLoCo t(recipe<>{}.with_transport(std::move(transport)).with_schedule(delayed(4, 2)), m.parameters());
+    for (long step = 1; step <= 4; ++step) {
+      if (step == 4 && rank == 1) m[0][5] = std::numeric_limits<float>::infinity();
+      t.step(m.gradients(rank, step));
+    }
+    CHECK(said(try_save(t, f.path()))
+              .find("round 0 of fragment 0 is under way and will be dropped; save after it "
+                    "has landed") != std::string::npos);
+    t.step(m.gradients(rank, 5));
+    CHECK(said(t.try_step(m.gradients(rank, 6))).find("rank 1: the pseudo-gradient of 't0'") !=
+          std::string::npos);
+    m[0][5] = t.cell("t0", "anchor")[5];
+    for (long step = 7; step <= 10; ++step) t.step(m.gradients(rank, step));
+    save(t, f.path());
+    return t.digest();
+  });
+  CHECK(digests[0] == digests[1]);
+}
+
+TEST_CASE("snapshots: other numbers, where the caller says so") {
+  support::folder const f;
+  lone run;
+  run.steps(4);
+  save(run.trainer, f.path());
+  std::vector<float> x(300), y(20);
+  std::vector<tensor> const list{{"a", {20, 15}, x.data()}, {"b", {20}, y.data()}};
+  auto const with = [](float lr) {
+    return recipe<>{}
+        .with_compressor(absmax<4>{})
+        .with_outer(nesterov{.lr = lr})
+        .with_transport(alone{})
+        .with_schedule(every(3))
+        .with_max_skipped_steps(7);
+  };
+  DiLoCo lower(with(0.4f), list);
+  CHECK(said(try_resume(lower, f.path()))
+            .find("It has 'outer optimizer's lr = 0.7', and this trainer has 'outer "
+                  "optimizer's lr = 0.4'") != std::string::npos);
+  auto const r = try_resume(lower, f.path(), {.other_settings = true});
+  REQUIRE(r);
+  CHECK(r->changed ==
+        std::vector<std::string>{"'outer optimizer's lr = 0.7' became 'outer optimizer's lr = 0.4'",
+                                 "'max_skipped_steps = 1000' became 'max_skipped_steps = 7'"});
+  CHECK(x == run.a);
+  DiLoCo other(recipe<>{}
+                   .with_compressor(absmax<4>{})
+                   .with_outer(fedadam{})
+                   .with_transport(alone{})
+                   .with_schedule(every(3)),
+               list);
+  CHECK(said(try_resume(other, f.path(), {.other_settings = true})).find("the tensor 'outer.") !=
+        std::string::npos);
 }
 
 TEST_CASE("snapshots: a process that is killed at any time leaves one that loads") {

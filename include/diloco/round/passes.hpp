@@ -67,6 +67,12 @@ class passes {
     grad_scale_ = grad_scale;
     factor_ = factor;
   }
+  [[nodiscard]] std::span<std::uint32_t> row_beyond_limit() const {
+    if constexpr (of_gradient)
+      return {too_large_.seen_as<std::uint32_t>(), 1};
+    else
+      return {};
+  }
   void encode(round_flight const& f, std::byte* to) const;
   void encode_share(round_flight const& f, int contributors, std::byte* to) const;
   /// `callers`: the caller's tensors that get a copy of θ.

@@ -62,8 +62,10 @@ class snapshot_writer {
   /// Where the next bytes go; never empty.
   [[nodiscard]] std::span<std::byte> room() const;
   [[nodiscard]] result<> filled(std::size_t bytes);
-  /// After the last byte.
+  /// After the last byte: everything is on disk, under another name, and was read again.
   [[nodiscard]] result<> finish();
+  /// Gives it its name.
+  [[nodiscard]] result<> publish();
 
  private:
   [[nodiscard]] result<> write_part();

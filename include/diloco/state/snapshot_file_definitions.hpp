@@ -195,6 +195,10 @@ DILOCO_COLD DILOCO_CORE result<> snapshot_writer::finish() {
     if (fine) fine = again.verify();
     if (!fine) return fine;
   }
+  return {};
+}
+
+DILOCO_COLD DILOCO_CORE result<> snapshot_writer::publish() {
   if (::rename(aside_.c_str(), path_.c_str()) != 0) return cannot("rename a finished file to");
   file_ = {};
   detail::sync_folder(detail::folder_of(path_));

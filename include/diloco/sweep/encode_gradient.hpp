@@ -23,6 +23,14 @@ struct gradient_source {
     DILOCO_HD zeros operator+(std::size_t) const { return {}; }
     DILOCO_HD float operator[](std::size_t) const { return 0.0f; }
   };
+  /// Zeros are not scaled: where a gradient was refused, the factor may be NaN.
+  template <class Numbers>
+  DILOCO_HD static float scaled(float scale, Numbers g, std::size_t i) {
+    if constexpr (std::is_pointer_v<Numbers>)
+      return product(scale, as_float(g[i]));
+    else
+      return g[i];
+  }
   DILOCO_HD float scale() const { return factor == nullptr ? grad_scale : *factor; }
   /// Calls f with the row's numbers from the tile's first element on.
   template <class F>
@@ -100,7 +108,7 @@ struct encode_gradient_kernel {
     auto const from = g + first;
     auto const said = [&](int i) {
       auto const n = static_cast<std::size_t>(i);
-      return source.said(in_place ? x.v[i] : product(scale, as_float(from[n])), column + first + n);
+      return source.said(in_place ? x.v[i] : source.scaled(scale, from, n), column + first + n);
     };
     std::uint32_t magnitude = 0, estimated = 0;
     if (residual.none()) {
@@ -138,7 +146,7 @@ struct local_gradient {
     source.of(t, [&](auto g) {
       for_each_residual(l, t, residual, t.column, [&](int i, float e) {
         auto const n = static_cast<std::size_t>(i);
-        float const d = source.said(product(scale, as_float(g[n])), t.column + n);
+        float const d = source.said(source.scaled(scale, g, n), t.column + n);
         x[i] = step.want(d, e);
         if constexpr (keeps_estimate<F>)
           estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(e)));

@@ -40,6 +40,8 @@ class trainer_policies : public round_policies {
   virtual void show(bool samples) = 0;
   /// Per row, whether its tensor optimizer has stepped; empty if there is none.
   [[nodiscard]] virtual std::span<char> tensor_steps() = 0;
+  /// The first row whose θ passed its limit, in the executor's memory. Empty unless gradients are sent.
+  [[nodiscard]] virtual std::span<std::uint32_t> row_beyond_limit() = 0;
   /// θ takes over all that the caller's tensors hold, samples included. Enqueues.
   virtual void adopt_everything() = 0;
 };

@@ -159,6 +159,7 @@ class trainer_parts final : public trainer_policies {
     return {};
   }
   std::span<char> tensor_steps() override { return inner_.tensor_steps(); }
+  std::span<std::uint32_t> row_beyond_limit() override { return passes_->row_beyond_limit(); }
   void show(bool samples) override;
 
  private:

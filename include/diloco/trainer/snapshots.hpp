@@ -29,6 +29,9 @@ struct resume_options {
   bool other_ranks = false;
   /// With a folder that holds no snapshot, or no folder, the run begins at step 0.
   bool may_be_empty = false;
+  /// Also takes snapshots of a recipe with other numbers, such as a lower rate; `changed` lists them.
+  /// Tensors and columns must be the same, and no round under way.
+  bool other_settings = false;
 };
 
 /// What `resume` found.
@@ -37,6 +40,7 @@ struct resumed {
   int ranks = 0;                        ///< that saved it; 0 if the folder was empty
   std::vector<std::byte> user;
   std::vector<std::string> passed_over;  ///< a sentence about each newer file that is damaged
+  std::vector<std::string> changed;      ///< settings that differ from those that saved it
   std::vector<std::string> set_to_zero;  ///< columns that have no meaning for another number of ranks
 };
 
@@ -72,6 +76,13 @@ class snapshots {
     }
   };
 
+  /// Of all ranks: the least and greatest key, whether what they have found is alike, and how many files are
+  /// damaged or of another number of ranks.
+  struct heard {
+    std::uint64_t least = 0, most = 0, damaged = 0, other = 0;
+    bool alike = true;
+  };
+
   // What a snapshot holds.
   [[nodiscard]] std::vector<part> parts(std::vector<char> const& open) const;
   void add_rows(std::vector<part>& all) const;
@@ -91,8 +102,8 @@ class snapshots {
 
   // Saving.
   [[nodiscard]] std::string own_file(std::string const& folder) const;
-  [[nodiscard]] result<> may_save() const;
-  [[nodiscard]] result<> write(std::string const& folder, save_options const& o) const;
+  [[nodiscard]] result<> may_save(save_options const& o) const;
+  [[nodiscard]] result<> write(snapshot_writer& file, std::string const& folder, save_options const& o) const;
   [[nodiscard]] result<> folder_is_ours(std::string const& folder) const;
   [[nodiscard]] safetensors::contents describe(std::vector<part> const& all,
                                                std::vector<char> const& open) const;
@@ -100,15 +111,21 @@ class snapshots {
 
   // Resuming.
   [[nodiscard]] result<resumed> find_and_load(std::string const& folder, resume_options const& o);
-  [[nodiscard]] result<std::vector<candidate>> list(std::string const& folder, resume_options const& o) const;
+  [[nodiscard]] result<std::vector<candidate>> list(std::string const& folder, resume_options const& o,
+                                                    std::uint64_t& other) const;
+  [[nodiscard]] result<> open(candidate& c, std::string const& folder) const;
+  [[nodiscard]] result<heard> hear(std::vector<candidate> const& all, std::uint64_t damaged,
+                                   std::uint64_t other);
   /// The newest snapshot that every rank can read; none if no rank has any.
   [[nodiscard]] result<std::optional<candidate>> find(std::string const& folder, resume_options const& o,
                                                       resumed& out);
   void drop_invalid(std::vector<candidate>& all, std::string const& folder, std::uint64_t bound,
                     resumed& out) const;
-  [[nodiscard]] error none_found(std::string const& folder, resume_options const& o,
-                                 resumed const& out) const;
-  [[nodiscard]] result<> check(candidate const& c) const;
+  [[nodiscard]] error none_found(std::string const& folder, resume_options const& o, resumed const& out,
+                                 std::uint64_t other) const;
+  [[nodiscard]] static std::string other_text(std::uint64_t key);
+  [[nodiscard]] result<> compare_settings(candidate const& c, resume_options const& o, resumed& out) const;
+  [[nodiscard]] result<> check(candidate const& c, resume_options const& o, resumed& out) const;
   [[nodiscard]] result<std::vector<source>> match(candidate const& c, std::vector<char> const& open) const;
   [[nodiscard]] std::string identity(candidate const& c) const;
   [[nodiscard]] result<> load(candidate const& c, resumed& out);

@@ -140,6 +140,13 @@ DILOCO_COLD DILOCO_CORE std::vector<snapshots::part> snapshots::parts(std::vecto
                    reinterpret_cast<std::byte*>(stepped.data()),
                    stepped.size(),
                    true});
+  if (auto const row = core_.policies_.row_beyond_limit(); !row.empty())
+    all.push_back({"row_beyond_limit",
+                   dtype::u32,
+                   {1},
+                   reinterpret_cast<std::byte*>(row.data()),
+                   sizeof(std::uint32_t),
+                   false});
   for (std::size_t i = 0; i < open.size(); ++i) {
     if (open[i] == 0) continue;
     round_flight const& f = *core_.rounds->flights()[i];

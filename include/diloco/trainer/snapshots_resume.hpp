@@ -22,7 +22,7 @@ DILOCO_COLD DILOCO_CORE result<resumed> snapshots::find_and_load(std::string con
   auto found = find(folder, o, out);
   if (!found) return std::move(found).error();
   if (!*found) return out;
-  auto checked = check(**found);
+  auto checked = check(**found, o, out);
   std::string const label = "snapshot to resume";
   std::string const outcome = checked ? identity(**found) : checked.error().message;
   auto same = core_.agree_on_outcome({{label, {{label, outcome}}}}, detail::resume_phase);
@@ -42,17 +42,38 @@ DILOCO_COLD DILOCO_CORE result<resumed> snapshots::find_and_load(std::string con
   return out;
 }
 
-/// Files that this rank may load, newest first.
+/// Files that this rank may load, newest first. `other`: the newest of another number of ranks.
 DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::candidate>> snapshots::list(
-    std::string const& folder, resume_options const& o) const {
+    std::string const& folder, resume_options const& o, std::uint64_t& other) const {
   auto const names = snapshot_name::in(folder);
   if (!names) return names.error();
   std::vector<candidate> all;
   for (snapshot_name const& n : *names) {
-    if (n.rank != rank_ % n.ranks || (n.ranks != ranks_ && !o.other_ranks)) continue;
-    if (!o.step || n.step == *o.step) all.push_back({n, nullptr});
+    candidate c{n, nullptr};
+    if (o.step && n.step != *o.step) continue;
+    if (n.ranks != ranks_ && !o.other_ranks)
+      other = std::max(other, c.key());
+    else if (n.rank == rank_ % n.ranks)
+      all.push_back(std::move(c));
   }
   return all;
+}
+
+/// Reads a file, and compares it with its name.
+DILOCO_COLD DILOCO_CORE result<> snapshots::open(candidate& c, std::string const& folder) const {
+  c.file = std::make_unique<snapshot_reader>();
+  if (auto fine = c.file->open(say({folder, "/", c.name.text()})); !fine) return fine;
+  if (auto fine = c.file->verify(); !fine) return fine;
+  auto const number = [&](std::string_view name) {
+    return detail::number_in(c.file->holds(), name).value_or(~std::uint64_t{0});
+  };
+  if (number("diloco snapshot") != format) return {};  // `check` says why
+  if (number("steps") == c.name.step && number("rank") == static_cast<std::uint64_t>(c.name.rank) &&
+      number("ranks") == static_cast<std::uint64_t>(c.name.ranks))
+    return {};
+  return error{cause::bad_file, 0, 0,
+               say({"diloco: snapshot '", c.file->path(), "': is that of step ", number("steps"), ", rank ",
+                    number("rank"), " of ", number("ranks"), ", under another name"})};
 }
 
 /// Makes the first of `all` the newest valid snapshot up to a bound.
@@ -62,9 +83,7 @@ DILOCO_COLD DILOCO_CORE void snapshots::drop_invalid(std::vector<candidate>& all
     candidate& c = all.front();
     if (c.key() <= bound) {
       if (c.file != nullptr) return;
-      c.file = std::make_unique<snapshot_reader>();
-      auto fine = c.file->open(say({folder, "/", c.name.text()}));
-      if (fine) fine = c.file->verify();
+      auto fine = open(c, folder);
       if (fine) return;
       out.passed_over.push_back(fine.error().message);
     }
@@ -73,19 +92,47 @@ DILOCO_COLD DILOCO_CORE void snapshots::drop_invalid(std::vector<candidate>& all
 }
 
 DILOCO_COLD DILOCO_CORE error snapshots::none_found(std::string const& folder, resume_options const& o,
-                                                    resumed const& out) const {
+                                                    resumed const& out, std::uint64_t other) const {
   std::string why =
       say({"'", folder, "' holds no snapshot ", o.step ? say({"of step ", *o.step, " "}) : std::string{},
            o.other_ranks ? std::string{} : say({"of ", ranks_, ranks_ == 1 ? " rank " : " ranks "}),
            "that every rank can read"});
+  if (other != 0) why += "; " + other_text(other);
   if (!out.passed_over.empty()) why += "; " + out.passed_over.front();
   return refuse("resume", why, cause::bad_file);
+}
+
+DILOCO_COLD DILOCO_CORE std::string snapshots::other_text(std::uint64_t key) {
+  std::uint64_t const ranks = key & 0xfffff;
+  return say({"there is one of step ", (key >> 20) - 1, " of ", ranks, ranks == 1 ? " rank" : " ranks",
+              "; start as many, or say other_ranks"});
+}
+
+/// What all ranks have found, in order.
+DILOCO_COLD DILOCO_CORE result<snapshots::heard> snapshots::hear(std::vector<candidate> const& all,
+                                                                 std::uint64_t damaged, std::uint64_t other) {
+  hash64 h;
+  if (!all.empty()) h.add(identity(all.front()));
+  std::uint64_t const mine[4] = {all.empty() ? 0 : all.front().key(), h.value(), damaged, other};
+  auto const each = gather_bytes(core_.over_, std::as_bytes(std::span(mine)), {0, detail::resume_phase},
+                                 deadline_after(core_.facts_.deadline_seconds));
+  if (!each) return core_.run.ends(each.error());
+  heard out{mine[0], mine[0]};
+  for (std::size_t k = 0; k < each->roster.size(); ++k) {
+    out.least = std::min(out.least, each->word(k, 0));
+    out.most = std::max(out.most, each->word(k, 0));
+    out.alike = out.alike && each->word(k, 1) == each->word(0, 1);
+    out.damaged += each->word(k, 2);
+    out.other = std::max(out.other, each->word(k, 3));
+  }
+  return out;
 }
 
 DILOCO_COLD DILOCO_CORE result<std::optional<snapshots::candidate>> snapshots::find(std::string const& folder,
                                                                                     resume_options const& o,
                                                                                     resumed& out) {
-  auto listed = list(folder, o);
+  std::uint64_t other = 0;
+  auto listed = list(folder, o, other);
   std::vector<candidate> all;
   if (listed)
     all = std::move(*listed);
@@ -93,20 +140,22 @@ DILOCO_COLD DILOCO_CORE result<std::optional<snapshots::candidate>> snapshots::f
     out.passed_over.push_back(listed.error().message);
   for (std::uint64_t bound = ~std::uint64_t{0};;) {
     drop_invalid(all, folder, bound, out);
-    std::uint64_t const mine[2] = {all.empty() ? 0 : all.front().key(), out.passed_over.size()};
-    auto const each = gather_bytes(core_.over_, std::as_bytes(std::span(mine)), {0, detail::resume_phase},
-                                   deadline_after(core_.facts_.deadline_seconds));
-    if (!each) return core_.run.ends(each.error());
-    std::uint64_t least = mine[0], most = mine[0], damaged = 0;
-    for (std::size_t k = 0; k < each->roster.size(); ++k) {
-      least = std::min(least, each->word(k, 0));
-      most = std::max(most, each->word(k, 0));
-      damaged += each->word(k, 1);
-    }
-    if (least == most && least != 0) return std::optional<candidate>(std::move(all.front()));
-    if (most == 0 && damaged == 0 && o.may_be_empty && !o.step) return std::optional<candidate>{};
-    if (least == 0) return none_found(folder, o, out);
-    bound = least;
+    auto const h = hear(all, out.passed_over.size(), other);
+    if (!h) return h.error();
+    bool const found = h->least == h->most && h->least != 0;
+    if (found && h->alike && h->other > h->least)
+      return refuse("resume",
+                    say({"'", folder, "' holds a newer snapshot than those of ", ranks_,
+                         " ranks: ", other_text(h->other), ", or name the step"}),
+                    cause::bad_file);
+    if (found && h->alike) return std::optional<candidate>(std::move(all.front()));
+    if (found)
+      out.passed_over.push_back(say({"diloco: snapshot '", all.front().file->path(),
+                                     "': is of another run than those of other ranks"}));
+    bool const empty = h->most == 0 && h->damaged == 0 && h->other == 0;
+    if (empty && o.may_be_empty && !o.step) return std::optional<candidate>{};
+    if (h->least == 0) return none_found(folder, o, out, h->other);
+    bound = found ? h->least - 1 : h->least;
   }
 }
 
@@ -117,8 +166,48 @@ DILOCO_COLD DILOCO_CORE std::vector<char> snapshots::open_in(safetensors::conten
   return open;
 }
 
+/// By their names, because a policy of another type has other numbers.
+DILOCO_COLD DILOCO_CORE result<> snapshots::compare_settings(candidate const& c, resume_options const& o,
+                                                             resumed& out) const {
+  auto const mine = contract(c.name.ranks == ranks_);
+  auto const label = [](std::string_view line) { return line.substr(0, line.find(" = ")); };
+  auto const differ = [&](std::string const& theirs, std::string const& here) -> result<> {
+    bool const may = o.other_settings && !theirs.starts_with("tensor") && !here.starts_with("tensor");
+    if (may) {
+      out.changed.push_back(say({"'", theirs, "' became '", here, "'"}));
+      return {};
+    }
+    return refuse("resume",
+                  say({"'", c.file->path(), "' was saved by another recipe or of other tensors. It has '",
+                       theirs, "', and this trainer has '", here, "'"}),
+                  cause::bad_file);
+  };
+  std::vector<std::string> theirs;
+  while (std::string const* const line = c.file->holds().note(say({"contract.", theirs.size()})))
+    theirs.push_back(*line);
+  auto const counterpart = [&](std::vector<std::string> const& in, std::string const& line) {
+    auto const at =
+        std::find_if(in.begin(), in.end(), [&](auto const& l) { return label(l) == label(line); });
+    return at == in.end() ? std::string("nothing of the kind") : *at;
+  };
+  if (mine == theirs) return {};
+  for (std::string const& line : theirs) {
+    if (line.starts_with("pattern of the exchange = ") && c.name.ranks != ranks_) continue;
+    if (std::string const here = counterpart(mine, line); here != line) {
+      if (auto fine = differ(line, here); !fine) return fine;
+    }
+  }
+  for (std::string const& line : mine) {
+    if (std::string const there = counterpart(theirs, line); label(there) != label(line)) {
+      if (auto fine = differ(there, line); !fine) return fine;
+    }
+  }
+  return {};
+}
+
 /// Whether the file fits this trainer. Changes nothing.
-DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c) const {
+DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c, resume_options const& o,
+                                                  resumed& out) const {
   safetensors::contents const& holds = c.file->holds();
   auto const wrong = [&](std::initializer_list<piece> why) {
     return refuse("resume", say({"'", c.file->path(), "' ", say(why)}), cause::bad_file);
@@ -130,27 +219,19 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c) const {
                   "; resume with the version "
                   "that saved it"});
   bool const same_ranks = c.name.ranks == ranks_;
-  auto const mine = contract(same_ranks);
-  std::size_t i = 0;
-  for (std::size_t at = 0;; ++at) {
-    std::string const* const theirs = holds.note(say({"contract.", at}));
-    if (theirs != nullptr && theirs->starts_with("pattern of the exchange = ") && !same_ranks) continue;
-    if (theirs == nullptr && i == mine.size()) break;
-    std::string const here = i == mine.size() ? "nothing more" : mine[i++];
-    if (theirs == nullptr || *theirs != here)
-      return wrong({"was saved by another recipe or of other tensors. It has '",
-                    theirs == nullptr ? "nothing more" : *theirs, "', and this trainer has '", here, "'"});
-  }
+  if (auto fine = compare_settings(c, o, out); !fine) return fine;
+  if (detail::number_in(holds, "fragments") != core_.rounds->flights().size())
+    return wrong({"has another number of fragments than the ", core_.rounds->flights().size(), " here"});
   auto const open = open_in(holds);
   std::string missing;
   for_each_number(open, [&](std::string const& name, auto const&) {
     if (missing.empty() && !detail::number_in(holds, name)) missing = name;
   });
   if (!missing.empty()) return wrong({"lacks the number '", missing, "'"});
-  for (std::size_t f = 0; f < open.size() && !same_ranks; ++f) {
+  for (std::size_t f = 0; f < open.size() && !(same_ranks && out.changed.empty()); ++f) {
     if (open[f] != 0)
       return wrong({"was saved with a round under way, which only ", c.name.ranks,
-                    " ranks can land; call sync() before save()"});
+                    " ranks of the same settings can land; call sync() before save()"});
   }
   auto matched = match(c, open);
   return matched ? result<>{} : result<>{std::move(matched).error()};
@@ -185,13 +266,20 @@ DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
   return found;
 }
 
-/// Equal on all ranks if they may resume together.
+/// Equal on all ranks if they may resume together: of one step, with one history of rounds. Ranks that pair
+/// have none, so it must be of one run.
 DILOCO_COLD DILOCO_CORE std::string snapshots::identity(candidate const& c) const {
   auto const& holds = c.file->holds();
-  std::string const* const anchor = holds.note("digest of the anchor");
-  return say({"step ", c.name.step, " of ", c.name.ranks, " ranks, run ", *detail::number_in(holds, "run"),
-              ", round ", *detail::number_in(holds, "rounds"), ", anchor ",
-              anchor == nullptr ? "" : *anchor});
+  hash64 history;
+  for (auto const& [name, text] : holds.notes) {
+    bool const counts = name.ends_with(".history") || name.ends_with(".flight.number") || name == "rounds" ||
+                        name == "digest of the anchor";
+    if (!counts && !(name == "run" && core_.rounds->facts().legs.pairs())) continue;
+    history.add(name);
+    history.add(text);
+  }
+  return say(
+      {"step ", c.name.step, " of ", c.name.ranks, " ranks, history ", detail::hex_text(history.value())});
 }
 
 DILOCO_COLD DILOCO_CORE bool snapshots::starts_with_zeros(state_column const& c,

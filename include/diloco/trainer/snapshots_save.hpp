@@ -12,8 +12,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-DILOCO_COLD DILOCO_CORE result<> snapshots::may_save() const {
-  if (auto fine = core_.rounds->usable(); !fine) return fine;
+/// Facts of this rank, which the others do not know.
+DILOCO_COLD DILOCO_CORE result<> snapshots::may_save(save_options const& o) const {
+  if (o.keep < 1) return refuse("save", say({"keep = ", o.keep, " must be at least 1"}), cause::bad_setting);
   if (auto fine = core_.run.shows_training_point("save"); !fine) return fine;
   for (auto const& f : core_.rounds->flights()) {
     if (!f->open) continue;
@@ -29,23 +30,22 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::may_save() const {
   return {};
 }
 
+/// A file gets its name once all ranks have written theirs.
 DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save_options const& o) {
-  if (auto fine = may_save(); !fine) return fine;
-  if (o.keep < 1) return refuse("save", say({"keep = ", o.keep, " must be at least 1"}), cause::bad_setting);
+  if (auto fine = core_.rounds->usable(); !fine) return fine;
   return core_.run.guard("save", [&]() -> result<> {
     core_.where_.wait();
-    std::string const own = own_file(folder);
-    bool const replaces = ::access(own.c_str(), F_OK) == 0;
-    auto written = write(folder, o);
+    snapshot_writer file(own_file(folder));
+    auto written = may_save(o);
+    if (written) written = write(file, folder, o);
     std::string const outcome =
         written ? say({"a snapshot of step ", core_.run.steps}) : written.error().message;
     std::string const label = "outcome of save";
     auto fine = core_.agree_on_outcome({{label, {{label, outcome}}}}, detail::save_phase);
-    if (written && !fine && !replaces) ::unlink(own.c_str());  // not all ranks have it
     if (!written) return written;
-    if (!fine) return fine;
-    remove_old(folder, o.keep);
-    return {};
+    if (fine) fine = file.publish();
+    if (fine) remove_old(folder, o.keep);
+    return fine;
   });
 }
 
@@ -59,7 +59,7 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::folder_is_ours(std::string const& fo
   auto const names = snapshot_name::in(folder);
   if (!names) return names.error();
   for (snapshot_name const& n : *names) {
-    if (n.rank != rank_) continue;
+    if (n.rank != rank_ || n.ranks != ranks_) continue;
     auto const run = run_that_saved(say({folder, "/", n.text()}));
     if (!run) continue;  // a damaged file belongs to nobody
     auto const& earlier = core_.earlier_runs;
@@ -100,7 +100,8 @@ DILOCO_COLD DILOCO_CORE safetensors::contents snapshots::describe(std::vector<pa
   return c;
 }
 
-DILOCO_COLD DILOCO_CORE result<> snapshots::write(std::string const& folder, save_options const& o) const {
+DILOCO_COLD DILOCO_CORE result<> snapshots::write(snapshot_writer& file, std::string const& folder,
+                                                  save_options const& o) const {
   if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
     return safetensors::detail::cannot("make the folder", folder, safetensors::detail::system_reason());
   if (auto fine = folder_is_ours(folder); !fine) return fine;
@@ -118,7 +119,6 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::write(std::string const& folder, sav
   auto holds = describe(all, open);
   auto const header = safetensors::header_of(holds);
   if (!header) return header.error();
-  snapshot_writer file(own_file(folder));
   if (auto fine = file.open(*header); !fine) return fine;
   for (part const& p : all) {
     for (std::size_t done = 0; done < p.bytes;) {
@@ -132,13 +132,23 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::write(std::string const& folder, sav
   return file.finish();
 }
 
+/// Keeps the newest of this rank, up to the present step. Rank 0 also removes what ranks that are gone have
+/// left, once it is older than all of these.
 DILOCO_COLD DILOCO_CORE void snapshots::remove_old(std::string const& folder, int keep) const {
   auto const names = snapshot_name::in(folder);
   if (!names) return;
+  std::uint64_t oldest = 0;
   for (snapshot_name const& n : *names) {
-    if (n.rank != rank_) continue;
+    if (n.rank != rank_ || n.ranks != ranks_) continue;
     bool const leftover = n.step > core_.run.steps;
-    if (leftover || --keep < 0) ::unlink(say({folder, "/", n.text()}).c_str());
+    if (leftover || --keep < 0)
+      ::unlink(say({folder, "/", n.text()}).c_str());
+    else if (keep == 0)
+      oldest = n.step;
+  }
+  for (snapshot_name const& n : *names) {
+    bool const mine = n.rank == rank_ || (rank_ == 0 && n.rank >= ranks_);
+    if (mine && n.ranks != ranks_ && n.step < oldest) ::unlink(say({folder, "/", n.text()}).c_str());
   }
 }
 
