@@ -183,6 +183,7 @@ set(DILOCO_HEADERS
     include/diloco/trainer/settings.hpp
     include/diloco/trainer/snapshots.hpp
     include/diloco/trainer/snapshots_contents.hpp
+    include/diloco/trainer/snapshots_find.hpp
     include/diloco/trainer/snapshots_resume.hpp
     include/diloco/trainer/snapshots_save.hpp
     include/diloco/transport/alone.hpp

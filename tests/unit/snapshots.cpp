@@ -544,6 +544,31 @@ TEST_CASE("snapshots: files of two runs, and files under another name, are never
   CHECK(found()[1] == "8");
 }
 
+TEST_CASE("snapshots: killed between the ranks' renames, the last one counts") {
+  support::folder const f;
+  two_ranks([&](auto& t, auto const& steps, int) {
+    steps(4);
+    save(t, f.path());
+    return 0;
+  });
+  std::string const name = f.at("step-000000000004.rank-1-of-2.safetensors");
+  std::filesystem::rename(name, name + ".77.part");
+  for (std::string const &said : two_ranks([&](auto&t, auto const&steps, int) {
+         resumed const r = resume(t, f.path(), {.may_be_empty = true});
+         steps(1);
+         save(t, f.path());
+         return say({r.steps, " ", r.passed_over.size()});
+       }))
+    CHECK(said == "4 0");
+  CHECK(files_in(f.path()).size() == 4);
+  // Half of a file is nothing, and the others have nothing of that step.
+  support::write_bytes(f.at("step-000000000009.rank-1-of-2.safetensors.77.part"),
+                       support::bytes_of(name).substr(0, 3000));
+  for (std::uint64_t const steps :
+       two_ranks([&](auto&t, auto const&, int) { return resume(t, f.path()).steps; }))
+    CHECK(steps == 5);
+}
+
 TEST_CASE("snapshots: a newer one of other ranks is neither passed over nor removed") {
   support::folder const f;
   two_ranks([&](auto& t, auto const& steps, int) {

@@ -37,6 +37,9 @@ struct snapshot_name {
   [[nodiscard]] static std::optional<snapshot_name> of(std::string_view file);
   /// Those in a folder, newest first. An error if the folder cannot be read; none if there is no folder.
   [[nodiscard]] static result<std::vector<snapshot_name>> in(std::string const& folder);
+  /// The names that files would have got whose writer was killed, and the names that they have.
+  [[nodiscard]] static std::vector<std::pair<snapshot_name, std::string>> unfinished_in(
+      std::string const& folder);
   /// Removes what processes of this rank left behind that were killed while they wrote.
   static void remove_unfinished(std::string const& folder, int rank);
   friend bool operator==(snapshot_name const&, snapshot_name const&) = default;

@@ -120,13 +120,23 @@ DILOCO_COLD DILOCO_CORE result<std::vector<snapshot_name>> snapshot_name::in(std
   return all;
 }
 
-DILOCO_COLD DILOCO_CORE void snapshot_name::remove_unfinished(std::string const& folder, int rank) {
-  std::string const own = say({".rank-", rank, "-of-"});
+DILOCO_COLD DILOCO_CORE std::vector<std::pair<snapshot_name, std::string>> snapshot_name::unfinished_in(
+    std::string const& folder) {
+  std::vector<std::pair<snapshot_name, std::string>> all;
   auto const names = detail::names_in(folder);
-  if (!names) return;
-  for (std::string const& name : *names) {
-    if (name.starts_with("step-") && name.ends_with(".part") && name.find(own) != std::string::npos)
-      ::unlink(say({folder, "/", name}).c_str());
+  for (std::size_t i = 0; names && i < names->size(); ++i) {
+    std::string_view const text = (*names)[i];
+    constexpr std::string_view end = ".safetensors";
+    auto const at = text.find(end);
+    if (at == std::string_view::npos || !text.ends_with(".part")) continue;
+    if (auto const name = of(text.substr(0, at + end.size()))) all.emplace_back(*name, (*names)[i]);
+  }
+  return all;
+}
+
+DILOCO_COLD DILOCO_CORE void snapshot_name::remove_unfinished(std::string const& folder, int rank) {
+  for (auto const& [name, file] : unfinished_in(folder)) {
+    if (name.rank == rank) ::unlink(say({folder, "/", file}).c_str());
   }
 }
 

@@ -69,7 +69,8 @@ class snapshots {
   };
   struct candidate {
     snapshot_name name;
-    std::unique_ptr<snapshot_reader> file;
+    std::string path;
+    std::unique_ptr<snapshot_reader> file = nullptr;
     /// Orders snapshots: by step, then by number of ranks. Never 0.
     [[nodiscard]] std::uint64_t key() const {
       return (name.step + 1) << 20 | static_cast<std::uint64_t>(name.ranks);
@@ -113,22 +114,23 @@ class snapshots {
   [[nodiscard]] result<resumed> find_and_load(std::string const& folder, resume_options const& o);
   [[nodiscard]] result<std::vector<candidate>> list(std::string const& folder, resume_options const& o,
                                                     std::uint64_t& other) const;
-  [[nodiscard]] result<> open(candidate& c, std::string const& folder) const;
+  [[nodiscard]] result<> open(candidate& c) const;
   [[nodiscard]] result<heard> hear(std::vector<candidate> const& all, std::uint64_t damaged,
                                    std::uint64_t other);
   /// The newest snapshot that every rank can read; none if no rank has any.
   [[nodiscard]] result<std::optional<candidate>> find(std::string const& folder, resume_options const& o,
                                                       resumed& out);
-  void drop_invalid(std::vector<candidate>& all, std::string const& folder, std::uint64_t bound,
-                    resumed& out) const;
+  void drop_invalid(std::vector<candidate>& all, std::uint64_t bound, resumed& out) const;
   [[nodiscard]] error none_found(std::string const& folder, resume_options const& o, resumed const& out,
                                  std::uint64_t other) const;
   [[nodiscard]] static std::string other_text(std::uint64_t key);
+  [[nodiscard]] static std::vector<std::string> contract_in(safetensors::contents const& c);
   [[nodiscard]] result<> compare_settings(candidate const& c, resume_options const& o, resumed& out) const;
   [[nodiscard]] result<> check(candidate const& c, resume_options const& o, resumed& out) const;
   [[nodiscard]] result<std::vector<source>> match(candidate const& c, std::vector<char> const& open) const;
   [[nodiscard]] std::string identity(candidate const& c) const;
   [[nodiscard]] result<> load(candidate const& c, resumed& out);
+  void note_runs(std::string const& folder, candidate const& c, resume_options const& o);
   [[nodiscard]] result<> load_parts(candidate const& c, std::vector<char> const& open, resumed& out);
   [[nodiscard]] result<> load_part(snapshot_reader const& file, std::uint64_t at, part const& p,
                                    std::span<std::byte> through) const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/trainer/snapshots_contents.hpp>
+#include <diloco/trainer/snapshots_find.hpp>
 
 // The half of snapshots that reads.
 
@@ -29,134 +29,11 @@ DILOCO_COLD DILOCO_CORE result<resumed> snapshots::find_and_load(std::string con
   if (!checked) return std::move(checked).error();
   if (!same) return std::move(same).error();
   if (auto fine = load(**found, out); !fine) return core_.run.ends(std::move(fine).error());
-  core_.resumed_newest = !o.step;
-  auto const names = snapshot_name::in(folder);
-  for (std::size_t i = 0; names && i < names->size(); ++i) {
-    if ((*names)[i].rank != rank_) continue;
-    if (auto const run = run_that_saved(say({folder, "/", (*names)[i].text()})))
-      core_.earlier_runs.push_back(*run);
-  }
+  note_runs(folder, **found, o);
   out.steps = core_.run.steps;
   out.rounds = core_.run.rounds;
   out.ranks = (*found)->name.ranks;
   return out;
-}
-
-/// Files that this rank may load, newest first. `other`: the newest of another number of ranks.
-DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::candidate>> snapshots::list(
-    std::string const& folder, resume_options const& o, std::uint64_t& other) const {
-  auto const names = snapshot_name::in(folder);
-  if (!names) return names.error();
-  std::vector<candidate> all;
-  for (snapshot_name const& n : *names) {
-    candidate c{n, nullptr};
-    if (o.step && n.step != *o.step) continue;
-    if (n.ranks != ranks_ && !o.other_ranks)
-      other = std::max(other, c.key());
-    else if (n.rank == rank_ % n.ranks)
-      all.push_back(std::move(c));
-  }
-  return all;
-}
-
-/// Reads a file, and compares it with its name.
-DILOCO_COLD DILOCO_CORE result<> snapshots::open(candidate& c, std::string const& folder) const {
-  c.file = std::make_unique<snapshot_reader>();
-  if (auto fine = c.file->open(say({folder, "/", c.name.text()})); !fine) return fine;
-  if (auto fine = c.file->verify(); !fine) return fine;
-  auto const number = [&](std::string_view name) {
-    return detail::number_in(c.file->holds(), name).value_or(~std::uint64_t{0});
-  };
-  if (number("diloco snapshot") != format) return {};  // `check` says why
-  if (number("steps") == c.name.step && number("rank") == static_cast<std::uint64_t>(c.name.rank) &&
-      number("ranks") == static_cast<std::uint64_t>(c.name.ranks))
-    return {};
-  return error{cause::bad_file, 0, 0,
-               say({"diloco: snapshot '", c.file->path(), "': is that of step ", number("steps"), ", rank ",
-                    number("rank"), " of ", number("ranks"), ", under another name"})};
-}
-
-/// Makes the first of `all` the newest valid snapshot up to a bound.
-DILOCO_COLD DILOCO_CORE void snapshots::drop_invalid(std::vector<candidate>& all, std::string const& folder,
-                                                     std::uint64_t bound, resumed& out) const {
-  while (!all.empty()) {
-    candidate& c = all.front();
-    if (c.key() <= bound) {
-      if (c.file != nullptr) return;
-      auto fine = open(c, folder);
-      if (fine) return;
-      out.passed_over.push_back(fine.error().message);
-    }
-    all.erase(all.begin());
-  }
-}
-
-DILOCO_COLD DILOCO_CORE error snapshots::none_found(std::string const& folder, resume_options const& o,
-                                                    resumed const& out, std::uint64_t other) const {
-  std::string why =
-      say({"'", folder, "' holds no snapshot ", o.step ? say({"of step ", *o.step, " "}) : std::string{},
-           o.other_ranks ? std::string{} : say({"of ", ranks_, ranks_ == 1 ? " rank " : " ranks "}),
-           "that every rank can read"});
-  if (other != 0) why += "; " + other_text(other);
-  if (!out.passed_over.empty()) why += "; " + out.passed_over.front();
-  return refuse("resume", why, cause::bad_file);
-}
-
-DILOCO_COLD DILOCO_CORE std::string snapshots::other_text(std::uint64_t key) {
-  std::uint64_t const ranks = key & 0xfffff;
-  return say({"there is one of step ", (key >> 20) - 1, " of ", ranks, ranks == 1 ? " rank" : " ranks",
-              "; start as many, or say other_ranks"});
-}
-
-/// What all ranks have found, in order.
-DILOCO_COLD DILOCO_CORE result<snapshots::heard> snapshots::hear(std::vector<candidate> const& all,
-                                                                 std::uint64_t damaged, std::uint64_t other) {
-  hash64 h;
-  if (!all.empty()) h.add(identity(all.front()));
-  std::uint64_t const mine[4] = {all.empty() ? 0 : all.front().key(), h.value(), damaged, other};
-  auto const each = gather_bytes(core_.over_, std::as_bytes(std::span(mine)), {0, detail::resume_phase},
-                                 deadline_after(core_.facts_.deadline_seconds));
-  if (!each) return core_.run.ends(each.error());
-  heard out{mine[0], mine[0]};
-  for (std::size_t k = 0; k < each->roster.size(); ++k) {
-    out.least = std::min(out.least, each->word(k, 0));
-    out.most = std::max(out.most, each->word(k, 0));
-    out.alike = out.alike && each->word(k, 1) == each->word(0, 1);
-    out.damaged += each->word(k, 2);
-    out.other = std::max(out.other, each->word(k, 3));
-  }
-  return out;
-}
-
-DILOCO_COLD DILOCO_CORE result<std::optional<snapshots::candidate>> snapshots::find(std::string const& folder,
-                                                                                    resume_options const& o,
-                                                                                    resumed& out) {
-  std::uint64_t other = 0;
-  auto listed = list(folder, o, other);
-  std::vector<candidate> all;
-  if (listed)
-    all = std::move(*listed);
-  else
-    out.passed_over.push_back(listed.error().message);
-  for (std::uint64_t bound = ~std::uint64_t{0};;) {
-    drop_invalid(all, folder, bound, out);
-    auto const h = hear(all, out.passed_over.size(), other);
-    if (!h) return h.error();
-    bool const found = h->least == h->most && h->least != 0;
-    if (found && h->alike && h->other > h->least)
-      return refuse("resume",
-                    say({"'", folder, "' holds a newer snapshot than those of ", ranks_,
-                         " ranks: ", other_text(h->other), ", or name the step"}),
-                    cause::bad_file);
-    if (found && h->alike) return std::optional<candidate>(std::move(all.front()));
-    if (found)
-      out.passed_over.push_back(say({"diloco: snapshot '", all.front().file->path(),
-                                     "': is of another run than those of other ranks"}));
-    bool const empty = h->most == 0 && h->damaged == 0 && h->other == 0;
-    if (empty && o.may_be_empty && !o.step) return std::optional<candidate>{};
-    if (h->least == 0) return none_found(folder, o, out, h->other);
-    bound = found ? h->least - 1 : h->least;
-  }
 }
 
 DILOCO_COLD DILOCO_CORE std::vector<char> snapshots::open_in(safetensors::contents const& c) const {
@@ -164,6 +41,22 @@ DILOCO_COLD DILOCO_CORE std::vector<char> snapshots::open_in(safetensors::conten
   for (std::size_t i = 0; i < open.size(); ++i)
     open[i] = detail::number_in(c, say({"fragment.", i, ".open"})) == std::uint64_t{1} ? 1 : 0;
   return open;
+}
+
+/// In the order in which they were written.
+DILOCO_COLD DILOCO_CORE std::vector<std::string> snapshots::contract_in(safetensors::contents const& c) {
+  std::vector<std::string> all;
+  constexpr std::string_view key = "contract.";
+  for (auto const& [name, line] : c.notes) {
+    std::string_view left = std::string_view(name);
+    std::uint64_t at = 0;
+    if (!left.starts_with(key)) continue;
+    left.remove_prefix(key.size());
+    if (!detail::take_number(left, at, "") || at >= c.notes.size()) continue;
+    if (at >= all.size()) all.resize(static_cast<std::size_t>(at) + 1);
+    all[static_cast<std::size_t>(at)] = line;
+  }
+  return all;
 }
 
 /// By their names, because a policy of another type has other numbers.
@@ -182,9 +75,7 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::compare_settings(candidate const& c,
                        theirs, "', and this trainer has '", here, "'"}),
                   cause::bad_file);
   };
-  std::vector<std::string> theirs;
-  while (std::string const* const line = c.file->holds().note(say({"contract.", theirs.size()})))
-    theirs.push_back(*line);
+  std::vector<std::string> const theirs = contract_in(c.file->holds());
   auto const counterpart = [&](std::vector<std::string> const& in, std::string const& line) {
     auto const at =
         std::find_if(in.begin(), in.end(), [&](auto const& l) { return label(l) == label(line); });
@@ -264,22 +155,6 @@ DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
   while (next != all.end() && of_a_shard(next->name)) ++next;
   if (next != all.end()) return wrong(next->name, "is missing");
   return found;
-}
-
-/// Equal on all ranks if they may resume together: of one step, with one history of rounds. Ranks that pair
-/// have none, so it must be of one run.
-DILOCO_COLD DILOCO_CORE std::string snapshots::identity(candidate const& c) const {
-  auto const& holds = c.file->holds();
-  hash64 history;
-  for (auto const& [name, text] : holds.notes) {
-    bool const counts = name.ends_with(".history") || name.ends_with(".flight.number") || name == "rounds" ||
-                        name == "digest of the anchor";
-    if (!counts && !(name == "run" && core_.rounds->facts().legs.pairs())) continue;
-    history.add(name);
-    history.add(text);
-  }
-  return say(
-      {"step ", c.name.step, " of ", c.name.ranks, " ranks, history ", detail::hex_text(history.value())});
 }
 
 DILOCO_COLD DILOCO_CORE bool snapshots::starts_with_zeros(state_column const& c,
