@@ -693,8 +693,14 @@ TEST_CASE("snapshots: a process that is killed at any time leaves one that loads
       static_cast<void>(resume(run.trainer, f.path(), {.may_be_empty = true}));
       for (;;) run.steps(1), save(run.trainer, f.path());
     }
+    // Let it save once more, then end it a moment later, in the middle of what it does next.
+    auto const newest = [&] {
+      auto const names = snapshot_name::in(f.path());
+      return names && !names->empty() ? names->front().step : 0;
+    };
+    for (auto const limit = deadline_after(30); newest() <= at && !detail::is_past(limit);) ::usleep(200);
     waits = mix64(waits, 7);
-    ::usleep(static_cast<useconds_t>(5000 + waits % 30000));
+    ::usleep(static_cast<useconds_t>(waits % 6000));
     ::kill(child, SIGKILL);
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -705,10 +711,10 @@ TEST_CASE("snapshots: a process that is killed at any time leaves one that loads
     CHECK(r.steps >= at);
     at = r.steps;
     lone reference;
-    if (r.steps < 400) {
+    if (r.steps < 1000) {
       reference.steps(static_cast<int>(r.steps));
       CHECK(theta(after) == theta(reference));
     }
   }
-  CHECK(at > 10);
+  CHECK(at >= 100);
 }
