@@ -183,6 +183,9 @@ TEST_CASE("signals: a rank that skips says nothing, and a round that is dropped 
     CHECK(said(dropped).find("rank 1: the momentum of 't3' is not finite or beyond") != std::string::npos);
     CHECK(dropped.step_taken());
     CHECK((state() == before));
+    t.skip_step(5);  // tokens of a dropped round, or of a step without gradients, are not those of another
+    CHECK(t.rounds() == 2);
+    CHECK((state() == before));
     t.step(m.gradients(rank, 4));
     return t.digest();
   });
@@ -244,5 +247,10 @@ TEST_CASE("signals: θ that diverged ends in a sentence and not in Inf") {
   for (int step = 0; step < 40 && (last.empty() || last == "no error"); ++step)
     last = said(t.try_step(std::vector<std::span<float const>>{g}));
   CHECK(last.find("θ of 'x' is beyond") != std::string::npos);
+  for (float v : x) REQUIRE(std::isfinite(v));
+  std::ranges::fill(x, 1.0f);
+  CHECK(t.try_adopt());
+  std::ranges::fill(g, 0.0f);
+  CHECK(said(t.try_step(std::vector<std::span<float const>>{g})) == "no error");
   for (float v : x) REQUIRE(std::isfinite(v));
 }

@@ -278,8 +278,10 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f
   fragment_progress& p = fragments_[f.fragment];
   f.open = false;
   p.must_move = false;  // the caller may recover by copying θ̄ to θ
-  p.stepped = p.stepped || f.stepped;
-  p.weight += f.weight;
+  if (!facts_.by_step_only) {  // otherwise the gradients that it carried are lost
+    p.stepped = p.stepped || f.stepped;
+    p.weight += f.weight;
+  }
   policies_.tell(round_aborted{f.number, static_cast<int>(e.what)});
   if (run_.ended() || !detail::goes_on_after(e.what)) return run_.ends(std::move(e));
   if (facts_.legs.pairs()) {  // the other pairs have gone on, and who meets whom follows from this number

@@ -67,6 +67,14 @@ class passes {
     grad_scale_ = grad_scale;
     factor_ = factor;
   }
+  /// θ may be below its limit again. Enqueues.
+  void forget_limit(memory_source const& where) const {
+    if constexpr (of_gradient) {
+      auto* const host = reinterpret_cast<std::uint32_t*>(too_large_.host());
+      *host = message_header::no_row;
+      too_large_.upload(where, host, host + 1);
+    }
+  }
   [[nodiscard]] std::span<std::uint32_t> row_beyond_limit() const {
     if constexpr (of_gradient)
       return {too_large_.seen_as<std::uint32_t>(), 1};

@@ -61,9 +61,7 @@ DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& 
 template <class R>
 DILOCO_COLD void passes<R>::allocate_signal(state_columns& state, memory_source const& where) {
   too_large_ = mirrored(where, sizeof(std::uint32_t));
-  auto* const host = reinterpret_cast<std::uint32_t*>(too_large_.host());
-  *host = message_header::no_row;
-  too_large_.upload(where, host, host + 1);
+  forget_limit(where);
   if constexpr (signal_slots<Signal> != 0)
     signal_ = state.add(where, say({"signal.", Signal::slots[0]}), column_kind::signal, elements_,
                         column_order{column_order::rows}, commit_rule::always);

@@ -57,7 +57,10 @@ DILOCO_COLD DILOCO_CORE step_result trainer_core::skip(double tokens, std::strin
                          "the loss scale, or raise max_skipped_steps"}));
   }
   ++run.skipped_in_a_row;
-  if (facts_.sends_gradients) intake->forget();  // the round of this step says nothing of an earlier one
+  if (facts_.sends_gradients) {  // the round of this step says nothing, and with no weight
+    intake->forget();
+    tokens = 0;
+  }
   return count_step(tokens, kind::skipped);
 }
 

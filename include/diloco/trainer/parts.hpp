@@ -99,7 +99,10 @@ class trainer_parts final : public trainer_policies {
       adopt_tiles(from, part.first_tile, part.tiles);
     }
   }
-  void adopt_everything() override { adopt_tiles(callers_copy({}), 0, core.lookup->tile_count()); }
+  void adopt_everything() override {
+    adopt_tiles(callers_copy({}), 0, core.lookup->tile_count());
+    passes_->forget_limit(where_);
+  }
   void commit(round_flight const& f) override {
     if (recipe().inner_at_sync == at_sync::reset) {
       inner_.reset(recipe().executor);
