@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -DPROGRAM= -DFLAGS= -DFOLDER= -P: a job is killed in each of its two runs, as soon as that has a snapshot of
-# its four workers, and resumed. It must end with the validation losses of a job that was never killed, digit by digit.
+# its four workers. Resumed, it must end with the validation losses of a job that was never killed, digit by digit.
 file(REMOVE_RECURSE "${FOLDER}")
 set(job "${PROGRAM}" ${FLAGS})
 
@@ -11,7 +11,7 @@ function(losses out result)
 endfunction()
 
 execute_process(COMMAND ${job} --out "${FOLDER}/whole" COMMAND_ERROR_IS_FATAL ANY OUTPUT_QUIET)
-list(APPEND job --save "${FOLDER}/snapshots" --save-every 10 --resume "${FOLDER}/snapshots" --out "${FOLDER}/killed")
+list(APPEND job --out "${FOLDER}/killed" --save "${FOLDER}/snapshots" --resume "${FOLDER}/snapshots" --save-every 10)
 foreach(run IN ITEMS data-parallel diloco)
   set(kill_it [[folder=$1; shift
     "$@" & job=$!
