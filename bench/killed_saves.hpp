@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SIGKILL during saves. A process with two ranks resumes, and saves after each step until it is killed. Then
-// another process resumes and compares the tensors of both ranks with those of a run without kills, bit for bit.
+// another process resumes. It compares the tensors of both ranks with those of a run without kills.
 #pragma once
 
 #include <diloco/diloco.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// save() against `dd conv=fsync` of as many bytes into the same folder, in turns. resume(). The memory that both
-// take at most, beside the trainer's. Writes into snapshot-bench in the current folder.
-//   bench_snapshot --kill-saves=1000    kills processes while they save; counts the runs that go on, bit for bit
+// save() against `dd conv=fsync` of as many bytes into the same folder, in turns. resume(). The memory that
+// both take at most, beside the trainer's. Writes into snapshot-bench in the current folder.
+//   bench_snapshot --kill-saves=1000    kills processes while they save; counts the runs that go on
 #include <diloco/diloco.hpp>
 #include <diloco/snapshot.hpp>
 

@@ -132,8 +132,8 @@ void compare(options const& o, world& w) {
   auto const begin = std::chrono::steady_clock::now();
   corpus const text = load_corpus(o.data);
   split const parts = split_text(text.text, o.data, o.workers, o.shape.context);
-  fs::path const out = w.speaks() ? make_directory("--out", o.out) : fs::path();
   make_directory_for_snapshots(o);
+  fs::path const out = w.speaks() ? make_directory("--out", o.out) : fs::path();
   model<float> start(o.shape, o.batch, o.seed);
   if (w.speaks()) introduce(o, text, parts, start.size());
   run const warm = warm_up(w, o, parts, start);

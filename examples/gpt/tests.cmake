@@ -20,7 +20,14 @@ add_test(NAME example.gpt_resume
                  "-DFLAGS=${tiny};--steps;100;--schedule;streaming;--fragments;2;--delay;1"
                  "-DFOLDER=${CMAKE_CURRENT_BINARY_DIR}/example.gpt_resume.out" -P
                  "${CMAKE_CURRENT_SOURCE_DIR}/check_resume.cmake")
-set_tests_properties(example.gpt_resume PROPERTIES TIMEOUT 120)
+set_tests_properties(example.gpt_resume PROPERTIES TIMEOUT 120 FIXTURES_SETUP gpt_snapshots)
+find_package(Python3 QUIET COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_test(NAME example.gpt_read_snapshots
+           COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/read_snapshots.py"
+                   "${CMAKE_CURRENT_BINARY_DIR}/example.gpt_resume.out/snapshots/diloco")
+  set_tests_properties(example.gpt_read_snapshots PROPERTIES FIXTURES_REQUIRED gpt_snapshots SKIP_RETURN_CODE 77)
+endif()
 
 if(TARGET diloco::mpi)
   add_test(NAME example.gpt_mpi COMMAND "${MPIEXEC_EXECUTABLE}" ${MPIEXEC_NUMPROC_FLAG} 2 $<TARGET_FILE:diloco_gpt> ${tiny}
