@@ -16,12 +16,22 @@ namespace gpt {
 
 enum class method { warm_up, data_parallel, diloco };
 
+// What a folder of snapshots held.
+struct found_snapshot {
+  int step = 0;  // 0: nothing
+  std::vector<double> numbers;
+  std::vector<std::string> passed_over;  // a sentence about each damaged file
+};
+
 // A diloco::DiLoCo with any policies.
 class trainer {
  public:
   virtual ~trainer() = default;
   virtual void step(std::vector<std::span<float const>> const& gradients, float grad_scale) = 0;
   virtual void sync() = 0;
+  // Collective. `numbers` are this worker's own.
+  virtual void save(std::string const& folder, std::vector<double> const& numbers) = 0;
+  virtual found_snapshot resume(std::string const& folder) = 0;
   virtual std::uint64_t rounds() const = 0;
   virtual std::uint64_t sent_bytes() const = 0;  // counted when sent
   virtual std::uint64_t peak_bytes() const = 0;  // of the round that sends most

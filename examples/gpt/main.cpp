@@ -41,11 +41,24 @@ void join_mpi(world& w, options& o, int& argc, char**& argv) {
   o.workers = w.mpi->size();
 }
 
-fs::path make_directory(std::string const& name) {
+fs::path make_directory(char const* flag, std::string const& name) {
   std::error_code error;
   fs::create_directories(name, error);
-  if (error || !fs::is_directory(name)) throw bad_input("--out " + name + ": cannot be made a directory");
+  if (error || !fs::is_directory(name))
+    throw bad_input(std::string(flag) + " " + name + ": cannot be made a directory");
   return name;
+}
+
+// diloco refuses to mix the snapshots of two runs, too, but only at the first save.
+void make_directory_for_snapshots(options const& o) {
+  if (o.save.empty()) return;
+  make_directory("--save", o.save);
+  std::error_code none;
+  if (!o.resume.empty() && fs::equivalent(o.save, o.resume, none)) return;
+  for (char const* run : {"data-parallel", "diloco"})
+    if (fs::exists(fs::path(o.save) / run))
+      throw bad_input("--save " + o.save + ": holds snapshots; add --resume " + o.save +
+                      ", or name another directory");
 }
 
 void introduce(options const& o, corpus const& text, split const& parts, std::size_t parameters) {
@@ -119,7 +132,8 @@ void compare(options const& o, world& w) {
   auto const begin = std::chrono::steady_clock::now();
   corpus const text = load_corpus(o.data);
   split const parts = split_text(text.text, o.data, o.workers, o.shape.context);
-  fs::path const out = w.speaks() ? make_directory(o.out) : fs::path();
+  make_directory_for_snapshots(o);
+  fs::path const out = w.speaks() ? make_directory("--out", o.out) : fs::path();
   model<float> start(o.shape, o.batch, o.seed);
   if (w.speaks()) introduce(o, text, parts, start.size());
   run const warm = warm_up(w, o, parts, start);

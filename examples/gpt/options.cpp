@@ -76,6 +76,10 @@ void declare_report(CLI::App& app, options& o) {
                  "text to learn: a file, or a directory with all files below it\n"
                  "(default: the headers of the C++ standard library)");
   app.add_option("--out", o.out, "directory for metrics.jsonl, summary.json and loss.png");
+  add("--save", o.save, "directory for snapshots of both runs");
+  add("--save-every", o.save_every, "steps between snapshots; the last step is always saved");
+  add("--resume", o.resume,
+      "directory of snapshots to go on from; without any, the runs begin anew. May be that of --save");
   add("--evaluate-every", o.evaluate_every, "steps between validations, rounded up to rounds");
   add("--validation-bytes", o.validation_bytes, "bytes of held-out text per validation");
   add("--link", o.link_mbit_per_second, "Mbit/s of the imagined network in the table");
@@ -158,6 +162,7 @@ void check(options const& o) {
   require_above_zero("--clip", static_cast<double>(o.clip));
   require_in("--deadline", o.deadline_seconds, 0.001, 86400);
   require_in("--evaluate-every", o.evaluate_every, 1, 1e7);
+  require_in("--save-every", o.save_every, 1, 1e7);
   require_in("--validation-bytes", o.validation_bytes, o.shape.context, 1 << 30);
   require_above_zero("--link", o.link_mbit_per_second);
   require_in("--sample-bytes", o.sample_bytes, 0, 1e6);

@@ -25,6 +25,8 @@ using any_compressor = std::variant<diloco::f32, diloco::f16, diloco::bf16, dilo
 struct options {
   std::string data;  // a file or a directory
   std::string out = "gpt-out";
+  std::string save, resume;  // folders of snapshots, or empty
+  int save_every = 60;       // steps
 
   int workers = 4;  // K
   bool workers_given = false;

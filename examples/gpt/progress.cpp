@@ -37,11 +37,12 @@ progress::progress(std::string title, int steps, double tokens_per_step, display
 
 std::string progress::line(int step, double loss, int columns) const {
   double const seconds = std::chrono::duration<double>(clock::now() - start_).count();
-  double const left = step > 0 ? seconds / step * (steps_ - step) : 0;
+  int const taken = step - first_;
+  double const left = taken > 0 ? seconds / taken * (steps_ - step) : 0;
   char numbers[128];
   std::snprintf(numbers, sizeof numbers, " %*d/%d  loss %.3f  %.1fk tokens/s  ETA %s",
                 static_cast<int>(std::to_string(steps_).size()), step, steps_, loss,
-                seconds > 0 ? step * tokens_per_step_ / seconds / 1000 : 0.0, clock_text(left).c_str());
+                seconds > 0 ? taken * tokens_per_step_ / seconds / 1000 : 0.0, clock_text(left).c_str());
   std::string text = title_;
   text.resize(std::max<std::size_t>(text.size() + 1, 14), ' ');
   int const room = columns - static_cast<int>(text.size() + std::string(numbers).size()) - 3;
@@ -53,6 +54,11 @@ std::string progress::line(int step, double loss, int columns) const {
     text.append("]");
   }
   return text + numbers;
+}
+
+void progress::begin_after(int step) {
+  first_ = step;
+  start_ = shown_ = clock::now();
 }
 
 void progress::update(int step, double loss) {

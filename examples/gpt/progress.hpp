@@ -17,6 +17,7 @@ class progress {
  public:
   progress(std::string title, int steps, double tokens_per_step, display how);
 
+  void begin_after(int step);  // of a run that resumes
   void update(int step, double loss);
   void finish(double loss);  // leaves the last state on its own line
 
@@ -26,7 +27,7 @@ class progress {
   std::string line(int step, double loss, int columns) const;
 
   std::string title_;
-  int steps_;
+  int steps_, first_ = 0;
   double tokens_per_step_;
   display how_;
   clock::time_point start_ = clock::now(), shown_ = start_;

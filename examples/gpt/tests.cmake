@@ -15,6 +15,20 @@ add_test(NAME example.gpt_streaming COMMAND diloco_gpt ${tiny} --schedule stream
 set_tests_properties(example.gpt_streaming PROPERTIES TIMEOUT 120
                      PASS_REGULAR_EXPRESSION "streaming 2 fragments, every 4, landed 1 later, mix 0.5 · sends [0-9.]+ kB at once")
 
+add_test(NAME example.gpt_resume
+         COMMAND "${CMAKE_COMMAND}" "-DPROGRAM=$<TARGET_FILE:diloco_gpt>"
+                 "-DFLAGS=${tiny};--steps;100;--schedule;streaming;--fragments;2;--delay;1"
+                 "-DFOLDER=${CMAKE_CURRENT_BINARY_DIR}/example.gpt_resume.out" -P
+                 "${CMAKE_CURRENT_SOURCE_DIR}/check_resume.cmake")
+set_tests_properties(example.gpt_resume PROPERTIES TIMEOUT 120 FIXTURES_SETUP gpt_snapshots)
+find_package(Python3 QUIET COMPONENTS Interpreter)
+if(Python3_FOUND)
+  add_test(NAME example.gpt_read_snapshots
+           COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/read_snapshots.py"
+                   "${CMAKE_CURRENT_BINARY_DIR}/example.gpt_resume.out/snapshots/diloco")
+  set_tests_properties(example.gpt_read_snapshots PROPERTIES FIXTURES_REQUIRED gpt_snapshots SKIP_RETURN_CODE 77)
+endif()
+
 if(TARGET diloco::mpi)
   add_test(NAME example.gpt_mpi COMMAND "${MPIEXEC_EXECUTABLE}" ${MPIEXEC_NUMPROC_FLAG} 2 $<TARGET_FILE:diloco_gpt> ${tiny}
                                         --transport mpi --out example.gpt_mpi.out)
@@ -59,6 +73,8 @@ diloco_gpt_refuses(uneven "schedule streaming: inner_steps = 20 must be a multip
                    --fragments 3)
 diloco_gpt_refuses(compressor "--compressor absmax3: is none of f32" --compressor absmax3)
 diloco_gpt_refuses(heads "--width 128: is not a multiple of --heads 3" --heads 3)
+diloco_gpt_refuses(save "cannot be made a directory" --save "${CMAKE_CURRENT_BINARY_DIR}/empty.txt")
+diloco_gpt_refuses(save_every "--save-every 0: must be in" --save-every 0)
 diloco_gpt_refuses(out "cannot be made a directory" --out "${CMAKE_CURRENT_BINARY_DIR}/empty.txt")
 if(NOT "tbb" IN_LIST DILOCO_GPT_EXECUTORS)
   diloco_gpt_refuses(executor "--executor tbb: not in this build" --executor tbb)

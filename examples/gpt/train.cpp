@@ -2,8 +2,10 @@
 #include "train.hpp"
 
 #include "clock.hpp"
+#include "saved_run.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 namespace gpt {
@@ -87,7 +89,7 @@ class shift {
   // Collective. Right after a round of the whole model all workers hold the anchor. Under streaming each validates
   // its own parameters until the end.
   point measure(int step, double training_loss, double seconds) {
-    auto const rows = here_.gather({training_loss, static_cast<double>(trainer_->sent_bytes()), seconds});
+    auto const rows = here_.gather({training_loss, sent_bytes(), seconds});
     point p{step, static_cast<double>(step) * static_cast<double>(options_.tokens_per_step()), 0, 0, 0, 0};
     for (auto const& row : rows) {
       p.training_loss += row[0] / static_cast<double>(rows.size());
@@ -113,6 +115,25 @@ class shift {
     return c;
   }
 
+  void save(std::string const& folder, saved_run state) {
+    state.compute_seconds = compute_, state.round_seconds = round_, state.sent_bytes = sent_bytes();
+    trainer_->save(folder, state.numbers());
+  }
+
+  // The step to go on after, or 0 if the folder holds no snapshot.
+  int resume(std::string const& folder, saved_run& state) {
+    found_snapshot const found = trainer_->resume(folder);
+    for (std::string const& sentence : found.passed_over) std::printf("%s\n", sentence.c_str());
+    if (found.step == 0) return 0;
+    auto const settings = state.settings;
+    state = saved_run::of(found.numbers);
+    if (state.settings != settings)
+      throw bad_input("--resume " + folder + ": was saved with another text, seed, batch or other settings");
+    compute_ = state.compute_seconds, round_ = state.round_seconds;
+    sent_before_ = state.sent_bytes - static_cast<double>(trainer_->sent_bytes());
+    return found.step;
+  }
+
   std::string describe() const { return trainer_->describe(); }
   // Whether the schedule sends or lands something after this step.
   bool round_after(int step) const {
@@ -125,6 +146,7 @@ class shift {
   }
 
  private:
+  double sent_bytes() const { return sent_before_ + static_cast<double>(trainer_->sent_bytes()); }
   void learn(int step, int worker, double weight) {
     draw(batch_, data_.shards[static_cast<std::size_t>(worker)], options_.shape.context,
          random_stream(options_.seed, static_cast<int>(how_ == method::warm_up), step, worker));
@@ -141,6 +163,7 @@ class shift {
   batch batch_;
   std::vector<chunk> windows_;
   double compute_ = 0, round_ = 0;
+  double sent_before_ = 0;  // by the processes before this one
 };
 
 }  // namespace
@@ -158,28 +181,40 @@ run train(options const& o, method how, split const& data, endpoint& here, learn
              {},
              {},
              static_cast<double>(steps) * static_cast<double>(o.tokens_per_step())};
-  result.points.push_back(mine.measure(0, 0, 0));
-  double seconds = 0, loss_sum = 0, shown = 0;
-  int read = 0, since = 0;  // step of the last reading; time since the last point
-  for (int step = 1; step <= steps; ++step) {
+  std::string const folder = "/" + result.name;
+  bool const saves = how != method::warm_up && !o.save.empty();
+  bool const resumes = how != method::warm_up && !o.resume.empty();
+  saved_run now;
+  if (saves || resumes) now.settings = digest_of_settings(o, data);
+  int const first = resumes ? mine.resume(o.resume + folder, now) : 0;
+  if (first == 0) now.points.push_back(mine.measure(0, 0, 0));
+  if (first != 0) {
+    bar.begin_after(first);
+    if (here.rank() == 0) std::printf("%s goes on after step %d\n", result.name.c_str(), first);
+  }
+  for (int step = first + 1; step <= steps; ++step) {
     double const before = wall_seconds();
     bool const last = step == steps, round = how != method::warm_up && mine.round_after(step);
     mine.step(step, round);
     if (last && mine.is_between_rounds(step)) mine.sync();
     bool const point = last || step % steps_per_point == 0;
-    if (point || step == 1 || step % steps_per_reading == 0) {
+    bool const snapshot = saves && (last || step % o.save_every == 0);
+    if (point || snapshot || step == 1 || step % steps_per_reading == 0) {
       double const loss = mine.take_loss();
-      loss_sum += loss;
-      shown = loss / (step - std::exchange(read, step));
+      now.loss_sum += loss;
+      now.shown_loss = loss / (step - std::exchange(now.read, step));
     }
-    seconds += wall_seconds() - before;
-    bar.update(step, shown);
-    ++since;
-    if (!point) continue;
-    result.points.push_back(mine.measure(step, loss_sum / since, seconds));
-    loss_sum = since = 0;
+    now.seconds += wall_seconds() - before;
+    bar.update(step, now.shown_loss);
+    ++now.since;
+    if (point) {
+      now.points.push_back(mine.measure(step, now.loss_sum / now.since, now.seconds));
+      now.loss_sum = now.since = 0;
+    }
+    if (snapshot) mine.save(o.save + folder, now);
   }
-  bar.finish(shown);
+  bar.finish(now.shown_loss);
+  result.points = std::move(now.points);
   result.spent = mine.total(result.points.back());
   return result;
 }

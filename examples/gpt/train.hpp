@@ -40,7 +40,7 @@ struct run {
 };
 
 // Trains the learner's model in place, as one worker of a run. Collective. All workers return the same
-// numbers.
+// numbers. Saves and resumes as the options say, in a folder with the name of the run; the warm-up does not.
 run train(options const& o, method how, split const& data, endpoint& here, learner& learner, progress& bar);
 
 }  // namespace gpt

@@ -9,6 +9,7 @@
 #include "schedule.hpp"
 
 #include <diloco/diloco.hpp>
+#include <diloco/snapshot.hpp>
 
 #include <algorithm>
 #include <cstring>
@@ -29,6 +30,15 @@ class trainer_of final : public trainer {
     diloco_.step(gradients, {.grad_scale = grad_scale});
   }
   void sync() override { diloco_.sync(); }
+  void save(std::string const& folder, std::vector<double> const& numbers) override {
+    diloco::save(diloco_, folder, {.user = std::as_bytes(std::span(numbers))});
+  }
+  found_snapshot resume(std::string const& folder) override {
+    diloco::resumed found = diloco::resume(diloco_, folder, {.may_be_empty = true});
+    std::vector<double> numbers(found.user.size() / sizeof(double));
+    if (!numbers.empty()) std::memcpy(numbers.data(), found.user.data(), numbers.size() * sizeof(double));
+    return {static_cast<int>(found.steps), std::move(numbers), std::move(found.passed_over)};
+  }
   std::uint64_t rounds() const override { return diloco_.rounds(); }
   std::uint64_t peak_bytes() const override { return diloco_.wire_bytes_at_once(); }
   std::uint64_t sent_bytes() const override { return traffic_->sent_bytes; }
