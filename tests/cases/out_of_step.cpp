@@ -13,7 +13,7 @@ using namespace diloco;
 
 namespace {
 
-using scheduled = toy::trainer_of<plain_sgd, plain_sgd, f32, threads>;
+using by_calendar = toy::trainer_of<plain_sgd, plain_sgd, f32, threads>;
 
 /// The errors of both ranks when rank 0 does `odd` after three of five steps.
 template <class Odd>
@@ -21,7 +21,7 @@ std::vector<std::string> hear(Odd&& odd) {
   return toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({40});
-    scheduled t(
+    by_calendar t(
         {.exchange = {}, .transport = std::move(transport), .schedule = every(5), .deadline_seconds = 20},
         m.parameters());
     std::string heard;
@@ -39,7 +39,7 @@ std::vector<std::string> hear(Odd&& odd) {
 }  // namespace
 
 TEST_CASE("out of step: a sync that the others do not make is named in its own round") {
-  auto const heard = hear([](scheduled& t) { return t.try_sync(); });
+  auto const heard = hear([](by_calendar& t) { return t.try_sync(); });
   CHECK(heard[0] ==
         "diloco: round 0: rank 1 came to this round by its schedule after 5 steps, this rank by a call of "
         "sync or launch "
@@ -54,7 +54,7 @@ TEST_CASE("out of step: a sync by all ranks is none, also in the middle of an in
   auto const fine = toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({40});
-    scheduled t({.exchange = {}, .transport = std::move(transport), .schedule = every(5)}, m.parameters());
+    by_calendar t({.exchange = {}, .transport = std::move(transport), .schedule = every(5)}, m.parameters());
     for (long step = 0; step < 7; ++step) t.step(m.gradients(rank, step));
     if (rank == 1) t.step(m.gradients(rank, 7));  // in rounds that the caller starts, step counts may differ
     t.sync();
@@ -68,7 +68,7 @@ TEST_CASE("out of step: a floating-point mode that changes after construction is
   auto const heard = toy::on_each_rank(2, [&](threads transport) {
     int const rank = transport.rank();
     toy::model m({40});
-    scheduled t(
+    by_calendar t(
         {.exchange = {}, .transport = std::move(transport), .schedule = every(2), .deadline_seconds = 20},
         m.parameters());
     std::string all;

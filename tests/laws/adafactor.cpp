@@ -61,7 +61,7 @@ constexpr float grad_scale = 0.5f;
 
 /// One row in five has a gradient near zero. So eps1 = 0.3 matters twice: for that row's √V, and for the mean
 /// of the rows, 0.2.
-std::vector<float> gradient(extents n, int t) {
+std::vector<float> gradient_of(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(20 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
     if (i / n.columns % 5 == 1 && n.rows > 1) g[i] *= 1e-4f;
@@ -74,7 +74,7 @@ std::vector<float> trajectory(adafactor const& optimizer, extents n, float lr_sc
   support::whole_tensor<adafactor, Executor> t(n.rows, n.columns, numbers(1).many(n.rows * n.columns));
   t.grad_scale = grad_scale;
   t.lr_scale = lr_scale;
-  for (int i = 0; i < steps; ++i) t.step(optimizer, gradient(n, i));
+  for (int i = 0; i < steps; ++i) t.step(optimizer, gradient_of(n, i));
   return t.p;
 }
 
@@ -90,7 +90,7 @@ TEST_CASE("adafactor: equals its formula in double, with the same bits on every 
       CAPTURE(n.columns);
       std::vector<float> const start = numbers(1).many(n.rows * n.columns);
       reference exact{optimizer, n.rows, n.columns, {start.begin(), start.end()}};
-      for (int t = 0; t < steps; ++t) exact.step(t + 1, gradient(n, t), double(grad_scale));
+      for (int t = 0; t < steps; ++t) exact.step(t + 1, gradient_of(n, t), double(grad_scale));
       std::vector<float> const p = trajectory<cpp>(optimizer, n);
       double worst = 0;
       for (std::size_t i = 0; i < p.size(); ++i)

@@ -92,7 +92,7 @@ struct extents {
 constexpr int steps = 10;
 
 /// Each gradient has its own long and short directions, so that the order of the estimates changes.
-std::vector<float> gradient(extents n, int t) {
+std::vector<float> gradient_of(extents n, int t) {
   std::vector<float> g = numbers(std::uint64_t(30 + t)).many(n.rows * n.columns);
   for (std::size_t i = 0; i < g.size(); ++i) {
     g[i] *= 1.0f + float((i / n.columns + std::size_t(t)) % 5) +
@@ -110,7 +110,7 @@ support::whole_tensor<optimizer_type, Executor> after(optimizer_type const& o, e
   support::whole_tensor<optimizer_type, Executor> t(n.rows, n.columns, numbers(1).many(n.rows * n.columns));
   t.lr_scale = lr_scale;
   t.grad_scale = 0.5f;
-  for (int i = 0; i < count; ++i) t.step(o, gradient(n, i));
+  for (int i = 0; i < count; ++i) t.step(o, gradient_of(n, i));
   return t;
 }
 
@@ -129,7 +129,7 @@ TEST_CASE("soap: equals its formulas in double; sides beyond 10,000 and vectors 
     reference want{settings,
                    exact(numbers(1).many(n.rows * n.columns), n),
                    {turns && n.rows < 10001, turns && n.columns < 10001}};
-    for (int t = 0; t < steps; ++t) want.step(t + 1, 0.5 * exact(gradient(n, t), n));
+    for (int t = 0; t < steps; ++t) want.step(t + 1, 0.5 * exact(gradient_of(n, t), n));
     auto const got = after(settings, n);
     CHECK((exact(got.p, n) - want.p).cwiseAbs().maxCoeff() < 2e-5);
     CHECK((exact(got.slots[1], n) - want.v).cwiseAbs().maxCoeff() < 1e-4 * want.v.cwiseAbs().maxCoeff());
@@ -140,7 +140,7 @@ TEST_CASE("soap: the first step moves nothing and finds the axes") {
   extents const n{20, 20};
   auto const t = after(settings, n, 1);
   CHECK(t.p == numbers(1).many(400));
-  exact_matrix const g = 0.5 * exact(gradient(n, 0), n), left = 0.2 * g * g.transpose(),
+  exact_matrix const g = 0.5 * exact(gradient_of(n, 0), n), left = 0.2 * g * g.transpose(),
                      right = 0.2 * g.transpose() * g;
   // Memory holds two matrices of each side. Each begins at a cache line.
   auto const at = [&](std::size_t i) {
@@ -166,8 +166,8 @@ TEST_CASE("soap: rotated gradients give rotated steps") {
   optimizer_type o = settings;
   o.weight_decay = 0.0f;
   for (int t = 0; t < steps; ++t) {
-    matrix const g = (rotation * exact(gradient(n, t), n)).cast<float>();
-    straight.step(o, gradient(n, t));
+    matrix const g = (rotation * exact(gradient_of(n, t), n)).cast<float>();
+    straight.step(o, gradient_of(n, t));
     turned.step(o, {g.data(), g.data() + 81});
   }
   CHECK((rotation * exact(straight.p, n) - exact(turned.p, n)).cwiseAbs().maxCoeff() < 2e-5);

@@ -50,6 +50,12 @@ TEST_CASE("restarted: a period of 1 has no momentum, and a period that is not re
   CHECK(trained(restarted{nesterov{}, 100}, 6) == trained(nesterov{}, 6));
   CHECK(trained(restarted{heavy_ball{.lr = 0.7f}, 1}, 6) == trained(plain_sgd{.lr = 0.7f}, 6));
   CHECK(trained(restarted{nesterov{}, 2}, 2) == trained(nesterov{}, 2));
+  // Bias corrections begin anew, too.
+  CHECK(trained(restarted{adamw{.lr = 0.1f}, 1}, 1) == trained(adamw{.lr = 0.1f}, 1));
+  float p = 1, m = 0.3f, v = 0.4f, q = 1, m0 = 0, v0 = 0;
+  restarted{adamw{}, 3}.at({4, 1.0f})(p, 0.5f, m, v);
+  adamw{}.at({1, 1.0f})(q, 0.5f, m0, v0);
+  CHECK(p == q);
   CHECK(trained(restarted{nesterov{}, 2}, 3) != trained(nesterov{}, 3));
 }
 

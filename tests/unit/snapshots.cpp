@@ -387,7 +387,7 @@ TEST_CASE("snapshots: a full disk, a folder without permission, a flight of the 
     CHECK(said(try_save(run.trainer, f.path())).find("Permission denied") != std::string::npos);
     ::chmod(f.path().c_str(), 0755);
   }
-  support::write_bytes(f.at("step-000000000003.rank-0-of-1.safetensors.77.part"), "half");
+  support::write_bytes(f.at("step-000000000003.rank-0-of-1.safetensors.999999999.part"), "half");
   save(run.trainer, f.path());
   CHECK(files_in(f.path()).size() == 2);  // what a killed process left behind is gone
 
@@ -552,7 +552,7 @@ TEST_CASE("snapshots: killed between the ranks' renames, the last one counts") {
     return 0;
   });
   std::string const name = f.at("step-000000000004.rank-1-of-2.safetensors");
-  std::filesystem::rename(name, name + ".77.part");
+  std::filesystem::rename(name, name + ".999999999.part");
   for (std::string const &said : two_ranks([&](auto&t, auto const&steps, int) {
          resumed const r = resume(t, f.path(), {.may_be_empty = true});
          steps(1);
@@ -561,8 +561,16 @@ TEST_CASE("snapshots: killed between the ranks' renames, the last one counts") {
        }))
     CHECK(said == "4 0");
   CHECK(files_in(f.path()).size() == 4);
+  // Killed in its first save, a run begins anew: one rank has all of its file, the other half of it.
+  support::folder const g;
+  support::write_bytes(g.at("step-000000000004.rank-0-of-2.safetensors.999999999.part"),
+                       support::bytes_of(f.at("step-000000000004.rank-0-of-2.safetensors")));
+  support::write_bytes(g.at("step-000000000004.rank-1-of-2.safetensors.999999999.part"), "half");
+  for (int const ranks :
+       two_ranks([&](auto&t, auto const&, int) { return resume(t, g.path(), {.may_be_empty = true}).ranks; }))
+    CHECK(ranks == 0);
   // Half of a file is nothing, and the others have nothing of that step.
-  support::write_bytes(f.at("step-000000000009.rank-1-of-2.safetensors.77.part"),
+  support::write_bytes(f.at("step-000000000009.rank-1-of-2.safetensors.999999999.part"),
                        support::bytes_of(name).substr(0, 3000));
   for (std::uint64_t const steps :
        two_ranks([&](auto&t, auto const&, int) { return resume(t, f.path()).steps; }))

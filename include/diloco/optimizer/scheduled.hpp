@@ -68,8 +68,8 @@ scheduled(Optimizer, Rate) -> scheduled<Optimizer, Rate>;
 template <class Optimizer, class Rate, class MomentumRate>
 scheduled(Optimizer, Rate, MomentumRate) -> scheduled<Optimizer, Rate, MomentumRate>;
 
-/// An outer optimizer whose slots become 0 after every `period` rounds (arXiv 2605.28585). With a period of
-/// 1, nesterov is plain_sgd of lr·(1 + momentum).
+/// An outer optimizer that begins anew after every `period` rounds, with slots of 0 and a step count of 1
+/// (arXiv 2605.28585). With a period of 1, nesterov is plain_sgd of lr·(1 + momentum).
 template <class Optimizer>
 struct restarted {
   Optimizer optimizer{};
@@ -91,7 +91,8 @@ struct restarted {
     }
   };
   [[nodiscard]] auto at(step_context c) const {
-    return step<std::remove_cvref_t<decltype(optimizer.at(c))>>{optimizer.at(c), (c.step - 1) % period == 0};
+    c.step = (c.step - 1) % period + 1;
+    return step<std::remove_cvref_t<decltype(optimizer.at(c))>>{optimizer.at(c), c.step == 1};
   }
   [[nodiscard]] constexpr float largest() const { return optimizer.largest(); }
 

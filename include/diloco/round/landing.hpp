@@ -154,7 +154,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
     auto done = launch(i, true);
     if (done) static_cast<void>(done = land_guarded(*flights_[i], 0));
     if (!done && !run_.ended() && flights_[i]->total_weight == 0 && fragments_[i].at_anchor) {
-      idle = std::move(done);
+      static_cast<void>(idle = std::move(done));
       continue;
     }
     did_something = true;
@@ -277,7 +277,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::end_of_round(result<> verdict, r
 DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f) {
   fragment_progress& p = fragments_[f.fragment];
   f.open = false;
-  p.must_move = false;  // the caller may recover by copying θ̄ to θ
+  p.must_move = false;         // the caller may recover by copying θ̄ to θ
   if (!facts_.by_step_only) {  // otherwise the gradients that it carried are lost
     p.stepped = p.stepped || f.stepped;
     p.weight += f.weight;

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -136,7 +137,13 @@ DILOCO_COLD DILOCO_CORE std::vector<std::pair<snapshot_name, std::string>> snaps
 
 DILOCO_COLD DILOCO_CORE void snapshot_name::remove_unfinished(std::string const& folder, int rank) {
   for (auto const& [name, file] : unfinished_in(folder)) {
-    if (name.rank == rank) ::unlink(say({folder, "/", file}).c_str());
+    // Its writer may live: two runs that take one folder are told so by what they find there, later.
+    std::string_view number = std::string_view(file).substr(name.text().size() + 1);
+    std::uint64_t writer = 0;
+    bool const known = detail::take_number(number, writer, ".part");
+    bool const lives = known && writer != static_cast<std::uint64_t>(::getpid()) &&
+                       (::kill(static_cast<pid_t>(writer), 0) == 0 || errno == EPERM);
+    if (name.rank == rank && !lives) ::unlink(say({folder, "/", file}).c_str());
   }
 }
 
@@ -201,9 +208,8 @@ DILOCO_COLD DILOCO_CORE result<> snapshot_writer::finish() {
   if (::fsync(file_.get()) != 0) return cannot("write");
   {
     snapshot_reader again;
-    auto fine = again.open(aside_);
-    if (fine) fine = again.verify();
-    if (!fine) return fine;
+    if (auto fine = again.open(aside_); !fine) return fine;
+    if (auto fine = again.verify(); !fine) return fine;
   }
   return {};
 }

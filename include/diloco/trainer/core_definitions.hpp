@@ -123,7 +123,14 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::compare_with_peers() const {
 DILOCO_COLD DILOCO_CORE result<> trainer_core::agree_on_outcome(std::vector<contract_term> const& terms,
                                                                 std::uint32_t phase) {
   auto fine = agree(over_, terms, phase, deadline_after(facts_.deadline_seconds));
-  if (fine || fine.error().message.starts_with("diloco: contract: ")) return fine;
+  if (fine) return fine;
+  if (fine.error().message.starts_with("diloco: contract: ")) {
+    error e = std::move(fine).error();
+    constexpr std::string_view advice = "; give all ranks the same";  // says nothing of what went wrong there
+    if (phase != detail::adopt_phase && e.message.ends_with(advice))
+      e.message.resize(e.message.size() - advice.size());
+    return e;
+  }
   return run.ends(std::move(fine).error());
 }
 

@@ -72,16 +72,17 @@ class snapshots {
     std::string path;
     std::unique_ptr<snapshot_reader> file = nullptr;
     /// Orders snapshots: by step, then by number of ranks. Never 0.
+    [[nodiscard]] bool has_its_name() const { return path.ends_with(name.text()); }
     [[nodiscard]] std::uint64_t key() const {
       return (name.step + 1) << 20 | static_cast<std::uint64_t>(name.ranks);
     }
   };
 
-  /// Of all ranks: the least and greatest key, whether what they have found is alike, and how many files are
-  /// damaged or of another number of ranks.
+  /// Of all ranks: the least and greatest key, whether what they have found is alike, how many files have
+  /// their names or are damaged, and the newest of another number of ranks.
   struct heard {
-    std::uint64_t least = 0, most = 0, damaged = 0, other = 0;
-    bool alike = true;
+    std::uint64_t least = 0, most = 0, named = 0, damaged = 0, other = 0;
+    bool alike = true, may_be_empty = true;
   };
 
   // What a snapshot holds.
@@ -116,7 +117,7 @@ class snapshots {
                                                     std::uint64_t& other) const;
   [[nodiscard]] result<> open(candidate& c) const;
   [[nodiscard]] result<heard> hear(std::vector<candidate> const& all, std::uint64_t damaged,
-                                   std::uint64_t other);
+                                   std::uint64_t other, bool may_be_empty);
   /// The newest snapshot that every rank can read; none if no rank has any.
   [[nodiscard]] result<std::optional<candidate>> find(std::string const& folder, resume_options const& o,
                                                       resumed& out);

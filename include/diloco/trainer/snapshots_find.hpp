@@ -90,8 +90,7 @@ DILOCO_COLD DILOCO_CORE void snapshots::drop_invalid(std::vector<candidate>& all
       if (c.file != nullptr) return;
       auto fine = open(c);
       if (fine) return;
-      bool const has_its_name = c.path.ends_with(c.name.text());
-      if (has_its_name) out.passed_over.push_back(fine.error().message);
+      if (c.has_its_name()) out.passed_over.push_back(fine.error().message);
     }
     all.erase(all.begin());
   }
@@ -116,10 +115,17 @@ DILOCO_COLD DILOCO_CORE std::string snapshots::other_text(std::uint64_t key) {
 
 /// What all ranks have found, in order.
 DILOCO_COLD DILOCO_CORE result<snapshots::heard> snapshots::hear(std::vector<candidate> const& all,
-                                                                 std::uint64_t damaged, std::uint64_t other) {
+                                                                 std::uint64_t damaged, std::uint64_t other,
+                                                                 bool may_be_empty) {
   hash64 h;
   if (!all.empty()) h.add(identity(all.front()));
-  std::uint64_t const mine[4] = {all.empty() ? 0 : all.front().key(), h.value(), damaged, other};
+  auto const named = std::count_if(all.begin(), all.end(), [](auto const& c) { return c.has_its_name(); });
+  std::uint64_t const mine[6] = {all.empty() ? 0 : all.front().key(),
+                                 h.value(),
+                                 damaged,
+                                 other,
+                                 static_cast<std::uint64_t>(named),
+                                 may_be_empty ? 1u : 0u};
   auto const each = gather_bytes(core_.over_, std::as_bytes(std::span(mine)), {0, detail::resume_phase},
                                  deadline_after(core_.facts_.deadline_seconds));
   if (!each) return core_.run.ends(each.error());
@@ -130,6 +136,8 @@ DILOCO_COLD DILOCO_CORE result<snapshots::heard> snapshots::hear(std::vector<can
     out.alike = out.alike && each->word(k, 1) == each->word(0, 1);
     out.damaged += each->word(k, 2);
     out.other = std::max(out.other, each->word(k, 3));
+    out.named += each->word(k, 4);
+    out.may_be_empty = out.may_be_empty && each->word(k, 5) != 0;
   }
   return out;
 }
@@ -146,7 +154,7 @@ DILOCO_COLD DILOCO_CORE result<std::optional<snapshots::candidate>> snapshots::f
     out.passed_over.push_back(listed.error().message);
   for (std::uint64_t bound = ~std::uint64_t{0};;) {
     drop_invalid(all, bound, out);
-    auto const h = hear(all, out.passed_over.size(), other);
+    auto const h = hear(all, out.passed_over.size(), other, o.may_be_empty && !o.step);
     if (!h) return h.error();
     bool const found = h->least == h->most && h->least != 0;
     if (found && h->alike && h->other > h->least)
@@ -158,8 +166,9 @@ DILOCO_COLD DILOCO_CORE result<std::optional<snapshots::candidate>> snapshots::f
     if (found)
       out.passed_over.push_back(say({"diloco: snapshot '", all.front().file->path(),
                                      "': is of another run than those of other ranks"}));
-    bool const empty = h->most == 0 && h->damaged == 0 && h->other == 0;
-    if (empty && o.may_be_empty && !o.step) return std::optional<candidate>{};
+    // A process that was killed in the first save leaves nothing with a name.
+    bool const empty = h->named == 0 && h->damaged == 0 && h->other == 0;
+    if (h->least == 0 && empty && h->may_be_empty) return std::optional<candidate>{};
     if (h->least == 0) return none_found(folder, o, out, h->other);
     bound = found ? h->least - 1 : h->least;
   }

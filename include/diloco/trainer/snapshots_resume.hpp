@@ -119,6 +119,11 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c, resume_opt
     if (missing.empty() && !detail::number_in(holds, name)) missing = name;
   });
   if (!missing.empty()) return wrong({"lacks the number '", missing, "'"});
+  for (std::size_t f = 0; f < open.size(); ++f) {
+    auto const partner = detail::number_in(holds, say({"fragment.", f, ".flight.partner"}));
+    if (partner && *partner >= static_cast<std::uint64_t>(ranks_) && same_ranks)
+      return wrong({"names rank ", *partner, " of ", ranks_, " as a partner"});
+  }
   for (std::size_t f = 0; f < open.size() && !(same_ranks && out.changed.empty()); ++f) {
     if (open[f] != 0)
       return wrong({"was saved with a round under way, which only ", c.name.ranks,

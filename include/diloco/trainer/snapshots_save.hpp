@@ -37,13 +37,13 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save
     core_.where_.wait();
     snapshot_writer file(own_file(folder));
     auto written = may_save(o);
-    if (written) written = write(file, folder, o);
+    if (written) static_cast<void>(written = write(file, folder, o));
     std::string const outcome =
         written ? say({"a snapshot of step ", core_.run.steps}) : written.error().message;
     std::string const label = "outcome of save";
     auto fine = core_.agree_on_outcome({{label, {{label, outcome}}}}, detail::save_phase);
     if (!written) return written;
-    if (fine) fine = file.publish();
+    if (fine) static_cast<void>(fine = file.publish());
     if (fine) remove_old(folder, o.keep);
     return fine;
   });
