@@ -104,8 +104,8 @@ TEST_CASE("signals: data-parallel steps as by hand; an empty gradient counts as 
       t.step(all);
       for (std::size_t i = 0; i < sizes.size(); ++i) {
         for (std::size_t k = 0; k < sizes[i]; ++k) {
-          float const mean = fma(0.5f, i == 2 ? 0.0f : g1[i][k], 0.5f * g0[i][k]);
-          by_hand[i][k] = fma(-0.5f, mean, by_hand[i][k]);
+          float const mean = diloco::fma(0.5f, i == 2 ? 0.0f : g1[i][k], 0.5f * g0[i][k]);
+          by_hand[i][k] = diloco::fma(-0.5f, mean, by_hand[i][k]);
           REQUIRE(bits_of(m[i][k]) == bits_of(by_hand[i][k]));
         }
       }
