@@ -23,6 +23,8 @@
 #include <diloco/state/snapshot_file_definitions.hpp>
 #include <diloco/sweep/on_backend_definitions.hpp>
 #include <diloco/trainer/core_definitions.hpp>
+#include <diloco/trainer/snapshots_contents.hpp>
+#include <diloco/trainer/snapshots_find.hpp>
 #include <diloco/trainer/snapshots_resume.hpp>
 #include <diloco/trainer/snapshots_save.hpp>
 #include <diloco/transport/detail/late_definitions.hpp>

@@ -53,7 +53,9 @@ struct bookkeeping {
 static_assert(executor<bookkeeping>);
 
 /// The contract before round 0: one message of eleven terms, then one with two for each tensor. Each is freed.
-std::size_t contract_bytes(std::size_t tensors) { return 8 * std::max<std::size_t>(11, 2 * tensors); }
+std::size_t contract_bytes(std::size_t tensors) {
+  return 8 * std::max<std::size_t>(contract_term_count, 2 * tensors);
+}
 
 /// Elements of a column. Each tensor begins where its length requires it.
 std::size_t column_of(std::vector<std::size_t> const& sizes) {

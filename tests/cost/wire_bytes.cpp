@@ -36,7 +36,9 @@ static_assert(tile_wire_bytes<sign<512>>(513) == 80 + 16);
 
 constexpr std::size_t header_bytes = 128, votes = 2 * header_bytes;
 /// Eleven terms, two for each tensor, and the rank's part of the run's number. Each has 8 bytes.
-constexpr std::size_t contract_bytes(std::size_t tensors) { return 8 * (11 + 2 * tensors + 1); }
+constexpr std::size_t contract_bytes(std::size_t tensors) {
+  return 8 * (contract_term_count + 2 * tensors + 1);
+}
 constexpr int rounds = 3;
 
 /// What a rank reported and what was counted, without the contract.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: inner: external cannot be one group of several
+// must not compile: diloco: inner: external or none cannot be one group of several
 #include <diloco/diloco.hpp>
 
 void make(std::vector<diloco::tensor> const& parameters) {

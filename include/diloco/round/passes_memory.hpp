@@ -92,9 +92,11 @@ DILOCO_COLD void passes<R>::allocate_stages(state_columns& state, memory_source 
 template <class R>
 DILOCO_COLD void passes<R>::allocate_means(state_columns& state, memory_source const& where, std::size_t n) {
   if constexpr (weighs_elements)
-    mean_weight_ = state.add_floats(where, "mean_weight", column_kind::scratch, n);
+    mean_weight_ =
+        state.add_floats(where, "mean_weight", column_kind::scratch, n, column_order{column_order::rows});
   if constexpr (carries_anchor)
-    mean_anchor_ = state.add_floats(where, "mean_anchor", column_kind::scratch, n);
+    mean_anchor_ =
+        state.add_floats(where, "mean_anchor", column_kind::scratch, n, column_order{column_order::rows});
 }
 
 }  // namespace DILOCO_NAMESPACE

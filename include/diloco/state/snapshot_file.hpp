@@ -113,6 +113,8 @@ std::string hex_text(std::uint64_t x);
 /// is valid anyway.
 void sync_folder(std::string const& folder);
 std::string folder_of(std::string const& path);
+/// The number at the front of `text`, which loses it and `separator` behind it.
+bool take_number(std::string_view& text, std::uint64_t& n, std::string_view separator);
 }  // namespace detail
 
 }  // namespace DILOCO_NAMESPACE

@@ -40,8 +40,8 @@ DILOCO_COLD inline std::size_t digest_in(std::string_view header) {
                                                                               : at + key.size();
 }
 
-/// The number at the front of `text`, which loses it and `separator` behind it.
-DILOCO_COLD inline bool take_number(std::string_view& text, std::uint64_t& n, std::string_view separator) {
+DILOCO_COLD DILOCO_CORE bool take_number(std::string_view& text, std::uint64_t& n,
+                                         std::string_view separator) {
   std::size_t digits = 0;
   n = 0;
   while (digits < text.size() && digits < 19 && text[digits] >= '0' && text[digits] <= '9')

@@ -4,16 +4,42 @@
 #include <diloco/state/snapshot_file.hpp>
 #include <diloco/trainer/core.hpp>
 
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
+
+namespace detail {
+
+/// A number of the trainer as a note's text. Doubles are written as the number of their bits.
+template <class T>
+std::uint64_t as_word(T x) {
+  if constexpr (std::is_same_v<T, double>)
+    return std::bit_cast<std::uint64_t>(x);
+  else
+    return static_cast<std::uint64_t>(x);
+}
+template <class T>
+void from_word(T& x, std::uint64_t word) {
+  if constexpr (std::is_same_v<T, double>)
+    x = std::bit_cast<double>(word);
+  else
+    x = static_cast<T>(word);
+}
+
+/// The number that a note holds; nothing if it holds none.
+std::optional<std::uint64_t> number_in(safetensors::contents const& c, std::string_view note);
+
+}  // namespace detail
 
 struct save_options {
   /// Bytes of the caller, such as the position in the data. `resume` gives them back.
@@ -148,6 +174,8 @@ class snapshots {
 }  // namespace diloco
 
 #if DILOCO_HEADER_ONLY
+#include <diloco/trainer/snapshots_contents.hpp>
+#include <diloco/trainer/snapshots_find.hpp>
 #include <diloco/trainer/snapshots_resume.hpp>
 #include <diloco/trainer/snapshots_save.hpp>
 #endif

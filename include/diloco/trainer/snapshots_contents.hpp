@@ -4,31 +4,14 @@
 #include <diloco/trainer/snapshots.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
-#include <type_traits>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// A number of the trainer as a note's text. Doubles are written as the number of their bits.
-template <class T>
-std::uint64_t as_word(T x) {
-  if constexpr (std::is_same_v<T, double>)
-    return std::bit_cast<std::uint64_t>(x);
-  else
-    return static_cast<std::uint64_t>(x);
-}
-template <class T>
-void from_word(T& x, std::uint64_t word) {
-  if constexpr (std::is_same_v<T, double>)
-    x = std::bit_cast<double>(word);
-  else
-    x = static_cast<T>(word);
-}
-
-inline std::optional<std::uint64_t> number_in(safetensors::contents const& c, std::string_view note) {
+DILOCO_COLD DILOCO_CORE std::optional<std::uint64_t> number_in(safetensors::contents const& c,
+                                                               std::string_view note) {
   std::string const* const text = c.note(note);
   if (text == nullptr || text->empty() || text->size() > 20) return {};
   std::uint64_t n = 0;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/trainer/snapshots_contents.hpp>
+#include <diloco/trainer/snapshots.hpp>
+
+#include <algorithm>
 
 // Which snapshot all ranks resume from.
 
