@@ -611,6 +611,22 @@ TEST_CASE("snapshots: a newer one of other ranks is neither passed over nor remo
         2);
 }
 
+TEST_CASE("snapshots: a run of another number of ranks keeps out of a folder, too") {
+  support::folder const f;
+  two_ranks([&](auto& t, auto const& steps, int) {
+    steps(4);
+    save(t, f.path());
+    return 0;
+  });
+  lone other;
+  other.steps(9);
+  CHECK(said(try_save(other.trainer, f.path(), {.keep = 1})) ==
+        say({"diloco: save: '", f.path(),
+             "' holds 'step-000000000004.rank-0-of-2.safetensors' of another run; "
+             "resume from it, or save into another folder"}));
+  CHECK(files_in(f.path()).size() == 2);
+}
+
 TEST_CASE("snapshots: a save that fails on one rank leaves the older file of that step") {
   support::folder const f;
   two_ranks([&](auto& t, auto const& steps, int rank) {

@@ -65,7 +65,7 @@ struct resumed {
   std::uint64_t steps = 0, rounds = 0;  ///< as the trainer's functions of these names
   int ranks = 0;                        ///< that saved it; 0 if the folder was empty
   std::vector<std::byte> user;
-  std::vector<std::string> passed_over;  ///< a sentence about each newer file that is damaged
+  std::vector<std::string> passed_over;  ///< why each newer file of this rank was not taken
   std::vector<std::string> changed;      ///< settings that differ from those that saved it
   std::vector<std::string> set_to_zero;  ///< columns that have no meaning for another number of ranks
 };
@@ -97,8 +97,8 @@ class snapshots {
     snapshot_name name;
     std::string path;
     std::unique_ptr<snapshot_reader> file = nullptr;
-    /// Orders snapshots: by step, then by number of ranks. Never 0.
     [[nodiscard]] bool has_its_name() const { return path.ends_with(name.text()); }
+    /// Orders snapshots: by step, then by number of ranks. Never 0.
     [[nodiscard]] std::uint64_t key() const {
       return (name.step + 1) << 20 | static_cast<std::uint64_t>(name.ranks);
     }

@@ -55,13 +55,14 @@ DILOCO_COLD DILOCO_CORE std::string snapshots::own_file(std::string const& folde
   return say({folder, "/", snapshot_name{core_.run.steps, rank_, ranks_}.text()});
 }
 
-/// What is in the folder must be of this run, or have been there when it resumed. It must not be of a later
-/// step, because `resume` takes the newest.
+/// What is in the folder must be of this run, or have been there when it resumed. That holds for files of any
+/// number of ranks, because old ones are removed. Files of this number must not be of a later step: `resume`
+/// takes the newest.
 DILOCO_COLD DILOCO_CORE result<> snapshots::folder_is_ours(std::string const& folder) const {
   auto const names = snapshot_name::in(folder);
   if (!names) return names.error();
   for (snapshot_name const& n : *names) {
-    if (n.rank != rank_ || n.ranks != ranks_) continue;
+    if (n.rank != rank_) continue;
     auto const run = run_that_saved(say({folder, "/", n.text()}));
     if (!run) continue;  // a damaged file belongs to nobody
     auto const& earlier = core_.earlier_runs;
@@ -69,7 +70,7 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::folder_is_ours(std::string const& fo
         std::find(earlier.begin(), earlier.end(), *run) == earlier.end())
       return refuse("save", say({"'", folder, "' holds '", n.text(),
                                  "' of another run; resume from it, or save into another folder"}));
-    if (n.step > core_.run.steps && !core_.resumed_newest)
+    if (n.ranks == ranks_ && n.step > core_.run.steps && !core_.resumed_newest)
       return refuse("save",
                     say({"'", folder, "' holds '", n.text(), "', and this run is at step ", core_.run.steps,
                          "; move the later ones away, or save into another folder"}));
