@@ -29,6 +29,7 @@
 #include <diloco/trainer/snapshots_save.hpp>
 #include <diloco/transport/detail/late_definitions.hpp>
 #include <diloco/transport/detail/thread_exchange_definitions.hpp>
+#include <diloco/transport/detail/threads_definitions.hpp>
 #include <diloco/wire/contract_definitions.hpp>
 #include <diloco/wire/message_header_definitions.hpp>
 #include <diloco/wire/plan_definitions.hpp>

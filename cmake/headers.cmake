@@ -199,8 +199,10 @@ set(DILOCO_HEADERS
     include/diloco/transport/detail/tcp_host.hpp
     include/diloco/transport/detail/tcp_place.hpp
     include/diloco/transport/detail/tcp_visitor.hpp
+    include/diloco/transport/detail/thread_claim.hpp
     include/diloco/transport/detail/thread_exchange.hpp
     include/diloco/transport/detail/thread_exchange_definitions.hpp
+    include/diloco/transport/detail/threads_definitions.hpp
     include/diloco/transport/mpi.hpp
     include/diloco/transport/nccl.hpp
     include/diloco/transport/rendezvous.hpp

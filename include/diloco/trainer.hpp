@@ -69,7 +69,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   template <class Gradients>
   step_result try_step(Gradients const& gradients, step_options o = {}) {
     if constexpr (detail::explain_inside<steps_inside>() && detail::explain_gradients<Gradients>()) {
-      return core().told(parts_->step(gradients, o));
+      return core().told(parts().step(gradients, o));
     } else {
       return {};  // the static_assert has failed already; further compiler errors would hide it
     }
@@ -119,11 +119,11 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// under other inner optimizers.
   template <class Self = DiLoCo>
   void show_mean() {
-    static_cast<void>(detail::explain_show<Self::has_other_view>()), parts_->show(false);
+    static_cast<void>(detail::explain_show<Self::has_other_view>()), parts().show(false);
   }
   template <class Self = DiLoCo>
   void show_sample() {
-    static_cast<void>(detail::explain_show<Self::has_other_view>()), parts_->show(true);
+    static_cast<void>(detail::explain_show<Self::has_other_view>()), parts().show(true);
   }
 
   /// Reads the caller's tensors (a checkpoint, a merge) into θ̄ and into the float32 copies. Collective.
@@ -166,14 +166,14 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Whether the last step was skipped.
   [[nodiscard]] bool skipped() const { return core().run.skipped_in_a_row != 0; }
   /// Factor that the recipe's `rate` applies to the learning rate of the next inner step.
-  [[nodiscard]] float rate_factor() const { return parts_->rate_factor(steps() + 1); }
+  [[nodiscard]] float rate_factor() const { return parts().rate_factor(steps() + 1); }
   /// ‖grad_scale · g‖ over all tensors of the last measured gradients, before clipping. 0 if the recipe does
   /// not clip. Waits for the executor.
   [[nodiscard]] float gradient_norm() const { return core().intake->norm(); }
   /// Committed rounds of all fragments. If ranks pair, dropped rounds count as well.
   [[nodiscard]] std::uint64_t rounds() const { return core().run.rounds; }
-  [[nodiscard]] Transport& transport() { return parts_->recipe().transport; }
-  [[nodiscard]] Probe& probe() { return parts_->recipe().probe; }
+  [[nodiscard]] Transport& transport() { return parts().recipe().transport; }
+  [[nodiscard]] Probe& probe() { return parts().recipe().probe; }
   /// Legs of the exchange for this number of ranks.
   [[nodiscard]] leg_list legs() const { return core().rounds->facts().legs; }
 
@@ -183,10 +183,10 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   void reset_feedback() { try_reset_feedback().value(); }
 
   /// One line of text: policies, wire format, exchange, schedule, exact costs.
-  [[nodiscard]] std::string describe() const { return parts_->describe(); }
+  [[nodiscard]] std::string describe() const { return parts().describe(); }
 
   /// Bytes requested from the executor, by kind.
-  [[nodiscard]] struct footprint footprint() const { return parts_->memory(); }
+  [[nodiscard]] struct footprint footprint() const { return parts().memory(); }
 
   /// Bytes that this rank sends in one round of each fragment, message headers and padding included. If an
   /// odd number of ranks pair, one rank per round sends nothing.
@@ -209,11 +209,14 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
  private:
   friend struct trainer_access;
-  explicit DiLoCo(std::unique_ptr<trainer_parts<recipe_type>> parts) : parts_(std::move(parts)) {}
-  [[nodiscard]] trainer_core& core() { return parts_->core; }
-  [[nodiscard]] trainer_core const& core() const { return parts_->core; }
+  using parts_type = trainer_parts<recipe_type>;
+  explicit DiLoCo(std::unique_ptr<trainer_policies> parts) : parts_(std::move(parts)) {}
+  [[nodiscard]] parts_type& parts() { return static_cast<parts_type&>(*parts_); }
+  [[nodiscard]] parts_type const& parts() const { return static_cast<parts_type const&>(*parts_); }
+  [[nodiscard]] trainer_core& core() { return parts().core; }
+  [[nodiscard]] trainer_core const& core() const { return parts().core; }
 
-  std::unique_ptr<trainer_parts<recipe_type>> parts_;
+  std::unique_ptr<trainer_policies> parts_;  // parts_type
 };
 
 /// The core of a trainer, for parts of the library that not every program includes (snapshot.hpp).

@@ -36,6 +36,8 @@ struct leg_list {
   /// Whether the first leg cuts the model into one shard per rank.
   [[nodiscard]] constexpr bool shards() const { return legs[0].how == operation::all_to_all; }
   [[nodiscard]] constexpr bool pairs() const { return legs[0].how == operation::pair; }
+  /// Largest number of messages in the first leg, own included.
+  [[nodiscard]] constexpr int contributors(int ranks) const { return pairs() && ranks > 2 ? 2 : ranks; }
   friend bool operator==(leg_list const&, leg_list const&) = default;
 };
 

@@ -60,6 +60,11 @@ struct round_flight {
   void finish_one(deadline limit);
 };
 
+/// One flight per fragment, for the messages that these legs bring.
+std::vector<std::shared_ptr<round_flight>> make_flights(transport_link const& over, leg_list const& legs,
+                                                        std::vector<wire_plan> const& plans,
+                                                        std::size_t rows);
+
 /// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.
 /// Ranks that still wait for its message get an error.
 class flight {

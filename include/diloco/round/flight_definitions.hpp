@@ -20,6 +20,17 @@ DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_
   sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
 }
 
+DILOCO_COLD DILOCO_CORE std::vector<std::shared_ptr<round_flight>> make_flights(
+    transport_link const& over, leg_list const& legs, std::vector<wire_plan> const& plans, std::size_t rows) {
+  // A pair reads its own message where it was written.
+  int const contributors = legs.contributors(over.size());
+  std::vector<std::shared_ptr<round_flight>> flights;
+  for (std::size_t i = 0; i < plans.size(); ++i)
+    flights.push_back(std::make_shared<round_flight>(i, over, legs, plans[i], rows, contributors,
+                                                     legs.pairs() ? contributors - 1 : contributors));
+  return flights;
+}
+
 DILOCO_CORE std::size_t round_flight::message_bytes() const {
   std::size_t sum = sums.size() + (vote == nullptr ? 0 : vote->bytes());
   for (auto const& m : messages) sum += m->bytes();

@@ -85,7 +85,7 @@ struct received_wires<C, Rule> {
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false,
           bool Direct = false, class Rule = void>
 struct apply_outer_kernel {
-  static constexpr int block = received_wires<C, Rule>::block;
+  static constexpr int block_size = received_wires<C, Rule>::block;
 
   received_wires<C, Rule> wires;
   Step step;
@@ -107,22 +107,25 @@ struct apply_outer_kernel {
   DILOCO_HD void operator()(L l, std::size_t index) const {
     tile const t = tiles[index];
     wires.prepare(l, t);
-    for_each_block<block>(t, [&](int offset, auto count) {
-      one_block(l, t, offset, count, std::make_index_sequence<Slots>{});
-    });
+    for_each_block<block_size>(*this, l, t);
+  }
+  /// One block of a tile; for_each_block calls it.
+  template <lanes L, class Count>
+  DILOCO_HD void block(L l, tile const& t, int offset, Count count) const {
+    one_block(l, t, offset, count, std::make_index_sequence<Slots>{});
   }
 
  private:
   template <lanes L, std::size_t... Index>
   DILOCO_HD void one_block(L l, tile const& t, int offset, int count, std::index_sequence<Index...>) const {
-    int const first = first_element<L, block>(l), mine = owned_elements<L, block>(l, count);
+    int const first = first_element<L, block_size>(l), mine = owned_elements<L, block_size>(l, count);
     std::size_t const column = t.column + static_cast<std::size_t>(offset + first);
     auto g = wires.combine(l, t, offset, count);
     if constexpr (Weighted) {
       if (weights.of(t) != nullptr) {
         float const* const h = mean_weight + column;
         // Bytes that no encoder wrote must not cause a division by zero.
-        for_first<L, lane_elements<L, block>>(mine, [&](int i) {
+        for_first<L, lane_elements<L, block_size>>(mine, [&](int i) {
           float const w = h[i] + weights.prior;
           g.v[i] = g.v[i] / (w > 0x1p-60f ? w : 0x1p-60f);
         });
@@ -140,23 +143,23 @@ struct apply_outer_kernel {
       update<L>(mine, g, local, anchor + column, Anchored ? mean_anchor + column : nullptr,
                 (slots[Index] + column)...);
     }
-    callers.template write<block>(l, t, offset, count, local);
+    callers.template write<block_size>(l, t, offset, count, local);
   }
   template <lanes L, class F>
   DILOCO_HD static void settle(int n, float* DILOCO_RESTRICT column, F&& f) {
     if constexpr (L::width > 1) {
-      if (n == lane_elements<L, block>) {
-        in_registers<lane_elements<L, block>>(f, updates{aligned{column}});
+      if (n == lane_elements<L, block_size>) {
+        in_registers<lane_elements<L, block_size>>(f, updates{aligned{column}});
         return;
       }
     }
-    for_first<L, lane_elements<L, block>>(n, [&](int i) { f(i, column[i]); });
+    for_first<L, lane_elements<L, block_size>>(n, [&](int i) { f(i, column[i]); });
   }
   /// Returns the bits of the lane's largest |θ|.
   template <lanes L, class... Slot>
-  DILOCO_HD std::uint32_t step_directly(int n, lane_block<L, block> const& g, float* DILOCO_RESTRICT p,
+  DILOCO_HD std::uint32_t step_directly(int n, lane_block<L, block_size> const& g, float* DILOCO_RESTRICT p,
                                         Slot* DILOCO_RESTRICT... slot) const {
-    constexpr int size = lane_elements<L, block>;
+    constexpr int size = lane_elements<L, block_size>;
     std::uint32_t magnitude = 0;
     if constexpr (L::width > 1) {
       if (n == size) {
@@ -176,10 +179,10 @@ struct apply_outer_kernel {
     return magnitude;
   }
   template <lanes L, class... Slot>
-  DILOCO_HD void update(int n, lane_block<L, block> const& g, float* DILOCO_RESTRICT local,
+  DILOCO_HD void update(int n, lane_block<L, block_size> const& g, float* DILOCO_RESTRICT local,
                         float* DILOCO_RESTRICT p, [[maybe_unused]] float const* DILOCO_RESTRICT mean,
                         Slot* DILOCO_RESTRICT... slot) const {
-    constexpr int size = lane_elements<L, block>;
+    constexpr int size = lane_elements<L, block_size>;
     if constexpr (L::width > 1) {
       if (n == size && mix == 0.0f)
         return update_in_registers<L>(
@@ -217,9 +220,9 @@ struct apply_outer_kernel {
   }
   /// The same for a full block, on many lanes.
   template <lanes L, class Local, class Show, class... Slot>
-  DILOCO_HD void update_in_registers(lane_block<L, block> const& g, Local local, Show show, float* p,
+  DILOCO_HD void update_in_registers(lane_block<L, block_size> const& g, Local local, Show show, float* p,
                                      [[maybe_unused]] float const* mean, Slot*... slot) const {
-    constexpr int size = lane_elements<L, block>;
+    constexpr int size = lane_elements<L, block_size>;
     if constexpr (Anchored) {
       in_registers<size>(
           [&](int i, float& q, float& x, float m, Slot&... s) {
@@ -254,30 +257,32 @@ struct combine_shard_kernel {
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
-    tile const t = tiles[index];
-    for_each_block<C::block>(t, [&](int offset, auto count) {
-      std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
-      int const mine = owned_elements<L, C::block>(l, count);
-      auto x = wires.combine(l, t, offset, count);
-      std::uint32_t magnitude = 0;
-      if (residual.none()) {
-        for_first<L, lane_elements<L, C::block>>(
-            mine, [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
-      } else {
-        auto const e = residual.block(l, local, count);
-        for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
-          x.v[i] = step.want(x.v[i], e(i));
-          magnitude = larger(magnitude, magnitude_bits(x.v[i]));
-        });
-      }
-      if (count != C::block) {
-        for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
-      }
-      encode_block(l, wires.compressor, step, x,
-                   block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), stream},
-                   magnitude, block_at<C>(slot + sizeof(message_header) + t.wire, t, offset), residual, local,
-                   bad_row, t.row, largest);
-    });
+    for_each_block<C::block>(*this, l, tiles[index]);
+  }
+  /// One block of a tile; for_each_block calls it.
+  template <lanes L, class Count>
+  DILOCO_HD void block(L l, tile const& t, int offset, Count count) const {
+    std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
+    int const mine = owned_elements<L, C::block>(l, count);
+    auto x = wires.combine(l, t, offset, count);
+    std::uint32_t magnitude = 0;
+    if (residual.none()) {
+      for_first<L, lane_elements<L, C::block>>(
+          mine, [&](int i) { magnitude = larger(magnitude, magnitude_bits(x.v[i])); });
+    } else {
+      auto const e = residual.block(l, local, count);
+      for_first<L, lane_elements<L, C::block>>(mine, [&](int i) {
+        x.v[i] = step.want(x.v[i], e(i));
+        magnitude = larger(magnitude, magnitude_bits(x.v[i]));
+      });
+    }
+    if (count != C::block) {
+      for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
+    }
+    encode_block(l, wires.compressor, step, x,
+                 block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), stream},
+                 magnitude, block_at<C>(slot + sizeof(message_header) + t.wire, t, offset), residual, local,
+                 bad_row, t.row, largest);
   }
 };
 

@@ -28,16 +28,17 @@ struct encode_kernel {
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
-    tile const t = tiles[index];
-    float const* p = theta[t.row] + t.begin;
+    for_each_block<C::block>(*this, l, tiles[index]);
+  }
+  /// One block of a tile; for_each_block calls it.
+  template <lanes L, class Count>
+  DILOCO_HD void block(L l, tile const& t, int offset, Count count) const {
+    std::size_t const column = t.column + static_cast<std::size_t>(offset);
     std::byte* bytes = slots + t.shard * slot_bytes + sizeof(message_header) + t.wire;
-    for_each_block<C::block>(t, [&](int offset, auto count) {
-      std::size_t const column = t.column + static_cast<std::size_t>(offset);
-      lane_block<L, C::block> x;
-      std::uint32_t const magnitude = measure(l, x, count, p + offset, column, t, offset);
-      encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), stream}, magnitude,
-                   block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
-    });
+    lane_block<L, C::block> x;
+    std::uint32_t const magnitude = measure(l, x, count, theta[t.row] + t.begin + offset, column, t, offset);
+    encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), stream}, magnitude,
+                 block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
   }
 
  private:

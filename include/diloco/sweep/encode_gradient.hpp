@@ -75,20 +75,21 @@ struct encode_gradient_kernel {
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
-    tile const t = tiles[index];
-    float const scale = source.scale();
     source.check_theta(l, bad_row);
+    for_each_block<C::block>(*this, l, tiles[index]);
+  }
+  /// One block of a tile; for_each_block calls it.
+  template <lanes L, class Count>
+  DILOCO_HD void block(L l, tile const& t, int offset, Count count) const {
+    std::size_t const column = t.column + static_cast<std::size_t>(offset);
     std::byte* bytes = slots + t.shard * slot_bytes + sizeof(message_header) + t.wire;
-    for_each_block<C::block>(t, [&](int offset, auto count) {
-      std::size_t const column = t.column + static_cast<std::size_t>(offset);
-      lane_block<L, C::block> x;
-      std::uint32_t magnitude = 0;
-      source.of(t, [&](auto g) {
-        magnitude = measure(l, x, count, g + static_cast<std::size_t>(offset), column, scale);
-      });
-      encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), stream}, magnitude,
-                   block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
+    lane_block<L, C::block> x;
+    std::uint32_t magnitude = 0;
+    source.of(t, [&](auto g) {
+      magnitude = measure(l, x, count, g + static_cast<std::size_t>(offset), column, source.scale());
     });
+    encode_block(l, compressor, step, x, block_info{count, 0.0f, drawn_at(column), stream}, magnitude,
+                 block_at<C>(bytes, t, offset), residual, column, bad_row, t.row, limits.sent);
   }
 
  private:

@@ -22,24 +22,43 @@ struct full_block {
   DILOCO_HD constexpr operator int() const { return N; }
 };
 
-/// Calls f(offset, count) for each block of the tile. Full blocks come first, with the count as a constant.
-/// The tail comes last, in code of its own.
-template <int Block, class F>
-DILOCO_HD inline void for_each_block(tile const& t, F&& f) {
-  int const count = static_cast<int>(t.count);
-  int offset = 0;
-  for (; offset + Block <= count; offset += Block) f(offset, full_block<Block>{});
-  if (offset < count) f(offset, count - offset);
+namespace detail {
+
+template <class Kernel, lanes L>
+DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, tile const& t, int offset) {
+  kernel.block(l, t, offset, static_cast<int>(t.count) - offset);
 }
 
-/// The same for work on single elements. On the host one copy of the code does full blocks and the tail,
-/// because for_first needs no constant there.
+}  // namespace detail
+
+/// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the count
+/// as a constant. The tail comes last, in code of its own.
+template <int Block, class Kernel, lanes L>
+DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, tile const& t) {
+  int const count = static_cast<int>(t.count);
+  int offset = 0;
+  for (; offset + Block <= count; offset += Block) kernel.block(l, t, offset, full_block<Block>{});
+  if (offset == count) return;
+  if constexpr (L::width > 1) {
+    kernel.block(l, t, offset, count - offset);
+  } else {
+    // g++ would reload in every block what it must pass by address, so it passes copies.
+    Kernel const copy = kernel;
+    tile const same = t;
+    detail::call_for_tail(copy, l, same, offset);
+  }
+}
+
+/// Calls f(offset, count) for each block of the tile, for work on single elements. On the host one copy of
+/// the code does full blocks and the tail, because for_first needs no constant there.
 template <int Block, lanes L, class F>
 DILOCO_HD inline void for_each_piece(L, tile const& t, F&& f) {
+  int const count = static_cast<int>(t.count);
   if constexpr (L::width > 1) {
-    for_each_block<Block>(t, f);
+    int offset = 0;
+    for (; offset + Block <= count; offset += Block) f(offset, full_block<Block>{});
+    if (offset < count) f(offset, count - offset);
   } else {
-    int const count = static_cast<int>(t.count);
     for (int offset = 0; offset < count; offset += Block)
       f(offset, count - offset < Block ? count - offset : Block);
   }

@@ -68,22 +68,14 @@ class trainer_core {
         over_(over),
         policies_(policies),
         facts_(f) {}
+  ~trainer_core();
 
   /// Refuses a step that cannot be taken now, before anything is changed.
   [[nodiscard]] result<> room_for_a_step(step_options const& o);
+  [[nodiscard]] result<> room_for_an_inner_step(step_options const& o);
   template <class Gradients>
   [[nodiscard]] result<> accept(Gradients const& gradients, step_options const& o) {
-    if (auto fine = room_for_a_step(o); !fine) return fine;
-    if (facts_.wants_constant_rate && o.lr_scale != 1.0f) {
-      return run.fail(cause::bad_setting,
-                      say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", facts_.outer,
-                           " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
-    }
-    if (facts_.sends_gradients && o.lr_scale != 1.0f) {
-      return run.fail(cause::bad_setting, say({"step: lr_scale = ", o.lr_scale,
-                                               " is that of an inner step, and this trainer only sends the "
-                                               "gradients; let the outer optimizer follow a schedule"}));
-    }
+    if (auto fine = room_for_an_inner_step(o); !fine) return fine;
     return intake->accept(gradients, o);
   }
   enum class kind { taken, outside, skipped };
@@ -132,19 +124,14 @@ class trainer_core {
   }
   /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it
   /// says both.
-  template <class R>
-  [[nodiscard]] R told(R r) {
-#if DILOCO_EXCEPTIONS
-    if (probe_threw_ == nullptr) return r;
-    auto const thrown = std::exchange(probe_threw_, nullptr);
-    if (r) std::rethrow_exception(thrown);
-    error e = r.error();
-    e.message += "; and the probe threw: " + text_of(thrown);
-    return e;
-#else
-    return r;
-#endif
-  }
+  [[nodiscard]] result<> told(result<> r);
+  [[nodiscard]] step_result told(step_result r);
+
+  /// Allocates the lookup table and the list of columns.
+  void open_state(std::size_t fragments);
+  /// Connects what steps and rounds need.
+  void open_rounds(gradient_intake::facts const& inner, round_facts const& round,
+                   std::vector<std::shared_ptr<round_flight>> flights);
 
   run_state run;
   layout model;
@@ -176,6 +163,20 @@ class trainer_core {
 #endif
 };
 
+namespace detail {
+
+/// How a trainer is built, with the types of recipe and parameters erased.
+struct construction {
+  void* recipe;
+  void const* parameters;
+  result<std::unique_ptr<trainer_policies>> (*build)(void* recipe, void const* parameters);
+  void (*tell_peers)(void* recipe, std::string_view sentence) noexcept;
+};
+
+/// Calls `build`. Tells the peers why it failed, also where it throws.
+result<std::unique_ptr<trainer_policies>> construct(construction const& how);
+
+}  // namespace detail
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco
 

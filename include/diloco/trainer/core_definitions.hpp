@@ -30,6 +30,21 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::room_for_a_step(step_options cons
   return run.guard("the schedule", [&] { return rounds->room_for(policies_.after(run.steps + 1)); });
 }
 
+DILOCO_COLD DILOCO_CORE result<> trainer_core::room_for_an_inner_step(step_options const& o) {
+  if (auto fine = room_for_a_step(o); !fine || o.lr_scale == 1.0f) return fine;
+  if (facts_.wants_constant_rate) {
+    return run.fail(cause::bad_setting,
+                    say({"step: lr_scale = ", o.lr_scale, " changes the inner rate that ", facts_.outer,
+                         " divides by; leave it 1, or take heavy_ball for a momentum of displacements"}));
+  }
+  if (facts_.sends_gradients) {
+    return run.fail(cause::bad_setting, say({"step: lr_scale = ", o.lr_scale,
+                                             " is that of an inner step, and this trainer only sends the ",
+                                             "gradients; let the outer optimizer follow a schedule"}));
+  }
+  return {};
+}
+
 DILOCO_COLD DILOCO_CORE step_result trainer_core::count_step(double tokens, kind what) {
   run.steps += 1;
   rounds->progress();
@@ -62,6 +77,41 @@ DILOCO_COLD DILOCO_CORE step_result trainer_core::skip(double tokens, std::strin
     tokens = 0;
   }
   return count_step(tokens, kind::skipped);
+}
+
+DILOCO_COLD DILOCO_CORE trainer_core::~trainer_core() = default;
+
+DILOCO_COLD DILOCO_CORE result<> trainer_core::told(result<> r) {
+#if DILOCO_EXCEPTIONS
+  if (probe_threw_ == nullptr) return r;
+  auto const thrown = std::exchange(probe_threw_, nullptr);
+  if (r) std::rethrow_exception(thrown);
+  error e = r.error();
+  e.message += "; and the probe threw: " + text_of(thrown);
+  return e;
+#else
+  return r;
+#endif
+}
+
+DILOCO_COLD DILOCO_CORE step_result trainer_core::told(step_result r) {
+  result<> all = told(static_cast<result<>>(r));
+  if (all) return {};
+  return std::move(all).error();
+}
+
+DILOCO_COLD DILOCO_CORE void trainer_core::open_state(std::size_t fragments) {
+  lookup.emplace(where_, model);
+  state.emplace(fragments);
+}
+
+DILOCO_COLD DILOCO_CORE void trainer_core::open_rounds(gradient_intake::facts const& inner,
+                                                       round_facts const& round,
+                                                       std::vector<std::shared_ptr<round_flight>> flights) {
+  lookup->upload_tensors(where_, model);
+  intake.emplace(run, model, *lookup, where_, *state, inner);
+  rounds.emplace(round_machine::surroundings{run, model, *lookup, *state, anchor, where_, over_, policies_},
+                 round, std::move(flights));
 }
 
 DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {
@@ -189,6 +239,27 @@ DILOCO_COLD DILOCO_CORE result<std::span<float const>> trainer_core::cell(std::s
   return run.fail(cause::bad_setting,
                   say({"cell: '", row, "' has no column '", column, "' of floats; it has ",
                        names.empty() ? "none: it is frozen and bfloat16" : names}));
+}
+
+DILOCO_COLD DILOCO_CORE result<std::unique_ptr<trainer_policies>> detail::construct(construction const& how) {
+  auto const attempt = [&] {
+    auto parts = how.build(how.recipe, how.parameters);
+    if (!parts) how.tell_peers(how.recipe, parts.error().message);
+    return parts;
+  };
+#if DILOCO_EXCEPTIONS
+  try {
+    return attempt();
+  } catch (std::exception const& e) {
+    how.tell_peers(how.recipe, say({"its construction threw: ", e.what()}));
+    throw;
+  } catch (...) {
+    how.tell_peers(how.recipe, "its construction threw an exception of unknown type");
+    throw;
+  }
+#else
+  return attempt();
+#endif
 }
 
 }  // namespace DILOCO_NAMESPACE

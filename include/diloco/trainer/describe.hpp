@@ -43,8 +43,9 @@ DILOCO_COLD std::string trainer_parts<R>::describe() const {
   double payload = 0;
   for (auto const& f : core.rounds->flights())
     payload += static_cast<double>(f->plan.payload_bytes()) / static_cast<double>(core.model.parameters());
-  double const round = detail::round_bytes<R>(core.model, payload, static_cast<double>(planes_of(recipe())),
-                                              legs_.count > 1, over_.size(), contributors());
+  double const round =
+      detail::round_bytes<R>(core.model, payload, static_cast<double>(planes_of(recipe())), legs_.count > 1,
+                             over_.size(), legs_.contributors(over_.size()));
   double const bits = staged_compressor<C> ? 8.0 * payload : wire_bits<C>;
   bool const keeps = passes<R>::has_residual;
   std::string sent = say({C::name, " (", three_digits(bits), " bit)"});

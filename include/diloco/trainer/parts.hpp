@@ -170,11 +170,6 @@ class trainer_parts final : public trainer_policies {
     return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
            (weighs_elements ? 1 : 0);
   }
-  /// Largest number of messages in the first leg, own included.
-  [[nodiscard]] int contributors() const {
-    int const k = over_.size();
-    return legs_.pairs() && k > 2 ? 2 : k;
-  }
   [[nodiscard]] std::vector<wire_plan> plans() {
     std::vector<wire_plan> all;
     for (std::size_t i = 0; i < core.model.fragments().size(); ++i)
@@ -227,8 +222,7 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
   std::size_t const n = core.model.column_elements();
   bool const owns = legs_.count > 1;
   has_copies_ = core.model.copied_elements() != 0;
-  core.lookup.emplace(where_, core.model);
-  core.state.emplace(all.size());
+  core.open_state(all.size());
   passes_.emplace(recipe(), *core.lookup, over_.rank());
   passes_->allocate(*core.state, where_, core.model, all, owns);
   core.anchor = passes_->anchor();
@@ -242,26 +236,18 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
                   "ivon's h");
   }
   passes_->allocate_means(*core.state, where_, n);
-  std::vector<std::shared_ptr<round_flight>> flights;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    auto f = std::make_shared<round_flight>(i, over_, legs_, all[i], core.model.rows().size(), contributors(),
-                                            legs_.pairs() ? contributors() - 1 : contributors());
+  auto flights = make_flights(over_, legs_, all, core.model.rows().size());
+  for (auto const& f : flights) {
     list_auxiliary(*f);
     f->table.upload(where_);
-    flights.push_back(std::move(f));
   }
-  core.lookup->upload_tensors(where_, core.model);
-  core.intake.emplace(core.run, core.model, *core.lookup, where_, *core.state,
-                      gradient_intake::facts{Inner::name, inner_state<Inner>::largest(recipe().inner),
-                                             inner_state<Inner>::has_tensor_steps, recipe().clip_norm});
-  core.rounds.emplace(
-      round_machine::surroundings{core.run, core.model, *core.lookup, *core.state, core.anchor, where_, over_,
-                                  *this},
-      round_facts{legs_, C::name, Outer::name, Combine::name, R::exchange_type::name, C::largest,
-                  passes_->limits(), keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
-                  of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
-                  of_gradient, recipe().deadline_seconds},
-      std::move(flights));
+  core.open_rounds({Inner::name, inner_state<Inner>::largest(recipe().inner),
+                    inner_state<Inner>::has_tensor_steps, recipe().clip_norm},
+                   {legs_, C::name, Outer::name, Combine::name, R::exchange_type::name, C::largest,
+                    passes_->limits(), keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
+                    of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
+                    of_gradient, recipe().deadline_seconds},
+                   std::move(flights));
 }
 
 template <class R>

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <diloco/transport/detail/late.hpp>
+#include <diloco/transport/detail/thread_claim.hpp>
 
 #include <condition_variable>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -12,13 +12,6 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
-
-/// A rank's place in an exchange: the slot, and a number that tells the exchange from others in the same
-/// slot.
-struct thread_place {
-  std::size_t slot;
-  std::uint64_t ticket;
-};
 
 /// The shared state of `threads`: slots. All members of an exchange fill its slot, then all read it, then it
 /// is free again. The first slots serve the exchanges of all ranks. The others serve pairs, whose members
@@ -130,14 +123,6 @@ class thread_exchange {
   fault broken_;  // for the exchanges of all ranks
   std::mutex mutex_;
   std::condition_variable changed_;
-};
-
-/// One rank's part in one exchange, with the memory that it handed over. A move leaves `world` empty.
-struct thread_claim {
-  std::shared_ptr<thread_exchange> world;
-  int rank;
-  thread_place place;
-  wires memory;
 };
 
 }  // namespace detail
