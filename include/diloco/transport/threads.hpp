@@ -100,10 +100,9 @@ void run_on_threads(int size, void (*call)(void* worker, threads end), void* wor
 /// that they lost that worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
-  using worker_type = std::remove_reference_t<Worker>;
+  auto call = [&worker](threads end) { worker(std::move(end)); };
   detail::run_on_threads(
-      size, [](void* w, threads end) { (*static_cast<worker_type*>(w))(std::move(end)); },
-      const_cast<std::remove_const_t<worker_type>*>(std::addressof(worker)));
+      size, [](void* w, threads end) { (*static_cast<decltype(call)*>(w))(std::move(end)); }, &call);
 }
 #endif
 
