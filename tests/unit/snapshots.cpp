@@ -5,6 +5,7 @@
 #include "support/toy.hpp"
 
 #include <diloco/snapshot.hpp>
+#include <diloco/transport/detail/late.hpp>
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
