@@ -20,6 +20,7 @@ struct chosen_exchange {
   enum class kind { automatic, gather, scatter_gather } choice = kind::automatic;
 
   static constexpr std::string_view name = "chosen_exchange";
+  static constexpr diloco::same_compressor second{};
   diloco::leg_list legs(int ranks) const {
     if (choice == kind::gather) return diloco::gather{}.legs(ranks);
     if (choice == kind::scatter_gather) return diloco::scatter_gather{}.legs(ranks);

@@ -89,6 +89,7 @@ void every_kernel() {
                     delayed_nesterov, schedule_free_adamw>();
   cuda_stream{}.for_each(1, sampling_step_kernel<ivon::step, 2>{});
   cuda_stream{}.for_each(1, encode_kernel<absmax<8>, error_feedback, true>{});
+  cuda_stream{}.for_each(1, combine_shard_kernel<absmax<8>, error_feedback, void, absmax<4>>{});
   cuda_stream{}.for_each(1, apply_outer_kernel<absmax<8>, nesterov::step, 1, true>{});
   cuda_stream{}.for_each(1, apply_outer_kernel<f32, noloco::step, 1, false, true>{});
   cuda_stream{}.for_each(1, apply_outer_kernel<absmax<4>, noloco::step, 1, false, true>{});

@@ -78,6 +78,9 @@ TEST_CASE("gather: every bit of a header, and bits of the payload") {
 TEST_CASE("scatter-gather: every bit of a header, and bits of the payload") {
   check_every_bit<scatter_gather>({leg_0, leg_1, votes});
 }
+TEST_CASE("scatter-gather with a second compressor: every bit of a header, and bits of the payload") {
+  check_every_bit<scatter_gather_by<absmax<2>>>({leg_0, leg_1});
+}
 
 /// Runs with and without dropped rounds in between have the same bits. So a dropped round left nothing behind
 /// in residuals, estimates, an owner's residual or a compressor's memory.

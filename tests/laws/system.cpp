@@ -24,6 +24,7 @@ constexpr std::size_t length = 5000;
 struct chosen {
   pattern which = pattern::gather;
   static constexpr std::string_view name = "chosen";
+  static constexpr same_compressor second{};
   [[nodiscard]] leg_list legs(int ranks) const { return legs_of(which, ranks); }
 };
 

@@ -80,6 +80,7 @@ static_assert(!schedule<archetype::schedule<without::describe>>);
 static_assert(exchange_policy<archetype::exchange<>>);
 static_assert(!exchange_policy<archetype::exchange<without::name>>);
 static_assert(!exchange_policy<archetype::exchange<without::legs>>);
+static_assert(!exchange_policy<archetype::exchange<without::second>>);
 
 // Mechanism.
 static_assert(executor<archetype::executor<>>);

@@ -36,7 +36,8 @@ enum class without {
   rounds_per_step,
   after,
   describe,
-  legs,  // combine, schedule, exchange
+  legs,
+  second,  // combine, schedule, exchange
   columns_on_host,
   allocate,
   allocate_wire,
@@ -64,6 +65,9 @@ using part = std::conditional_t<Missing == Part, hole<Part>, Has>;
 
 struct has_name {
   static constexpr std::string_view name = "archetype";
+};
+struct has_second {
+  static constexpr diloco::same_compressor second{};
 };
 struct has_slots {
   static constexpr std::array<std::string_view, 1> slots{"sum"};
@@ -245,7 +249,7 @@ struct schedule : part<Missing, without::name, has_name> {
 };
 
 template <without Missing = without::nothing>
-struct exchange : part<Missing, without::name, has_name> {
+struct exchange : part<Missing, without::name, has_name>, part<Missing, without::second, has_second> {
   static diloco::leg_list legs(int ranks) requires(Missing != without::legs) {
     return diloco::gather{}.legs(ranks);
   }

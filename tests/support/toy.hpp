@@ -107,6 +107,7 @@ auto on_each_rank(int ranks, Worker&& worker) {
 struct chosen {
   pattern which = pattern::gather;
   static constexpr std::string_view name = "chosen";
+  static constexpr diloco::same_compressor second{};
   [[nodiscard]] diloco::leg_list legs(int ranks) const { return legs_of(which, ranks); }
   friend bool operator==(chosen const&, chosen const&) = default;
 };

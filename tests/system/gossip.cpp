@@ -276,6 +276,7 @@ namespace {
 /// In round t, the partner is the rank that differs in bit t. A mean over all 2ᵏ ranks takes k rounds.
 struct hypercube {
   static constexpr std::string_view name = "hypercube";
+  static constexpr same_compressor second{};
   [[nodiscard]] static leg_list legs(int ranks) { return gossip{}.legs(ranks); }
   [[nodiscard]] static int partner(std::uint64_t round, int rank, int ranks) {
     int bits = 0;

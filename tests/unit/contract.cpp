@@ -87,6 +87,7 @@ struct unlisted {
   pattern which = pattern::gather;
   std::uint32_t other = 7;
   static constexpr std::string_view name = "unlisted";
+  static constexpr same_compressor second{};
   [[nodiscard]] leg_list legs(int ranks) const { return legs_of(which, ranks); }
 };
 

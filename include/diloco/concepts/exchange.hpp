@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -48,12 +49,27 @@ concept pairing_exchange = requires(X const& x, std::uint64_t round, int rank) {
   { x.partner(round, rank, rank) } -> std::same_as<int>;
 };
 
-/// Says who sends what to whom. `legs(ranks)` is a pure function.
+/// `second` of an exchange whose legs all use the recipe's compressor.
+struct same_compressor {
+  friend bool operator==(same_compressor, same_compressor) { return true; }
+};
+
+/// Says who sends what to whom. `legs(ranks)` is a pure function. `second` is the compressor of the legs that
+/// combine, or same_compressor.
 template <class X>
 concept exchange_policy = requires(X const& x, int ranks) {
   { X::name } -> std::convertible_to<std::string_view>;
   { x.legs(ranks) } -> std::same_as<leg_list>;
+  x.second;
 };
+
+/// The compressor of the legs that combine.
+template <class X, class C>
+using second_compressor = std::conditional_t<std::is_same_v<decltype(X::second), same_compressor const>, C,
+                                             std::remove_cv_t<decltype(X::second)>>;
+/// Whether the legs that combine have a compressor of their own.
+template <class X>
+inline constexpr bool recodes = !std::is_same_v<decltype(X::second), same_compressor const>;
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

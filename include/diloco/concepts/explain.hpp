@@ -242,6 +242,24 @@ consteval bool explain_pairs() {
   return true;
 }
 
+/// The legs that combine may have a compressor of their own.
+template <class Exchange, class Compressor>
+consteval bool explain_legs() {
+  if constexpr (exchange_policy<Exchange>) {
+    if constexpr (recodes<Exchange>) {
+      using Back = second_compressor<Exchange, Compressor>;
+      static_assert(block_compressor<Compressor> && block_compressor<Back>,
+                    "diloco: exchange: combines with a second compressor, and both must work on blocks; say "
+                    "diloco::scatter_gather{} for a staged compressor");
+      if constexpr (block_compressor<Compressor> && block_compressor<Back>)
+        static_assert(Compressor::block == Back::block,
+                      "diloco: exchange: the second compressor must have the first one's block size; give "
+                      "both the same Block");
+    }
+  }
+  return true;
+}
+
 template <bool HasOtherView>
 consteval bool explain_show() {
   static_assert(
@@ -325,7 +343,9 @@ struct explained {
   static_assert(explain_combine<Combine, Compressor, Exchange, Feedback>());
   static_assert(
       exchange_policy<Exchange>,
-      "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}");
+      "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}; one "
+      "of your own needs name, legs(ranks) and static constexpr same_compressor second{}");
+  static_assert(explain_legs<Exchange, Compressor>());
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(explain_weights<Combine, Feedback>());
   static_assert(

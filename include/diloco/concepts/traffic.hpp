@@ -65,12 +65,12 @@ constexpr double apply_outer_bytes(double wires) {
 }
 
 /// The owner's part of scatter–gather, per parameter of the whole model. Each of the 1/K shards reads K
-/// messages, reads and writes its own residual and writes one message.
-template <compressor C, feedback F>
+/// messages, reads and writes its own residual and writes one message, encoded by `Back`.
+template <compressor C, feedback F, compressor Back = C>
 constexpr double combine_bytes(int ranks) {
   using owner = owner_feedback<F>;
   return wire_bytes_per_parameter<C> +
-         (residual_traffic<C, owner> + stages_traffic<C, owner> + wire_bytes_per_parameter<C>) /
+         (residual_traffic<Back, owner> + stages_traffic<Back, owner> + wire_bytes_per_parameter<Back>) /
              static_cast<double>(ranks);
 }
 

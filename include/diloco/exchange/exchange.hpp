@@ -4,6 +4,7 @@
 #include <diloco/concepts/exchange.hpp>
 #include <diloco/core/field.hpp>
 #include <diloco/core/rng.hpp>
+#include <diloco/core/text.hpp>
 
 #include <cstdint>
 #include <string_view>
@@ -15,6 +16,7 @@ inline namespace DILOCO_NAMESPACE {
 /// K.
 struct gather {
   static constexpr std::string_view name = "gather";
+  static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int) const { return {name, 1, {leg{operation::all_gather}}}; }
   friend bool operator==(gather const&, gather const&) = default;
 };
@@ -23,16 +25,42 @@ struct gather {
 /// quantizations, each with its residual, and traffic that does not grow with K.
 struct scatter_gather {
   static constexpr std::string_view name = "scatter_gather";
+  static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int) const {
     return {name, 2, {leg{operation::all_to_all}, leg{operation::all_gather, true}}};
   }
   friend bool operator==(scatter_gather const&, scatter_gather const&) = default;
 };
 
+/// scatter_gather whose owners encode with a compressor of their own, for any number of ranks:
+/// `.compressor = absmax<8>{}, .exchange = scatter_gather_by<absmax<4>>{}`. Both work on blocks, of one size.
+/// SDP4Bit (arXiv 2410.15526) and BytePS-Compress choose the two directions apart. With f32 it sends one
+/// quantized message and gives the bits of gather.
+template <class Second>
+struct scatter_gather_by {
+  Second second{};
+
+  static constexpr auto label = join("scatter_gather, back by ", std::string_view(Second::name));
+  static constexpr std::string_view name = label.view();
+  [[nodiscard]] constexpr leg_list legs(int ranks) const {
+    leg_list all = scatter_gather{}.legs(ranks);
+    all.name = name;
+    return all;
+  }
+  template <class F>
+  constexpr void fields(F&& f) const {
+    if constexpr (has_fields<Second>) second.fields(f);
+  }
+  friend bool operator==(scatter_gather_by const&, scatter_gather_by const&) = default;
+};
+template <class Second>
+scatter_gather_by(Second) -> scatter_gather_by<Second>;
+
 /// Gather up to two ranks, where it sends no more than scatter–gather and quantizes once; scatter–gather
 /// above.
 struct automatic {
   static constexpr std::string_view name = "automatic";
+  static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int ranks) const {
     return ranks <= 2 ? gather{}.legs(ranks) : scatter_gather{}.legs(ranks);
   }
@@ -46,6 +74,7 @@ struct gossip {
   std::uint32_t seed = 0;
 
   static constexpr std::string_view name = "gossip";
+  static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int) const { return {name, 1, {leg{operation::pair}}}; }
 
   /// Each rank draws a number; in the order of these numbers the first meets the second, the third the

@@ -10,19 +10,19 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// Lists the messages for the kernels to come, and brings their headers and checksums to the host. Votes have
-/// several copies of a header, and nothing behind them. Waits.
+/// several copies of a header, and nothing behind them: their `slot_bytes` is 0. Waits.
 DILOCO_COLD DILOCO_CORE void round_machine::collect_headers(round_flight& f, exchange_slot const& m,
-                                                            std::size_t copies) const {
-  bool const votes = copies != 1;
-  std::size_t const parts = votes ? 0 : f.checksum_parts, n = m.roster().size();
+                                                            std::size_t slot_bytes) const {
+  bool const votes = slot_bytes == 0;
+  std::size_t const copies = votes ? vote_copies : 1, n = m.roster().size();
+  std::size_t const parts = votes ? 0 : f.checksum_parts(slot_bytes);
   where_.wait();  // until then the upload of the launch may read the same memory
   std::byte const** const host = votes ? f.table.host().votes : f.table.host().messages;
   for (std::size_t k = 0; k < n; ++k) host[k] = m.message(static_cast<int>(k)).data();
   f.table.upload_round(where_);
   std::byte const* const* const messages = votes ? f.table->votes : f.table->messages;
   checksum* const sums = f.sums.as<checksum>();
-  if (parts != 0)
-    where_.for_each(n * parts, checksum_kernel{nullptr, messages, f.plan.slot_bytes(), parts, sums});
+  if (parts != 0) where_.for_each(n * parts, checksum_kernel{nullptr, messages, slot_bytes, parts, sums});
   where_.for_each(n * copies, collect_headers_kernel{messages, copies, sums, parts, f.table.headers(),
                                                      f.table.checksums()});
   where_.wait();
@@ -59,7 +59,7 @@ DILOCO_COLD DILOCO_CORE error round_machine::unsendable(round_flight const& f, m
 
 DILOCO_COLD DILOCO_CORE result<> round_machine::read_headers(round_flight& f, std::size_t leg) {
   exchange_slot const& m = *f.messages[leg];
-  collect_headers(f, m, 1);
+  collect_headers(f, m, f.plan_of(facts_.legs.legs[leg]).slot_bytes());
   if (leg == 0) f.agreed_steps = 0;
   hash64 history;
   history.add(fragments_[f.fragment].history);
@@ -81,7 +81,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::read_header(round_flight& f, std
   int const shard = leg != 0 ? static_cast<int>(k) : facts_.legs.shards() ? over_.rank() : 0;
   auto const phase = static_cast<std::uint16_t>(leg);
   message_header const got = f.table.headers()[k];
-  message_header const expected = own_header(f, phase, f.plan[shard].payload_bytes);
+  message_header const expected = own_header(f, phase, f.plan_of(facts_.legs.legs[leg])[shard].payload_bytes);
   if (auto fine = detail::check_header(got, f.table.checksums()[k], expected, from, facts_.legs.pairs());
       !fine)
     return fine;
@@ -144,7 +144,7 @@ DILOCO_COLD DILOCO_CORE void round_machine::send_vote(round_flight& f, std::uint
 /// `knows`: this rank could read all messages, so it knows what the others must have read. Of several that
 /// refuse, the one counts that ends the run.
 DILOCO_COLD DILOCO_CORE result<> round_machine::count_votes(round_flight& f, bool knows) {
-  collect_headers(f, *f.vote, vote_copies);
+  collect_headers(f, *f.vote, 0);
   message_header expected = own_header(f, detail::vote_phase, 0);
   auto const roster = f.vote->roster();
   result<> verdict;

@@ -6,6 +6,7 @@
 #include <diloco/wire/link.hpp>
 
 #include <memory>
+#include <optional>
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -20,16 +21,17 @@ struct land_options {
 struct round_flight {
   /// `contributors`: largest number of ranks whose messages are combined, own included.
   /// `received`: receive slots to allocate, one per message.
+  /// `of_combined`: the plan of the legs that combine; null if it is the same.
   round_flight(std::size_t index, transport_link const& over, leg_list const& legs, wire_plan p,
-               std::size_t rows, int contributors, int received);
+               wire_plan const* of_combined, std::size_t rows, int contributors, int received);
 
   std::size_t fragment;
-  wire_plan plan;
+  wire_plan plan;                     // of this rank's own contribution
+  std::optional<wire_plan> combined;  // of the legs that combine, where it differs
   round_table table;
   std::vector<std::unique_ptr<exchange_slot>> messages;  // (legs)
   std::unique_ptr<exchange_slot> vote;                   // null if size() == 1
   buffer sums;                                           // (messages, checksum_parts) partial checksums
-  std::size_t checksum_parts = 0;                        // of one message; 0 if size() == 1
 
   // The round under way.
   bool open = false;                                 // launched, not yet landed
@@ -52,6 +54,13 @@ struct round_flight {
   std::uint64_t history = 0;                                // hash of the fragment's history after this round
   std::vector<std::pair<exchange_slot*, bool>> unfinished;  // after an error; true: peers may read it
 
+  [[nodiscard]] wire_plan const& plan_of(leg const& l) const {
+    return l.combines && combined ? *combined : plan;
+  }
+  /// Partial checksums of a message of so many bytes; 0 if size() == 1.
+  [[nodiscard]] std::size_t checksum_parts(std::size_t slot_bytes) const {
+    return vote == nullptr ? 0 : checksum_parts_of(slot_bytes);
+  }
   [[nodiscard]] std::size_t message_bytes() const;
   /// Called if the caller destroys an open flight. Closes its exchange, so that waiting peers learn it now.
   void drop();
@@ -60,9 +69,11 @@ struct round_flight {
   void finish_one(deadline limit);
 };
 
-/// One flight per fragment, for the messages that these legs bring.
+/// One flight per fragment, for the messages that these legs bring. `combined`: a plan per fragment for the
+/// legs that combine, or none.
 std::vector<std::shared_ptr<round_flight>> make_flights(transport_link const& over, leg_list const& legs,
                                                         std::vector<wire_plan> const& plans,
+                                                        std::vector<wire_plan> const& combined,
                                                         std::size_t rows);
 
 /// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.

@@ -7,27 +7,34 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_link const& over,
-                                                   leg_list const& legs, wire_plan p, std::size_t rows,
+                                                   leg_list const& legs, wire_plan p,
+                                                   wire_plan const* of_combined, std::size_t rows,
                                                    int contributors, int received)
     : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, contributors) {
-  std::size_t const slot = plan.slot_bytes(), shards = static_cast<std::size_t>(plan.shards());
-  auto const inbox = static_cast<std::size_t>(received);
-  for (leg const& l : legs) messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
+  if (of_combined != nullptr) combined = *of_combined;
+  auto const shards = static_cast<std::size_t>(plan.shards()), inbox = static_cast<std::size_t>(received);
+  std::size_t largest = 0;
+  for (leg const& l : legs) {
+    std::size_t const slot = plan_of(l).slot_bytes();
+    messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
+    largest = slot > largest ? slot : largest;
+  }
   if (over.size() == 1) return;
   vote = over.slot(vote_bytes, inbox * vote_bytes);
-  checksum_parts = checksum_parts_of(slot);
   auto const world = static_cast<std::size_t>(over.size()), most = shards > world ? shards : world;
-  sums = over.memory().allocate(most * checksum_parts * sizeof(checksum));
+  sums = over.memory().allocate(most * checksum_parts(largest) * sizeof(checksum));
 }
 
 DILOCO_COLD DILOCO_CORE std::vector<std::shared_ptr<round_flight>> make_flights(
-    transport_link const& over, leg_list const& legs, std::vector<wire_plan> const& plans, std::size_t rows) {
+    transport_link const& over, leg_list const& legs, std::vector<wire_plan> const& plans,
+    std::vector<wire_plan> const& combined, std::size_t rows) {
   // A pair reads its own message where it was written.
   int const contributors = legs.contributors(over.size());
   std::vector<std::shared_ptr<round_flight>> flights;
   for (std::size_t i = 0; i < plans.size(); ++i)
-    flights.push_back(std::make_shared<round_flight>(i, over, legs, plans[i], rows, contributors,
-                                                     legs.pairs() ? contributors - 1 : contributors));
+    flights.push_back(
+        std::make_shared<round_flight>(i, over, legs, plans[i], combined.empty() ? nullptr : &combined[i],
+                                       rows, contributors, legs.pairs() ? contributors - 1 : contributors));
   return flights;
 }
 

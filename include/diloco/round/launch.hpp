@@ -74,7 +74,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   policies_.encode(f, slots);
   if (f.plan.planes() != 0)
     where_.for_each(f.plan.fragment().tiles,
-                    write_planes_kernel{auxiliary(f, f.plan.fragment().first_tile), slots,
+                    write_planes_kernel{auxiliary(f, f.plan, f.plan.fragment().first_tile), slots,
                                         f.plan.slot_bytes(), f.table->bad_row});
   if (auto fine = send(f, p.must_move); !fine) return fine;
   f.order = ++launches_;
@@ -145,7 +145,7 @@ DILOCO_COLD DILOCO_CORE message_header round_machine::own_header(round_flight co
 DILOCO_COLD DILOCO_CORE void round_machine::write_headers(round_flight& f, std::byte* slots,
                                                           std::size_t count, std::size_t slot_bytes,
                                                           bool must_move) const {
-  std::size_t const parts = slot_bytes == sizeof(message_header) ? 0 : f.checksum_parts;
+  std::size_t const parts = slot_bytes == sizeof(message_header) ? 0 : f.checksum_parts(slot_bytes);
   f.table.upload_round(where_);
   if (must_move) {
     layout::fragment const& part = f.plan.fragment();
@@ -161,18 +161,20 @@ DILOCO_COLD DILOCO_CORE void round_machine::write_headers(round_flight& f, std::
 /// `refused`: as in a message header.
 DILOCO_COLD DILOCO_CORE void round_machine::send_share(round_flight& f, std::size_t leg,
                                                        std::uint32_t refused) {
-  std::size_t const payload = f.plan[over_.rank()].payload_bytes;
+  wire_plan const& plan = f.plan_of(facts_.legs.legs[leg]);
+  std::size_t const payload = plan[over_.rank()].payload_bytes;
   f.table.host().own_headers[0] = own_header(f, static_cast<std::uint16_t>(leg), payload);
   f.table.host().own_headers[0].refused = refused;
-  write_headers(f, f.messages[leg]->to_send(), 1, f.plan.slot_bytes(), false);
+  write_headers(f, f.messages[leg]->to_send(), 1, plan.slot_bytes(), false);
   f.messages[leg]->start(facts_.legs.legs[leg].how, f.partner, tag_of(f, static_cast<std::uint32_t>(leg)));
 }
 
 DILOCO_COLD DILOCO_CORE auxiliary_planes round_machine::auxiliary(round_flight const& f,
+                                                                  wire_plan const& plan,
                                                                   std::size_t first_tile) const {
   return {lookup_->tiles + first_tile, f.table->auxiliary_from, f.table->auxiliary_to,
-          f.table->shard_columns,      f.plan.planes(),         f.plan.planes_offset(),
-          f.plan.planes_stride()};
+          f.table->shard_columns,      plan.planes(),           plan.planes_offset(),
+          plan.planes_stride()};
 }
 
 /// Into the columns, or for the owner of a shard into the slot that it sends on.
@@ -182,15 +184,20 @@ DILOCO_COLD DILOCO_CORE void round_machine::average_auxiliary(round_flight const
   if (f.plan.planes() == 0) return;
   layout::fragment const& all = f.plan.fragment();
   bool const own = to_slot != nullptr;
+  wire_plan const &last = f.plan_of(*(facts_.legs.end() - 1)), &from = own ? f.plan : last;
+  // The kernel finds the planes where those of `from` lie.
+  if (own) to_slot = to_slot + last.planes_offset() - from.planes_offset();
   std::size_t const first = own ? f.plan[over_.rank()].first_tile : all.first_tile;
   where_.for_each(own ? f.plan[over_.rank()].tiles : all.tiles,
-                  average_planes_kernel{auxiliary(f, first), f.table->messages, f.table->coefficients,
+                  average_planes_kernel{auxiliary(f, from, first), f.table->messages, f.table->coefficients,
                                         contributors, sharded, to_slot, mix});
 }
 
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes(round_flight const& f, bool to_nobody) const {
   auto const peers = static_cast<std::size_t>(facts_.legs.pairs() ? (to_nobody ? 0 : 1) : over_.size() - 1);
-  return peers * (f.messages.size() * f.plan.slot_bytes() + vote_bytes);
+  std::size_t bytes = vote_bytes;
+  for (leg const& l : facts_.legs) bytes += f.plan_of(l).slot_bytes();
+  return peers * bytes;
 }
 
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes() const {

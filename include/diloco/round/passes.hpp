@@ -31,6 +31,9 @@ class passes {
   using Executor = typename R::executor_type;
   using Signal = typename R::signal_type;
   using owner_type = owner_feedback<Feedback>;
+  /// Compressor of the messages that pass B reads after a leg that combines.
+  using Back = second_compressor<typename R::exchange_type, C>;
+  static constexpr bool is_recoded = recodes<typename R::exchange_type>;
   static constexpr int padding = padding_of<C>;
   static constexpr std::size_t outer_slots = slot_count<Outer>;
   static constexpr bool is_staged = staged_compressor<C>;
@@ -39,7 +42,7 @@ class passes {
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
   using Rule = std::conditional_t<sees_each<Combine>, Combine, void>;
   static constexpr bool of_gradient = says_gradient<Signal>;
-  static constexpr bool owner_has_residual = carries_residual<C, owner_type>;
+  static constexpr bool owner_has_residual = carries_residual<Back, owner_type>;
   using residual_type = residual_columns<residual_bits<Feedback>, padding>;
   using owner_residual_type = residual_columns<residual_bits<owner_type>, padding>;
 
@@ -95,7 +98,8 @@ class passes {
     magnitude_limits m;
     float outer = recipe_.outer.largest() * (keeps_estimate<Feedback> ? 0.25f : 0.5f);
     if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
-    m.sent = C::largest < outer ? C::largest : outer;
+    m.sent = C::largest < Back::largest ? C::largest : Back::largest;
+    if (outer < m.sent) m.sent = outer;
     // Weight decay and NoLoCo also step by the anchor. An anchor above the bound means a diverged run.
     if (recipe_.outer.largest() < m.anchor) m.anchor = recipe_.outer.largest();
     m.estimate = keeps_estimate<Feedback> ? m.sent : static_cast<float>(unbounded);
@@ -103,6 +107,12 @@ class passes {
   }
 
  private:
+  [[nodiscard]] Back const& back() const {
+    if constexpr (is_recoded)
+      return recipe_.exchange.second;
+    else
+      return recipe_.compressor;
+  }
   /// A 32-bit residual column doubles as the staged compressor's work buffer.
   static constexpr bool residual_is_workbench = has_residual && residual_bits<Feedback> == 32;
   static constexpr bool owner_is_workbench = owner_has_residual && residual_bits<owner_type> == 32;
@@ -147,6 +157,14 @@ class passes {
   }
   [[nodiscard]] received_wires<C, Rule> received(round_flight const& f, int contributors, bool sharded,
                                                  float* sums) const;
+  /// What pass B reads.
+  [[nodiscard]] auto received_last(round_flight const& f, int contributors, bool sharded) const {
+    if constexpr (is_recoded)
+      return received_wires<Back>{recipe_.exchange.second, f.table->messages, f.table->coefficients,
+                                  contributors, sharded};
+    else
+      return received(f, contributors, sharded, free_column(f.fragment, f.counted));
+  }
   [[nodiscard]] gradient_source<Signal> gradients(std::size_t fragment) const {
     if constexpr (of_gradient) {
       bool const keeps = signal_ != nullptr;
@@ -282,9 +300,10 @@ void passes<R>::encode_share(round_flight const& f, int contributors, std::byte*
         f.table->bad_row, limits().sent);
   } else {
     recipe_.executor.for_each(
-        own.tiles, combine_shard_kernel<C, owner_type, Rule>{
-                       received(f, contributors, false, nullptr), step, lookup_->tiles + own.first_tile,
-                       own.column, residual, to, f.table->bad_row, stream(f, 1), limits().sent});
+        own.tiles, combine_shard_kernel<C, owner_type, Rule, Back>{
+                       received(f, contributors, false, nullptr), back(), step,
+                       lookup_->tiles + own.first_tile, lookup_->combined_tiles + own.first_tile, own.column,
+                       residual, to, f.table->bad_row, stream(f, 1), limits().sent});
   }
 }
 
@@ -293,12 +312,12 @@ void passes<R>::apply(round_flight const& f, int contributors, bool sharded, flo
                       callers_rows const& callers) const {
   auto const step = recipe_.outer.at(step_context{f.number + 1, 1.0f});
   layout::fragment const& part = f.plan.fragment();
-  apply_outer_kernel<C, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor,
-                     of_gradient, Rule>
-      kernel{received(f, contributors, sharded, free_column(f.fragment, f.counted)),
+  apply_outer_kernel<Back, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor,
+                     of_gradient, std::conditional_t<is_recoded, void, Rule>>
+      kernel{received_last(f, contributors, sharded),
              step,
              mix,
-             lookup_->tiles + part.first_tile,
+             (is_recoded ? lookup_->combined_tiles : lookup_->tiles) + part.first_tile,
              lookup_->theta,
              anchor_,
              {}};

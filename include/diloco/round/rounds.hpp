@@ -163,7 +163,8 @@ class round_machine {
   void write_headers(round_flight& f, std::byte* slots, std::size_t count, std::size_t slot_bytes,
                      bool must_move) const;
   void send_share(round_flight& f, std::size_t leg, std::uint32_t refused);
-  [[nodiscard]] auxiliary_planes auxiliary(round_flight const& f, std::size_t first_tile) const;
+  [[nodiscard]] auxiliary_planes auxiliary(round_flight const& f, wire_plan const& plan,
+                                           std::size_t first_tile) const;
   void average_auxiliary(round_flight const& f, int contributors, bool sharded, std::byte* to_slot,
                          float mix) const;
   // landing.hpp
@@ -189,7 +190,7 @@ class round_machine {
   [[nodiscard]] result<> given_up(error e, round_flight& f, std::size_t next_leg);
   [[nodiscard]] result<> compare_anchors(std::size_t fragment);
   // agreement.hpp
-  void collect_headers(round_flight& f, exchange_slot const& m, std::size_t copies) const;
+  void collect_headers(round_flight& f, exchange_slot const& m, std::size_t slot_bytes) const;
   [[nodiscard]] result<> read_headers(round_flight& f, std::size_t leg);
   [[nodiscard]] result<> read_header(round_flight& f, std::size_t k, int from, std::size_t leg);
   [[nodiscard]] error unsendable(round_flight const& f, message_header const& got, int from,

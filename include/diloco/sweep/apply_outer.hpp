@@ -241,13 +241,20 @@ struct apply_outer_kernel {
   }
 };
 
+/// A tile whose place in the message of a leg that combines differs.
+struct recoded_tile : tile {
+  std::size_t back;  // first byte within the shard's payload
+};
+
 /// The owner's part of scatter–gather. It combines every rank's version of this shard, adds the owner's own
-/// residual and encodes the result once. Every rank decodes these bytes, the owner included.
-template <block_compressor C, feedback F, class Rule = void>
+/// residual and encodes the result once, with `Back`. Every rank decodes these bytes, the owner included.
+template <block_compressor C, feedback F, class Rule = void, block_compressor Back = C>
 struct combine_shard_kernel {
   received_wires<C, Rule> wires;
+  Back compressor;
   feedback_step<F> step;
   tile const* tiles;                                      // of this shard
+  tile const* combined_tiles;                             // the same, as they lie in `slot`
   std::size_t column;                                     // where the shard starts in the padded columns
   residual_columns<residual_bits<F>, C::block> residual;  // (shard elements)
   std::byte* slot;                                        // (slot_bytes) what this rank sends to all ranks
@@ -257,11 +264,14 @@ struct combine_shard_kernel {
 
   template <lanes L>
   DILOCO_HD void operator()(L l, std::size_t index) const {
-    for_each_block<C::block>(*this, l, tiles[index]);
+    if constexpr (std::is_same_v<Back, C>)
+      for_each_block<C::block>(*this, l, tiles[index]);
+    else
+      for_each_block<C::block>(*this, l, recoded_tile{tiles[index], combined_tiles[index].wire});
   }
   /// One block of a tile; for_each_block calls it.
-  template <lanes L, class Count>
-  DILOCO_HD void block(L l, tile const& t, int offset, Count count) const {
+  template <lanes L, class Tile, class Count>
+  DILOCO_HD void block(L l, Tile const& t, int offset, Count count) const {
     std::size_t const local = t.column - column + static_cast<std::size_t>(offset);
     int const mine = owned_elements<L, C::block>(l, count);
     auto x = wires.combine(l, t, offset, count);
@@ -279,10 +289,19 @@ struct combine_shard_kernel {
     if (count != C::block) {
       for (int i = 0; i < x.size; ++i) x.v[i] = i < mine ? x.v[i] : 0.0f;
     }
-    encode_block(l, wires.compressor, step, x,
+    encode_block(l, compressor, step, x,
                  block_info{count, 0.0f, drawn_at(t.column + static_cast<std::size_t>(offset)), stream},
-                 magnitude, block_at<C>(slot + sizeof(message_header) + t.wire, t, offset), residual, local,
-                 bad_row, t.row, largest);
+                 magnitude, block_at<Back>(slot + sizeof(message_header) + place(t), t, offset), residual,
+                 local, bad_row, t.row, largest);
+  }
+
+ private:
+  template <class Tile>
+  DILOCO_HD static std::size_t place(Tile const& t) {
+    if constexpr (std::is_same_v<Tile, recoded_tile>)
+      return t.back;
+    else
+      return t.wire;
   }
 };
 

@@ -24,8 +24,8 @@ struct full_block {
 
 namespace detail {
 
-template <class Kernel, lanes L>
-DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, tile const& t, int offset) {
+template <class Kernel, lanes L, class Tile>
+DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, Tile const& t, int offset) {
   kernel.block(l, t, offset, static_cast<int>(t.count) - offset);
 }
 
@@ -33,8 +33,8 @@ DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, tile 
 
 /// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the count
 /// as a constant. The tail comes last, in code of its own.
-template <int Block, class Kernel, lanes L>
-DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, tile const& t) {
+template <int Block, class Kernel, lanes L, class Tile>
+DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, Tile const& t) {
   int const count = static_cast<int>(t.count);
   int offset = 0;
   for (; offset + Block <= count; offset += Block) kernel.block(l, t, offset, full_block<Block>{});
@@ -44,7 +44,7 @@ DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, tile const& t) {
   } else {
     // g++ would reload in every block what it must pass by address, so it passes copies.
     Kernel const copy = kernel;
-    tile const same = t;
+    Tile const same = t;
     detail::call_for_tail(copy, l, same, offset);
   }
 }

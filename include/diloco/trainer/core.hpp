@@ -127,8 +127,8 @@ class trainer_core {
   [[nodiscard]] result<> told(result<> r);
   [[nodiscard]] step_result told(step_result r);
 
-  /// Allocates the lookup table and the list of columns.
-  void open_state(std::size_t fragments);
+  /// Allocates the lookup table and the list of columns. `combined`: as in lookup_table.
+  void open_state(std::size_t fragments, std::vector<tile> const& combined);
   /// Connects what steps and rounds need.
   void open_rounds(gradient_intake::facts const& inner, round_facts const& round,
                    std::vector<std::shared_ptr<round_flight>> flights);

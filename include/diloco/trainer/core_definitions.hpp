@@ -100,8 +100,9 @@ DILOCO_COLD DILOCO_CORE step_result trainer_core::told(step_result r) {
   return std::move(all).error();
 }
 
-DILOCO_COLD DILOCO_CORE void trainer_core::open_state(std::size_t fragments) {
-  lookup.emplace(where_, model);
+DILOCO_COLD DILOCO_CORE void trainer_core::open_state(std::size_t fragments,
+                                                      std::vector<tile> const& combined) {
+  lookup.emplace(where_, model, combined);
   state.emplace(fragments);
 }
 

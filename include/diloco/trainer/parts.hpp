@@ -42,6 +42,7 @@ class trainer_parts final : public trainer_policies {
   using Transport = typename R::transport_type;
   using Combine = typename R::combine_type;
   using Executor = typename R::executor_type;
+  using Back = second_compressor<typename R::exchange_type, C>;
   using Probe = typename R::probe_type;
   static constexpr bool steps_inside = !external_optimizer<Inner>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
@@ -170,10 +171,13 @@ class trainer_parts final : public trainer_policies {
     return (r.inner_at_sync == at_sync::average ? inner_state<Inner>::planes : 0) + (carries_anchor ? 1 : 0) +
            (weighs_elements ? 1 : 0);
   }
+  /// One per fragment. Writes into the model's tiles where they lie.
+  template <class Sent>
   [[nodiscard]] std::vector<wire_plan> plans() {
     std::vector<wire_plan> all;
     for (std::size_t i = 0; i < core.model.fragments().size(); ++i)
-      all.push_back(wire_plan::of<C>(core.model, legs_.shards() ? over_.size() : 1, planes_of(recipe()), i));
+      all.push_back(
+          wire_plan::of<Sent>(core.model, legs_.shards() ? over_.size() : 1, planes_of(recipe()), i));
     return all;
   }
   void list_auxiliary(round_flight const& f) const;
@@ -218,11 +222,17 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
            {R::rate_type::name, Outer::name, steps_inside, inner_state<Inner>::has_samples,
             traits_of<Outer>.wants_constant_inner_rate, of_gradient, recipe().max_skipped_steps,
             recipe().deadline_seconds}) {
-  std::vector<wire_plan> const all = plans();
+  std::vector<wire_plan> combined;
+  std::vector<tile> combined_tiles;
+  if constexpr (recodes<typename R::exchange_type>) {
+    combined = plans<Back>();
+    combined_tiles = core.model.tiles();
+  }
+  std::vector<wire_plan> const all = plans<C>();
   std::size_t const n = core.model.column_elements();
   bool const owns = legs_.count > 1;
   has_copies_ = core.model.copied_elements() != 0;
-  core.open_state(all.size());
+  core.open_state(all.size(), combined_tiles);
   passes_.emplace(recipe(), *core.lookup, over_.rank());
   passes_->allocate(*core.state, where_, core.model, all, owns);
   core.anchor = passes_->anchor();
@@ -236,15 +246,16 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
                   "ivon's h");
   }
   passes_->allocate_means(*core.state, where_, n);
-  auto flights = make_flights(over_, legs_, all, core.model.rows().size());
+  auto flights = make_flights(over_, legs_, all, combined, core.model.rows().size());
   for (auto const& f : flights) {
     list_auxiliary(*f);
     f->table.upload(where_);
   }
   core.open_rounds({Inner::name, inner_state<Inner>::largest(recipe().inner),
                     inner_state<Inner>::has_tensor_steps, recipe().clip_norm},
-                   {legs_, C::name, Outer::name, Combine::name, R::exchange_type::name, C::largest,
-                    passes_->limits(), keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
+                   {legs_, C::name, Outer::name, Combine::name, R::exchange_type::name,
+                    C::largest < Back::largest ? C::largest : Back::largest, passes_->limits(),
+                    keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
                     of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
                     of_gradient, recipe().deadline_seconds},
                    std::move(flights));
