@@ -38,6 +38,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/executor.hpp
     include/diloco/concepts/explain.hpp
     include/diloco/concepts/feedback.hpp
+    include/diloco/concepts/fragment_cut.hpp
     include/diloco/concepts/gradients.hpp
     include/diloco/concepts/groups.hpp
     include/diloco/concepts/learning_rate.hpp

@@ -108,6 +108,7 @@ struct throwing_schedule {
   std::uint64_t at = 3;
   static constexpr std::string_view name = "throwing";
   [[nodiscard]] static int fragments() { return 1; }
+  static constexpr fragment_cut cut{};
   [[nodiscard]] static double rounds_per_step() { return 0; }
   [[nodiscard]] action_list after(std::uint64_t steps) const {
     if (steps == at) throw std::runtime_error("no calendar");

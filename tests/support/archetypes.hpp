@@ -33,6 +33,7 @@ enum class without {
   keep,  // feedback
   coefficients,
   fragments,
+  cut,
   rounds_per_step,
   after,
   describe,
@@ -65,6 +66,9 @@ using part = std::conditional_t<Missing == Part, hole<Part>, Has>;
 
 struct has_name {
   static constexpr std::string_view name = "archetype";
+};
+struct has_cut {
+  static constexpr diloco::fragment_cut cut{};
 };
 struct has_second {
   static constexpr diloco::same_compressor second{};
@@ -241,7 +245,7 @@ struct combine : part<Missing, without::name, has_name> {
 };
 
 template <without Missing = without::nothing>
-struct schedule : part<Missing, without::name, has_name> {
+struct schedule : part<Missing, without::name, has_name>, part<Missing, without::cut, has_cut> {
   int fragments() const requires(Missing != without::fragments) { return 1; }
   double rounds_per_step() const requires(Missing != without::rounds_per_step) { return 0; }
   diloco::action_list after(std::uint64_t) const requires(Missing != without::after) { return {}; }

@@ -127,6 +127,7 @@ void check_at_once() {
 struct in_turn {
   static constexpr std::string_view name = "in_turn";
   [[nodiscard]] static constexpr int fragments() { return 3; }
+  static constexpr fragment_cut cut{};
   [[nodiscard]] static constexpr double rounds_per_step() { return 0.75; }
   [[nodiscard]] static action_list after(std::uint64_t steps) {
     action_list all;
@@ -326,6 +327,7 @@ struct scripted {
   int parts = 3;
   std::map<std::uint64_t, action_list> const* script = nullptr;
   static constexpr std::string_view name = "scripted";
+  static constexpr fragment_cut cut{};
   [[nodiscard]] int fragments() const { return parts; }
   [[nodiscard]] static double rounds_per_step() { return 0; }
   [[nodiscard]] action_list after(std::uint64_t steps) const {

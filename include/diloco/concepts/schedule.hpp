@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/fragment_cut.hpp>
 #include <diloco/core/error.hpp>
 
 #include <array>
@@ -47,13 +48,14 @@ class action_list {
 
 /// Says when rounds happen. `after(steps)` gives the actions after inner step number `steps`. It is a pure
 /// function, so all ranks do the same.
-/// `fragments()` is the number of runs of whole tensors into which the model is cut. `rounds_per_step()` is
-/// how many of them are launched per step, on average; 0 if the caller launches. `describe` of the trainer
+/// `fragments()` is the number of parts into which the model is cut, and `cut` says how. `rounds_per_step()`
+/// is how many of them are launched per step, on average; 0 if the caller launches. `describe` of the trainer
 /// prints costs by it.
 template <class S>
 concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps) {
   { S::name } -> std::convertible_to<std::string_view>;
   { s.fragments() } -> std::same_as<int>;
+  { s.cut } -> std::convertible_to<fragment_cut>;
   { s.rounds_per_step() } -> std::same_as<double>;
   { s.after(steps) } -> std::same_as<action_list>;
   { s.describe() } -> std::convertible_to<std::string>;

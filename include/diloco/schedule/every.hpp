@@ -17,6 +17,7 @@ struct every {
   constexpr every() = default;
   constexpr explicit every(long h) : inner_steps(h) {}
   static constexpr std::string_view name = "every";
+  static constexpr fragment_cut cut{};
   [[nodiscard]] static constexpr int fragments() { return 1; }
   [[nodiscard]] constexpr double rounds_per_step() const { return 1.0 / static_cast<double>(inner_steps); }
   [[nodiscard]] constexpr action_list after(std::uint64_t steps) const {
@@ -35,10 +36,11 @@ struct every {
 /// No rounds of its own: the caller says when, with `launch`, `land` or `sync`, and for which part of the
 /// model.
 struct manual {
-  int parts = 1;  ///< fragments of the model: runs of whole tensors, of about equal size
+  int parts = 1;  ///< fragments of the model
+  fragment_cut cut = sequential;
 
   constexpr manual() = default;
-  constexpr explicit manual(int fragments) : parts(fragments) {}
+  constexpr explicit manual(int fragments, fragment_cut c = sequential) : parts(fragments), cut(c) {}
   static constexpr std::string_view name = "manual";
   [[nodiscard]] constexpr int fragments() const { return parts; }
   [[nodiscard]] static constexpr double rounds_per_step() { return 0; }
@@ -50,6 +52,7 @@ struct manual {
   template <class F>
   constexpr void fields(F&& f) const {
     f("fragments", parts, range{1, max_fragments});
+    if (cut.how != fragment_cut::in_order) f("cut", cut.how, range{0, 2});
   }
   friend bool operator==(manual const&, manual const&) = default;
 };

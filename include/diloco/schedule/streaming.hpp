@@ -18,12 +18,13 @@ inline namespace DILOCO_NAMESPACE {
 /// With one fragment and no delay it is `every(H)`, bit for bit.
 struct streaming {
   long inner_steps = 100;  // H
-  int parts = 4;           ///< fragments: runs of whole tensors, of about equal size
+  int parts = 4;           ///< fragments
   long delay = 1;          // τ
   /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The paper
   /// takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
   /// (docs/results/main_job.md).
   float mix = 0.0f;
+  fragment_cut cut = sequential;
 
   static constexpr std::string_view name = "streaming";
   [[nodiscard]] constexpr int fragments() const { return parts; }
@@ -46,6 +47,8 @@ struct streaming {
     if (parts == 1 && delay == 0) return say({"every ", inner_steps});
     std::string text =
         say({"streaming ", parts, parts == 1 ? " fragment" : " fragments", ", every ", inner_steps});
+    if (cut.how != fragment_cut::in_order)
+      text += cut.how == fragment_cut::by_layer ? ", strided" : ", cut by name";
     if (delay != 0) text += say({", landed ", delay, " later, mix ", mix});
     return text;
   }
@@ -71,6 +74,7 @@ struct streaming {
     f("fragments", parts, range{1, max_fragments});
     f("delay", delay, non_negative);
     f("mix", mix, zero_to_one);
+    if (cut.how != fragment_cut::in_order) f("cut", cut.how, range{0, 2});
   }
   friend bool operator==(streaming const&, streaming const&) = default;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <diloco/concepts/fragment_cut.hpp>
 #include <diloco/core/error.hpp>
 #include <diloco/core/float_formats.hpp>
 #include <diloco/core/hash.hpp>
@@ -92,12 +93,12 @@ class layout {
 
   /// Copies names, shapes and pointers; errors: no tensor, empty tensor, null pointer, duplicate or missing
   /// name. Columns pad each row to `padding` elements, where that is not 0. A tile has many blocks, or one
-  /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role. `fragments`: runs of whole
-  /// tensors of about equal size.
+  /// where `one_block_tiles` says so. `assign(tensor)` gives each tensor's role. `fragments`: parts
+  /// of the model, cut as `cut` says.
   template <class Parameters, class Assign = everything>
   DILOCO_COLD static result<layout> of(Parameters const& parameters, int block, bool one_block_tiles = false,
                                        int padding = 0, std::size_t groups = 1, Assign const& assign = {},
-                                       std::size_t fragments = 1) {
+                                       std::size_t fragments = 1, fragment_cut cut = {}) {
     layout l(block, one_block_tiles, padding, groups);
     for (tensor const& t : parameters) {
       std::string invalid = l.tensor_error(t);
@@ -106,7 +107,7 @@ class layout {
       if (!r.invalid.empty()) return error{cause::bad_layout, 0, 0, std::move(r.invalid)};
       l.append(t, r);
     }
-    std::string invalid = l.finish(fragments);
+    std::string invalid = l.finish(fragments, cut);
     if (!invalid.empty()) return error{cause::bad_layout, 0, 0, std::move(invalid)};
     return l;
   }
@@ -187,7 +188,7 @@ class layout {
   [[nodiscard]] std::string tensor_error(tensor const& t) const;
   void append(tensor const& t, role const& r);
   /// Cuts the rows into fragments and tiles; the sentence about what is wrong, or an empty text.
-  [[nodiscard]] std::string finish(std::size_t fragments);
+  [[nodiscard]] std::string finish(std::size_t fragments, fragment_cut const& cut);
   /// Sorts the names; the first that two tensors have, or an empty text.
   [[nodiscard]] std::string twice();
   /// Two names for the same memory (tied weights given twice) would be stepped twice.
@@ -196,6 +197,8 @@ class layout {
   /// Row after row, a new fragment where it brings the end of the last closer to its share. Each fragment
   /// that is still to come gets a row.
   void split(std::size_t fragments);
+  /// Gives each row its fragment, and then the rows of each fragment their places.
+  [[nodiscard]] std::string split(std::size_t fragments, fragment_cut const& cut);
   /// Gives a row its tiles and its place in all columns, at the end of fragment f.
   void put(row& r, std::size_t f);
   [[nodiscard]] std::string differs(tensor const& t, std::size_t r) const;
@@ -208,6 +211,7 @@ class layout {
   std::vector<tile> tiles_;
   std::vector<group> groups_;
   std::vector<fragment> fragments_;
+  bool cut_apart_ = false;  // fragments are no runs of rows
   std::size_t padding_ = 0, tile_elements_ = 0, parameters_ = 0, column_ = 0;
 };
 

@@ -37,14 +37,17 @@ DILOCO_COLD DILOCO_CORE void layout::append(tensor const& t, role const& r) {
   if (!r.frozen) parameters_ += size;
 }
 
-DILOCO_COLD DILOCO_CORE std::string layout::finish(std::size_t fragments) {
+DILOCO_COLD DILOCO_CORE std::string layout::finish(std::size_t fragments, fragment_cut const& cut) {
   if (rows_.empty()) return "diloco: parameters: the list of tensors is empty";
   if (std::string const name = twice(); !name.empty())
     return say({"diloco: parameters: the name '", name, "' is given twice"});
-  split(fragments);
+  if (std::string invalid = split(fragments, cut); !invalid.empty()) return invalid;
   if (std::string const invalid = overlap(); !invalid.empty()) return "diloco: parameters: " + invalid;
   if (tiles_.empty()) return "diloco: parameters: every tensor is frozen";
   for (fragment const& f : fragments_) {
+    if (f.tiles == 0 && cut_apart_)
+      return say({"diloco: schedule: no tensor that is trained is in fragment ", &f - fragments_.data(),
+                  " of ", fragments, "; say fewer fragments, or cut the model by name"});
     if (f.tiles == 0)
       return say({"diloco: schedule: ", fragments, " fragments of ", trained_rows(),
                   " tensors that are trained; a fragment is at least one of them"});
@@ -113,6 +116,54 @@ DILOCO_COLD DILOCO_CORE void layout::split(std::size_t fragments) {
     before += r.size;
     put(r, f);
   }
+}
+
+namespace detail {
+
+/// The first number in a name that stands between other characters than letters; -1 if there is none.
+inline long layer_of(std::string_view name) {
+  auto const is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  auto const is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (!is_digit(name[i])) continue;
+    std::size_t const begin = i;
+    long number = 0;
+    for (; i < name.size() && is_digit(name[i]); ++i) number = (number * 10 + (name[i] - '0')) % 1000000000;
+    bool const alone =
+        (begin == 0 || !is_letter(name[begin - 1])) && (i == name.size() || !is_letter(name[i]));
+    if (alone) return number;
+  }
+  return -1;
+}
+
+}  // namespace detail
+
+DILOCO_COLD DILOCO_CORE std::string layout::split(std::size_t fragments, fragment_cut const& cut) {
+  if (cut.how == fragment_cut::in_order) return split(fragments), std::string{};
+  if (cut.how == fragment_cut::by_function && cut.fragment_of == nullptr)
+    return "diloco: schedule: cuts the model by name and was given no function; say by_name(function)";
+  cut_apart_ = fragments > 1;
+  fragments_.resize(fragments);
+  long layer = 0;
+  for (auto r = rows_.rbegin(); r != rows_.rend(); ++r) {
+    if (long const l = detail::layer_of(r->name); l >= 0) layer = l;  // ends as that of the first number
+  }
+  for (row& r : rows_) {
+    if (long const l = detail::layer_of(r.name); l >= 0) layer = l;
+    if (r.frozen) continue;
+    auto const n = static_cast<long>(fragments);
+    long const f = cut.how == fragment_cut::by_layer ? layer % n : cut.fragment_of(r.name);
+    if (f < 0 || f >= n)
+      return say({"diloco: schedule: by_name puts '", r.name, "' into fragment ", f, " of ", n,
+                  "; give each tensor that is trained a fragment from 0 on"});
+    r.fragment = static_cast<std::size_t>(f);
+  }
+  for (std::size_t f = 0; f < fragments; ++f) {
+    for (row& r : rows_) {
+      if (!r.frozen && r.fragment == f) put(r, f);
+    }
+  }
+  return {};
 }
 
 DILOCO_COLD DILOCO_CORE void layout::put(row& r, std::size_t f) {
@@ -211,13 +262,15 @@ DILOCO_CORE std::uint64_t layout::fingerprint(std::size_t index) const {
   for (std::size_t extent : r.shape) h.add(static_cast<std::uint64_t>(extent));
   h.add(static_cast<std::uint64_t>(r.group));
   h.add(static_cast<std::uint64_t>(r.bf16 != nullptr));
+  if (cut_apart_) h.add(static_cast<std::uint64_t>(r.fragment));
   return h.value();
 }
 
 DILOCO_COLD DILOCO_CORE std::string layout::text(std::size_t index) const {
   row const& r = rows_[index];
   return say({"'", r.name, "' ", shape_text(r.shape), r.bf16 == nullptr ? "" : " of bfloat16",
-              groups_.size() == 1 ? std::string{} : say({" in group ", r.group})});
+              groups_.size() == 1 ? std::string{} : say({" in group ", r.group}),
+              cut_apart_ && !r.frozen ? say({" in fragment ", r.fragment}) : std::string{}});
 }
 
 }  // namespace DILOCO_NAMESPACE

@@ -37,7 +37,7 @@ DILOCO_COLD result<std::unique_ptr<trainer_policies>> build_parts(R& r, Paramete
     return error{cause::bad_setting, rank, 0, std::move(found)};
   auto l = layout::of(parameters, C::block, staged_compressor<C>, passes<R>::residual_padding,
                       group_count_of<Inner>, group_roles<Inner>{r.inner},
-                      static_cast<std::size_t>(r.schedule.fragments()));
+                      static_cast<std::size_t>(r.schedule.fragments()), r.schedule.cut);
   if (!l) return error{l.error().what, rank, 0, l.error().message};
   if (auto found = inner_state<Inner>::validation_error(r.inner, *l); !found.empty())
     return error{cause::bad_layout, rank, 0, std::move(found)};
