@@ -14,8 +14,13 @@ function(diloco_add_compile_tests)
     if(name MATCHES "^nccl_")
       diloco_nccl_flags(own)
     endif()
+    set(core "")
+    if(DILOCO_TEST_CORE)  # the messages are the same, and a second less is parsed
+      set(core -DDILOCO_COMPILED_CORE)
+    endif()
     if(NOT name MATCHES "^cublas_")  # a header of the CUDA toolkit
-      add_test(NAME fail.${name}.g++ COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} ${own} -fsyntax-only)
+      add_test(NAME fail.${name}.g++
+               COMMAND ${check} "${source}" -- "${CMAKE_CXX_COMPILER}" ${flags} ${own} ${core} -fsyntax-only)
     endif()
     # Messages are tested with one compiler. nvcc compiles the twin of all of them, and the files about devices.
     if(TARGET diloco::cuda AND name MATCHES "^good_twin$|^cublas_|device|^nccl_|^numbers_not_listed$")

@@ -166,8 +166,18 @@ TEST_CASE("cuts: a run goes on from a snapshot with the same cut, and with no ot
   run c({.transport = alone{}, .schedule = schedule(strided)}, second.parameters());
   resume(c, folder.path());
   CHECK(train(c, second, 7, 13) == expected);
-  run d({.transport = alone{}, .schedule = schedule(by_name(odd_layers_first))}, other.parameters());
-  std::string const refused = toy::sentence(toy::outcome_of(try_resume(d, folder.path())));
+  for (fragment_cut const cut : {by_name(odd_layers_first), sequential}) {
+    run d({.transport = alone{}, .schedule = schedule(cut)}, other.parameters());
+    std::string const refused = toy::sentence(toy::outcome_of(try_resume(d, folder.path())));
+    CAPTURE(refused);
+    CHECK(refused.find("cut") != std::string::npos);
+  }
+  // The same kind of cut by another function.
+  support::folder const named;
+  run e({.transport = alone{}, .schedule = schedule(by_name(even_layers_first))}, other.parameters());
+  save(e, named.path());
+  run f({.transport = alone{}, .schedule = schedule(by_name(odd_layers_first))}, other.parameters());
+  std::string const refused = toy::sentence(toy::outcome_of(try_resume(f, named.path())));
   CAPTURE(refused);
-  CHECK(refused.find("cut") != std::string::npos);
+  CHECK(refused.find("'wte' (300) in fragment 0") != std::string::npos);
 }

@@ -153,6 +153,21 @@ TEST_CASE("legs: a run with two compressors goes on from a snapshot, bit for bit
   CHECK(train(6, 9, true, false) == whole);
 }
 
+TEST_CASE("legs: gradients and robust rules go over them, too") {
+  auto const all = toy::on_each_rank(3, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo<none, adamw, absmax<8>, threads, error_feedback, trimmed_mean, scatter_gather_by<absmax<4>>, every,
+           cpp, silent, constant_rate, gradient>
+        t({.outer = {.lr = 1e-2f}, .transport = std::move(transport), .schedule = every(1)}, m.parameters());
+    for (long step = 1; step <= 8; ++step) t.step(m.gradients(rank, step));
+    return toy::state_of(t, m);
+  });
+  CHECK(all[0].at("t4 theta") == all[1].at("t4 theta"));
+  CHECK(all[0].at("t4 theta") == all[2].at("t4 theta"));
+  CHECK(toy::model(sizes)[4][0] != float_of(all[0].at("t4 theta")[0]));
+}
+
 TEST_CASE("legs: ranks with different compressors on the way back are refused") {
   auto const said = toy::on_each_rank(2, [&](threads transport) {
     toy::model m(sizes);
