@@ -17,7 +17,8 @@ struct combine_traits {
 };
 
 /// Combines all contributors with one coefficient each: g = Σ c_k · decode(wire_k) in roster order. Returns
-/// false where the weights leave nothing to combine.
+/// false where the weights leave nothing to combine; the round is then dropped on all ranks. So is a round
+/// whose coefficients have magnitudes that add up to more than 1.001.
 template <class C>
 concept linear_combine = std::copyable<C> &&
     requires(C const& c, std::span<double const> weights, std::span<float> out) {

@@ -24,7 +24,8 @@ struct leg {
   friend bool operator==(leg const&, leg const&) = default;
 };
 
-/// The exchanges of a round in order, and the name of their pattern.
+/// The exchanges of a round in order, and the name of their pattern. Construction accepts three lists: one
+/// all_gather, one pair, or an all_to_all followed by an all_gather that combines.
 struct leg_list {
   static constexpr int capacity = 2;
 

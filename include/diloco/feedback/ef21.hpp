@@ -12,8 +12,8 @@ inline namespace DILOCO_NAMESPACE {
 /// EF21 (Richtárik et al. 2021). Each worker keeps an estimate h of its own Δ and sends y = C(Δ − h), h ← h +
 /// y. All workers keep the mean of all estimates (the shared estimate), add the mean of the messages to it,
 /// and step by it.
-/// It suits a Δ that changes slowly over rounds, and keeps no residual in units of a learning rate. The
-/// shared estimate is the mean of the h only while the workers' weights stay the same from round to round.
+/// It suits a Δ that changes slowly over rounds, and keeps no residual in units of a learning rate. Each
+/// worker counts 1/K whatever its tokens, so that the shared estimate stays the mean of the h.
 /// Under scatter–gather the owner's quantization has exact error feedback.
 struct ef21 {
   static constexpr std::string_view name = "ef21";
