@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// A transport fails while one rank waits. This covers each exchange of a round, rounds that are dropped for
-// another reason, and every cause.
+// SPDX-License-Identifier: Apache-2.0 A transport fails while one rank waits. This covers each exchange of
+// a round, rounds that are dropped for another reason, and every cause.
 // That rank's run is over, and it says so. The others learn it at once or in their next round. Nobody writes
 // to buffers that were lost with the failed exchange.
 #include "support/altering.hpp"
@@ -20,12 +19,12 @@ struct seen {
 };
 
 template <class Exchange>
-std::vector<seen> run(int ranks, altering::failure fails, bool bad_theta) {
+std::vector<seen> run(int ranks, altering::failure fails, bool bad_theta, Exchange exchange = {}) {
   return toy::on_each_rank(ranks, [&](threads end) {
     toy::model m({300, 40});
     int const rank = end.rank();
     DiLoCo<sgd, nesterov, absmax<4>, altering, error_feedback, weighted_mean, Exchange, manual> t(
-        {.transport = altering(std::move(end)), .schedule = manual{}}, m.parameters());
+        {.exchange = exchange, .transport = altering(std::move(end)), .schedule = manual{}}, m.parameters());
     t.step(m.gradients(rank, 0));
     t.sync();
     t.step(m.gradients(rank, 1));
@@ -43,7 +42,7 @@ std::vector<seen> run(int ranks, altering::failure fails, bool bad_theta) {
 }
 
 template <class Exchange>
-void check(int ranks, std::vector<std::uint32_t> const& phases) {
+void check(int ranks, std::vector<std::uint32_t> const& phases, Exchange exchange = {}) {
   CAPTURE(std::string(Exchange::name));
   for (std::uint32_t phase : phases) {
     for (cause what : {cause::transport, cause::corrupted, cause::wrong_state, cause::not_finite}) {
@@ -53,7 +52,7 @@ void check(int ranks, std::vector<std::uint32_t> const& phases) {
           CAPTURE(static_cast<int>(what));
           CAPTURE(bad_theta);
           CAPTURE(throws);
-          auto const all = run<Exchange>(ranks, {phase, what, throws}, bad_theta);
+          auto const all = run<Exchange>(ranks, {phase, what, throws}, bad_theta, exchange);
           CHECK(all[1].first.find("the cable was cut") != std::string::npos);
           CHECK(all[1].next == "diloco: this trainer cannot go on since: " + all[1].first);
           for (int rank = 0; rank < ranks; ++rank) {
@@ -73,6 +72,7 @@ void check(int ranks, std::vector<std::uint32_t> const& phases) {
 
 TEST_CASE("gather: a wait that fails") { check<gather>(3, {0, 3}); }
 TEST_CASE("scatter-gather: a wait that fails") { check<scatter_gather>(3, {0, 1, 3}); }
+TEST_CASE("two levels: a wait that fails") { check(4, {0, 1, 2, 3}, two_level<>{2}); }
 TEST_CASE("gossip: a wait that fails") { check<gossip>(2, {0, 3}); }
 
 TEST_CASE("the others hear why a rank gave up, and not that it dropped a flight") {

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// One bit of one message flips on its way to one receiver. No member commits the round, all report it, and
-// the trainers continue as if the round had not been tried.
+// SPDX-License-Identifier: Apache-2.0 One bit of one message flips on its way to one receiver. No member
+// commits the round, all report it, and the trainers continue as if the round had not been tried.
 // A vote is sent twice, so a flipped bit in it changes nothing.
 #include "support/altering.hpp"
 #include "support/toy.hpp"
@@ -12,7 +11,7 @@ using namespace diloco;
 namespace {
 
 constexpr int ranks = 3;
-constexpr std::uint32_t leg_0 = 0, leg_1 = 1, votes = 3;
+constexpr std::uint32_t leg_0 = 0, leg_1 = 1, leg_2 = 2, votes = 3;
 constexpr std::size_t header_bits = 8 * sizeof(message_header);
 
 /// After a step, a round with the flip and the same round again.
@@ -46,8 +45,9 @@ using trainer = DiLoCo<sgd, nesterov, Compressor, altering, Feedback, weighted_m
                        support::main_executor>;
 
 template <class T>
-T make(threads end, toy::model& m) {
-  return T({.transport = altering(std::move(end)), .schedule = manual{}}, m.parameters());
+T make(threads end, toy::model& m, typename T::recipe_type::exchange_type exchange = {}) {
+  return T({.exchange = exchange, .transport = altering(std::move(end)), .schedule = manual{}},
+           m.parameters());
 }
 
 /// Every bit of the header of each message, and many of the payload.
@@ -82,21 +82,42 @@ TEST_CASE("scatter-gather with a second compressor: every bit of a header, and b
   check_every_bit<scatter_gather_by<absmax<2>>>({leg_0, leg_1});
 }
 
+/// Of four ranks in groups of two: within a group, across groups, and what was forwarded.
+TEST_CASE("two levels: every bit of a header, and bits of the payload") {
+  using trained = trainer<absmax<4>, error_feedback, two_level<absmax<2>>>;
+  toy::on_each_rank(4, [&](threads end) {
+    toy::model m({300, 280});
+    auto t = make<trained>(std::move(end), m, {2, {}});
+    long step = 0;
+    for (std::uint32_t phase : {leg_0, leg_1, leg_2}) {
+      // The first two legs have the messages of scatter-gather.
+      for (std::size_t i = 0; i < header_bits + 200; i += phase == leg_2 ? 1 : 7) {
+        std::size_t const bit = i < header_bits ? i : header_bits + (i - header_bits) * 97 % (8 * 150);
+        int const receiver = static_cast<int>(i % 4), from = receiver ^ (phase == leg_1 ? 2 : 1);
+        round_twice(t, m, ++step, {from, phase, bit}, receiver);
+      }
+    }
+    return t.digest();
+  });
+}
+
 /// Runs with and without dropped rounds in between have the same bits. So a dropped round left nothing behind
 /// in residuals, estimates, an owner's residual or a compressor's memory.
 template <class Compressor, class Feedback, class Exchange>
-void check_no_trace(std::vector<std::uint32_t> const& phases) {
+void check_no_trace(std::vector<std::uint32_t> const& phases, int world = ranks, Exchange exchange = {}) {
   CAPTURE(std::string(Compressor::name));
   CAPTURE(std::string(Feedback::name));
   CAPTURE(std::string(Exchange::name));
   auto const run = [&](bool flips) {
-    return toy::on_each_rank(ranks, [&](threads end) {
+    return toy::on_each_rank(world, [&](threads end) {
       toy::model m({900, 64});
-      auto t = make<trainer<Compressor, Feedback, Exchange>>(std::move(end), m);
+      auto t = make<trainer<Compressor, Feedback, Exchange>>(std::move(end), m, exchange);
       for (long step = 0; step < 6; ++step) {
-        int const receiver = static_cast<int>(step) % ranks;
-        altering::flip const f{(receiver + 1) % ranks, phases[static_cast<std::size_t>(step) % phases.size()],
-                               header_bits - 3};
+        int const receiver = static_cast<int>(step) % world;
+        std::uint32_t const phase = phases[static_cast<std::size_t>(step) % phases.size()];
+        bool const grouped = grouping_exchange<Exchange>;
+        int const from = grouped ? receiver ^ (phase == leg_1 ? 2 : 1) : (receiver + 1) % world;
+        altering::flip const f{from, phase, header_bits - 3};
         if (flips) {
           round_twice(t, m, step, f, receiver);
         } else {
@@ -121,6 +142,10 @@ TEST_CASE("a dropped round leaves no trace") {
   check_no_trace<absmax<4>, ef21, gather>({leg_0, votes});
   check_exchanges<top_k<64>, error_feedback>();
   check_exchanges<low_rank<2>, error_feedback>();
+  check_no_trace<absmax<4>, error_feedback, two_level<>>({leg_0, leg_1, leg_2}, 4, {2});
+  check_no_trace<absmax<4>, ef21, two_level<>>({leg_0, leg_1, leg_2}, 4, {2});
+  check_no_trace<top_k<64>, error_feedback, two_level<>>({leg_0, leg_1, leg_2}, 4, {2});
+  check_no_trace<low_rank<2, factors::common>, error_feedback, two_level<>>({leg_0, leg_1, leg_2}, 4, {2});
   check_exchanges<f32, no_feedback>();
   check_exchanges<qsgd<4>, error_feedback>();
 }

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// The laws of laws/transport.hpp over transport/nccl.hpp and a fake NCCL.
+// SPDX-License-Identifier: Apache-2.0 The laws of laws/transport.hpp over transport/nccl.hpp and a fake
+// NCCL.
 #include "support/fake_nccl.hpp"
 #include "transport.hpp"
 
@@ -36,5 +36,6 @@ using later = over_nccl<3>;
 
 TEST_CASE_TEMPLATE_INVOKE(laws::transport_laws, at_once, later, with_counts);
 TEST_CASE_TEMPLATE_INVOKE(laws::pairing_laws, at_once, later, with_counts);
+TEST_CASE_TEMPLATE_INVOKE(laws::group_laws, at_once, later, with_counts);
 
 }  // namespace

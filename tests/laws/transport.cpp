@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Runs every law on every transport of one process. MPI runs the same laws under mpirun: system/mpi_*.cpp.
-// NCCL runs them over a fake NCCL in nccl_transport.cpp.
+// SPDX-License-Identifier: Apache-2.0 Runs every law on every transport of one process. MPI runs the same
+// laws under mpirun: system/mpi_*.cpp. NCCL runs them over a fake NCCL in nccl_transport.cpp.
 #include "transport.hpp"
 
 #include <algorithm>
@@ -29,14 +28,15 @@ struct with_counts : plain {
 };
 TEST_CASE_TEMPLATE_INVOKE(laws::transport_laws, plain, with_counts);
 TEST_CASE_TEMPLATE_INVOKE(laws::pairing_laws, plain, with_counts);
+TEST_CASE_TEMPLATE_INVOKE(laws::group_laws, plain, with_counts);
 
 TEST_CASE("pairs: more exchanges than can be under way are an error, not a wait") {
   run_threads(2, [&](threads transport) {
     if (transport.rank() == 1) return;
     std::vector<threads::pending> started;
-    for (std::uint64_t i = 0; i < 16; ++i)
+    for (std::uint64_t i = 0; i < 80; ++i)
       started.push_back(transport.exchange(message<plain>(1, 0), 1, {i, 0}));
-    auto const last = transport.exchange(message<plain>(1, 0), 1, {16, 0}).wait(soon());
+    auto const last = transport.exchange(message<plain>(1, 0), 1, {80, 0}).wait(soon());
     REQUIRE(!last);
     CHECK(last.error().message.find("rank 0 started more exchanges than can be under way") !=
           std::string::npos);

@@ -305,4 +305,86 @@ TEST_CASE_TEMPLATE_DEFINE("transport laws of pairs", World, pairing_laws) {
   }
 }
 
+/// Of six ranks: three groups of two neighbours, and two groups of every second rank.
+inline rank_group near(int rank) { return {rank / 2 * 2, 2, 1}; }
+inline rank_group far(int rank) { return {rank % 2, 3, 2}; }
+
+TEST_CASE_TEMPLATE_DEFINE("transport laws of groups", World, group_laws) {
+  SUBCASE("messages of the group in its order, whole or cut") {
+    World::run(6, [&](auto transport) {
+      int const rank = transport.rank();
+      for (std::uint64_t round = 0; round < 30; ++round) {
+        for (rank_group const g : {near(rank), far(rank), rank_group{0, 6, 1}, rank_group{rank, 1, 1}}) {
+          auto const n = static_cast<std::size_t>(g.count);
+          auto const said = [&](int r) {
+            return static_cast<std::uint32_t>(1000 * r) + static_cast<std::uint32_t>(round);
+          };
+          auto whole = transport.all_gather(message<World>(1, said(rank), n), g, {round, 0});
+          auto cut = transport.all_to_all(message<World>(n, said(rank), n), g, {round, 1});
+          auto all = whole.wait(soon());
+          auto mine = cut.wait(soon());
+          REQUIRE(all);
+          REQUIRE(mine);
+          for (auto* arrived : {&*all, &*mine}) {
+            REQUIRE(arrived->roster().size() == n);
+            for (int k = 0; k < g.count; ++k) {
+              REQUIRE(arrived->roster()[static_cast<std::size_t>(k)] == g.rank(k));
+              REQUIRE(arrived->message(k).size() == 16);
+              REQUIRE(word(arrived->message(k), 0) == said(g.rank(k)));
+            }
+          }
+          for (int k = 0; k < g.count; ++k)
+            REQUIRE(word(mine->message(k), 1) == static_cast<std::uint32_t>(g.place_of(rank)));
+          all->done();
+          mine->done();
+          REQUIRE(std::move(*all).reclaim(soon()));
+          REQUIRE(std::move(*mine).reclaim(soon()));
+        }
+      }
+    });
+  }
+  SUBCASE("a group goes on though another never comes, and one that misses a rank names it") {
+    std::atomic<int> through{0};
+    World::run(6, [&](auto transport) {
+      int const rank = transport.rank();
+      if (rank == 3) {
+        while (through < 5) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return;
+      }
+      for (std::uint64_t round = 0; round < (rank == 2 ? 1u : 20u); ++round) {
+        auto const arrived = transport.all_gather(message<World>(1, 0, 2), near(rank), {round, 0})
+                                 .wait(soon(rank == 2 ? 0.1 : 20));
+        CHECK(arrived.has_value() == (rank != 2));
+        if (rank != 2) continue;
+        REQUIRE(!arrived);
+        CHECK(arrived.error().what == cause::timeout);
+        if (World::knows_peers)
+          CHECK(arrived.error().message.find("rank 3 did not arrive before the deadline") !=
+                std::string::npos);
+      }
+      ++through;
+    });
+  }
+  SUBCASE("exchanges of groups, of pairs and of all ranks do not meet") {
+    World::run(2, [&](auto transport) {
+      int const rank = transport.rank();
+      auto const mine = static_cast<std::uint32_t>(rank);
+      auto all = transport.all_gather(message<World>(1, 10 + mine, 2), {3, 0});
+      auto group = transport.all_gather(message<World>(1, 20 + mine, 2), rank_group{0, 2, 1}, {3, 0});
+      auto pair = transport.exchange(message<World>(1, 30 + mine), 1 - rank, {3, 0});
+      auto const of_pair = pair.wait(soon());
+      auto const of_group = group.wait(soon());
+      auto const of_all = all.wait(soon());
+      REQUIRE(of_all);
+      REQUIRE(of_group);
+      REQUIRE(of_pair);
+      for (std::uint32_t k : {0u, 1u}) {
+        CHECK(word(of_all->message(static_cast<int>(k)), 0) == 10 + k);
+        CHECK(word(of_group->message(static_cast<int>(k)), 0) == 20 + k);
+        CHECK(word(of_pair->message(static_cast<int>(k)), 0) == 30 + k);
+      }
+    });
+  }
+}
+
 }  // namespace laws

@@ -82,6 +82,14 @@ class altering {
     auto const f = of(tag, w.send.size() / static_cast<std::size_t>(size()));
     return {inner_.all_to_all(std::move(w), tag), f, failing(tag)};
   }
+  [[nodiscard]] pending all_gather(diloco::wires w, diloco::rank_group g, diloco::exchange_tag tag) {
+    auto const f = of(tag, w.send.size());
+    return {inner_.all_gather(std::move(w), g, tag), f, failing(tag)};
+  }
+  [[nodiscard]] pending all_to_all(diloco::wires w, diloco::rank_group g, diloco::exchange_tag tag) {
+    auto const f = of(tag, w.send.size() / static_cast<std::size_t>(g.count));
+    return {inner_.all_to_all(std::move(w), g, tag), f, failing(tag)};
+  }
   [[nodiscard]] pending exchange(diloco::wires w, int partner, diloco::exchange_tag tag) {
     auto const f = of(tag, w.send.size());
     return {inner_.exchange(std::move(w), partner, tag), f, failing(tag)};

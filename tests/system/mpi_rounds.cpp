@@ -1,6 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
-// The same run over MPI and over threads gives the same bits. Mismatches are named on every rank, and bytes
-// are counted. Checks are collective, so every rank makes every check and the same calls.
+// SPDX-License-Identifier: Apache-2.0 The same run over MPI and over threads gives the same bits.
+// Mismatches are named on every rank, and bytes are counted. Checks are collective, so every rank makes
+// every check and the same calls.
 #include "support/mpi_world.hpp"
 #include "support/toy.hpp"
 
@@ -52,6 +52,32 @@ void check_same_bits() {
 
 TEST_CASE("mpi: the same bits as over threads, f32") { check_same_bits<f32>(); }
 TEST_CASE("mpi: the same bits as over threads, absmax4") { check_same_bits<absmax<4>>(); }
+
+TEST_CASE("mpi: groups give the same bits as over threads, and their bytes are counted") {
+  int const group = world_size() % 2 == 0 ? 2 : 1;
+  auto const run = [&](auto transport, std::size_t* far) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    counted watched(std::move(transport), group);
+    auto const counts = watched.counts();
+    DiLoCo<adamw, nesterov, absmax<4>, decltype(watched), error_feedback, weighted_mean, two_level<absmax<8>>>
+        t({.exchange = {group, {}}, .transport = std::move(watched), .schedule = every(inner_steps)},
+          m.parameters());
+    std::size_t const before = counts->sent_bytes, far_before = counts->between_groups;
+    for (long step = 0; step < rounds * inner_steps; ++step)
+      t.step(m.gradients(rank, step), {.tokens = 1.0 + rank});
+    CHECK(counts->sent_bytes - before == rounds * t.wire_bytes_per_round());
+    CHECK(counts->between_groups - far_before == rounds * t.wire_bytes_between_groups());
+    if (far != nullptr) *far = t.wire_bytes_between_groups();
+    return t.digest();
+  };
+  std::size_t far = 0;
+  auto const here = run(mpi(MPI_COMM_WORLD), &far);
+  auto const threaded =
+      toy::on_each_rank(world_size(), [&](threads t) { return run(std::move(t), nullptr); });
+  CHECK(here == threaded[0]);
+  CHECK((far > 0) == (world_size() > group));
+}
 
 TEST_CASE("mpi: wires arrive in rank order, whole or cut") {
   mpi transport(MPI_COMM_WORLD);

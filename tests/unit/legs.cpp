@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// scatter_gather_by: owners of shards encode what they combined with a compressor of their own.
+// SPDX-License-Identifier: Apache-2.0 scatter_gather_by: owners of shards encode what they combined with a
+// compressor of their own.
 #include "support/folder.hpp"
 #include "support/toy.hpp"
 
@@ -198,6 +198,20 @@ TEST_CASE("legs: a number that only the first compressor can carry is refused be
   });
   for (std::string const& each : said) {
     CAPTURE(each);
-    CHECK(each.find("'t0' is not finite or beyond 65504") != std::string::npos);
+    CHECK(each.find("'t0' is not finite or beyond 65504, the largest magnitude of f16") != std::string::npos);
   }
+}
+
+TEST_CASE("legs: describe names what the second compressor loses, and its residual") {
+  toy::model m({300});
+  auto const text = [&](auto exchange, auto feedback) {
+    DiLoCo t(recipe<>{}.with_compressor(f32{}).with_feedback(feedback).with_exchange(exchange).with_transport(
+                 alone{}),
+             m.parameters());
+    return t.describe();
+  };
+  CHECK(text(scatter_gather_by<f16>{}, no_feedback{}).find("below 6.1e-05 lost in part") !=
+        std::string::npos);
+  CHECK(text(scatter_gather_by<absmax<2>>{}, error_feedback{}).find(" + error_feedback") !=
+        std::string::npos);
 }

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Properties of single optimizers on single numbers: first steps, cases at zero, and the closed sums of
-// schedule-free.
+// SPDX-License-Identifier: Apache-2.0 Properties of single optimizers on single numbers: first steps, cases
+// at zero, and the closed sums of schedule-free.
 #include <diloco/optimizer/adam.hpp>
 #include <diloco/optimizer/adamw.hpp>
 #include <diloco/optimizer/bmuf.hpp>
@@ -27,8 +26,8 @@ struct element {
   std::uint64_t t = 0;
 
   template <class O>
-  float step(O const& o, float g, float lr_scale = 1.0f) {
-    auto const f = o.at({++t, lr_scale});
+  float step(O const& o, float g, float lr_scale = 1.0f, float inner_lr_scale = 1.0f) {
+    auto const f = o.at({++t, lr_scale, 1.0f, inner_lr_scale});
     if constexpr (slot_count<O> == 2)
       f(p, g, a, b);
     else if constexpr (slot_count<O> == 1)
@@ -106,13 +105,17 @@ TEST_CASE("slowmo: what is remembered is a gradient, and follows the inner rate"
   // From the second round on, inner steps are ten times smaller, along the same gradient 3.
   x.step(o, 0.1f * 3.0f);
   CHECK(x.p == Approx(-0.3));
-  x.step(o, 0.01f * 3.0f, 0.1f);
+  x.step(o, 0.01f * 3.0f, 1.0f, 0.1f);
   CHECK(x.a == Approx(3 + 0.5 * 3));
   CHECK(x.p == Approx(-0.3 - 0.01 * 4.5));
   float const before = x.p;
-  x.step(o, 0.0f, 0.0f);  // an inner rate of 0 must not be divided by
+  x.step(o, 0.0f, 1.0f, 0.0f);  // an inner rate of 0 must not be divided by
   CHECK(x.p == before);
   CHECK(x.a == Approx(2.25));
+  element y;
+  y.step(o, 0.3f, 0.5f);  // a schedule of rounds scales the step, and not what is remembered
+  CHECK(y.a == Approx(3));
+  CHECK(y.p == Approx(-0.15));
 }
 
 TEST_CASE("bmuf: the Nesterov variant keeps the classical model, η·D ahead of which the next block starts") {

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Combine rules that see every contribution: trimmed mean, median, majority.
+// SPDX-License-Identifier: Apache-2.0 Combine rules that see every contribution: trimmed mean, median,
+// majority.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -92,6 +92,11 @@ TEST_CASE("robust rules: of one element, by hand") {
                upper = sorted[static_cast<std::size_t>(n / 2)];
     CHECK(of(coordinate_median{}, x) == (n % 2 == 1 ? lower : 0.5f * (lower + upper)));
   }
+}
+
+TEST_CASE("robust rules: the mean of large finite values is finite") {
+  CHECK(of(trimmed_mean{}, {1.2e38f, 1.3e38f, 1.25e38f, 1.1e38f, 3e38f}) == doctest::Approx(1.25e38f));
+  CHECK(of(coordinate_median{}, {3e38f, 3.2e38f}) == doctest::Approx(3.1e38f));
 }
 
 TEST_CASE("robust rules: one hostile worker of five is not heard, by gather and scatter-gather") {

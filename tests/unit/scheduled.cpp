@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Outer optimizers whose numbers change with the round: `scheduled` and `restarted`.
+// SPDX-License-Identifier: Apache-2.0 Outer optimizers whose numbers change with the round: `scheduled` and
+// `restarted`.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -67,9 +67,42 @@ TEST_CASE("scheduled: ranks compare its numbers, which have ranges") {
     return made ? std::string("no error") : made.error().message;
   };
   CHECK(said(scheduled{nesterov{.momentum = 1}, constant_rate{}}) ==
-        "diloco: outer nesterov by constant_rate: momentum = 1 must be in [0, 1)");
+        "diloco: outer nesterov by constant_rate: optimizer.momentum = 1 must be in [0, 1)");
   CHECK(said(scheduled{nesterov{}, warmup_stable_decay{.warmup = 3, .decay = 2, .total = 4}}) ==
-        "diloco: outer nesterov by warmup_stable_decay: total = 4 must be in [5, 9007199254740992]");
+        "diloco: outer nesterov by warmup_stable_decay: rate.total = 4 must be in [5, 9007199254740992]");
   CHECK(said(restarted{nesterov{}, 0}) ==
         "diloco: outer restarted nesterov: period = 0 must be in [1, 9007199254740992]");
+  // What does not go together in a policy does not within another either.
+  CHECK(said(scheduled{sgd{.momentum = 0, .nesterov = true}, constant_rate{}})
+            .find("nesterov needs a momentum above 0") != std::string::npos);
+  CHECK(said(restarted{delayed_nesterov{.period = 4, .activation = 0.5f}, 8})
+            .find("activation must be in [0, 1/period]") != std::string::npos);
+  CHECK(said(restarted{scheduled{delayed_nesterov{}, warmup_stable_decay{.total = 20}}, 8}) == "no error");
+}
+
+TEST_CASE("scheduled: slowmo's step follows the rate, and what it remembers does not") {
+  inverse_square_root const rate{.warmup = 4};
+  auto const slow = trained(scheduled{slowmo{.lr = 1, .momentum = 0.5f, .inner_lr = 0.25f}, rate}, 6),
+             heavy = trained(scheduled{heavy_ball{.lr = 1, .momentum = 0.5f}, rate}, 6);
+  for (std::size_t i = 0; i < slow.size(); ++i) CHECK(slow[i] == doctest::Approx(heavy[i]));
+  CHECK(slow != trained(slowmo{.lr = 1, .momentum = 0.5f, .inner_lr = 0.25f}, 6));
+}
+
+TEST_CASE("scheduled: momenta that follow rates of two types are two policies") {
+  auto const texts = toy::on_each_rank(2, [&](threads transport) {
+    toy::model m(sizes);
+    int const rank = transport.rank();
+    auto const said = [&](auto outer) {
+      auto r = recipe<>{}.with_outer(outer).with_transport(std::move(transport));
+      return toy::sentence(toy::outcome_of(DiLoCo<adamw, decltype(outer), f32, threads>::make(
+          {.outer = outer, .transport = std::move(r.transport)}, m.parameters())));
+    };
+    constant_rate const steady{};
+    return rank == 0 ? said(scheduled{nesterov{}, steady, inverse_square_root{.warmup = 4}})
+                     : said(scheduled{nesterov{}, steady, warmup_stable_decay{.warmup = 4, .total = 20}});
+  });
+  for (std::string const& text : texts) {
+    CAPTURE(text);
+    CHECK(text.find("nesterov by constant_rate, momentum by inverse_square_root") != std::string::npos);
+  }
 }

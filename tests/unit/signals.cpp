@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Signals that are made of the gradient: each step is a round, and the outer optimizer steps θ.
+// SPDX-License-Identifier: Apache-2.0 Signals that are made of the gradient: each step is a round, and the
+// outer optimizer steps θ.
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
@@ -39,7 +39,8 @@ std::vector<std::uint32_t> alone_with(Recipe recipe, float grad_scale = 1) {
   return theta_of(m);
 }
 
-/// All ranks' θ and their residuals summed, after steps. Checks that all ranks hold the same θ after each step.
+/// All ranks' θ and their residuals summed, after steps. Checks that all ranks hold the same θ after each
+/// step.
 template <class Recipe>
 std::vector<std::uint32_t> together(int ranks, Recipe const& recipe, int alike = 0) {
   auto const all = toy::on_each_rank(ranks, [&](threads transport) {
@@ -239,8 +240,54 @@ TEST_CASE("signals: what has no meaning is refused") {
   CHECK(t.footprint().state_bytes_per_parameter() < 8.1);  // m and v
 }
 
+/// signal.m and θ of a rank, after two steps and five that it skipped, or in which only t0 has a gradient.
+template <class Signal>
+void check_stays(Signal signal) {
+  for (int ranks : {1, 2}) {
+    for (bool skips : {true, false}) {
+      toy::on_each_rank(ranks, [&](threads transport) {
+        int const rank = transport.rank();
+        toy::model m(sizes);
+        DiLoCo t(sends(signal, plain_sgd{.lr = 0.1f}).with_transport(std::move(transport)), m.parameters());
+        for (long step = 1; step <= 2; ++step) t.step(m.gradients(rank, step));
+        auto const cell = t.cell("t2", "signal.m");
+        std::vector<float> const before(cell.begin(), cell.end()), theta = m[2];
+        std::vector<std::span<float const>> some(sizes.size());
+        some[0] = m.gradients(rank, 3)[0];
+        for (int step = 0; step < 5; ++step) {
+          if (skips && rank == ranks - 1)
+            t.skip_step();
+          else
+            t.step(some);
+        }
+        CHECK(std::ranges::equal(t.cell("t2", "signal.m"), before));
+        CHECK(m[2] == theta);
+        return 0;
+      });
+    }
+  }
+}
+TEST_CASE("signals: a tensor without a gradient says nothing, and its state stays") {
+  check_stays(momentum{});
+  check_stays(lion_update{});
+}
+
+TEST_CASE("signals: θ beyond what the outer optimizer bears is refused at the start and by adopt") {
+  std::vector<float> x(100, 3.3e38f);
+  std::vector<tensor> const list{{"x", {100}, x.data()}};
+  auto const r = sends(gradient{}, plain_sgd{.lr = 1}).with_transport(alone{});
+  using trainer = decltype(DiLoCo(r, list));
+  CHECK(said(trainer::make(r, list)).find("the parameter 'x' holds a value beyond 1.7014") !=
+        std::string::npos);
+  std::ranges::fill(x, 1.0f);
+  trainer t(r, list);
+  std::ranges::fill(x, 3.3e38f);
+  CHECK(said(t.try_adopt()).find("adopt: the parameter 'x' holds a value beyond 1.7014") !=
+        std::string::npos);
+}
+
 TEST_CASE("signals: θ that diverged ends in a sentence and not in Inf") {
-  std::vector<float> x(100, 1e38f), g(100, -1e3f);
+  std::vector<float> x(100, 1e3f), g(100, -1e3f);
   std::vector<tensor> const list{{"x", {100}, x.data()}};
   DiLoCo t(sends(gradient{}, plain_sgd{.lr = 1e34f}).with_transport(alone{}), list);
   std::string last;

@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0
-// Snapshots: what a resumed run does, bit for bit, for every kind of state; what is refused; what a killed
-// process leaves.
+// SPDX-License-Identifier: Apache-2.0 Snapshots: what a resumed run does, bit for bit, for every kind of
+// state; what is refused; what a killed process leaves.
 #include "support/folder.hpp"
 #include "support/toy.hpp"
 
@@ -81,8 +80,9 @@ struct experiment {
   }
 };
 
-/// What differs first between two snapshots, or an empty text. All their bytes count, but for the digest and
-/// the history of rounds: that hashes messages, and they carry the number that each process draws for its run.
+/// What differs first between two snapshots, or an empty text. All their bytes count, but for the digest
+/// and the history of rounds: that hashes messages, and they carry the number that each process draws for
+/// its run.
 std::string difference(std::string const& one, std::string const& other) {
   auto a = safetensors::load(one), b = safetensors::load(other);
   if (!a || !b) return (a ? b : a).error().message;
@@ -643,6 +643,60 @@ TEST_CASE("snapshots: a save that fails on one rank leaves the older file of tha
     steps(3);
     return 0;
   });
+}
+
+TEST_CASE("snapshots: a file that cannot get its name is everybody's error, and the older step stays") {
+  support::folder const f;
+  auto const in_the_way = f.at(snapshot_name{4, 1, 2}.text());
+  two_ranks([&](auto& t, auto const& steps, int rank) {
+    steps(2);
+    save(t, f.path(), {.keep = 1});
+    steps(2);
+    if (rank == 1) REQUIRE(::mkdir(in_the_way.c_str(), 0700) == 0);
+    std::string const text = said(try_save(t, f.path(), {.keep = 1}));
+    CHECK(text.find("cannot rename") != std::string::npos);
+    CHECK(files_in(f.path()).size() == 4);  // two of step 2, that of rank 0, and what is in the way
+    return 0;
+  });
+  REQUIRE(::rmdir(in_the_way.c_str()) == 0);
+  two_ranks([&](auto& t, auto const&, int) {
+    CHECK(resume(t, f.path()).steps == 2);
+    return 0;
+  });
+}
+
+TEST_CASE("snapshots: numbers of two policies with one name are told apart") {
+  support::folder const f;
+  auto const with = [](std::uint64_t warmup) {
+    return recipe<>{}
+        .with_outer(
+            scheduled{nesterov{}, inverse_square_root{.warmup = 4}, inverse_square_root{.warmup = warmup}})
+        .with_transport(alone{})
+        .with_schedule(every(1));
+  };
+  toy::model m(sizes);
+  DiLoCo t(with(4), m.parameters());
+  t.step(m.gradients(0, 1));
+  save(t, f.path());
+  DiLoCo other(with(8), m.parameters());
+  CHECK(said(try_resume(other, f.path())).find("'outer optimizer's momentum_rate.warmup = 4'") !=
+        std::string::npos);
+}
+
+TEST_CASE("snapshots: another delay passes over a landing that it did not launch") {
+  support::folder const f;
+  auto const with = [](long delay) {
+    return recipe<>{}.with_transport(alone{}).with_schedule(
+        streaming{.inner_steps = 4, .parts = 2, .delay = delay});
+  };
+  toy::model m(sizes);
+  DiLoCo t(with(1), m.parameters());
+  for (long step = 1; step <= 3; ++step) t.step(m.gradients(0, step));
+  save(t, f.path());
+  DiLoCo other(with(3), m.parameters());
+  CHECK(resume(other, f.path(), {.other_settings = true}).steps == 3);
+  for (long step = 4; step <= 20; ++step) CHECK(said(other.try_step(m.gradients(0, step))) == "no error");
+  CHECK(other.rounds() > 7);
 }
 
 TEST_CASE("snapshots: one rank that cannot save now refuses for all, and the run goes on") {

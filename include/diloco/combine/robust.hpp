@@ -25,22 +25,22 @@ DILOCO_HD inline void sort_each(float* const* v, int n, int size) {
   }
 }
 
-/// g ← mean of v[first] … v[last], summed in this order.
+/// g ← mean of v[first] … v[last], summed in this order. Each is divided first, so that the sum of finite
+/// values is finite.
 DILOCO_HD inline void mean_of(float* const* v, int first, int last, int size, float* DILOCO_RESTRICT g) {
   float const share = 1.0f / static_cast<float>(last - first + 1);
-  for (int i = 0; i < size; ++i) g[i] = v[first][i];
+  for (int i = 0; i < size; ++i) g[i] = share * v[first][i];
   for (int k = first + 1; k <= last; ++k) {
     float const* DILOCO_RESTRICT a = v[k];
-    for (int i = 0; i < size; ++i) g[i] = g[i] + a[i];
+    for (int i = 0; i < size; ++i) g[i] = fma(share, a[i], g[i]);
   }
-  for (int i = 0; i < size; ++i) g[i] = share * g[i];
 }
 
 }  // namespace detail
 
 /// The mean of each element without its `drop` least and `drop` greatest values (Yin et al. 2018, arXiv
-/// 1803.01498). As many broken or hostile workers cannot move it beyond the others. Of fewer than 2·drop + 1
-/// contributions one or two stay. All weights above 0 count the same. The order of ranks does not matter.
+/// 1803.01498). As many broken or hostile workers cannot move it beyond the others. Of fewer than 2·drop +
+/// 1 contributions one or two stay. All weights above 0 count the same. The order of ranks does not matter.
 /// With scatter-gather the owner of a shard applies the rule, so a hostile owner can still spoil its shard.
 struct trimmed_mean {
   int drop = 1;

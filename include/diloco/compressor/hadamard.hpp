@@ -55,8 +55,9 @@ struct hadamard {
   }
   template <class F>
   constexpr void fields(F&& f) const {
-    if constexpr (requires { inner.fields(f); }) inner.fields(f);
+    fields_of_member("inner", inner, f);
   }
+  [[nodiscard]] std::string validation_error() const { return error_of_members(inner); }
   friend bool operator==(hadamard const&, hadamard const&) = default;
 
  private:
@@ -93,8 +94,8 @@ struct hadamard {
     }
     for (int i = 0; i < n; ++i) x.v[i] = i < rotated ? product(x.v[i], scale) : x.v[i];
   }
-  /// The stages within a lane whose elements are all rotated. They take eight elements at a time, so that g++
-  /// vectorizes them. An fma with a factor of ±1 gives the same bits as the sum or difference.
+  /// The stages within a lane whose elements are all rotated. They take eight elements at a time, so that
+  /// g++ vectorizes them. An fma with a factor of ±1 gives the same bits as the sum or difference.
   template <int Mask, int End, int Count>
   DILOCO_HD static void stages(float* x) {
     if constexpr (Mask < End && Mask < 8 && Count % 8 == 0) {

@@ -16,9 +16,9 @@ struct combine_traits {
   bool sees_each = false;  ///< needs every contribution at once (block_combine)
 };
 
-/// Combines all contributors with one coefficient each: g = Σ c_k · decode(wire_k) in roster order. Returns
-/// false where the weights leave nothing to combine; the round is then dropped on all ranks. So is a round
-/// whose coefficients have magnitudes that add up to more than 1.001.
+/// `coefficients(weights, out)` writes one c_k per contributor, with Σ|c_k| ≤ 1. It returns false if
+/// nothing can be combined. Then, or if Σ|c_k| > 1.001, the round is dropped on all ranks. The result is g
+/// = Σ c_k · decode(message_k), in roster order.
 template <class C>
 concept linear_combine = std::copyable<C> &&
     requires(C const& c, std::span<double const> weights, std::span<float> out) {
@@ -27,12 +27,12 @@ concept linear_combine = std::copyable<C> &&
   { c.coefficients(weights, out) } -> std::same_as<bool>;
 };
 
-/// Contributions that a rule can see at once.
+/// Most contributors of a block_combine rule; with more ranks, construction fails.
 inline constexpr int max_seen_contributors = 32;
 
-/// A rule that sees every contribution: `block(v, n, size, g)` makes g[i] of v[0][i] … v[n−1][i], for i below
-/// `size`. The contributions are decoded, finite, in roster order, and may be overwritten. Those with the
-/// coefficient 0 are left out; other coefficients do not count. Called on host and device.
+/// A rule that sees every contribution. `block(v, n, size, g)` computes g[i] from v[0][i] … v[n−1][i], for
+/// i < `size`. Inputs are decoded, finite and in roster order; `block` may overwrite them. Contributions
+/// with coefficient 0 are excluded; other coefficients are ignored. Called on host and device.
 template <class C>
 concept block_combine = linear_combine<C> &&
                         C::traits.sees_each&& std::is_trivially_copyable_v<C>&& requires(C const& c,
@@ -43,8 +43,8 @@ concept block_combine = linear_combine<C> &&
 template <class C>
 inline constexpr bool sees_each = C::traits.sees_each;
 
-/// Also weights each element by the inner slot `weighs_by` plus `prior`. That slot is then sent next to the
-/// pseudo-gradient.
+/// Also weights each element by the inner slot `weighs_by` + `prior`. The slot is sent as a float32 plane
+/// after the payload.
 template <class C>
 concept elementwise_combine = linear_combine<C> && requires(C const& c) {
   { C::weighs_by } -> std::convertible_to<std::string_view>;

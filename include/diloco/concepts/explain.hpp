@@ -122,8 +122,8 @@ consteval bool explain_rates() {
   return true;
 }
 
-/// With weights per element, the residual holds weighted numbers, and a mean of Δ does not. The two must not
-/// be mixed.
+/// With weights per element, the residual holds weighted numbers, and a mean of Δ does not. The two must
+/// not be mixed.
 template <class Combine, class Feedback>
 consteval bool explain_weights() {
   static_assert(
@@ -242,6 +242,38 @@ consteval bool explain_pairs() {
   return true;
 }
 
+/// A residual against the mean of what all said.
+template <class Feedback, class Compressor, class Exchange>
+consteval bool explain_mean_residual() {
+  if constexpr (feedback<Feedback> && mean_residual<Feedback>) {
+    static_assert(linear_wires<Compressor>,
+                  "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
+                  "as random_k or low_rank<R, factors::common>; with any other, what the workers disagree on "
+                  "piles up in it");
+    if constexpr (exchange_policy<Exchange>)
+      static_assert(linear_wires<second_compressor<Exchange, Compressor>>,
+                    "diloco: feedback: a residual against the mean does not know what a second compressor "
+                    "loses; say error_feedback");
+  }
+  return true;
+}
+
+/// Groups of ranks combine what they say before others hear it.
+template <class Exchange, class Transport, class Combine>
+consteval bool explain_exchange_groups() {
+  if constexpr (grouping_exchange<Exchange>) {
+    static_assert(grouping_transport<Transport>,
+                  "diloco: transport: cannot exchange within groups of ranks, which this exchange does; add "
+                  "all_gather and "
+                  "all_to_all that take (wires, rank_group, exchange_tag)");
+    static_assert(
+        !sees_each<Combine>,
+        "diloco: combine: needs individual contributions of all ranks, and here groups combine first; say "
+        ".exchange = diloco::gather{}");
+  }
+  return true;
+}
+
 /// The legs that combine may have a compressor of their own.
 template <class Exchange, class Compressor>
 consteval bool explain_legs() {
@@ -253,8 +285,8 @@ consteval bool explain_legs() {
                     "diloco::scatter_gather{} for a staged compressor");
       if constexpr (block_compressor<Compressor> && block_compressor<Back>)
         static_assert(Compressor::block == Back::block,
-                      "diloco: exchange: the second compressor must have the first one's block size; give "
-                      "both the same Block");
+                      "diloco: exchange: the second compressor must have the first one's block size; take "
+                      "two of one block size");
     }
   }
   return true;
@@ -336,16 +368,14 @@ struct explained {
                 "diloco: feedback: needs name, traits, owner() and at(round), which returns a value with "
                 "float want(float delta, float residual) const and float keep(float wanted, float sent, "
                 "float residual) const");
-  static_assert(!mean_residual<Feedback> || linear_wires<Compressor>,
-                "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
-                "as random_k or "
-                "low_rank<R, factors::common>; with any other, what the workers disagree on piles up in it");
+  static_assert(explain_mean_residual<Feedback, Compressor, Exchange>());
   static_assert(explain_combine<Combine, Compressor, Exchange, Feedback>());
   static_assert(
       exchange_policy<Exchange>,
       "diloco: exchange: is none; say diloco::gather{}, diloco::scatter_gather{} or diloco::automatic{}; one "
       "of your own needs name, legs(ranks) and static constexpr same_compressor second{}");
   static_assert(explain_legs<Exchange, Compressor>());
+  static_assert(explain_exchange_groups<Exchange, Transport, Combine>());
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(explain_weights<Combine, Feedback>());
   static_assert(schedule<Schedule>,

@@ -9,25 +9,26 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Which tensors make a fragment of the model. A fragment is at least one tensor that is trained. All ranks
-/// must cut alike; the contract compares the fragment of each tensor.
+/// Assigns each tensor to a fragment. Each fragment needs at least one trained tensor. The cut must be
+/// equal on all ranks; construction compares it.
 struct fragment_cut {
-  enum kind : std::uint8_t { in_order, by_layer, by_function };
-  kind how = in_order;
-  int (*fragment_of)(std::string_view tensor) = nullptr;  ///< of by_function
+  enum kind : std::uint8_t { sequential, strided, by_name };
+  kind how = sequential;
+  int (*fragment_of)(std::string_view tensor) = nullptr;  ///< only for by_name; 0 … fragments − 1
   friend bool operator==(fragment_cut const&, fragment_cut const&) = default;
 };
 
 /// Runs of consecutive tensors, of about equal size.
 inline constexpr fragment_cut sequential{};
-/// Layer l of F fragments goes into fragment l mod F (Streaming DiLoCo, arXiv 2501.18512). The layer is the
-/// first number in a tensor's name that stands between other characters than letters: 3 in "h.3.mlp.w1".
-/// A tensor without one goes with the tensor before it. Tensors ahead of the first number go with that.
-inline constexpr fragment_cut strided{fragment_cut::by_layer};
+/// With F fragments, layer l belongs to fragment l mod F (Streaming DiLoCo, arXiv 2501.18512). The layer is
+/// the first number in the tensor's name without a letter next to it: 3 in "h.3.mlp.w1". A tensor without
+/// such a number takes the layer of the previous tensor. Leading tensors take the layer of the first
+/// numbered one. Without any number, all have layer 0.
+inline constexpr fragment_cut strided{fragment_cut::strided};
 /// The fragment is a function of the tensor's name:
 /// by_name([](std::string_view t) { return t.starts_with("head.") ? 1 : 0; }).
 [[nodiscard]] constexpr fragment_cut by_name(int (*fragment_of)(std::string_view tensor)) {
-  return {fragment_cut::by_function, fragment_of};
+  return {fragment_cut::by_name, fragment_of};
 }
 
 }  // namespace DILOCO_NAMESPACE

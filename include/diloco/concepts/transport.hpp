@@ -36,8 +36,8 @@ struct exchange_tag {
   }
 };
 
-/// The buffers of one rank for one exchange. The exchange owns them until it is over. all_gather sends all of
-/// `send` to all ranks. all_to_all cuts `send` into size() equal slots and sends slot r to rank r.
+/// The buffers of one rank for one exchange. The exchange owns them until it is over. all_gather sends all
+/// of `send` to all ranks. all_to_all cuts `send` into size() equal slots and sends slot r to rank r.
 /// `receive` holds one slot per rank. It is empty if the transport reads its peers' memory in place
 /// (`receives_in_place`).
 struct wires {
@@ -68,12 +68,12 @@ struct transport_traits {
   /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns.
   /// `anywhere`: the transport never reads the bytes of messages.
   enum class place : std::uint8_t { on_host, on_device, anywhere } wires = place::on_host;
-  /// Messages move only in its calls. Then its pending exchange has `progress()`, which never waits, and the
-  /// trainer calls it in each step while a round is under way.
+  /// Messages move only in its calls. Then its pending exchange has `progress()`, which never waits, and
+  /// the trainer calls it in each step while a round is under way.
   bool needs_progress = false;
-  /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on that
-  /// executor. So an arrival implies that this work has run. If `after` does nothing, an arrival implies
-  /// nothing of the kind, and messages are read on that same executor only.
+  /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on
+  /// that executor. So an arrival implies that this work has run. If `after` does nothing, an arrival
+  /// implies nothing of the kind, and messages are read on that same executor only.
   bool follows_executor = false;
 };
 
@@ -91,13 +91,32 @@ concept transport = std::movable<T> && requires(T t, wires w, exchange_tag tag) 
 
 /// Can also pair ranks. `exchange(wires, partner, tag)` sends all of `send` to one other rank, which makes
 /// the same call with this rank as partner. `receive` holds one slot, or is empty as above.
-/// The arrival's roster is {lower rank, higher rank}, or {rank} if the partner is the rank itself. The roster
-/// may be read until `done`.
+/// The arrival's roster is {lower rank, higher rank}, or {rank} if the partner is the rank itself. The
+/// roster may be read until `done`.
 /// Only these two ranks wait for each other. So calls of any two ranks come in the same order, and other
 /// calls in any order.
 template <class T>
 concept pairing_transport = transport<T> && requires(T t, wires w, int partner, exchange_tag tag) {
   { t.exchange(std::move(w), partner, tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
+};
+
+/// Every `stride`-th rank, `count` of them, from rank `first` on.
+struct rank_group {
+  int first = 0, count = 0, stride = 1;
+  [[nodiscard]] constexpr int rank(int place) const { return first + place * stride; }
+  [[nodiscard]] constexpr int place_of(int rank) const { return (rank - first) / stride; }
+  friend bool operator==(rank_group const&, rank_group const&) = default;
+};
+
+/// Can also exchange within a group that this rank is in. `send` and `receive` then have one slot per
+/// member,
+/// and the arrival's roster is the group. The roster may be read until `done`.
+/// Only its members wait for each other. So calls of any two ranks come in the same order, and other calls
+/// in any order.
+template <class T>
+concept grouping_transport = transport<T> && requires(T t, wires w, rank_group g, exchange_tag tag) {
+  { t.all_gather(std::move(w), g, tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
+  { t.all_to_all(std::move(w), g, tag) } -> std::same_as<decltype(t.all_gather(std::move(w), tag))>;
 };
 
 template <class T>
@@ -109,17 +128,6 @@ template <class T>
 using pending_of = decltype(std::declval<T&>().all_gather(std::declval<wires>(), exchange_tag{}));
 template <class T>
 using arrival_of = std::remove_cvref_t<decltype(*std::declval<pending_of<T>&>().wait(deadline{}))>;
-
-/// Bytes that one rank sends over the network in an exchange. No rank sends to itself.
-constexpr std::size_t all_gather_sent_bytes(int size, std::size_t slot) {
-  return static_cast<std::size_t>(size - 1) * slot;
-}
-constexpr std::size_t all_to_all_sent_bytes(int size, std::size_t send) {
-  return send / static_cast<std::size_t>(size) * static_cast<std::size_t>(size - 1);
-}
-constexpr std::size_t exchange_sent_bytes(int rank, int partner, std::size_t slot) {
-  return rank == partner ? 0 : slot;
-}
 
 }  // namespace DILOCO_NAMESPACE
 }  // namespace diloco

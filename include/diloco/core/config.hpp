@@ -3,13 +3,14 @@
 
 #include <diloco/version.hpp>
 
-// The only file that depends on the compiler. Everything else is plain C++20.
+// Only this file tests compiler macros. Other files use the DILOCO_ macros that it defines.
 
 #if __cplusplus < 202002L
 #error "diloco: this is C++20; compile with -std=c++20 or later"
 #endif
 
-// Ranks must compute the same bits and find NaN. No macro shows nvcc's -use_fast_math.
+// Fast-math flags change results between ranks and hide NaN. nvcc defines no macro for -use_fast_math, so
+// it stays undetected here.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ != 0) || \
     defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__)
 #error \
@@ -48,15 +49,17 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 
 #define DILOCO_RESTRICT __restrict__
 
-/// Marks a function that runs once per run or on an error. The compiler then spends -O3 on kernels only.
+/// Marks host code outside kernels. g++ then optimizes it for size, so only kernels cost compile time at
+/// -O3.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define DILOCO_COLD [[gnu::cold]]
 #else
 #define DILOCO_COLD
 #endif
 
-/// Before a function that is not a template and not part of a kernel. Header-only it is inline. With
-/// DILOCO_COMPILED_CORE (CMake component `core`) a library has it, and programs see its declaration only.
+/// Marks functions that are neither templates nor kernels. Header-only builds make them inline. With
+/// DILOCO_COMPILED_CORE (CMake component `core`), a library defines them and programs see only
+/// declarations.
 #if defined(DILOCO_COMPILED_CORE)
 #define DILOCO_CORE
 #define DILOCO_HEADER_ONLY 0
@@ -125,8 +128,8 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_CHECKS DILOCO_CHECKS_NORMAL
 #endif
 
-// The inline namespace of everything. Macros that change what a function does are part of its link name.
-// Otherwise two files with different levels would share one definition, and link order would choose which.
+// Inline namespace of all declarations. Its name encodes the macros that change function bodies. Otherwise,
+// files with different check levels would link to one definition (ODR violation).
 #if DILOCO_CHECKS < DILOCO_CHECKS_NONE || DILOCO_CHECKS > DILOCO_CHECKS_COLLECTIVE
 #error "diloco: DILOCO_CHECKS must be 0, 1, 2 or 3 (DILOCO_CHECKS_NONE, LIGHT, NORMAL or COLLECTIVE)"
 #endif
@@ -146,17 +149,17 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
 #endif
 
-// This is at the end of the file. clang shows messages of a system header only after a line marker that ends
-// it.
+// This is at the end of the file. clang shows messages of a system header only after a line marker that
+// ends it.
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__FMA__) && !DILOCO_ON_DEVICE && \
     !defined(DILOCO_ALLOW_SLOW_FMA)
 #if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wpedantic"
-# 110 "diloco/core/config.hpp"
+# 160 "diloco/core/config.hpp"
 #pragma clang diagnostic pop
 #endif
 #pragma message(                                                                       \
-    "diloco: this target has no fused multiply-add, and steps take 35 times as long; " \
+    "diloco: this target has no fused multiply-add, and steps take 30 times as long; " \
     "add -march=native or -march=x86-64-v3 (CMake: DILOCO_ARCH), or define DILOCO_ALLOW_SLOW_FMA")
 #endif

@@ -39,8 +39,8 @@ struct field_visitor {
 }  // namespace detail
 
 /// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr,
-/// non_negative); }`. This one list gives the check of the ranges, the printed form and the fingerprint that
-/// ranks compare.
+/// non_negative); }`. This one list gives the check of the ranges, the printed form and the fingerprint
+/// that ranks compare.
 template <class P>
 concept has_fields = requires(P const& p, detail::field_visitor each) {
   p.fields(each);
@@ -49,8 +49,8 @@ concept has_fields = requires(P const& p, detail::field_visitor each) {
 /// The text of a range: "must be a number not below 0", "must be in [0, 1)".
 std::string range_text(range r);
 
-/// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy, or
-/// an empty text.
+/// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy,
+/// or an empty text.
 template <class P>
 concept has_validation_error = requires(P const& p) {
   { p.validation_error() } -> std::convertible_to<std::string_view>;
@@ -86,6 +86,42 @@ struct numbers_are_listed {
       "constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
 };
 }  // namespace detail
+
+namespace detail {
+/// Passes the numbers of a policy within another on, under the name of that member.
+template <class F>
+struct member_visitor {
+  std::string_view member;
+  F& to;
+  template <class T>
+  void operator()(std::string_view field, T value, range allowed) const {
+    to(say({member, ".", field}), value, allowed);
+  }
+};
+}  // namespace detail
+
+/// For the `fields` of a policy that holds another: lists the numbers of `policy` as `member.lr` and so on.
+template <class P, class F>
+constexpr void fields_of_member(std::string_view member, P const& policy, F& f) {
+  static_assert(
+      has_fields<P> || std::is_empty_v<P>,
+      "diloco: a policy within another must list its numbers, so that ranks can be compared; add "
+      "template <class F> constexpr void fields(F&& f) const { f(\"lr\", lr, diloco::non_negative); }");
+  if constexpr (has_fields<P>) policy.fields(detail::member_visitor<F>{member, f});
+}
+
+/// For the `validation_error` of a policy that holds others: the first of theirs that is not empty.
+template <class... P>
+[[nodiscard]] std::string error_of_members(P const&... policies) {
+  std::string found;
+  auto const ask = [&](auto const& policy) {
+    if constexpr (has_validation_error<std::remove_cvref_t<decltype(policy)>>) {
+      if (found.empty()) found = std::string_view(policy.validation_error());
+    }
+  };
+  (ask(policies), ...);
+  return found;
+}
 
 /// One number of a policy.
 struct listed_field {
@@ -127,8 +163,8 @@ DILOCO_COLD listed_policy list_policy(P const& policy) {
   return listed;
 }
 
-/// The validation error of a policy, or an empty string. It names the first field outside its range, or else
-/// fields that do not fit together.
+/// The validation error of a policy, or an empty string. It names the first field outside its range, or
+/// else fields that do not fit together.
 std::string field_error(std::string_view role, listed_policy const& policy);
 template <class P>
 std::string field_error(std::string_view role, P const& policy) {

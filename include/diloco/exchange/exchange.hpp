@@ -12,8 +12,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Everybody sends everything to everybody and decodes K messages: one quantization, traffic that grows with
-/// K.
+/// Each rank sends its whole contribution to K − 1 others and decodes K messages. Quantizes once. Traffic
+/// grows with K.
 struct gather {
   static constexpr std::string_view name = "gather";
   static constexpr same_compressor second{};
@@ -21,21 +21,21 @@ struct gather {
   friend bool operator==(gather const&, gather const&) = default;
 };
 
-/// Each rank combines 1/K of the parameters, encodes the result once and sends it to everybody: two
-/// quantizations, each with its residual, and traffic that does not grow with K.
+/// Each rank combines 1/K of the parameters, encodes the result and sends it to all. Quantizes twice, each
+/// with its residual. A rank sends fewer than two messages for any K.
 struct scatter_gather {
   static constexpr std::string_view name = "scatter_gather";
   static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int) const {
-    return {name, 2, {leg{operation::all_to_all}, leg{operation::all_gather, true}}};
+    return {name, 2, {leg{operation::all_to_all}, leg{operation::all_gather, content::combined}}};
   }
   friend bool operator==(scatter_gather const&, scatter_gather const&) = default;
 };
 
-/// scatter_gather whose owners encode with a compressor of their own, for any number of ranks:
-/// `.compressor = absmax<8>{}, .exchange = scatter_gather_by<absmax<4>>{}`. Both work on blocks, of one size.
-/// SDP4Bit (arXiv 2410.15526) and BytePS-Compress choose the two directions apart. With f32 it sends one
-/// quantized message and gives the bits of gather.
+/// scatter_gather with a second compressor for the combined shards. Example: `.compressor = absmax<8>{},
+/// .exchange = scatter_gather_by<absmax<4>>{}`. Both must be block compressors with the same block size. As
+/// in SDP4Bit (arXiv 2410.15526) and BytePS-Compress. With `f32` as second, values are quantized once, and
+/// results equal those of gather bit for bit.
 template <class Second>
 struct scatter_gather_by {
   Second second{};
@@ -49,12 +49,56 @@ struct scatter_gather_by {
   }
   template <class F>
   constexpr void fields(F&& f) const {
-    if constexpr (has_fields<Second>) second.fields(f);
+    fields_of_member("second", second, f);
   }
+  [[nodiscard]] std::string validation_error() const { return error_of_members(second); }
   friend bool operator==(scatter_gather_by const&, scatter_gather_by const&) = default;
 };
 template <class Second>
 scatter_gather_by(Second) -> scatter_gather_by<Second>;
+
+/// For clusters whose ranks talk fast within a group and slowly between groups: `.exchange =
+/// two_level{.group = 8}`. Group g is the ranks from g·group on, which is how launchers number the
+/// processes of a machine. Within its group each rank combines one shard of `group` and encodes it, with
+/// `Second` or like the first leg. It sends it across groups, to the ranks with its place, and forwards
+/// what came from there within its group. Two quantizations, each with its residual. Between groups each
+/// rank sends 1/group of what a gather of one rank per group would send, and its vote.
+/// Memory of messages: every rank reads one message of each group, cut into shards.
+/// With one group it is scatter_gather. With groups of one it is gather, unless it has a second compressor.
+template <class Second = same_compressor>
+struct two_level {
+  int group = 8;
+  Second second{};
+
+  static constexpr auto label = [] {
+    if constexpr (std::is_same_v<Second, same_compressor>)
+      return join("two_level");
+    else
+      return join("two_level, across by ", std::string_view(Second::name));
+  }();
+  static constexpr std::string_view name = label.view();
+  [[nodiscard]] constexpr leg_list legs(int ranks) const {
+    leg_list all{name,
+                 3,
+                 {leg{operation::all_to_all, content::own, span_of_leg::group},
+                  leg{operation::all_gather, content::combined, span_of_leg::across},
+                  leg{operation::all_gather, content::forwarded, span_of_leg::group}},
+                 group};
+    if (group == ranks) all = scatter_gather{}.legs(ranks);
+    if (group == 1 && std::is_same_v<Second, same_compressor>) all = gather{}.legs(ranks);
+    all.name = name;
+    return all;
+  }
+  template <class F>
+  constexpr void fields(F&& f) const {
+    f("group", group, range{1, unbounded});
+    fields_of_member("second", second, f);
+  }
+  [[nodiscard]] std::string validation_error() const { return error_of_members(second); }
+  friend bool operator==(two_level const&, two_level const&) = default;
+};
+template <class Second>
+two_level(int, Second) -> two_level<Second>;
 
 /// Gather up to two ranks, where it sends no more than scatter–gather and quantizes once; scatter–gather
 /// above.
@@ -67,9 +111,9 @@ struct automatic {
   friend bool operator==(automatic const&, automatic const&) = default;
 };
 
-/// In each round every rank meets one other, drawn anew, and nobody waits for more than that one: one wire
-/// sent, one quantization, whatever the number of ranks. Of an odd number one is left with itself. Anchors
-/// differ between ranks; the outer optimizer must hold them together (`noloco`).
+/// In each round, ranks form random pairs. Each rank sends one message, to its partner, and waits only for
+/// it. Quantizes once. With an odd number of ranks, one has no partner. Anchors differ between ranks; the
+/// outer optimizer must pull them together (`noloco`).
 struct gossip {
   std::uint32_t seed = 0;
 
@@ -77,9 +121,9 @@ struct gossip {
   static constexpr same_compressor second{};
   [[nodiscard]] constexpr leg_list legs(int) const { return {name, 1, {leg{operation::pair}}}; }
 
-  /// Each rank draws a number; in the order of these numbers the first meets the second, the third the
-  /// fourth, and so on: a uniformly random matching, known to all without a word. Host only; 2·ranks draws
-  /// and no memory.
+  /// Every rank computes the same random number for each rank and sorts ranks by it. Neighbours 1–2, 3–4, …
+  /// are partners. The matching is uniformly random and needs no communication. Host only. Cost: 2·ranks +
+  /// 1 draws, no allocation.
   [[nodiscard]] constexpr int partner(std::uint64_t round, int rank, int ranks) const {
     place const mine = place_of(round, rank);
     int before = 0;

@@ -17,16 +17,12 @@ struct steady {
   [[nodiscard]] constexpr float factor(std::uint64_t) const { return 1.0f; }
   friend bool operator==(steady const&, steady const&) = default;
 };
-template <class P, class F>
-constexpr void fields_of(P const& policy, F&& f) {
-  if constexpr (has_fields<P>) policy.fields(f);
-}
 
 }  // namespace detail
 
 /// An outer optimizer whose learning rate, and momentum if the third policy is given, follow schedules of
-/// rounds: the factor of round r is rate.factor(r), from 1 on. So the numbers are a function of the committed
-/// round, equal on all ranks, and travel in the contract and in snapshots.
+/// rounds: the factor of round r is rate.factor(r), from 1 on. So the numbers are a function of the
+/// committed round, equal on all ranks, and travel in the contract and in snapshots.
 /// `Rate` is replicated, such as warmup_stable_decay and inverse_square_root; warmup_cosine is not.
 /// Pier (arXiv 2511.17849) ramps both.
 template <class Optimizer, class Rate, class MomentumRate = detail::steady>
@@ -42,7 +38,11 @@ struct scheduled {
   static_assert(MomentumRate::traits.constant || traits_of<Optimizer>.scales_momentum,
                 "diloco: outer: has no momentum that could follow a rate; say nesterov, heavy_ball or sgd");
 
-  static constexpr auto text = join(std::string_view(Optimizer::name), " by ", std::string_view(Rate::name));
+  static constexpr auto text = [] {
+    constexpr std::string_view by = MomentumRate::name;
+    return join(std::string_view(Optimizer::name), " by ", std::string_view(Rate::name),
+                by.empty() ? "" : ", momentum by ", by);
+  }();
   static constexpr std::string_view name = text.view();
   static constexpr optimizer_traits traits = traits_of<Optimizer>;
   static constexpr auto slots = Optimizer::slots;
@@ -57,9 +57,12 @@ struct scheduled {
 
   template <class F>
   constexpr void fields(F&& f) const {
-    detail::fields_of(optimizer, f);
-    detail::fields_of(rate, f);
-    detail::fields_of(momentum_rate, f);
+    fields_of_member("optimizer", optimizer, f);
+    fields_of_member("rate", rate, f);
+    fields_of_member("momentum_rate", momentum_rate, f);
+  }
+  [[nodiscard]] std::string validation_error() const {
+    return error_of_members(optimizer, rate, momentum_rate);
   }
   friend bool operator==(scheduled const&, scheduled const&) = default;
 };
@@ -70,6 +73,8 @@ scheduled(Optimizer, Rate, MomentumRate) -> scheduled<Optimizer, Rate, MomentumR
 
 /// An outer optimizer that begins anew after every `period` rounds, with slots of 0 and a step count of 1
 /// (arXiv 2605.28585). With a period of 1, nesterov is plain_sgd of lr·(1 + momentum).
+/// A schedule within begins anew, too; `scheduled{restarted{…}, rate}` goes on. A round that is dropped
+/// restarts nothing, so under `gossip` a pair that is idle in that round keeps its momentum.
 template <class Optimizer>
 struct restarted {
   Optimizer optimizer{};
@@ -98,9 +103,10 @@ struct restarted {
 
   template <class F>
   constexpr void fields(F&& f) const {
-    detail::fields_of(optimizer, f);
+    fields_of_member("optimizer", optimizer, f);
     f("period", period, range{1, 9007199254740992.0});
   }
+  [[nodiscard]] std::string validation_error() const { return error_of_members(optimizer); }
   friend bool operator==(restarted const&, restarted const&) = default;
 };
 template <class Optimizer>

@@ -10,11 +10,11 @@ inline namespace DILOCO_NAMESPACE {
 
 /// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients,
 /// so a change of the inner rate γ rescales it. heavy_ball stores displacements instead.
-/// γ is the inner rate that produced this Δ, `inner_lr`·`lr_scale`. The caller of `at` passes a change of γ
-/// as lr_scale. The engine gives an outer optimizer lr_scale 1, that is a constant γ. Then this is
-/// heavy_ball{α, β} up to rounding.
-/// The engine refuses it beside a `rate` that is not constant. γ = 0 moves nothing and adds nothing to u. 20
-/// B/param; replicated.
+/// γ is the inner rate that produced this Δ, `inner_lr`·`inner_lr_scale`. The engine gives inner_lr_scale
+/// 1,
+/// that is a constant γ. Then this is heavy_ball{α, β} up to rounding.
+/// The engine refuses it beside a `rate` that is not constant. γ = 0 moves nothing and adds nothing to u.
+/// 20 B/param; replicated.
 struct slowmo {
   float lr = 1.0f, momentum = 0.5f, inner_lr = 1.0f;  // α, β, γ
 
@@ -30,8 +30,8 @@ struct slowmo {
     }
   };
   [[nodiscard]] constexpr step at(step_context c) const {
-    float const gamma = inner_lr * c.lr_scale;
-    return {lr * gamma, momentum, gamma > 0.0f ? 1.0f / gamma : 0.0f};
+    float const gamma = inner_lr * c.inner_lr_scale;
+    return {lr * c.lr_scale * gamma, momentum, gamma > 0.0f ? 1.0f / gamma : 0.0f};
   }
 
   /// u is at most largest()/(γ·(1−β)).

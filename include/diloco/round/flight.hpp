@@ -19,33 +19,33 @@ struct land_options {
 /// State of one fragment's round: number, weight, message layout, buffers and lookup table. Allocated at
 /// construction; the next round of the fragment uses it again.
 struct round_flight {
-  /// `contributors`: largest number of ranks whose messages are combined, own included.
-  /// `received`: receive slots to allocate, one per message.
-  /// `of_combined`: the plan of the legs that combine; null if it is the same.
+  /// `of_combined`: the plan of what was combined; null if it is the same.
   round_flight(std::size_t index, transport_link const& over, leg_list const& legs, wire_plan p,
-               wire_plan const* of_combined, std::size_t rows, int contributors, int received);
+               wire_plan const* of_combined, std::size_t rows);
 
   std::size_t fragment;
   wire_plan plan;                     // of this rank's own contribution
-  std::optional<wire_plan> combined;  // of the legs that combine, where it differs
+  std::optional<wire_plan> combined;  // of what was combined, where it differs
   round_table table;
   std::vector<std::unique_ptr<exchange_slot>> messages;  // (legs)
   std::unique_ptr<exchange_slot> vote;                   // null if size() == 1
   buffer sums;                                           // (messages, checksum_parts) partial checksums
 
   // The round under way.
-  bool open = false;                                 // launched, not yet landed
-  bool by_hand = false;                              // launched by the caller, not by the schedule
-  bool dropped = false;                              // the caller destroyed its handle; the run is over
-  std::uint64_t number = 0;                          // index of the round in its fragment
-  std::uint64_t order = 0;                           // index of the launch in the trainer
-  int partner = 0;                                   // partner rank; own rank if the round has no partner
+  bool open = false;         // launched, not yet landed
+  bool by_hand = false;      // launched by the caller, not by the schedule
+  bool dropped = false;      // the caller destroyed it before landing; the run has ended
+  std::uint64_t number = 0;  // index of the round in its fragment
+  std::uint64_t order = 0;   // index of the launch in the trainer
+  int partner = 0;           // partner rank; own rank if the round has no partner
   std::uint64_t counted_steps = 0, steps_taken = 0;  // at the launch
   double weight = 0;                                 // of this rank's contribution
   float mix = 0;                                     // of the landing
-  std::byte* sent = nullptr;                         // its message in the first leg: (shards, slot_bytes)
-  bool stepped = false;                              // an inner step was taken since the launch before
-  bool counted = false;                              // its coefficient is not 0
+  std::byte* sent = nullptr;                         // this rank's first message: (shards, slot_bytes)
+  bool stepped = false;                              // an inner step was taken since the previous launch
+  bool counted = false;                              // this rank's coefficient is not 0
+  bool group_counted = true;                         // the coefficient of its group is not 0
+  double group_weight = 0;                           // of the contributions of its group
   double total_weight = 0;                           // of all contributions; -1 until their headers are read
   double wait_seconds = 0;                           // time in receive()
   // Set in every round: maximum steps_taken of contributors of positive weight. If mix != 0, at least this
@@ -55,28 +55,30 @@ struct round_flight {
   std::vector<std::pair<exchange_slot*, bool>> unfinished;  // after an error; true: peers may read it
 
   [[nodiscard]] wire_plan const& plan_of(leg const& l) const {
-    return l.combines && combined ? *combined : plan;
+    return l.sends != content::own && combined ? *combined : plan;
   }
-  /// Partial checksums of a message of so many bytes; 0 if size() == 1.
+  /// Number of partial checksums of a message of `slot_bytes` bytes; 0 if there is only one rank.
   [[nodiscard]] std::size_t checksum_parts(std::size_t slot_bytes) const {
     return vote == nullptr ? 0 : checksum_parts_of(slot_bytes);
   }
   [[nodiscard]] std::size_t message_bytes() const;
-  /// Called if the caller destroys an open flight. Closes its exchange, so that waiting peers learn it now.
+  /// Called if the caller destroys an open flight. Closes its exchange without waiting, so peers get an
+  /// error at once.
   void drop();
-  /// Closes the last open exchange. Waits until `limit` if peers may still read it. Called after a run has
-  /// failed.
+  /// Closes the last exchange of `unfinished`. If its flag is true, first waits for it, at most until
+  /// `limit`.
   void finish_one(deadline limit);
 };
 
-/// One flight per fragment, for the messages that these legs bring. `combined`: a plan per fragment for the
-/// legs that combine, or none.
+/// One flight per fragment, for the messages that these legs bring. `combined`: a plan per fragment for
+/// what was combined, or none.
 std::vector<std::shared_ptr<round_flight>> make_flights(transport_link const& over, leg_list const& legs,
                                                         std::vector<wire_plan> const& plans,
                                                         std::vector<wire_plan> const& combined,
                                                         std::size_t rows);
 
-/// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.
+/// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's
+/// run.
 /// Ranks that still wait for its message get an error.
 class flight {
  public:

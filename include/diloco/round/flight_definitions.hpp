@@ -8,16 +8,26 @@ inline namespace DILOCO_NAMESPACE {
 
 DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_link const& over,
                                                    leg_list const& legs, wire_plan p,
-                                                   wire_plan const* of_combined, std::size_t rows,
-                                                   int contributors, int received)
-    : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, contributors) {
+                                                   wire_plan const* of_combined, std::size_t rows)
+    : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, legs.contributors(over.size())) {
   if (of_combined != nullptr) combined = *of_combined;
-  auto const shards = static_cast<std::size_t>(plan.shards()), inbox = static_cast<std::size_t>(received);
-  std::size_t largest = 0;
+  auto const shards = static_cast<std::size_t>(plan.shards());
+  // A pair reads its own message where it was written.
+  auto const inbox =
+      static_cast<std::size_t>(legs.pairs() ? legs.contributors(over.size()) - 1 : over.size());
+  std::size_t largest = 0, forwarded = 0;
   for (leg const& l : legs) {
     std::size_t const slot = plan_of(l).slot_bytes();
-    messages.push_back(over.slot((l.combines ? 1 : shards) * slot, inbox * slot));
+    auto const heard =
+        legs.group == 0 ? inbox : static_cast<std::size_t>(legs.members(l, over.rank(), over.size()).count);
+    if (l.sends == content::forwarded) {
+      std::size_t const bytes = sizeof(message_header) + forwarded * slot;
+      messages.push_back(over.slot(bytes, heard * bytes));
+      continue;
+    }
+    messages.push_back(over.slot((l.sends == content::own ? shards : 1) * slot, heard * slot));
     largest = slot > largest ? slot : largest;
+    forwarded = heard;
   }
   if (over.size() == 1) return;
   vote = over.slot(vote_bytes, inbox * vote_bytes);
@@ -28,13 +38,10 @@ DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_
 DILOCO_COLD DILOCO_CORE std::vector<std::shared_ptr<round_flight>> make_flights(
     transport_link const& over, leg_list const& legs, std::vector<wire_plan> const& plans,
     std::vector<wire_plan> const& combined, std::size_t rows) {
-  // A pair reads its own message where it was written.
-  int const contributors = legs.contributors(over.size());
   std::vector<std::shared_ptr<round_flight>> flights;
   for (std::size_t i = 0; i < plans.size(); ++i)
-    flights.push_back(
-        std::make_shared<round_flight>(i, over, legs, plans[i], combined.empty() ? nullptr : &combined[i],
-                                       rows, contributors, legs.pairs() ? contributors - 1 : contributors));
+    flights.push_back(std::make_shared<round_flight>(i, over, legs, plans[i],
+                                                     combined.empty() ? nullptr : &combined[i], rows));
   return flights;
 }
 

@@ -192,40 +192,45 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix)
 }
 
 /// `verdict`: whether this rank can commit the round. `done`: what failed after the messages were read.
-/// Whatever the verdict, this rank's message of a later leg goes out: one that refuses, where it cannot make
-/// another. Error: messages did not come.
+/// Whatever the verdict, this rank's message of a later leg goes out: one that refuses, where it cannot
+/// make another. Error: messages did not come.
 DILOCO_COLD DILOCO_CORE result<> round_machine::receive_leg(round_flight& f, std::size_t i, result<>& verdict,
                                                             result<>& done) {
-  bool const combines = facts_.legs.legs[i].combines;
-  if (combines) {
-    if (verdict) {
-      int const contributors = static_cast<int>(f.messages[i - 1]->roster().size());
-      std::byte* const to = f.messages[i]->to_send();
-      static_cast<void>(verdict = run_.guard("land", [&] {
-        policies_.encode_share(f, contributors, to);
-        average_auxiliary(f, contributors, false, to, 0);
-      }));
-    }
+  if (i != 0) {
+    if (verdict) static_cast<void>(verdict = run_.guard("land", [&] { prepare_leg(f, i); }));
     auto sent = ask(f, "an exchange", [&] { send_share(f, i, refusal(verdict)); });
     if (!sent) return run_.ends(std::move(sent).error());
   }
-  auto arrived = receive(f, *f.messages[i]);
-  if (combines) {
+  // A group that waits for a rank of its own says so at its deadline. The other groups must still listen
+  // then,
+  // to name that rank.
+  double const patience = facts_.legs.group == 0 ? 1 : 1 + 0.5 * static_cast<double>(i);
+  auto arrived = receive(f, *f.messages[i], patience * facts_.deadline_seconds);
+  if (i != 0) {
     auto read = ask(f, "done", [&] { f.messages[i - 1]->done(); });
     if (done) static_cast<void>(done = std::move(read));
   }
   if (!arrived) return arrived;
   auto fine = run_.guard("land", [&]() -> result<> {
     auto headers = read_headers(f, i);
-    return headers && i == 0 ? weigh(f) : std::move(headers);
+    return headers ? weigh(f, i) : std::move(headers);
   });
   if (verdict) static_cast<void>(verdict = std::move(fine));
   return {};
 }
 
-DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchange_slot& m) {
+/// What a later leg sends, made of the messages of the leg before. Enqueues.
+DILOCO_COLD DILOCO_CORE void round_machine::prepare_leg(round_flight& f, std::size_t i) {
+  if (facts_.legs.legs[i].sends == content::forwarded) return forward(f, i);
+  int const contributors = static_cast<int>(f.messages[i - 1]->roster().size());
+  std::byte* const to = f.messages[i]->to_send();
+  policies_.encode_share(f, contributors, to);
+  average_auxiliary(f, contributors, false, to, 0);
+}
+
+DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchange_slot& m, double seconds) {
   auto const before = std::chrono::steady_clock::now();
-  auto arrived = ask(f, "wait", [&] { return m.receive(deadline_after(facts_.deadline_seconds)); });
+  auto arrived = ask(f, "wait", [&] { return m.receive(deadline_after(seconds)); });
   f.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
   if (arrived) return arrived;
   f.unfinished.emplace_back(&m, false);
@@ -233,8 +238,10 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchang
 }
 
 DILOCO_COLD DILOCO_CORE void round_machine::apply(round_flight& f, float mix) {
-  int const contributors = static_cast<int>(f.messages.back()->roster().size());
   bool const sharded = facts_.legs.shards();
+  int const contributors = !sharded                 ? static_cast<int>(f.messages.back()->roster().size())
+                           : facts_.legs.group == 0 ? 1
+                                                    : over_.size() / facts_.legs.group;
   if (mix != 0) {  // steps taken in flight survive, so copies and step count must include them
     policies_.adopt_callers_copy(f);
     if (run_.steps_taken > f.agreed_steps) f.agreed_steps = run_.steps_taken;
@@ -249,7 +256,7 @@ DILOCO_COLD DILOCO_CORE void round_machine::apply(round_flight& f, float mix) {
 DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
   std::size_t const i = f.fragment;
   fragment_progress& p = fragments_[i];
-  state_.commit(i, f.counted);
+  state_.commit(i, f.counted, f.group_counted);
   policies_.commit(f);
   f.open = false;
   p.at_anchor = false;
@@ -257,8 +264,8 @@ DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
   p.round += 1;
   run_.rounds += 1;
   if (!facts_.legs.pairs()) p.history = f.history;
-  policies_.tell(round_landed{f.number, run_.steps, sent_bytes(f, f.partner == over_.rank()), f.wait_seconds,
-                              f.total_weight});
+  policies_.tell(round_landed{f.number, run_.steps, sent_bytes(f, f.partner == over_.rank(), false),
+                              f.wait_seconds, f.total_weight});
 }
 
 /// Commits or aborts. An error in `done` came after the vote: the round stands and the run ends.

@@ -84,13 +84,21 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   return {};
 }
 
+/// Starts the exchange of a leg.
+DILOCO_COLD DILOCO_CORE void round_machine::start(round_flight& f, std::size_t leg) {
+  diloco::leg const& l = facts_.legs.legs[leg];
+  leg_peers with{f.partner, {}};
+  if (l.over != span_of_leg::world) with.group = members_of(l);
+  f.messages[leg]->start(l.how, with, tag_of(f, static_cast<std::uint32_t>(leg)));
+}
+
 /// Starts the exchange of what was encoded.
 DILOCO_COLD DILOCO_CORE result<> round_machine::send(round_flight& f, bool must_move) {
   for (int s = 0; s < f.plan.shards(); ++s)
     f.table.host().own_headers[s] = own_header(f, 0, f.plan[s].payload_bytes);
   auto const sent = ask(f, "an exchange", [&] {
     write_headers(f, f.sent, static_cast<std::size_t>(f.plan.shards()), f.plan.slot_bytes(), must_move);
-    f.messages[0]->start(facts_.legs.legs[0].how, f.partner, tag_of(f, 0));
+    start(f, 0);
   });
   if (!sent) return run_.ends(sent.error());
   f.open = true;
@@ -105,7 +113,8 @@ DILOCO_CORE void round_machine::progress() {
   }
 }
 
-/// Peers have read the messages of the round before.
+/// Waits until peers have read this rank's previous messages, then takes the send buffers back. An error
+/// ends the run.
 DILOCO_COLD DILOCO_CORE result<> round_machine::take_back(round_flight& f) {
   auto const limit = deadline_after(facts_.deadline_seconds);
   auto const back = [&](exchange_slot& s) -> result<> {
@@ -141,7 +150,8 @@ DILOCO_COLD DILOCO_CORE message_header round_machine::own_header(round_flight co
   return h;
 }
 
-/// Before the payloads. Where θ must have moved, every rank hears if it did not. Enqueues.
+/// Writes checksums and headers of `count` slots. With `must_move`, the header carries `stood_still` if θ
+/// equals the anchor. Enqueues.
 DILOCO_COLD DILOCO_CORE void round_machine::write_headers(round_flight& f, std::byte* slots,
                                                           std::size_t count, std::size_t slot_bytes,
                                                           bool must_move) const {
@@ -158,15 +168,37 @@ DILOCO_COLD DILOCO_CORE void round_machine::write_headers(round_flight& f, std::
                                           slots, slot_bytes, count, sums, parts});
 }
 
-/// `refused`: as in a message header.
+/// A message of a later leg. `refused`: as in a message header.
 DILOCO_COLD DILOCO_CORE void round_machine::send_share(round_flight& f, std::size_t leg,
                                                        std::uint32_t refused) {
-  wire_plan const& plan = f.plan_of(facts_.legs.legs[leg]);
-  std::size_t const payload = plan[over_.rank()].payload_bytes;
-  f.table.host().own_headers[0] = own_header(f, static_cast<std::uint16_t>(leg), payload);
-  f.table.host().own_headers[0].refused = refused;
-  write_headers(f, f.messages[leg]->to_send(), 1, plan.slot_bytes(), false);
-  f.messages[leg]->start(facts_.legs.legs[leg].how, f.partner, tag_of(f, static_cast<std::uint32_t>(leg)));
+  diloco::leg const& l = facts_.legs.legs[leg];
+  wire_plan const& plan = f.plan_of(l);
+  message_header& mine = f.table.host().own_headers[0];
+  bool const forwards = l.sends == content::forwarded;
+  mine = forwards ? forwarding_header(f, leg)
+                  : own_header(f, static_cast<std::uint16_t>(leg), plan[own_shard()].payload_bytes);
+  if (l.over == span_of_leg::across) mine.weight = f.group_weight, mine.steps = f.agreed_steps;
+  mine.refused = refused;
+  // What is forwarded has checksums of its own.
+  write_headers(f, f.messages[leg]->to_send(), 1, forwards ? sizeof(message_header) : plan.slot_bytes(),
+                false);
+  start(f, leg);
+}
+
+/// Before the messages that a rank forwards to its group.
+DILOCO_COLD DILOCO_CORE message_header round_machine::forwarding_header(round_flight const& f,
+                                                                        std::size_t leg) const {
+  diloco::leg const &l = facts_.legs.legs[leg], &before = facts_.legs.legs[leg - 1];
+  auto const messages = static_cast<std::size_t>(members_of(before).count);
+  return own_header(f, static_cast<std::uint16_t>(leg), messages * f.plan_of(l).slot_bytes());
+}
+
+/// Copies the messages that were received last behind the header of the leg that forwards them. Enqueues.
+DILOCO_COLD DILOCO_CORE void round_machine::forward(round_flight& f, std::size_t leg) const {
+  diloco::leg const &l = facts_.legs.legs[leg], &before = facts_.legs.legs[leg - 1];
+  copy_messages_kernel const copy{f.table->messages, f.messages[leg]->to_send() + sizeof(message_header),
+                                  f.plan_of(l).slot_bytes()};
+  where_.for_each(static_cast<std::size_t>(members_of(before).count) * copy.parts(), copy);
 }
 
 DILOCO_COLD DILOCO_CORE auxiliary_planes round_machine::auxiliary(round_flight const& f,
@@ -177,7 +209,8 @@ DILOCO_COLD DILOCO_CORE auxiliary_planes round_machine::auxiliary(round_flight c
           plan.planes_stride()};
 }
 
-/// Into the columns, or for the owner of a shard into the slot that it sends on.
+/// Averages auxiliary planes. Writes columns if `to_slot` is null, else the slot that this owner sends
+/// next.
 DILOCO_COLD DILOCO_CORE void round_machine::average_auxiliary(round_flight const& f, int contributors,
                                                               bool sharded, std::byte* to_slot,
                                                               float mix) const {
@@ -185,31 +218,46 @@ DILOCO_COLD DILOCO_CORE void round_machine::average_auxiliary(round_flight const
   layout::fragment const& all = f.plan.fragment();
   bool const own = to_slot != nullptr;
   wire_plan const &last = f.plan_of(*(facts_.legs.end() - 1)), &from = own ? f.plan : last;
-  // The kernel finds the planes where those of `from` lie.
+  // The kernel adds the plane offset of `from`; this shifts `to_slot` to the planes of `last`.
   if (own) to_slot = to_slot + last.planes_offset() - from.planes_offset();
-  std::size_t const first = own ? f.plan[over_.rank()].first_tile : all.first_tile;
-  where_.for_each(own ? f.plan[over_.rank()].tiles : all.tiles,
+  std::size_t const first = own ? f.plan[own_shard()].first_tile : all.first_tile;
+  where_.for_each(own ? f.plan[own_shard()].tiles : all.tiles,
                   average_planes_kernel{auxiliary(f, from, first), f.table->messages, f.table->coefficients,
                                         contributors, sharded, to_slot, mix});
 }
 
-DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes(round_flight const& f, bool to_nobody) const {
-  auto const peers = static_cast<std::size_t>(facts_.legs.pairs() ? (to_nobody ? 0 : 1) : over_.size() - 1);
-  std::size_t bytes = vote_bytes;
-  for (leg const& l : facts_.legs) bytes += f.plan_of(l).slot_bytes();
-  return peers * bytes;
+/// `between_groups`: only what leaves this rank's group.
+DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes(round_flight const& f, bool to_nobody,
+                                                              bool between_groups) const {
+  auto const world = static_cast<std::size_t>(over_.size()),
+             group = static_cast<std::size_t>(facts_.legs.group);
+  if (facts_.legs.pairs()) return to_nobody ? 0 : vote_bytes + f.plan.slot_bytes();
+  std::size_t bytes = (world - (between_groups ? group : 1)) * vote_bytes;
+  for (leg const& l : facts_.legs) {
+    if (between_groups && l.over != span_of_leg::across) continue;
+    auto const peers = static_cast<std::size_t>(members_of(l).count) - 1;
+    std::size_t const slot = f.plan_of(l).slot_bytes();
+    bytes += peers * (l.sends == content::forwarded ? sizeof(message_header) + world / group * slot : slot);
+  }
+  return bytes;
 }
 
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::sent_bytes() const {
   std::size_t sum = 0;
-  for (auto const& f : flights_) sum += sent_bytes(*f, over_.size() == 1);
+  for (auto const& f : flights_) sum += sent_bytes(*f, over_.size() == 1, false);
+  return sum;
+}
+
+DILOCO_COLD DILOCO_CORE std::size_t round_machine::bytes_between_groups() const {
+  std::size_t sum = 0;
+  for (auto const& f : flights_) sum += facts_.legs.group == 0 ? 0 : sent_bytes(*f, false, true);
   return sum;
 }
 
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::largest_sent_bytes() const {
   std::size_t most = 0;
   for (auto const& f : flights_) {
-    std::size_t const sent = sent_bytes(*f, over_.size() == 1);
+    std::size_t const sent = sent_bytes(*f, over_.size() == 1, false);
     most = sent > most ? sent : most;
   }
   return most;

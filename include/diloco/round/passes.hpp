@@ -20,8 +20,8 @@ struct memory_pair {
   std::size_t first = 0;  // index of the first element, counted over all slices
 };
 
-/// Pass A and pass B of a recipe, and the columns that they read and write. `encode`, `encode_share`, `apply`
-/// and `begin` enqueue.
+/// Pass A and pass B of a recipe, and the columns that they read and write. `encode`, `encode_share`,
+/// `apply` and `begin` enqueue.
 template <class R>
 class passes {
   using C = typename R::compressor_type;
@@ -42,20 +42,21 @@ class passes {
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
   using Rule = std::conditional_t<sees_each<Combine>, Combine, void>;
   static constexpr bool of_gradient = says_gradient<Signal>;
-  static constexpr bool owner_has_residual = carries_residual<Back, owner_type>;
   using residual_type = residual_columns<residual_bits<Feedback>, padding>;
   using owner_residual_type = residual_columns<residual_bits<owner_type>, padding>;
 
  public:
   static constexpr bool has_residual = carries_residual<C, Feedback>;
+  static constexpr bool owner_has_residual = carries_residual<Back, owner_feedback<Feedback>>;
   /// An 8-bit residual has one scale per block, so its rows are padded to blocks.
   static constexpr int residual_padding =
       (has_residual && residual_bits<Feedback> == 8) || (owner_has_residual && residual_bits<owner_type> == 8)
           ? padding
           : 0;
 
-  passes(R const& recipe, lookup_table const& lookup, int rank)
-      : recipe_(recipe), lookup_(lookup), rank_(static_cast<std::uint32_t>(rank)) {}
+  /// `shard`: the one that this rank combines.
+  passes(R const& recipe, lookup_table const& lookup, int rank, int shard)
+      : recipe_(recipe), lookup_(lookup), rank_(static_cast<std::uint32_t>(rank)), shard_(shard) {}
   /// `owns`: this rank combines a shard of each fragment.
   void allocate(state_columns& state, memory_source const& where, layout const& l,
                 std::vector<wire_plan> const& plans, bool owns);
@@ -200,6 +201,7 @@ class passes {
   R const& recipe_;
   lookup_table const& lookup_;
   std::uint32_t rank_;
+  int shard_;
   std::size_t elements_ = 0;   // length of a padded column
   std::vector<own_part> own_;  // (fragments)
   std::size_t own_elements_ = 0, memory_floats_ = 0, owner_memory_floats_ = 0, scratch_bytes_ = 0;
@@ -282,7 +284,7 @@ auto passes<R>::received(round_flight const& f, int contributors, bool sharded,
 
 template <class R>
 void passes<R>::encode_share(round_flight const& f, int contributors, std::byte* to) const {
-  wire_plan::shard const own = f.plan[static_cast<int>(rank_)];
+  wire_plan::shard const own = f.plan[shard_];
   auto const step = recipe_.feedback.owner().at(f.number);
   owner_residual_type const residual = owner_residual(f.fragment);
   if constexpr (is_staged) {

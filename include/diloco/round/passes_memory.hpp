@@ -27,7 +27,7 @@ DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& 
     own_part part{
         .residual = residual_floats, .memory = memory_floats_, .owner_memory = owner_memory_floats_};
     if (owns) {
-      wire_plan::shard const& s = plan[static_cast<int>(rank_)];
+      wire_plan::shard const& s = plan[shard_];
       part.elements = s.elements;
       part.first_memory = s.first_memory;
       own_elements_ += s.elements;
@@ -50,8 +50,8 @@ DILOCO_COLD void passes<R>::allocate(state_columns& state, memory_source const& 
                                    column_order{column_order::rows});
   }
   if constexpr (owner_has_residual)
-    owner_residual_ =
-        state.add(where, "owner_residual", column_kind::residual, residual_floats, {}, commit_rule::always);
+    owner_residual_ = state.add(where, "owner_residual", column_kind::residual, residual_floats, {},
+                                commit_rule::if_group_counted);
   if constexpr (is_staged) allocate_stages(state, where, owns);
   for (std::size_t s = 0; s != outer_slots; ++s)
     outer_state_[s] = state.add_floats(where, "outer." + std::string(Outer::slots[s]), column_kind::outer,
@@ -85,8 +85,8 @@ DILOCO_COLD void passes<R>::allocate_stages(state_columns& state, memory_source 
   }
   memory_ = state.add(where, "memory", column_kind::memory, memory_floats_, {},
                       agrees ? commit_rule::always : commit_rule::if_counted);
-  owner_memory_ =
-      state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, {}, commit_rule::always);
+  owner_memory_ = state.add(where, "owner_memory", column_kind::memory, owner_memory_floats_, {},
+                            commit_rule::if_group_counted);
 }
 
 template <class R>

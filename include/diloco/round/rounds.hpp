@@ -15,7 +15,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Calls of a round that depend on policies. Each is made at most twice per round.
+/// Operations of a round that depend on policy types. Virtual calls: at most two of each per round.
 class round_policies {
  public:
   virtual ~round_policies() = default;
@@ -23,12 +23,12 @@ class round_policies {
   virtual void encode(round_flight const& f, std::byte* to) = 0;
   /// Encodes the combination of this rank's shard. Enqueues.
   virtual void encode_share(round_flight const& f, int contributors, std::byte* to) = 0;
-  /// Pass B: contributors → outer step → θ. `sharded`: there is one message per shard, with coefficient 1.
-  /// Enqueues.
+  /// Pass B: contributors → outer step → θ. `sharded`: there are so many messages per shard. Enqueues.
   virtual void apply(round_flight const& f, int contributors, bool sharded, float mix) = 0;
   /// Updates the fragment's float32 copies of θ where the caller changed its tensors. Enqueues.
   virtual void adopt_callers_copy(round_flight const& f) = 0;
-  /// State that no commit_rule covers: the inner optimizer's, and samples that tensors show. Enqueues.
+  /// Applies `inner_at_sync` to the inner optimizer and writes a new sample of θ into the caller's tensors.
+  /// Enqueues.
   virtual void commit(round_flight const& f) = 0;
   /// Returns false if the weights give nothing to combine.
   virtual bool coefficients(std::span<double const> weights, std::span<float> out) const = 0;
@@ -39,16 +39,17 @@ class round_policies {
   virtual void tell(round_aborted const& e) = 0;
 };
 
-/// What the recipe's type says about a round, as values.
+/// Properties of the recipe that a round needs, without its types.
 struct round_facts {
   leg_list legs;
-  std::string_view compressor, outer, combine, exchange;  // names
-  float largest_sent = 0;       ///< largest magnitude that the compressor can encode
-  magnitude_limits limits;      ///< of compressor and outer optimizer together
-  bool counts_idle = false;     ///< with a shared estimate, every coefficient is 1 / world size
-  std::string_view signal;      // in messages
+  std::string_view compressor;                // name; of two, the one that carries less
+  float largest_sent = 0;                     ///< the largest magnitude that it can encode
+  std::string_view outer, combine, exchange;  // names
+  magnitude_limits limits;                    ///< of compressor and outer optimizer together
+  bool counts_idle = false;     ///< with a shared estimate: each nonzero coefficient becomes 1 / ranks
+  std::string_view signal;      // name in error texts
   bool carries_anchor = false;  ///< as an auxiliary plane
-  bool by_step_only = false;    ///< a round sends what the step before it was given
+  bool by_step_only = false;    ///< each step is a round, which sends the gradients of that step
   double deadline_seconds = 0;
 };
 
@@ -56,13 +57,13 @@ struct round_facts {
 struct fragment_progress {
   std::uint64_t round = 0;    ///< number of the next one
   std::uint64_t history = 0;  ///< hash of senders and checksums of all committed rounds
-  double weight = 0;          ///< tokens that no committed or open round has
+  double weight = 0;          ///< tokens counted since the last launch, plus those of aborted rounds
   bool stepped = false;       ///< an inner step was taken since the last launch
-  bool landed_early = false;  ///< of the schedule: `sync` landed its round, or its launch failed
+  bool landed_early = false;  ///< skip the schedule's next landing: its round landed, or was not launched
   bool at_anchor = true;      ///< θ is the anchor: no step since it was set to it
-  bool must_move = false;     ///< the next round must find that θ differs from the anchor
+  bool must_move = false;     ///< the next round is aborted if θ still equals the anchor
 
-  /// θ was set to the anchor, over all steps.
+  /// Call after θ was set to the anchor: no step is pending.
   void is_at_anchor() {
     at_anchor = true;
     stepped = must_move = false;
@@ -72,7 +73,8 @@ struct fragment_progress {
 inline constexpr std::string_view by_schedule =
     " was launched by the schedule, which lands it; call sync() on all ranks to land it now";
 
-/// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive it.
+/// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive
+/// it.
 class round_machine {
  public:
   struct surroundings {
@@ -107,18 +109,19 @@ class round_machine {
       p.weight += tokens;
       p.stepped = p.stepped || taken;
       p.at_anchor = p.at_anchor && !taken;
-      // A framework may leave a part of the model alone, but not all of it.
+      // Outside steps may leave some fragments unchanged. With one fragment, θ must have changed.
       p.must_move = p.must_move || (outside && fragments_.size() == 1);
     }
   }
-  /// Moves the messages of open rounds, where the transport does not by itself. Never waits.
+  /// Drives the exchanges of open rounds if the transport needs progress calls (`needs_progress`). Never
+  /// waits.
   void progress();
-  /// Error if an action of the schedule meets a flight that is still open.
+  /// Error if an action launches an open fragment, or if the caller's own launch is still open.
   [[nodiscard]] result<> room_for(action_list const& actions) const;
   [[nodiscard]] result<> perform(action_list const& actions);
   [[nodiscard]] result<flight> launch_by_hand(int fragment);
   [[nodiscard]] result<> land_by_hand(flight&& f, land_options const& o);
-  /// One round of each fragment, now.
+  /// Lands the open rounds of the schedule, then runs one round of each fragment. Waits.
   [[nodiscard]] result<> sync();
   /// Error if the run has ended, or a flight was destroyed before it landed.
   [[nodiscard]] result<> usable() const;
@@ -128,8 +131,8 @@ class round_machine {
   /// Largest weight of this rank's next rounds.
   [[nodiscard]] double largest_weight() const;
   [[nodiscard]] result<> reset_feedback();
-  /// For snapshots: what fragments know, the number of launches, and a flight whose message was loaded, which
-  /// is sent again.
+  /// For snapshots: progress of each fragment, number of launches, and `send_again`, which starts the
+  /// exchange of a message that was loaded.
   [[nodiscard]] std::vector<fragment_progress>& fragments() { return fragments_; }
   [[nodiscard]] std::uint64_t& launches() { return launches_; }
   [[nodiscard]] result<> take_back(round_flight& f);
@@ -143,7 +146,9 @@ class round_machine {
   /// Bytes that this rank sends in one round of each fragment. If an odd number of ranks pairs, one rank
   /// sends nothing; this counts one peer.
   [[nodiscard]] std::size_t sent_bytes() const;
-  /// The same for the fragment of which it sends most.
+  /// Of these bytes those that leave this rank's group, votes included; 0 without groups.
+  [[nodiscard]] std::size_t bytes_between_groups() const;
+  /// Bytes for the fragment of which it sends most.
   [[nodiscard]] std::size_t largest_sent_bytes() const;
   [[nodiscard]] std::size_t message_bytes() const { return message_bytes_; }
   [[nodiscard]] std::size_t table_bytes() const;
@@ -162,7 +167,14 @@ class round_machine {
                                           std::size_t payload) const;
   void write_headers(round_flight& f, std::byte* slots, std::size_t count, std::size_t slot_bytes,
                      bool must_move) const;
+  void start(round_flight& f, std::size_t leg);
   void send_share(round_flight& f, std::size_t leg, std::uint32_t refused);
+  [[nodiscard]] message_header forwarding_header(round_flight const& f, std::size_t leg) const;
+  void forward(round_flight& f, std::size_t leg) const;
+  [[nodiscard]] rank_group members_of(leg const& l) const {
+    return facts_.legs.members(l, over_.rank(), over_.size());
+  }
+  [[nodiscard]] int own_shard() const { return facts_.legs.shard_of(over_.rank()); }
   [[nodiscard]] auxiliary_planes auxiliary(round_flight const& f, wire_plan const& plan,
                                            std::size_t first_tile) const;
   void average_auxiliary(round_flight const& f, int contributors, bool sharded, std::byte* to_slot,
@@ -181,7 +193,8 @@ class round_machine {
   [[nodiscard]] result<> perform(action const& a);
   [[nodiscard]] result<> land(round_flight& f, float mix);
   [[nodiscard]] result<> receive_leg(round_flight& f, std::size_t i, result<>& verdict, result<>& done);
-  [[nodiscard]] result<> receive(round_flight& f, exchange_slot& m);
+  void prepare_leg(round_flight& f, std::size_t i);
+  [[nodiscard]] result<> receive(round_flight& f, exchange_slot& m, double seconds);
   void apply(round_flight& f, float mix);
   void commit(round_flight& f);
   [[nodiscard]] result<> end_of_round(result<> verdict, result<> done, round_flight& f);
@@ -190,12 +203,24 @@ class round_machine {
   [[nodiscard]] result<> given_up(error e, round_flight& f, std::size_t next_leg);
   [[nodiscard]] result<> compare_anchors(std::size_t fragment);
   // agreement.hpp
-  void collect_headers(round_flight& f, exchange_slot const& m, std::size_t slot_bytes) const;
+  void list_messages(round_flight& f, exchange_slot const& m, bool votes) const;
+  void list_forwarded(round_flight& f, std::size_t leg) const;
+  void collect_headers(round_flight& f, std::size_t n, std::size_t slot_bytes, bool votes) const;
+  /// Whether the messages of a leg are weighed: those of ranks, or those of groups.
+  [[nodiscard]] bool brings_weights(std::size_t leg) const {
+    return leg == 0 || facts_.legs.legs[leg].over == span_of_leg::across;
+  }
+  [[nodiscard]] std::size_t group_count() const {
+    return static_cast<std::size_t>(over_.size() / facts_.legs.group);
+  }
   [[nodiscard]] result<> read_headers(round_flight& f, std::size_t leg);
+  [[nodiscard]] result<> read_forwarded(round_flight& f, std::size_t leg);
+  [[nodiscard]] message_header expected_header(round_flight const& f, std::size_t k, std::size_t leg) const;
   [[nodiscard]] result<> read_header(round_flight& f, std::size_t k, int from, std::size_t leg);
   [[nodiscard]] error unsendable(round_flight const& f, message_header const& got, int from,
                                  std::uint16_t phase) const;
-  [[nodiscard]] result<> weigh(round_flight& f);
+  [[nodiscard]] result<> weigh(round_flight& f, std::size_t leg);
+  [[nodiscard]] result<> weigh_contributions(round_flight& f, std::size_t leg);
   [[nodiscard]] std::uint32_t refusal(error const& e) const;
   [[nodiscard]] std::uint32_t refusal(result<> const& verdict) const {
     return verdict ? 0 : refusal(verdict.error());
@@ -207,7 +232,7 @@ class round_machine {
   [[nodiscard]] error fail(round_flight const& f, cause why, std::string what) const {
     return {why, run_.rank(), static_cast<long>(fragments_[f.fragment].round), "diloco: " + std::move(what)};
   }
-  [[nodiscard]] std::size_t sent_bytes(round_flight const& f, bool to_nobody) const;
+  [[nodiscard]] std::size_t sent_bytes(round_flight const& f, bool to_nobody, bool between_groups) const;
   /// "round 3", or "round 3 of fragment 1" where there are several.
   [[nodiscard]] std::string name_of(round_flight const& f) const {
     std::size_t const i = f.fragment;

@@ -52,7 +52,7 @@ struct manual {
   template <class F>
   constexpr void fields(F&& f) const {
     f("fragments", parts, range{1, max_fragments});
-    if (cut.how != fragment_cut::in_order) f("cut", cut.how, range{0, 2});
+    f("cut", cut.how, range{0, 2});
   }
   friend bool operator==(manual const&, manual const&) = default;
 };

@@ -10,7 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Streaming DiLoCo (Douillard et al. 2025, arXiv 2501.18512, algorithm 2). The model is cut into fragments.
+/// Streaming DiLoCo (Douillard et al. 2025, arXiv 2501.18512, algorithm 2). The model is cut into
+/// fragments.
 /// Each has a round every H steps, and the rounds are spread evenly: fragment p is launched at the steps t
 /// with t ≡ (p+1)·H/F (mod H). The peak of what is sent at once is 1/F of that of `every`.
 /// A round lands `delay` steps after its launch. Δ is measured at the launch and applied to the anchor of
@@ -20,8 +21,8 @@ struct streaming {
   long inner_steps = 100;  // H
   int parts = 4;           ///< fragments
   long delay = 1;          // τ
-  /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The paper
-  /// takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
+  /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The
+  /// paper takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
   /// (docs/results/main_job.md).
   float mix = 0.0f;
   fragment_cut cut = sequential;
@@ -47,8 +48,8 @@ struct streaming {
     if (parts == 1 && delay == 0) return say({"every ", inner_steps});
     std::string text =
         say({"streaming ", parts, parts == 1 ? " fragment" : " fragments", ", every ", inner_steps});
-    if (cut.how != fragment_cut::in_order)
-      text += cut.how == fragment_cut::by_layer ? ", strided" : ", cut by name";
+    if (cut.how != fragment_cut::sequential)
+      text += cut.how == fragment_cut::strided ? ", strided" : ", cut by name";
     if (delay != 0) text += say({", landed ", delay, " later, mix ", mix});
     return text;
   }
@@ -74,7 +75,7 @@ struct streaming {
     f("fragments", parts, range{1, max_fragments});
     f("delay", delay, non_negative);
     f("mix", mix, zero_to_one);
-    if (cut.how != fragment_cut::in_order) f("cut", cut.how, range{0, 2});
+    f("cut", cut.how, range{0, 2});
   }
   friend bool operator==(streaming const&, streaming const&) = default;
 

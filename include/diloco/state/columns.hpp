@@ -27,18 +27,19 @@ enum class column_kind : std::uint8_t {
 };
 
 /// `in_place`: written after the vote. Others write a second buffer before the vote, which commit makes
-/// current: always, or if this rank's contribution counted. Each fragment switches buffers on its own.
-enum class commit_rule : std::uint8_t { in_place, always, if_counted };
+/// current: always, or if this rank's contribution counted, or that of its group. Each fragment switches
+/// buffers on its own.
+enum class commit_rule : std::uint8_t { in_place, always, if_counted, if_group_counted };
 
-/// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of the
-/// inner optimizer, at layout::row::group_column. `own`: any other order.
+/// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of
+/// the inner optimizer, at layout::row::group_column. `own`: any other order.
 struct column_order {
   enum kind : std::uint8_t { own, rows, group };
   kind what = own;
   std::size_t index = 0;  ///< of the group
 };
 
-/// A named array of floats.
+/// A named array of floats. It has a second buffer of the same size unless it is in_place.
 class state_column {
  public:
   state_column(memory_source const& where, std::string name, column_kind kind, std::size_t floats,
@@ -55,7 +56,7 @@ class state_column {
   [[nodiscard]] float* next(std::size_t fragment = 0) const {
     return (swapped_.empty() || swapped(fragment) ? first_ : second_).as<float>();
   }
-  void commit(std::size_t fragment, bool counted);
+  void commit(std::size_t fragment, bool counted, bool group_counted);
   /// Both buffers; the second is empty if in_place. `swaps`: per fragment, whether the second is current.
   [[nodiscard]] std::span<float> first() const { return {first_.as<float>(), floats_}; }
   [[nodiscard]] std::span<float> second() const {
@@ -76,7 +77,7 @@ class state_column {
   std::vector<char> swapped_;  // (fragments)
 };
 
-/// All state of a trainer, by name.
+/// All columns of a trainer, in the order of `add`.
 class state_columns {
  public:
   explicit state_columns(std::size_t fragments) : fragments_(fragments) {}
@@ -92,9 +93,9 @@ class state_columns {
   [[nodiscard]] std::size_t placed_bytes() const { return placed_bytes_; }
   /// Columns in the order of `add`.
   [[nodiscard]] std::vector<std::unique_ptr<state_column>> const& all() const { return all_; }
-  /// Makes the buffers that a round wrote for one fragment current. `counted`: the coefficient of this rank's
-  /// contribution is not 0.
-  void commit(std::size_t fragment, bool counted);
+  /// Makes the buffers that a round wrote for one fragment current. `counted`: the coefficient of this
+  /// rank's contribution is not 0.
+  void commit(std::size_t fragment, bool counted, bool group_counted);
 
  private:
   std::vector<std::unique_ptr<state_column>> all_;

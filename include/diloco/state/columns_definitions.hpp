@@ -18,8 +18,9 @@ DILOCO_CORE state_column::state_column(memory_source const& where, std::string n
   }
 }
 
-DILOCO_CORE void state_column::commit(std::size_t fragment, bool counted) {
-  if (commits_ == commit_rule::always || (commits_ == commit_rule::if_counted && counted))
+DILOCO_CORE void state_column::commit(std::size_t fragment, bool counted, bool group_counted) {
+  if (commits_ == commit_rule::always || (commits_ == commit_rule::if_counted && counted) ||
+      (commits_ == commit_rule::if_group_counted && group_counted))
     swapped_[fragment] = swapped_[fragment] == 0 ? 1 : 0;
 }
 
@@ -45,8 +46,8 @@ DILOCO_CORE std::size_t state_columns::bytes() const {
   return sum;
 }
 
-DILOCO_CORE void state_columns::commit(std::size_t fragment, bool counted) {
-  for (auto const& c : all_) c->commit(fragment, counted);
+DILOCO_CORE void state_columns::commit(std::size_t fragment, bool counted, bool group_counted) {
+  for (auto const& c : all_) c->commit(fragment, counted, group_counted);
 }
 
 }  // namespace DILOCO_NAMESPACE

@@ -139,8 +139,8 @@ inline long layer_of(std::string_view name) {
 }  // namespace detail
 
 DILOCO_COLD DILOCO_CORE std::string layout::split(std::size_t fragments, fragment_cut const& cut) {
-  if (cut.how == fragment_cut::in_order) return split(fragments), std::string{};
-  if (cut.how == fragment_cut::by_function && cut.fragment_of == nullptr)
+  if (cut.how == fragment_cut::sequential) return split(fragments), std::string{};
+  if (cut.how == fragment_cut::by_name && cut.fragment_of == nullptr)
     return "diloco: schedule: cuts the model by name and was given no function; say by_name(function)";
   cut_apart_ = fragments > 1;
   fragments_.resize(fragments);
@@ -152,7 +152,7 @@ DILOCO_COLD DILOCO_CORE std::string layout::split(std::size_t fragments, fragmen
     if (long const l = detail::layer_of(r.name); l >= 0) layer = l;
     if (r.frozen) continue;
     auto const n = static_cast<long>(fragments);
-    long const f = cut.how == fragment_cut::by_layer ? layer % n : cut.fragment_of(r.name);
+    long const f = cut.how == fragment_cut::strided ? layer % n : cut.fragment_of(r.name);
     if (f < 0 || f >= n)
       return say({"diloco: schedule: by_name puts '", r.name, "' into fragment ", f, " of ", n,
                   "; give each tensor that is trained a fragment from 0 on"});

@@ -11,7 +11,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// What a worker received: one message per contributor. Each is a slot with every tile of the shard. `Rule`:
+/// What a worker received: one message per contributor. Each is a slot with every tile of the shard.
+/// `Rule`:
 /// a block_combine, or void for a sum with coefficients.
 template <compressor C, class Rule = void>
 struct received_wires;
@@ -22,10 +23,10 @@ struct received_wires<C, Rule> {
   struct no_rule {};
 
   C compressor;
-  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  std::byte const* const* wire;  // (contributors) slots, or (shards, contributors)
   float const* coefficient;      // (contributors)
-  int contributors;
-  bool sharded;  // true: tile t has the single message wire[t.shard], with coefficient 1
+  int contributors;              // of each tile
+  bool sharded;                  // each shard has messages of its own
   std::conditional_t<std::is_void_v<Rule>, no_rule, Rule> rule = {};
 
   template <lanes L>
@@ -38,12 +39,12 @@ struct received_wires<C, Rule> {
       if (!sharded) return combine_each(l, t, offset, count);
     }
     lane_block<L, C::block> g;
-    float const first = sharded ? 1.0f : coefficient[0];
-    decode(l, wire[sharded ? t.shard : 0], t, offset, count,
-           [&](int i, float y) { g.v[i] = product(first, y); });
-    for (int k = 1; k < (sharded ? 1 : contributors); ++k) {
+    std::byte const* const* const from = wire + (sharded ? t.shard * contributors : 0);
+    float const first = coefficient[0];
+    decode(l, from[0], t, offset, count, [&](int i, float y) { g.v[i] = product(first, y); });
+    for (int k = 1; k < contributors; ++k) {
       float const c = coefficient[k];
-      decode(l, wire[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });
+      decode(l, from[k], t, offset, count, [&](int i, float y) { g.v[i] = fma(c, y, g.v[i]); });
     }
     return g;
   }
@@ -79,8 +80,8 @@ struct received_wires<C, Rule> {
 
 /// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄.
 /// If steps were taken while the round was in flight, θ ← mix·θ + (1−mix)·θ̄. The anchor is never mixed.
-/// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored: the
-/// step also gets the mean of the anchors.
+/// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored:
+/// the step also gets the mean of the anchors.
 /// Direct: there is no anchor, and the step is on θ. The kernel notes a row whose θ passes the limit.
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false,
           bool Direct = false, class Rule = void>

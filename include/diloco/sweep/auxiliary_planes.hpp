@@ -13,8 +13,7 @@ struct auxiliary_planes {
   float* const* to;                  // likewise: destination of the mean
   std::size_t const* shard_columns;  // (shards): first padded element
   std::size_t planes;
-  // offset: bytes from slot start
-  // stride: elements between planes
+  // offset: bytes from slot start stride: elements between planes
   std::size_t offset, stride;
 
   template <class Byte>
@@ -67,11 +66,11 @@ struct average_planes_kernel {
   static constexpr int block = 256;
 
   auxiliary_planes planes;
-  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  std::byte const* const* wire;  // (contributors) slots, or (shards, contributors)
   float const* coefficient;      // (contributors)
-  int contributors;
-  bool sharded;        // true: tile t has the single message wire[t.shard], with coefficient 1
-  std::byte* to_slot;  // null: write to the destination columns
+  int contributors;              // of each tile
+  bool sharded;                  // each shard has messages of its own
+  std::byte* to_slot;            // null: write to the destination columns
   float mix;
 
   template <lanes L>
@@ -81,14 +80,14 @@ struct average_planes_kernel {
       float* const column = planes.column(planes.to, t, plane);
       if (column == nullptr) continue;
       float* const to = to_slot == nullptr ? column : planes.on_wire(to_slot, t, plane);
+      std::byte const* const* const from = wire + (sharded ? t.shard * contributors : 0);
       for_each_piece<block>(l, t, [&](int offset, auto count) {
         int const first = offset + first_element<L, block>(l);
         int const mine = owned_elements<L, block>(l, count);
         lane_block<L, block> sum;
-        for (int k = 0; k < (sharded ? 1 : contributors); ++k) {
-          float const c = sharded ? 1.0f : coefficient[k];
-          float const* DILOCO_RESTRICT y =
-              planes.on_wire(wire[sharded ? static_cast<int>(t.shard) : k], t, plane) + first;
+        for (int k = 0; k < contributors; ++k) {
+          float const c = coefficient[k];
+          float const* DILOCO_RESTRICT y = planes.on_wire(from[k], t, plane) + first;
           for_first<L, lane_elements<L, block>>(
               mine, [&](int i) { sum.v[i] = fma(c, finite_or_zero(y[i]), k == 0 ? 0.0f : sum.v[i]); });
         }

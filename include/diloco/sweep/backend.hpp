@@ -21,6 +21,7 @@ struct backend : memory_source {
   virtual void for_each(std::size_t n, checksum_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, clip_factor_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, collect_headers_kernel const& kernel) const = 0;
+  virtual void for_each(std::size_t n, copy_messages_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, copy_to_anchor_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, digest_kernel const& kernel) const = 0;
   virtual void for_each(std::size_t n, find_motion_kernel const& kernel) const = 0;
@@ -73,6 +74,9 @@ class backend_on final : public backend {
     where_.for_each(n, kernel);
   }
   void for_each(std::size_t n, collect_headers_kernel const& kernel) const override {
+    where_.for_each(n, kernel);
+  }
+  void for_each(std::size_t n, copy_messages_kernel const& kernel) const override {
     where_.for_each(n, kernel);
   }
   void for_each(std::size_t n, copy_to_anchor_kernel const& kernel) const override {

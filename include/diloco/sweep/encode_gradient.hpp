@@ -8,7 +8,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The gradients of a step, as a source of what is said. A row without a gradient counts as zeros.
+/// The gradients of a step, as a source of what is said. Of a row without a gradient nothing is said.
 template <class S>
 struct gradient_source {
   signal_step<S> say;
@@ -19,28 +19,20 @@ struct gradient_source {
   float* next_slot;                // padded column
   std::uint32_t const* too_large;  // first row whose θ is beyond the limit, or no_row
 
-  struct zeros {
-    DILOCO_HD zeros operator+(std::size_t) const { return {}; }
-    DILOCO_HD float operator[](std::size_t) const { return 0.0f; }
+  /// Stands for the numbers of a row without a gradient.
+  struct nothing {
+    DILOCO_HD nothing operator+(std::size_t) const { return {}; }
   };
-  /// Zeros are not scaled: where a gradient was refused, the factor may be NaN.
-  template <class Numbers>
-  DILOCO_HD static float scaled(float scale, Numbers g, std::size_t i) {
-    if constexpr (std::is_pointer_v<Numbers>)
-      return product(scale, as_float(g[i]));
-    else
-      return g[i];
-  }
   DILOCO_HD float scale() const { return factor == nullptr ? grad_scale : *factor; }
   /// Calls f with the row's numbers from the tile's first element on.
   template <class F>
   DILOCO_HD void of(tile const& t, F&& f) const {
     if (gradients.rows[t.row] == nullptr)
-      f(zeros{});
+      f(nothing{});
     else
       gradients.of(t, f);
   }
-  /// What is said of a scaled gradient. `i`: in the padded column.
+  /// What is said of element `i` of the padded column, given its gradient, already scaled.
   DILOCO_HD float said(float g, [[maybe_unused]] std::size_t i) const {
     if constexpr (signal_slots<S> == 0) {
       return say(g);
@@ -49,6 +41,16 @@ struct gradient_source {
       float const x = say(g, m);
       next_slot[i] = m;
       return x;
+    }
+  }
+  /// The same of number `n` from `g` on. Without a gradient 0 is said, and the slot stays.
+  template <class Numbers>
+  DILOCO_HD float said(float scale, Numbers g, std::size_t n, std::size_t i) const {
+    if constexpr (std::is_pointer_v<Numbers>) {
+      return said(product(scale, as_float(g[n])), i);
+    } else {
+      if constexpr (signal_slots<S> != 0) next_slot[i] = slot[i];
+      return 0.0f;
     }
   }
   template <lanes L>
@@ -109,7 +111,8 @@ struct encode_gradient_kernel {
     auto const from = g + first;
     auto const said = [&](int i) {
       auto const n = static_cast<std::size_t>(i);
-      return source.said(in_place ? x.v[i] : source.scaled(scale, from, n), column + first + n);
+      return in_place ? source.said(x.v[i], column + first + n)
+                      : source.said(scale, from, n, column + first + n);
     };
     std::uint32_t magnitude = 0, estimated = 0;
     if (residual.none()) {
@@ -147,7 +150,7 @@ struct local_gradient {
     source.of(t, [&](auto g) {
       for_each_residual(l, t, residual, t.column, [&](int i, float e) {
         auto const n = static_cast<std::size_t>(i);
-        float const d = source.said(source.scaled(scale, g, n), t.column + n);
+        float const d = source.said(scale, g, n, t.column + n);
         x[i] = step.want(d, e);
         if constexpr (keeps_estimate<F>)
           estimated = larger(estimated, larger(magnitude_bits(d), magnitude_bits(e)));

@@ -38,8 +38,8 @@ DILOCO_HD inline checksum total_of(L, checksum const* sums, std::size_t parts) {
   return {L::sum(c.sum), L::sum(c.mixed)};
 }
 
-/// Writes a message header before each shard's payload. It adds the first row that cannot be sent, whether θ
-/// stood still, and the checksum. Then it resets `bad_row` and `moved`.
+/// Writes a message header before each shard's payload. It adds the first row that cannot be sent, whether
+/// θ stood still, and the checksum. Then it resets `bad_row` and `moved`.
 /// It runs on the executor, so a launch does not wait for the encoding. One index.
 struct write_headers_kernel {
   message_header const* headers;  // (shards)
@@ -67,6 +67,33 @@ struct write_headers_kernel {
     }
     L::sync();
     if (L::rank() == 0) *bad_row = *moved = message_header::no_row;
+  }
+};
+
+/// Copies whole messages one behind the other, in parts of 16 KiB. Slots are a multiple of 16 bytes. Reads
+/// and writes each byte once. Indices: (messages, parts).
+struct copy_messages_kernel {
+  std::byte const* const* messages;
+  std::byte* to;  // (messages, slot_bytes)
+  std::size_t slot_bytes;
+
+  [[nodiscard]] DILOCO_HD std::size_t parts() const {
+    return (slot_bytes + checksum_part_bytes - 1) / checksum_part_bytes;
+  }
+  template <lanes L>
+  DILOCO_HD void operator()(L, std::size_t index) const {
+    std::size_t const m = index / parts(), first = index % parts() * checksum_part_bytes;
+    std::size_t const left = slot_bytes - first,
+                      bytes = left < checksum_part_bytes ? left : checksum_part_bytes;
+    std::byte const* const from = messages[m] + first;
+    std::byte* const out = to + m * slot_bytes + first;
+    if constexpr (L::width == 1) {
+      std::memcpy(out, from, bytes);
+    } else {
+      for (std::size_t i = 16 * static_cast<std::size_t>(L::rank()); i < bytes;
+           i += 16 * static_cast<std::size_t>(L::width))
+        std::memcpy(__builtin_assume_aligned(out + i, 16), __builtin_assume_aligned(from + i, 16), 16);
+    }
   }
 };
 

@@ -241,18 +241,18 @@ struct keep_kernel {
   }
 };
 
-/// The received messages of staged compressors. Their sum is formed chunk by chunk in a column and read from
-/// there.
+/// The received messages of staged compressors. Their sum is formed chunk by chunk in a column and read
+/// from there.
 template <staged_compressor C, class Rule>
 struct received_wires<C, Rule> {
   static_assert(std::is_void_v<Rule>);
   static constexpr int block = padding_of<C>;
 
   C compressor;
-  std::byte const* const* wire;  // (contributors) slots; under scatter–gather one per shard
+  std::byte const* const* wire;  // (contributors) slots, or (shards, contributors)
   float const* coefficient;      // (contributors)
-  int contributors;
-  bool sharded;  // true: tile t has the single message wire[t.shard], with coefficient 1
+  int contributors;              // of each tile
+  bool sharded;                  // each shard has messages of its own
   slice_record const* slices = nullptr;
   float const* constants = nullptr;
   float* sums = nullptr;  // padded column that may be overwritten
@@ -276,9 +276,9 @@ struct received_wires<C, Rule> {
     slice_contributors p;
     static_cast<slice_shape&>(p) =
         shape_of<C>(r, stream, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
-    p.contributors = sharded ? 1 : contributors;
-    p.wires = wire + (sharded ? r.shard : 0);
-    p.coefficients = sharded ? nullptr : coefficient;
+    p.contributors = contributors;
+    p.wires = wire + (sharded ? r.shard * contributors : 0);
+    p.coefficients = coefficient;
     p.side = sizeof(message_header) + r.wire;
     p.codes = sizeof(message_header) + r.codes;
     return p;

@@ -31,8 +31,8 @@ DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, Tile 
 
 }  // namespace detail
 
-/// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the count
-/// as a constant. The tail comes last, in code of its own.
+/// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the
+/// count as a constant. The tail comes last, in code of its own.
 template <int Block, class Kernel, lanes L, class Tile>
 DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, Tile const& t) {
   int const count = static_cast<int>(t.count);
@@ -42,7 +42,8 @@ DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, Tile const& t) {
   if constexpr (L::width > 1) {
     kernel.block(l, t, offset, count - offset);
   } else {
-    // g++ would reload in every block what it must pass by address, so it passes copies.
+    // Passes copies. If the originals were passed by address, g++ would reload their members in every
+    // block.
     Kernel const copy = kernel;
     Tile const same = t;
     detail::call_for_tail(copy, l, same, offset);
@@ -111,18 +112,17 @@ struct callers_rows {
   std::uint32_t seed = 0;
   draw stream = {};
 
-  /// Returns θ if the caller left alone what `write` wrote, because θ has digits that bfloat16 cannot hold.
-  /// Otherwise returns what the caller wrote.
-  /// Stochastic rounding may have gone either way, so then both neighbours of θ count as left alone.
+  /// Returns θ if the caller's value still equals θ rounded, because θ has more digits. Otherwise returns
+  /// the caller's value. With stochastic rounding, both bfloat16 neighbours of θ count as equal.
   DILOCO_HD float adopted(bfloat16 x, float theta) const {
     std::uint32_t const bits = bits_of(theta), nearest = nearest_bf16(theta).bits;
     bool const drawn =
         stochastic && static_cast<std::uint16_t>(x.bits - static_cast<std::uint16_t>(bits >> 16)) <= 1;
     return x.bits == nearest || drawn ? theta : as_float(x);
   }
-  /// The same for a block of θ before its step. Reads the cache line that `write` will write.
-  /// If all elements are within the rounding of θ, as they nearly always are, it writes nothing. It costs two
-  /// integer operations and a maximum per element.
+  /// As `adopted`, for one block of θ before its step. Usually no element changed; then it writes nothing.
+  /// Costs two integer operations and one maximum per element. Reads the cache lines that `write` will
+  /// write.
   template <int Block, lanes L>
   DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
     if (narrow != nullptr && narrow[t.row] != nullptr) adopt_narrow<Block>(l, t, offset, count, theta);
@@ -193,8 +193,9 @@ DILOCO_HD inline void will_read([[maybe_unused]] std::byte const* line) {
 #endif
 }
 
-/// Where the draws of a block begin. The generator gives eight at a time, and any number of lanes must take
-/// the same eight. Short rows begin anywhere, so neighbouring rows may share up to seven draws.
+/// Index of the first random draw of a block, rounded up to 8. Philox gives eight draws per call, and
+/// results must not depend on the lane width. Rows shorter than 256 need not start at a multiple of 8, so
+/// neighbours may share up to seven draws.
 DILOCO_HD constexpr std::size_t drawn_at(std::size_t column) { return (column + 7) / 8 * 8; }
 
 /// Address of the block at `offset` of a tile within the message, given the tile's first byte.

@@ -40,15 +40,17 @@ class trainer_policies : public round_policies {
   virtual void show(bool samples) = 0;
   /// Per row, whether its tensor optimizer has stepped; empty if there is none.
   [[nodiscard]] virtual std::span<char> tensor_steps() = 0;
-  /// The first row whose θ passed its limit, in the executor's memory. Empty unless gradients are sent.
+  /// First row whose θ exceeds its limit, in executor memory. Empty unless the signal is made of gradients.
   [[nodiscard]] virtual std::span<std::uint32_t> row_beyond_limit() = 0;
-  /// θ takes over all that the caller's tensors hold, samples included. Enqueues.
+  /// Copies the caller's tensors into θ where θ is a float32 copy, also tensors that hold samples.
+  /// Enqueues.
   virtual void adopt_everything() = 0;
 };
 
 inline constexpr std::size_t contract_term_count = 12;
 
-/// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and state.
+/// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and
+/// state.
 class trainer_core {
  public:
   struct facts {
@@ -86,6 +88,7 @@ class trainer_core {
 
   /// Compares settings, shapes and initial values with the other ranks. Collective.
   [[nodiscard]] result<> join();
+  [[nodiscard]] result<> check_theta(std::string_view what) const;
   [[nodiscard]] result<> adopt();
   template <class Parameters>
   DILOCO_COLD [[nodiscard]] result<> rebind(Parameters const& parameters) {
@@ -109,7 +112,8 @@ class trainer_core {
     policies_.show(true);
   }
 
-  /// A probe hears of what has happened and cannot undo it: what it throws waits for `told`.
+  /// Calls a probe. Stores its first exception until `told`, because the reported event has already
+  /// happened.
   template <class Probe, class Event>
   void call(Probe& probe, Event const& event) {
 #if DILOCO_EXCEPTIONS
@@ -122,14 +126,14 @@ class trainer_core {
     probe(event);
 #endif
   }
-  /// The end of a public call: throws what a probe threw, once everything stands. Where there is an error, it
-  /// says both.
+  /// Called at the end of each public call. Rethrows the stored exception of a probe. If `r` is an error,
+  /// appends its text instead.
   [[nodiscard]] result<> told(result<> r);
   [[nodiscard]] step_result told(step_result r);
 
   /// Allocates the lookup table and the list of columns. `combined`: as in lookup_table.
   void open_state(std::size_t fragments, std::vector<tile> const& combined);
-  /// Connects what steps and rounds need.
+  /// Uploads tensor addresses, then creates `intake` and `rounds`.
   void open_rounds(gradient_intake::facts const& inner, round_facts const& round,
                    std::vector<std::shared_ptr<round_flight>> flights);
 
@@ -149,7 +153,8 @@ class trainer_core {
   friend class snapshots;
   [[nodiscard]] result<> compare_with_peers() const;
   [[nodiscard]] std::uint64_t digest_of_theta() const;
-  /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
+  /// What must be equal on all ranks and does not depend on how many tensors there are:
+  /// contract_term_count.
   [[nodiscard]] std::vector<contract_term> contract_terms() const;
   /// `agree` on how a call went on each rank. A transport's error ends the run; a difference does not.
   [[nodiscard]] result<> agree_on_outcome(std::vector<contract_term> const& terms, std::uint32_t phase);

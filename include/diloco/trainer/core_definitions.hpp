@@ -185,6 +185,18 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::agree_on_outcome(std::vector<cont
   return run.ends(std::move(fine).error());
 }
 
+/// Finite, and within what the outer optimizer bears where it steps θ itself. Elsewhere launches check
+/// anchors.
+DILOCO_COLD DILOCO_CORE result<> trainer_core::check_theta(std::string_view what) const {
+  theta_rows const rows{(*lookup)->theta};
+  auto fine = intake->find_not_finite(rows, what);
+  float const most = rounds->facts().limits.anchor;
+  if (!fine || !rounds->facts().by_step_only || intake->find_not_finite(rows, what, 1.0f, most)) return fine;
+  return run.fail(cause::not_finite,
+                  say({what, " '", model.rows()[*lookup->not_finite()].name, "' holds a value beyond ", most,
+                       ", the largest that ", rounds->facts().outer, " bears"}));
+}
+
 DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
   if (auto fine = rounds->usable(); !fine) return fine;
   if (facts_.has_samples && !run.shows_mean)
@@ -196,7 +208,7 @@ DILOCO_COLD DILOCO_CORE result<> trainer_core::adopt() {
   if (auto fine = rounds->all_landed("adopt"); !fine) return fine;
   return run.guard("adopt", [&]() -> result<> {
     policies_.adopt_everything();
-    auto const finite = intake->find_not_finite(theta_rows{(*lookup)->theta}, "adopt: the parameter");
+    auto const finite = check_theta("adopt: the parameter");
     std::vector<contract_term> terms;
     auto const term = [&](std::string const& label, std::string value) {
       terms.push_back({label, {{label, std::move(value)}}});

@@ -32,7 +32,8 @@ class lent_recipe {
 
 }  // namespace detail
 
-/// Owns all parts of one trainer at fixed addresses: recipe, type-erased executor and transport, inner state,
+/// Owns all parts of one trainer at fixed addresses: recipe, type-erased executor and transport, inner
+/// state,
 /// passes, and the core that connects them.
 template <class R>
 class trainer_parts final : public trainer_policies {
@@ -176,10 +177,11 @@ class trainer_parts final : public trainer_policies {
   [[nodiscard]] std::vector<wire_plan> plans() {
     std::vector<wire_plan> all;
     for (std::size_t i = 0; i < core.model.fragments().size(); ++i)
-      all.push_back(
-          wire_plan::of<Sent>(core.model, legs_.shards() ? over_.size() : 1, planes_of(recipe()), i));
+      all.push_back(wire_plan::of<Sent>(core.model, legs_.shard_count(over_.size()), planes_of(recipe()), i));
     return all;
   }
+  [[nodiscard]] std::string describe_messages(double payload) const;
+  [[nodiscard]] std::string describe_legs() const;
   void list_auxiliary(round_flight const& f) const;
   void list_over_rows(round_flight const& f, std::size_t plane, float* from, float* to) const;
   void adopt_tiles(callers_rows const& from, std::size_t first, std::size_t count) const;
@@ -233,7 +235,7 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
   bool const owns = legs_.count > 1;
   has_copies_ = core.model.copied_elements() != 0;
   core.open_state(all.size(), combined_tiles);
-  passes_.emplace(recipe(), *core.lookup, over_.rank());
+  passes_.emplace(recipe(), *core.lookup, over_.rank(), legs_.shard_of(over_.rank()));
   passes_->allocate(*core.state, where_, core.model, all, owns);
   core.anchor = passes_->anchor();
   core.model.place_copies(
@@ -253,8 +255,9 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
   }
   core.open_rounds({Inner::name, inner_state<Inner>::largest(recipe().inner),
                     inner_state<Inner>::has_tensor_steps, recipe().clip_norm},
-                   {legs_, C::name, Outer::name, Combine::name, R::exchange_type::name,
-                    C::largest < Back::largest ? C::largest : Back::largest, passes_->limits(),
+                   {legs_, C::largest <= Back::largest ? C::name : Back::name,
+                    C::largest < Back::largest ? C::largest : Back::largest, Outer::name, Combine::name,
+                    R::exchange_type::name, passes_->limits(),
                     keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
                     of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
                     of_gradient, recipe().deadline_seconds},
@@ -266,8 +269,7 @@ DILOCO_COLD result<> trainer_parts<R>::start() {
   adopt_everything();
   lookup_table const& lookup = *core.lookup;
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_LIGHT) {
-    if (auto fine = core.intake->find_not_finite(theta_rows{lookup->theta}, "the parameter"); !fine)
-      return fine;
+    if (auto fine = core.check_theta("the parameter"); !fine) return fine;
   }
   if constexpr (!of_gradient)
     where_.for_each(lookup.tile_count(), copy_to_anchor_kernel{lookup->tiles, lookup->theta, core.anchor});
@@ -276,8 +278,8 @@ DILOCO_COLD result<> trainer_parts<R>::start() {
   return {};
 }
 
-/// Plane order: averaged inner slots, then the anchor, then the weights of an element-wise combine rule. Rows
-/// without a weight slot send no weight plane.
+/// Plane order: averaged inner slots, then the anchor, then the weights of an element-wise combine rule.
+/// Rows without a weight slot send no weight plane.
 template <class R>
 DILOCO_COLD void trainer_parts<R>::list_auxiliary(round_flight const& f) const {
   std::size_t const planes = f.plan.planes();

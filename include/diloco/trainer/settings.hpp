@@ -7,6 +7,9 @@
 #include <diloco/recipe.hpp>
 #include <diloco/wire/contract.hpp>
 
+#include <algorithm>
+#include <initializer_list>
+
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
@@ -54,20 +57,42 @@ DILOCO_COLD std::string recipe_error(R const& r) {
   return {};
 }
 
+/// Whether the engine can walk these legs.
+inline bool is_known(leg_list const& legs) {
+  using enum content;
+  using enum span_of_leg;
+  auto const are = [&](std::initializer_list<leg> expected, bool groups) {
+    return std::equal(legs.begin(), legs.end(), expected.begin(), expected.end()) &&
+           groups == (legs.group != 0);
+  };
+  leg const scatter{operation::all_to_all}, back{operation::all_gather, combined};
+  return are({leg{operation::all_gather}}, false) || are({leg{operation::pair}}, false) ||
+         are({scatter, back}, false) ||
+         are({{operation::all_to_all, own, group},
+              {operation::all_gather, combined, across},
+              {operation::all_gather, forwarded, group}},
+             true);
+}
+
 /// Of the legs that an exchange gives for this number of ranks.
 template <class R>
 DILOCO_COLD std::string legs_error(R const& r) {
-  leg_list const legs = r.exchange.legs(r.transport.size());
-  bool const gathers = legs.count == 1 && !legs.legs[0].combines && !legs.shards();
-  bool const scatters = legs.count == 2 && legs.shards() && !legs.legs[0].combines &&
-                        legs.legs[1] == leg{operation::all_gather, true};
-  if (legs.pairs() != pairing_exchange<typename R::exchange_type>)
+  using Exchange = typename R::exchange_type;
+  int const ranks = r.transport.size();
+  leg_list const legs = r.exchange.legs(ranks);
+  if (legs.pairs() != pairing_exchange<Exchange>)
     return say({"diloco: exchange ", r.exchange.name,
                 ": pairs ranks if and only if it has int partner(round, rank, ranks) const"});
-  if (gathers || scatters) return {};
+  if (legs.group != 0 && !grouping_exchange<Exchange>)
+    return say({"diloco: exchange ", r.exchange.name, ": has groups if and only if it has int group"});
+  if (legs.group < 0 || (legs.group != 0 && ranks % legs.group != 0))
+    return say({"diloco: exchange ", r.exchange.name, ": groups of ", legs.group, " do not divide ", ranks,
+                ranks == 1 ? " rank" : " ranks", "; take a divisor"});
+  if (is_known(legs)) return {};
   return say({"diloco: exchange ", r.exchange.name,
-              ": its legs are neither one all_gather, nor one pair, nor an "
-              "all_to_all and an all_gather of what was combined"});
+              ": its legs are neither one all_gather, nor one pair, nor an all_to_all and an all_gather of "
+              "what was combined, nor these two within groups and across them and an all_gather in the group "
+              "that forwards"});
 }
 
 /// A rule that sees each contribution holds a block of each at once.

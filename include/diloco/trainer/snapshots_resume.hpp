@@ -135,8 +135,8 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c, resume_opt
   return matched ? result<>{} : result<>{std::move(matched).error()};
 }
 
-/// Where the file holds each part of this trainer. Between other numbers of ranks, what the owner of a shard
-/// keeps is no part of that.
+/// Where the file holds each part of this trainer. Between other numbers of ranks, what the owner of a
+/// shard keeps is no part of that.
 DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
     candidate const& c, std::vector<char> const& open) const {
   auto const wrong = [&](std::string_view name, std::string_view why) {
@@ -186,6 +186,10 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::load(candidate const& c, resumed& ou
   for_each_number(open, [&](std::string const& name, auto& x) {
     detail::from_word(x, *detail::number_in(c.file->holds(), name));
   });
+  for (std::size_t i = 0; i < open.size() && !out.changed.empty(); ++i) {
+    // Another schedule may land first what it did not launch.
+    if (open[i] == 0) core_.rounds->fragments()[i].landed_early = true;
+  }
   if (rank_ >= c.name.ranks) {  // a copy of another rank has not worked for the round yet
     for (fragment_progress& p : core_.rounds->fragments()) p.weight = 0;
   }

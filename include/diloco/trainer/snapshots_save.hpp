@@ -32,7 +32,7 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::may_save(save_options const& o) cons
   return {};
 }
 
-/// A file gets its name once all ranks have written theirs.
+/// A file gets its name once all ranks have written theirs. Older ones go once all files have their names.
 DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save_options const& o) {
   if (auto fine = core_.rounds->usable(); !fine) return fine;
   return core_.run.guard("save", [&]() -> result<> {
@@ -40,24 +40,30 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save
     snapshot_writer file(own_file(folder));
     auto written = may_save(o);
     if (written) static_cast<void>(written = write(file, folder, o));
-    std::string const outcome =
-        written ? say({"a snapshot of step ", core_.run.steps}) : written.error().message;
-    std::string const label = "outcome of save";
-    auto fine = core_.agree_on_outcome({{label, {{label, outcome}}}}, detail::save_phase);
-    if (!written) return written;
-    if (fine) static_cast<void>(fine = file.publish());
+    auto fine = all_could(written, detail::save_phase);
+    if (!fine) return fine;
+    auto const named = file.publish();
+    fine = all_could(named, detail::named_phase);
     if (fine) remove_old(folder, o.keep);
     return fine;
   });
+}
+
+/// This rank's error, or else that of another rank.
+DILOCO_COLD DILOCO_CORE result<> snapshots::all_could(result<> const& done, std::uint32_t phase) const {
+  std::string const outcome = done ? say({"a snapshot of step ", core_.run.steps}) : done.error().message;
+  std::string const label = "outcome of save";
+  auto fine = core_.agree_on_outcome({{label, {{label, outcome}}}}, phase);
+  return done ? std::move(fine) : done;
 }
 
 DILOCO_COLD DILOCO_CORE std::string snapshots::own_file(std::string const& folder) const {
   return say({folder, "/", snapshot_name{core_.run.steps, rank_, ranks_}.text()});
 }
 
-/// What is in the folder must be of this run, or have been there when it resumed. That holds for files of any
-/// number of ranks, because old ones are removed. Files of this number must not be of a later step: `resume`
-/// takes the newest.
+/// What is in the folder must be of this run, or have been there when it resumed. That holds for files of
+/// any number of ranks, because old ones are removed. Files of this number must not be of a later step:
+/// `resume` takes the newest.
 DILOCO_COLD DILOCO_CORE result<> snapshots::folder_is_ours(std::string const& folder) const {
   auto const names = snapshot_name::in(folder);
   if (!names) return names.error();

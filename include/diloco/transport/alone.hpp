@@ -6,8 +6,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A world of one rank, which must be named explicitly. Nothing is sent, but the round still happens (DiLoCo
-/// with K = 1).
+/// A world of one rank, which must be named explicitly. Nothing is sent, but the round still happens
+/// (DiLoCo with K = 1).
 struct alone {
   static constexpr std::string_view name = "alone";
   static constexpr bool receives_in_place = true;
@@ -42,6 +42,8 @@ struct alone {
   static void after(E const&) {}  // a message is only read on the same executor
   [[nodiscard]] static pending all_gather(wires w, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending all_to_all(wires w, exchange_tag) { return pending(std::move(w)); }
+  [[nodiscard]] static pending all_gather(wires w, rank_group, exchange_tag) { return pending(std::move(w)); }
+  [[nodiscard]] static pending all_to_all(wires w, rank_group, exchange_tag) { return pending(std::move(w)); }
   [[nodiscard]] static pending exchange(wires w, int, exchange_tag) { return pending(std::move(w)); }
 };
 

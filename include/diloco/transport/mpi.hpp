@@ -11,9 +11,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nonblocking MPI messages between all ranks, under a deadline. There is one message per peer and exchange,
-/// so this rank knows whose message is missing. The tag names the exchange, so a peer in another exchange is
-/// named when its message comes.
+/// Nonblocking MPI messages between all ranks, under a deadline. There is one message per peer and
+/// exchange, so this rank knows whose message is missing. The tag names the exchange, so a peer in another
+/// exchange is named when its message comes.
 /// The caller initializes and finalizes MPI. The communicator is duplicated, so our messages never mix with
 /// the caller's.
 /// No message is cancelled. After a missed deadline the buffers stay with MPI, and the trainer says that it
@@ -22,7 +22,7 @@ inline namespace DILOCO_NAMESPACE {
 class mpi {
   using communicator = detail::mpi_communicator;
   using operation = detail::mpi_operation;
-  static constexpr int everybody = detail::with_everybody;
+  using members = detail::exchange_members;
 
  public:
   static constexpr std::string_view name = "mpi";
@@ -32,9 +32,10 @@ class mpi {
   static constexpr int as_launched = -1;
 
   /// Collective over `world`. Waits for all its ranks up to `deadline_seconds`. `expected_size` is the size
-  /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one, as
-  /// MPI_COMM_SELF does.
-  /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than expected,
+  /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one,
+  /// as MPI_COMM_SELF does.
+  /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than
+  /// expected,
   /// or a rank that does not come in time.
   explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
       : mpi(make(world, expected_size, deadline_seconds).value()) {}
@@ -109,7 +110,7 @@ class mpi {
         if (polls > 64) std::this_thread::yield();
       }
       auto const done = std::exchange(operation_, nullptr);
-      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->partner);
+      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->members);
     }
 
     /// Takes and gives what can move now; never waits. Errors come with `wait`.
@@ -154,9 +155,9 @@ class mpi {
       abandon();
       return e;
     }
-    /// MPI may still read and write the buffers, now or never, so buffers and communicator are given up. Late
-    /// messages are still received, so that the messages behind them find their exchange. After MPI_Finalize
-    /// nothing is written any more.
+    /// MPI may still read and write the buffers, now or never, so buffers and communicator are given up.
+    /// Late messages are still received, so that the messages behind them find their exchange. After
+    /// MPI_Finalize nothing is written any more.
     void abandon() noexcept {
       if (operation_ == nullptr) return;
       auto const o = std::exchange(operation_, nullptr);
@@ -175,10 +176,16 @@ class mpi {
   };
 
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) {
-    return start(std::move(w), {detail::mpi_exchange::gather, tag}, everybody);
+    return start(std::move(w), {detail::mpi_exchange::gather, tag}, members::all(size()));
   }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
-    return start(std::move(w), {detail::mpi_exchange::scatter, tag}, everybody);
+    return start(std::move(w), {detail::mpi_exchange::scatter, tag}, members::all(size()));
+  }
+  [[nodiscard]] pending all_gather(wires w, rank_group g, exchange_tag tag) {
+    return start(std::move(w), {detail::mpi_exchange::gather, tag}, {g});
+  }
+  [[nodiscard]] pending all_to_all(wires w, rank_group g, exchange_tag tag) {
+    return start(std::move(w), {detail::mpi_exchange::scatter, tag}, {g});
   }
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
     if (partner < 0 || partner >= size()) {
@@ -186,35 +193,35 @@ class mpi {
              say({"diloco: mpi: round ", tag.round, ": there is no rank ", partner, " in a world of ",
                   size()})});
     }
-    return start(std::move(w), {detail::mpi_exchange::pair, tag}, partner);
+    return start(std::move(w), {detail::mpi_exchange::pair, tag}, members::pair_of(rank(), partner));
   }
 
  private:
   explicit mpi(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
 
-  /// Order: copies this rank's own slot, enqueues the rest. Each rank sends to the next rank first, so that
-  /// not all send to rank 0.
-  pending start(wires w, detail::mpi_exchange e, int partner) {
+  /// Order: copies this rank's own slot, enqueues the rest. Each rank sends to the next member first, so
+  /// that not all send to the first.
+  pending start(wires w, detail::mpi_exchange e, members const& m) {
     if (detail::mpi_is_over()) {
       raise({cause::wrong_state, rank(), static_cast<long>(e.tag.round),
              say({"diloco: mpi: round ", e.tag.round,
                   ": MPI was finalized; let the trainer end before MPI_Finalize"})});
     }
-    bool const cut = e.kind == detail::mpi_exchange::scatter, all = partner == everybody;
-    std::size_t const slot = w.send.size() / static_cast<std::size_t>(cut ? size() : 1);
+    bool const cut = e.kind == detail::mpi_exchange::scatter;
+    int const count = m.ranks.count, place = m.ranks.place_of(rank());
+    std::size_t const slot = w.send.size() / static_cast<std::size_t>(cut ? count : 1);
     auto o = std::make_shared<operation>();
-    o->memory = std::move(w), o->what = e, o->partner = partner, o->slot = slot, o->cut = cut;
-    for (int i = 1; all && i < size(); ++i) o->peers.push_back((rank() + i) % size());
-    if (!all && partner != rank()) o->peers.push_back(partner);
+    o->memory = std::move(w), o->what = e, o->members = m, o->slot = slot, o->cut = cut;
+    for (int i = 1; i < count; ++i) o->peers.push_back(m.ranks.rank((place + i) % count));
     o->prepare();
-    std::size_t const room = slot * static_cast<std::size_t>(all ? size() : partner == rank() ? 0 : 1);
+    std::size_t const room = slot * static_cast<std::size_t>(m.pair ? count - 1 : count);
     if (o->memory.receive.size() < room) {
       raise(
           o->at(cause::bad_setting, rank(),
                 say({"the buffer to receive in has ", o->memory.receive.size(), " bytes and needs ", room})));
     }
-    std::size_t const own = static_cast<std::size_t>(rank()) * slot;
-    if (all && slot != 0) std::memcpy(o->to + own, o->from + (cut ? own : 0), slot);
+    std::size_t const own = static_cast<std::size_t>(place) * slot;
+    if (!m.pair && slot != 0) std::memcpy(o->to + own, o->from + (cut ? own : 0), slot);
     state_->post(o);
     return {state_, std::move(o)};
   }

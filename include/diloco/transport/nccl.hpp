@@ -13,17 +13,18 @@ inline namespace DILOCO_NAMESPACE {
 /// NCCL on its own stream, under a deadline. Messages lie in memory that the device can access. Host code
 /// that reads them needs pinned memory. All calls of a trainer must come from one thread, with the device
 /// current that was current at construction.
-/// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is revoked,
+/// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is
+/// revoked,
 /// so that no kernel waits for ever. Before NCCL 2.28.7 it is aborted, unless it is borrowed.
 /// If that takes more than `give_up_seconds`, the buffers are given up. The trainer says that it cannot go
-/// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But NCCL
-/// does not tell which ranks are missing, and all ranks must name the same ones.)
-/// If several ranks share one GPU, give each process its own NCCL_HOSTID. It offers no sums: NCCL would
-/// choose the order of additions by size, topology and version.
+/// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But
+/// NCCL does not tell which ranks are missing, and all ranks must name the same ones.) If several ranks
+/// share one GPU, give each process its own NCCL_HOSTID. It offers no sums: NCCL would choose the order of
+/// additions by size, topology and version.
 class nccl {
   using communicator = detail::nccl_communicator;
   using operation = detail::nccl_operation;
-  static constexpr int everybody = detail::with_everybody;
+  using members = detail::exchange_members;
 
  public:
   static constexpr std::string_view name = "nccl";
@@ -44,8 +45,8 @@ class nccl {
     return adopt(handle, false, rank, size);
   }
 
-  /// Collective: the ranks meet at a tcp_store or a file_store and make a communicator. Errors: those of the
-  /// meeting, or a rank that does not join in time.
+  /// Collective: the ranks meet at a tcp_store or a file_store and make a communicator. Errors: those of
+  /// the meeting, or a rank that does not join in time.
   template <store Store>
   explicit nccl(Store const& s, double seconds = 60) : nccl(make(s, seconds).value()) {}
   template <store Store>
@@ -54,8 +55,8 @@ class nccl {
     return make_until(
         s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
   }
-  /// Collective, where the caller can distribute the bytes of rank 0: broadcast(std::span<std::byte>), which
-  /// returns nothing or result<>.
+  /// Collective, where the caller can distribute the bytes of rank 0: broadcast(std::span<std::byte>),
+  /// which returns nothing or result<>.
   template <class Broadcast>
   requires std::invocable<Broadcast&, std::span<std::byte>>
   [[nodiscard]] static result<nccl> make(int rank, int size, Broadcast&& broadcast, double seconds = 60) {
@@ -69,9 +70,9 @@ class nccl {
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
-  /// The next exchange waits for the work enqueued on executor.stream so far. This includes an exchange with
-  /// oneself. Order: enqueues only. Raises where that stream is being captured in a graph. Other errors
-  /// appear in that exchange's wait.
+  /// The next exchange waits for the work enqueued on executor.stream so far. This includes an exchange
+  /// with oneself. Order: enqueues only. Raises where that stream is being captured in a graph. Other
+  /// errors appear in that exchange's wait.
   template <class E>
   requires requires(E const& e) {
     { e.stream } -> std::convertible_to<cudaStream_t>;
@@ -109,7 +110,7 @@ class nccl {
       }
       auto const done = std::exchange(operation_, nullptr);
       state_->end(*done);
-      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->partner);
+      return arrival(std::exchange(state_, nullptr), std::move(done->memory), done->members);
     }
 
    private:
@@ -125,7 +126,7 @@ class nccl {
     }
     /// For a pair the late rank is known. For a collective NCCL tells only that it is not complete.
     [[nodiscard]] error late(deadline since, deadline d) const {
-      bool const pair = operation_->partner != everybody;
+      bool const pair = operation_->members.pair;
       auto const waited = detail::waited(pair              ? "exchange"
                                          : operation_->cut ? "all_to_all"
                                                            : "all_gather",
@@ -134,8 +135,8 @@ class nccl {
         return at(cause::timeout,
                   "what comes before it on the device did not end before the deadline" + waited);
       if (pair)
-        return at(cause::timeout,
-                  say({"rank ", operation_->partner, " did not arrive before the deadline", waited}));
+        return at(cause::timeout, say({"rank ", operation_->partner(state_->rank),
+                                       " did not arrive before the deadline", waited}));
       return at(cause::timeout,
                 "not every rank arrived before the deadline (NCCL does not tell which)" + waited);
     }
@@ -178,17 +179,31 @@ class nccl {
 
   /// Exchanges run one after the other on each rank, even those of different pairs. Rounds keep the order
   /// that this needs.
-  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return {state_, {std::move(w), tag}}; }
+  [[nodiscard]] pending all_gather(wires w, exchange_tag tag) {
+    return start(std::move(w), tag, members::all(size()), false);
+  }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) {
-    return {state_, {std::move(w), tag, everybody, true}};
+    return start(std::move(w), tag, members::all(size()), true);
+  }
+  [[nodiscard]] pending all_gather(wires w, rank_group g, exchange_tag tag) {
+    return start(std::move(w), tag, members{g}, false);
+  }
+  [[nodiscard]] pending all_to_all(wires w, rank_group g, exchange_tag tag) {
+    return start(std::move(w), tag, members{g}, true);
   }
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag) {
-    return {state_, {std::move(w), tag, partner, false, partner == rank()}};
+    return start(std::move(w), tag, members::pair_of(rank(), partner), false);
   }
 
  private:
   explicit nccl(std::shared_ptr<communicator> state) : state_(std::move(state)) {}
 
+  pending start(wires w, exchange_tag tag, members const& m, bool cut) {
+    operation o;
+    o.memory = std::move(w), o.tag = tag, o.members = m, o.cut = cut;
+    o.own = m.pair && m.ranks.count == 1;
+    return pending(state_, std::move(o));
+  }
   static result<nccl> adopt(ncclComm_t handle, bool owned, int rank, int size) {
     auto state = std::make_shared<communicator>(handle, owned, rank, size);
     if (state->broken) return *state->broken;

@@ -9,8 +9,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// One worker's end of a `threads_world`. Messages are read in place, so nothing is copied. A rank leaves
-/// when its transport is destroyed. Then every exchange that still needs it fails at once, of all ranks or of
-/// its pair.
+/// when its transport is destroyed. Then every exchange that still needs it fails at once, of all ranks or
+/// of its pair.
 class threads {
  public:
   static constexpr std::string_view name = "threads";
@@ -59,12 +59,19 @@ class threads {
 
   [[nodiscard]] pending all_gather(wires w, exchange_tag tag) { return post(std::move(w), tag, false); }
   [[nodiscard]] pending all_to_all(wires w, exchange_tag tag) { return post(std::move(w), tag, true); }
+  [[nodiscard]] pending all_gather(wires w, rank_group g, exchange_tag tag) {
+    return post_among(std::move(w), g, false, tag, false);
+  }
+  [[nodiscard]] pending all_to_all(wires w, rank_group g, exchange_tag tag) {
+    return post_among(std::move(w), g, false, tag, true);
+  }
   [[nodiscard]] pending exchange(wires w, int partner, exchange_tag tag);
 
  private:
   friend class threads_world;
   threads(std::shared_ptr<detail::thread_exchange> world, int rank) : world_(std::move(world)), rank_(rank) {}
   pending post(wires w, exchange_tag tag, bool cut);
+  pending post_among(wires w, rank_group members, bool pair, exchange_tag tag, bool cut);
   void leave();
 
   std::shared_ptr<detail::thread_exchange> world_;
@@ -95,9 +102,9 @@ namespace detail {
 void run_on_threads(int size, void (*call)(void* worker, threads end), void* worker);
 }  // namespace detail
 
-/// Runs `worker(transport)` on K threads and joins them. A worker that throws counts as left, and the others
-/// learn of it at once. The first exception in time is rethrown. The errors of the others usually only say
-/// that they lost that worker.
+/// Runs `worker(transport)` on K threads and joins them. A worker that throws counts as left, and the
+/// others learn of it at once. The first exception in time is rethrown. The errors of the others usually
+/// only say that they lost that worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
   auto call = [&worker](threads end) { worker(std::move(end)); };

@@ -58,7 +58,8 @@ result<std::optional<difference>> first_difference(transport_link const& over,
                                                    std::span<std::uint64_t const> mine, exchange_tag tag,
                                                    deadline limit);
 
-/// One number or name that all ranks must agree on before round 0: its label, such as "outer optimizer's lr",
+/// One number or name that all ranks must agree on before round 0: its label, such as "outer optimizer's
+/// lr",
 /// and this rank's value.
 struct contract_field {
   std::string label, value;
@@ -70,7 +71,8 @@ struct contract_field {
   }
 };
 
-/// Fields that are first compared as one number. Texts name values exactly, so equal texts mean equal values.
+/// Fields that are first compared as one number. Texts name values exactly, so equal texts mean equal
+/// values.
 struct contract_term {
   std::string name;
   std::vector<contract_field> fields;
@@ -116,6 +118,7 @@ enum contract_phase : std::uint32_t {
   adopt_phase,
   run_phase,
   save_phase,
+  named_phase,
   resume_phase
 };
 
@@ -144,25 +147,26 @@ error refusal_of(gathered const& texts, int own);
 
 error disagreement_of(gathered const& texts, int other, int own, std::string_view term);
 
-/// Finds the first field on which a rank differs, 32 fingerprints at a time. Collective; all ranks know that
-/// such a field exists.
+/// Finds the first field on which a rank differs, 32 fingerprints at a time. Collective; all ranks know
+/// that such a field exists.
 result<difference> differing_field(transport_link const& over, contract_term const& term, deadline limit);
 
 }  // namespace detail
 
-/// Compares the terms of all ranks. Collective. The error is the same on every rank. It names the first field
-/// on which a rank differs from rank 0, with both values, or quotes a rank that refuses.
-/// If all agree, it costs one exchange of 8 B per term. Otherwise one of 256 B per 32 fields and one of 512 B
-/// follow.
+/// Compares the terms of all ranks. Collective. The error is the same on every rank. It names the first
+/// field on which a rank differs from rank 0, with both values, or quotes a rank that refuses.
+/// If all agree, it costs one exchange of 8 B per term. Otherwise one of 256 B per 32 fields and one of 512
+/// B follow.
 result<> agree(transport_link const& over, std::vector<contract_term> const& terms, std::uint32_t phase,
                deadline limit);
 
-/// A rank that cannot be constructed calls this instead of `agree`, with the same number of terms. The others
-/// get `sentence`. Collective; waits for the others.
+/// A rank that cannot be constructed calls this instead of `agree`, with the same number of terms. The
+/// others get `sentence`. Collective; waits for the others.
 /// Its own failures are dropped, because the caller already has an error.
 void refuse(transport_link const& over, std::string_view sentence, std::size_t terms, deadline limit);
 
-/// A number that two runs do not share, made of all ranks' clocks and an address of each. Messages carry it,
+/// A number that two runs do not share, made of all ranks' clocks and an address of each. Messages carry
+/// it,
 /// so that a message of another run is detected. Collective.
 result<std::uint64_t> agree_on_run(transport_link const& over, void const* mine, deadline limit);
 

@@ -37,7 +37,7 @@ DILOCO_COLD DILOCO_CORE result<gathered> gather_bytes(transport_link const& over
   buffer const staging = away ? memory.allocate_shared(all) : buffer{};
   std::memcpy(away ? staging.data() : slot->to_send(), mine.data(), bytes);
   if (away) memory.copy_from_host(slot->to_send(), staging.data(), bytes);
-  slot->start(operation::all_gather, 0, tag);
+  slot->start(operation::all_gather, {}, tag);
   if (auto arrived = slot->receive(limit); !arrived) {
     memory.wait();  // the staging copy may still be read
     return std::move(arrived).error();

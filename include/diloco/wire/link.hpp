@@ -11,8 +11,14 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Buffers and state of one exchange. Reusable after take_back. May outlive its transport, but must not start
-/// again.
+/// With whom a leg exchanges: the partner of a pair, or a group of ranks. `count` 0: with all ranks.
+struct leg_peers {
+  int partner = 0;
+  rank_group group;
+};
+
+/// Buffers and state of one exchange. Reusable after take_back. May outlive its transport, but must not
+/// start again.
 class exchange_slot {
  public:
   virtual ~exchange_slot() = default;
@@ -20,9 +26,9 @@ class exchange_slot {
   [[nodiscard]] std::byte* to_send() const { return memory_.send.data(); }
   [[nodiscard]] std::size_t bytes() const { return memory_.send.size() + memory_.receive.size(); }
 
-  /// Starts the exchange after all work that was enqueued before. If the transport follows the executor, the
-  /// host does not wait; otherwise it waits for the executor. May throw what the transport throws.
-  virtual void start(operation how, int partner, exchange_tag tag) = 0;
+  /// Starts the exchange after all work that was enqueued before. If the transport follows the executor,
+  /// the host does not wait; otherwise it waits for the executor. May throw what the transport throws.
+  virtual void start(operation how, leg_peers with, exchange_tag tag) = 0;
   /// Moves messages, if the transport does not by itself. Never waits.
   virtual void progress() = 0;
   /// Waits for the messages. After an error the exchange stays open until `finish`, so that peers can still
@@ -33,8 +39,8 @@ class exchange_slot {
   [[nodiscard]] virtual std::span<std::byte const> message(int k) const = 0;
   /// Tells peers that this rank has read the messages. Never waits.
   virtual void done() = 0;
-  /// Waits until all peers have read this rank's message, then gets the buffers back. Does nothing if nothing
-  /// arrived.
+  /// Waits until all peers have read this rank's message, then gets the buffers back. Does nothing if
+  /// nothing arrived.
   [[nodiscard]] virtual result<> take_back(deadline limit) = 0;
   /// Closes an open exchange; with a limit, first waits for it.
   virtual void finish(std::optional<deadline> limit) = 0;
@@ -66,7 +72,7 @@ class exchange_over final : public exchange_slot {
     memory_ = {allocate(sent), allocate(T::receives_in_place ? 0 : received)};
   }
 
-  void start(operation how, [[maybe_unused]] int partner, exchange_tag tag) override {
+  void start(operation how, leg_peers with, exchange_tag tag) override {
     static_assert(
         T::traits.follows_executor || !requires { transport_->after(*where_); },
         "diloco: transport: has after(executor), and its traits do not say .follows_executor");
@@ -74,13 +80,18 @@ class exchange_over final : public exchange_slot {
       transport_->after(*where_);
     else
       where_->wait();
-    if (how == operation::all_gather) {
-      pending_.emplace(transport_->all_gather(std::move(memory_), tag));
-    } else if (how == operation::all_to_all) {
-      pending_.emplace(transport_->all_to_all(std::move(memory_), tag));
-    } else {
+    if (how == operation::pair) {
       if constexpr (pairing_transport<T>)
-        pending_.emplace(transport_->exchange(std::move(memory_), partner, tag));
+        pending_.emplace(transport_->exchange(std::move(memory_), with.partner, tag));
+    } else if (with.group.count != 0) {
+      if constexpr (grouping_transport<T>)
+        pending_.emplace(how == operation::all_gather
+                             ? transport_->all_gather(std::move(memory_), with.group, tag)
+                             : transport_->all_to_all(std::move(memory_), with.group, tag));
+    } else if (how == operation::all_gather) {
+      pending_.emplace(transport_->all_gather(std::move(memory_), tag));
+    } else {
+      pending_.emplace(transport_->all_to_all(std::move(memory_), tag));
     }
   }
   void progress() override {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <diloco/concepts/transport.hpp>
+#include <diloco/concepts/exchange.hpp>
 #include <diloco/core/checksum.hpp>
 #include <diloco/core/error.hpp>
 #include <diloco/core/field.hpp>
@@ -85,8 +85,8 @@ DILOCO_HD inline std::uint64_t message_checksum(message_header h, struct checksu
   return behind.value();
 }
 
-/// Whether bits changed in transit. `found` is message_checksum of what arrived. A message of another program
-/// or library version does not count as altered; header_error names it.
+/// Whether bits changed in transit. `found` is message_checksum of what arrived. A message of another
+/// program or library version does not count as altered; header_error names it.
 inline bool was_altered(message_header const& got, std::uint64_t found) {
   bool const ours =
       got.magic == message_header::expected_magic || got.version == message_header::expected_version;
@@ -101,8 +101,8 @@ std::string round_name(std::uint64_t round);
 std::string header_error(message_header const& got, message_header const& expected, int from);
 
 namespace detail {
-/// Phases of the exchanges of a round. Phase 0 comes first.
-enum round_phase : std::uint16_t { share_phase = 1, anchors_phase, vote_phase };
+/// Phases of the exchanges of a round that follow its legs. A leg's phase is its index.
+enum round_phase : std::uint16_t { vote_phase = leg_list::capacity, anchors_phase };
 
 /// Whether the trainer can take further steps and rounds after a round was dropped for this cause.
 constexpr bool goes_on_after(cause c) {

@@ -10,8 +10,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Bytes of one tile in a message: the codes of all blocks, then their side information. Each part is padded
-/// to 16 bytes, so that both can be read with full-width loads.
+/// Bytes of one tile in a message: the codes of all blocks, then their side information. Each part is
+/// padded to 16 bytes, so that both can be read with full-width loads.
 template <compressor C>
 DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
   std::size_t const full = count / C::block, rest = count % C::block;
@@ -23,7 +23,8 @@ DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   return code_plane_bytes<C>(count) + (blocks * block_side_bytes<C> + 15) / 16 * 16;
 }
 
-/// Where a slice of a staged compressor lies. A slice is consecutive tiles of one row that go into one slot.
+/// Where a slice of a staged compressor lies. A slice is consecutive tiles of one row that go into one
+/// slot.
 /// The message holds the bytes of the whole slice, padded to 16 bytes, and then its chunks.
 struct slice_record {
   std::size_t elements = 0, columns = 0;
@@ -55,7 +56,8 @@ class wire_plan {
       t.shard =
           static_cast<std::uint32_t>(plan.shard_at(wants_whole_tensors<C> ? t.column - t.begin : t.column));
       shard& s = plan.shards_[t.shard];
-      // A shard's first element keeps the alignment of its rows within the whole column.
+      // Rounds the first column down to a cache line, so rows have the same alignment in the shard as in
+      // the column.
       if (s.tiles == 0)
         s = {i,
              0,
@@ -100,7 +102,7 @@ class wire_plan {
   [[nodiscard]] std::size_t payload_bytes() const;
 
  private:
-  /// Must be called after all shards are known.
+  /// Sets slot size and plane offsets from the largest shard. Call it after all shards are known.
   void lay_out_slots(std::size_t planes);
   /// Tile i begins a slice if it begins a tensor or a shard. The slice is then measured and placed.
   template <compressor C>
@@ -125,8 +127,8 @@ class wire_plan {
     t.slice = static_cast<std::uint32_t>(slices_.size() - 1);
     slices_.back().tiles += 1;
   }
-  /// Elements of tile i's row, from the tile on, that lie in the same shard. A tile belongs to the shard in
-  /// which it begins.
+  /// Elements of tile i's row from tile i to the end of the shard. A tile belongs to the shard where it
+  /// begins.
   [[nodiscard]] std::size_t elements_in_shard(layout& l, std::size_t i) const;
 
   /// The shard that owns the tile at this element of the padded columns.

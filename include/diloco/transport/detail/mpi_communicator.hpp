@@ -51,8 +51,8 @@ struct mpi_exchange {
 };
 
 /// Packs an exchange into a message's tag: 2 bits of operation, 4 of phase, the rest of the round. MPI
-/// promises 15 bits in all; Open MPI and MPICH give 28 and more. Rounds that differ by a multiple of `rounds`
-/// have equal tags. The message header tells these apart.
+/// promises 15 bits in all; Open MPI and MPICH give 28 and more. Rounds that differ by a multiple of
+/// `rounds` have equal tags. The message header tells these apart.
 struct mpi_tags {
   std::uint64_t rounds = 512;
 
@@ -102,9 +102,9 @@ struct mpi_slot {
 struct mpi_operation {
   wires memory;
   mpi_exchange what;
-  int partner = with_everybody;
+  exchange_members members;
   std::size_t slot = 0;    // bytes of one message
-  bool cut = false;        // whether slot r of `send` goes to rank r
+  bool cut = false;        // whether slot i of `send` goes to member i
   std::vector<int> peers;  // in the order of sending
   std::optional<mpi_slot> unit;
   std::vector<char> matched;          // whether each peer's message was taken
@@ -115,7 +115,9 @@ struct mpi_operation {
   int open = 0;  // incomplete requests
   std::optional<error> failed;
 
-  [[nodiscard]] std::size_t place(std::size_t i) const { return static_cast<std::size_t>(peers[i]) * slot; }
+  [[nodiscard]] std::size_t place(std::size_t i) const {
+    return static_cast<std::size_t>(members.ranks.place_of(peers[i])) * slot;
+  }
   [[nodiscard]] error at(cause c, int rank, std::string_view text) const {
     return {c, rank, static_cast<long>(what.tag.round),
             say({"diloco: mpi: ", what.tag.text(), " phase ", what.tag.phase, ": ", text})};
@@ -141,11 +143,7 @@ struct mpi_communicator {
   explicit mpi_communicator(MPI_Comm c) : handle(c), tags(c) {
     MPI_Comm_rank(c, &rank);
     MPI_Comm_size(c, &size);
-    for (int r = 0; r < size; ++r) {
-      roster.push_back(r);
-      pairs.push_back({rank < r ? rank : r, rank < r ? r : rank});
-    }
-    asked.resize(roster.size());
+    asked.resize(static_cast<std::size_t>(size));
   }
   mpi_communicator(mpi_communicator const&) = delete;
   mpi_communicator& operator=(mpi_communicator const&) = delete;
@@ -159,8 +157,6 @@ struct mpi_communicator {
   mpi_tags tags;
   int rank = 0, size = 0;
   bool abandoned = false;
-  std::vector<int> roster;
-  std::vector<std::array<int, 2>> pairs;  // this rank's pair with each rank
   std::vector<char> asked;
   // Exchanges whose messages were not all taken yet, oldest first.
   std::deque<std::shared_ptr<mpi_operation>> waiting;
@@ -206,11 +202,6 @@ struct mpi_communicator {
     std::erase_if(running, [](auto const& o) { return o->open == 0 || o->failed; });
   }
 
-  [[nodiscard]] std::span<int const> roster_with(int partner) const {
-    if (partner == with_everybody) return roster;
-    return {pairs[static_cast<std::size_t>(partner)].data(),
-            partner == rank ? std::size_t{1} : std::size_t{2}};
-  }
   /// Order: enqueues the sends. A receive begins in `take`, when its message is seen.
   void post(std::shared_ptr<mpi_operation> const& o) {
     std::size_t const n = o->peers.size();
@@ -227,8 +218,8 @@ struct mpi_communicator {
         return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
     }
   }
-  /// Probes once each peer that an exchange waits for. Messages between two ranks come in the order of their
-  /// calls. So a peer's next message belongs to the oldest exchange that lacks one from it.
+  /// Probes once each peer that an exchange waits for. Messages between two ranks come in the order of
+  /// their calls. So a peer's next message belongs to the oldest exchange that lacks one from it.
   /// Tag and length are compared before a byte is received, because Open MPI 4.1 writes past the end of a
   /// buffer that is too small.
   void take() {
@@ -252,7 +243,7 @@ struct mpi_communicator {
     if (code == MPI_SUCCESS && here == 0) return;
     if (code == MPI_SUCCESS) {
       if (auto fine = judge(o, o.peers[i], status); !fine) return o.fail(std::move(fine).error());
-      std::byte* const to = o.to + (o.partner == with_everybody ? o.place(i) : 0);
+      std::byte* const to = o.to + (o.members.pair ? 0 : o.place(i));
       o.matched[i] = 1;
       code = MPI_Imrecv(to, o.unit->count, o.unit->type, &message, &o.requests[i]);
     }
@@ -276,8 +267,8 @@ struct mpi_communicator {
                 say({"rank ", peer, " sent ", static_cast<std::uint64_t>(bytes), " bytes and rank ", rank,
                      " waits for ", o.slot, " in ", o.what.name(), advice}));
   }
-  /// Whether all messages of the exchange are received and sent. Errors: an MPI failure, or a peer in another
-  /// exchange.
+  /// Whether all messages of the exchange are received and sent. Errors: an MPI failure, or a peer in
+  /// another exchange.
   [[nodiscard]] result<bool> look(mpi_operation& o) {
     take();
     int count = 0;

@@ -7,7 +7,6 @@
 #include <nccl.h>  // and with it the CUDA runtime
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <deque>
 #include <memory>
@@ -30,14 +29,19 @@ static_assert(NCCL_VERSION_CODE >= NCCL_VERSION(2, 14, 0),
 struct nccl_operation {
   wires memory;
   exchange_tag tag;
-  int partner = with_everybody;
-  bool cut = false;  // whether slot r of `send` goes to rank r
+  exchange_members members;
+  bool cut = false;  // whether slot i of `send` goes to member i
   // An exchange with oneself is not passed to NCCL. It is complete when the stream reaches it.
   bool own = false;
   bool refused = false;   // it was never begun
   bool posted = false;    // it was passed to NCCL
   bool recorded = false;  // NCCL has enqueued it, and event `over` is recorded after it
   cudaEvent_t over = nullptr;
+
+  [[nodiscard]] int partner(int own_rank) const {
+    rank_group const& g = members.ranks;
+    return g.rank(0) == own_rank ? g.rank(g.count - 1) : g.rank(0);
+  }
 };
 
 inline error nccl_failure(ncclResult_t code, std::string_view what, ncclComm_t handle = nullptr, int rank = 0,
@@ -64,14 +68,8 @@ struct nccl_communicator {
   std::optional<error> broken;  // the first failure; no exchange begins after it
   bool stopping = false, stoppable = true, quiet = false, aborts = false;
   std::shared_ptr<std::atomic<bool>> aborted = std::make_shared<std::atomic<bool>>(false);
-  std::vector<int> roster;
-  std::vector<std::array<int, 2>> pairs;  // this rank's pair with each rank
 
   nccl_communicator(ncclComm_t c, bool own, int r, int n) : handle(c), owned(own), rank(r), size(n) {
-    for (int other = 0; other < n; ++other) {
-      roster.push_back(other);
-      pairs.push_back({std::min(r, other), std::max(r, other)});
-    }
     int low = 0, high = 0;  // the small messages of a round must not queue behind sweeps
     check(cudaDeviceGetStreamPriorityRange(&low, &high), "cudaDeviceGetStreamPriorityRange", {});
     check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, high), "cudaStreamCreateWithPriority",
@@ -85,7 +83,8 @@ struct nccl_communicator {
     if (broken && !quiet) return;
     if (owned && !aborts) {
       if (!broken && !finalized()) return;
-      // ncclCommDestroy blocks on a communicator that is not finalized. This one is finalized or was revoked.
+      // ncclCommDestroy blocks on a communicator that is not finalized. This one is finalized or was
+      // revoked.
       ncclCommDestroy(handle);
     }
     for (cudaEvent_t e : spare) cudaEventDestroy(e);
@@ -136,22 +135,25 @@ struct nccl_communicator {
       waiting.pop_front();
     }
   }
-  /// all_to_all is made of sends and receives, as a pair's exchange is. ncclAlltoAll exists only from NCCL
-  /// 2.28 on and does the same inside.
+  /// All but a gather of all ranks is made of sends and receives. ncclAlltoAll exists only from NCCL 2.28
+  /// on and does the same inside.
   [[nodiscard]] ncclResult_t post(nccl_operation const& o) const {
     auto const [send, receive] = std::pair(o.memory.send.data(), o.memory.receive.data());
     std::size_t const bytes = o.memory.send.size();
-    if (o.partner == with_everybody && !o.cut)
+    rank_group const& g = o.members.ranks;
+    if (!o.members.pair && !o.cut && g.count == size)
       return ncclAllGather(send, receive, bytes, ncclUint8, handle, stream);
-    std::size_t const slot = o.cut ? bytes / static_cast<std::size_t>(size) : bytes;
+    std::size_t const slot = o.cut ? bytes / static_cast<std::size_t>(g.count) : bytes;
     ncclResult_t code = ncclGroupStart();
     auto const keep = [&](ncclResult_t c) {
       if (code == ncclSuccess || code == ncclInProgress) code = c;
     };
-    for (int peer = o.cut ? 0 : o.partner, last = o.cut ? size - 1 : peer; peer <= last; ++peer) {
-      std::size_t const at = o.cut ? static_cast<std::size_t>(peer) * slot : 0;
-      keep(ncclSend(send + at, slot, ncclUint8, peer, handle, stream));
-      keep(ncclRecv(receive + at, slot, ncclUint8, peer, handle, stream));
+    for (int i = 0; i < g.count; ++i) {
+      int const peer = g.rank(i);
+      if (o.members.pair && peer == rank) continue;
+      std::size_t const at = static_cast<std::size_t>(i) * slot;
+      keep(ncclSend(send + (o.cut ? at : 0), slot, ncclUint8, peer, handle, stream));
+      keep(ncclRecv(receive + (o.members.pair ? 0 : at), slot, ncclUint8, peer, handle, stream));
     }
     keep(ncclGroupEnd());
     return code;
@@ -179,8 +181,8 @@ struct nccl_communicator {
     if (!broken) broken = nccl_failure(code, what, handle, rank, static_cast<long>(tag.round));
     return false;
   }
-  /// Returns `code` and clears the thread's last error. Otherwise the next launch of any caller would report
-  /// it again.
+  /// Returns `code` and clears the thread's last error. Otherwise the next launch of any caller would
+  /// report it again.
   static cudaError_t cleared(cudaError_t code) {
     if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
     return code;
@@ -239,12 +241,6 @@ struct nccl_communicator {
       if (ncclCommGetAsyncError(handle, &state) != ncclSuccess) return false;
     }
     return state == ncclSuccess;
-  }
-
-  [[nodiscard]] std::span<int const> roster_with(int partner) const {
-    if (partner == with_everybody) return roster;
-    return {pairs[static_cast<std::size_t>(partner)].data(),
-            partner == rank ? std::size_t{1} : std::size_t{2}};
   }
 };
 

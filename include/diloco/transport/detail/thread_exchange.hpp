@@ -13,15 +13,15 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 namespace detail {
 
-/// The shared state of `threads`: slots. All members of an exchange fill its slot, then all read it, then it
-/// is free again. The first slots serve the exchanges of all ranks. The others serve pairs, whose members
-/// search for each other's slot.
-/// One mutex guards them, so an exchange completes or fails for all its members. All memory is allocated in
-/// the constructor.
+/// The shared state of `threads`: slots. All members of an exchange fill its slot, then all read it, then
+/// it is free again. The first slots serve the exchanges of all ranks. The others serve pairs and groups,
+/// whose members search for each other's slot.
+/// One mutex guards them, so an exchange completes or fails for all its members. The constructor allocates
+/// all memory, except that a slot grows for its first group.
 class thread_exchange {
  public:
-  // Open exchanges of one rank: with all, one for each flight and two more; with each partner.
-  static constexpr std::size_t under_way = 64, under_way_in_pairs = 8;
+  // Open exchanges of one rank, one for each flight and more: with all, and with some.
+  static constexpr std::size_t under_way = 64, under_way_in_part = 40;
 
   explicit thread_exchange(int size);
 
@@ -35,9 +35,10 @@ class thread_exchange {
   thread_place post(std::uint64_t ticket, int rank, std::span<std::byte const> bytes, exchange_tag tag,
                     bool cut);
 
-  /// For a pair: joins the oldest exchange that the partner began and this rank has not joined. If there is
-  /// none, it begins a new one.
-  thread_place post_to(int partner, int rank, std::span<std::byte const> bytes, exchange_tag tag);
+  /// Of a pair or a group: joins the oldest exchange of these ranks that this rank has not joined. If there
+  /// is none, it begins a new one.
+  thread_place post_among(rank_group members, bool pair, int rank, std::span<std::byte const> bytes,
+                          exchange_tag tag, bool cut);
 
   result<> wait(thread_place p, int rank, deadline d);
 
@@ -54,8 +55,8 @@ class thread_exchange {
   /// used again.
   void adopt(thread_place p, int rank, wires w);
 
-  /// Ends a flight that is destroyed before it landed. This breaks an incomplete exchange; of a complete one
-  /// it reads nothing.
+  /// Ends a flight that is destroyed before it landed. This breaks an incomplete exchange; of a complete
+  /// one it reads nothing.
   void drop(thread_place p, int rank, wires w);
 
  private:
@@ -66,16 +67,16 @@ class thread_exchange {
   struct slot {
     std::uint64_t ticket = ~std::uint64_t{0};
     exchange_tag tag;
-    bool cut = false, pair = false, alone = false;  // alone: a pair of one rank
+    bool cut = false, pair = false;
     std::size_t bytes = 0;
     int count = 0, readers = 0;
-    std::vector<int> roster;                         // (members)
+    std::vector<int> roster;                         // (members) ascending
     std::vector<std::span<std::byte const>> posted;  // (members)
     std::vector<char> present, reading;
     std::vector<wires> adopted;
-    fault broken;  // for a pair; the exchanges of all ranks share broken_
+    fault broken;  // of a pair or a group; the exchanges of all ranks share broken_
 
-    [[nodiscard]] std::span<int const> members() const { return {roster.data(), alone ? 1 : roster.size()}; }
+    [[nodiscard]] std::span<int const> members() const { return roster; }
     [[nodiscard]] std::string_view operation() const {
       return pair ? "exchange" : cut ? "all_to_all" : "all_gather";
     }
@@ -89,8 +90,18 @@ class thread_exchange {
     }
     [[nodiscard]] bool serves(std::uint64_t number) const { return ticket == number && count != 0; }
     [[nodiscard]] bool complete() const { return count != 0 && as_index(count) == members().size(); }
-    [[nodiscard]] bool is_of(int a, int b) const {
-      return roster[0] == (a < b ? a : b) && roster[1] == (a < b ? b : a);
+    [[nodiscard]] bool is_of(rank_group g, bool is_pair) const {
+      return pair == is_pair && as_index(g.count) == roster.size() && g.rank(0) == roster.front() &&
+             g.rank(g.count - 1) == roster.back();
+    }
+    void set_members(rank_group g, bool is_pair) {
+      pair = is_pair;
+      roster.clear();
+      for (int i = 0; i < g.count; ++i) roster.push_back(g.rank(i));
+      posted.assign(roster.size(), {});
+      present.assign(roster.size(), 0);
+      reading.assign(roster.size(), 0);
+      adopted.resize(roster.size());
     }
     [[nodiscard]] std::size_t place_of(int rank) const {
       std::size_t place = 0;
@@ -116,10 +127,9 @@ class thread_exchange {
   [[nodiscard]] int missing_for_good(slot const& s) const;
 
   int size_;
-  std::vector<int> roster_;
   std::vector<char> taken_, left_;
   std::vector<slot> slots_;
-  std::uint64_t next_of_pairs_ = 0;
+  std::uint64_t next_in_part_ = 0;
   fault broken_;  // for the exchanges of all ranks
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -11,17 +11,9 @@ DILOCO_CORE thread_exchange::thread_exchange(int size)
     : size_(size),
       taken_(as_index(size)),
       left_(as_index(size)),
-      slots_(under_way + under_way_in_pairs * as_index(size)) {
-  for (int rank = 0; rank < size; ++rank) roster_.push_back(rank);
-  for (std::size_t i = 0; i < slots_.size(); ++i) {
-    slot& s = slots_[i];
-    s.roster = i < under_way ? roster_ : std::vector<int>(2);
-    s.pair = i >= under_way;
-    s.posted.resize(s.roster.size());
-    s.present.resize(s.roster.size());
-    s.reading.resize(s.roster.size());
-    s.adopted.resize(s.roster.size());
-  }
+      slots_(under_way + under_way_in_part * as_index(size)) {
+  for (std::size_t i = 0; i < slots_.size(); ++i)
+    slots_[i].set_members({0, i < under_way ? size : 2, 1}, i >= under_way);
 }
 
 DILOCO_CORE bool thread_exchange::take(int rank) {
@@ -56,14 +48,15 @@ DILOCO_CORE thread_place thread_exchange::post(std::uint64_t ticket, int rank,
   return {static_cast<std::size_t>(found - slots_.data()), ticket};
 }
 
-DILOCO_CORE thread_place thread_exchange::post_to(int partner, int rank, std::span<std::byte const> bytes,
-                                                  exchange_tag tag) {
+DILOCO_CORE thread_place thread_exchange::post_among(rank_group members, bool pair, int rank,
+                                                     std::span<std::byte const> bytes, exchange_tag tag,
+                                                     bool cut) {
   std::lock_guard const lock(mutex_);
   slot *found = nullptr, *free = nullptr;
   for (std::size_t i = under_way; i < slots_.size(); ++i) {
     slot& s = slots_[i];
     if (s.count == 0 && free == nullptr) free = &s;
-    if (s.count == 0 || !s.is_of(rank, partner) || s.present[s.place_of(rank)]) continue;
+    if (s.count == 0 || !s.is_of(members, pair) || s.present[s.place_of(rank)]) continue;
     if (found == nullptr || s.ticket < found->ticket) found = &s;
   }
   if (found == nullptr) {
@@ -72,11 +65,10 @@ DILOCO_CORE thread_place thread_exchange::post_to(int partner, int rank, std::sp
       return {0, ~std::uint64_t{1}};
     }
     found = free;
-    found->roster = {rank < partner ? rank : partner, rank < partner ? partner : rank};
-    found->alone = rank == partner;
-    found->start(next_of_pairs_++, tag, false, bytes.size());
+    found->set_members(members, pair);
+    found->start(next_in_part_++, tag, cut, bytes.size());
   }
-  add(*found, rank, bytes, tag, false);
+  add(*found, rank, bytes, tag, cut);
   return {static_cast<std::size_t>(found - slots_.data()), found->ticket};
 }
 
@@ -105,8 +97,8 @@ DILOCO_CORE std::span<std::byte const> thread_exchange::message(thread_place p, 
   slot const& s = slots_[p.slot];
   std::span<std::byte const> const all = s.posted[as_index(k)];
   if (!s.cut) return all;
-  std::size_t const share = all.size() / as_index(size_);
-  return all.subspan(as_index(reader) * share, share);
+  std::size_t const share = all.size() / s.roster.size();
+  return all.subspan(s.place_of(reader) * share, share);
 }
 
 DILOCO_CORE void thread_exchange::read(thread_place p, int rank) {

@@ -25,7 +25,14 @@ DILOCO_CORE threads::~threads() { leave(); }
 DILOCO_CORE int threads::size() const { return world_->size(); }
 
 DILOCO_CORE threads::pending threads::exchange(wires w, int partner, exchange_tag tag) {
-  auto const place = world_->post_to(partner, rank_, w.send.bytes(), tag);
+  int const first = rank_ < partner ? rank_ : partner, last = rank_ < partner ? partner : rank_;
+  rank_group const pair = first == last ? rank_group{rank_, 1, 1} : rank_group{first, 2, last - first};
+  return post_among(std::move(w), pair, true, tag, false);
+}
+
+DILOCO_CORE threads::pending threads::post_among(wires w, rank_group members, bool pair, exchange_tag tag,
+                                                 bool cut) {
+  auto const place = world_->post_among(members, pair, rank_, w.send.bytes(), tag, cut);
   return pending({world_, rank_, place, std::move(w)});
 }
 
