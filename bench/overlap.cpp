@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps per second over MPI while messages are under way. Run by overlap.py, which shapes the link.
-// usage: overlap MEGAPARAMETERS STEP_MILLISECONDS STEPS every|streaming|none [thread]
+// Steps per second while messages are under way, over MPI or between two threads. Run by overlap.py, which
+// shapes the link.
+// usage: overlap MEGAPARAMETERS STEP_MILLISECONDS STEPS every|streaming|none [thread|threads]
+// thread: MPI moves messages in a thread of its own. threads: the transport of that name, without MPI.
 #include <diloco/diloco.hpp>
 #include <diloco/transport/mpi.hpp>
 
@@ -25,8 +27,8 @@ struct settings {
 };
 
 // The model's forward and backward pass is a loop that keeps the core busy for a while.
-template <class Schedule>
-void train(settings const& s, diloco::mpi transport, Schedule schedule) {
+template <class Transport, class Schedule>
+void train(settings const& s, Transport transport, Schedule schedule) {
   std::vector<std::vector<float>> values(tensors, std::vector<float>(s.elements / tensors));
   std::vector<float> gradient(s.elements / tensors, 0.01f);
   std::vector<diloco::tensor> parameters;
@@ -53,24 +55,33 @@ void train(settings const& s, diloco::mpi transport, Schedule schedule) {
                 static_cast<unsigned long long>(trainer.rounds()));
 }
 
+template <class Transport>
+void train(settings const& s, Transport transport, std::string_view schedule) {
+  if (schedule == "streaming")
+    train(s, std::move(transport), diloco::streaming{.inner_steps = 40, .parts = 4, .delay = 9});
+  else if (schedule == "every")
+    train(s, std::move(transport), diloco::every(40));
+  else
+    train(s, std::move(transport), diloco::manual{});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 5) return std::fprintf(stderr, "see the top of overlap.cpp\n"), 2;
+  settings const s{static_cast<std::size_t>(std::atof(argv[1]) * 1e6), std::atof(argv[2]) / 1e3,
+                   std::atoi(argv[3])};
+  std::string_view const schedule = argv[4], how = argc > 5 ? argv[5] : "";
+  if (how == "threads") {
+    diloco::run_threads(2, [&](diloco::threads end) { train(s, std::move(end), schedule); });
+    return 0;
+  }
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
   {
-    settings const s{static_cast<std::size_t>(std::atof(argv[1]) * 1e6), std::atof(argv[2]) / 1e3,
-                     std::atoi(argv[3])};
-    std::string_view const schedule = argv[4];
     diloco::mpi transport(MPI_COMM_WORLD);
-    if (argc > 5) transport.progress_in_background();
-    if (schedule == "streaming")
-      train(s, std::move(transport), diloco::streaming{.inner_steps = 40, .parts = 4, .delay = 9});
-    else if (schedule == "every")
-      train(s, std::move(transport), diloco::every(40));
-    else
-      train(s, std::move(transport), diloco::manual{});
+    if (how == "thread") transport.progress_in_background();
+    train(s, std::move(transport), schedule);
   }
   MPI_Finalize();
 }

@@ -14,8 +14,7 @@ inline namespace DILOCO_NAMESPACE {
 /// same calls in the same order.
 ///
 /// `make` and most functions named `try_…` return `result`. `try_step`, `try_after_step` and
-/// `try_skip_step` return `step_result`. The same name without `try_` throws `exception` with the same
-/// error.
+/// `try_skip_step` return `step_result`. The same name without `try_` throws `exception` with the same error.
 /// `show_mean` and `show_sample` have no `try_` form.
 ///
 /// After a refused step, θ, slots and counters are unchanged. After an aborted round, θ̄, residual and
@@ -144,8 +143,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     try_rebind(parameters).value();
   }
 
-  /// Pass A of one fragment: measures θ̄ − θ, encodes it and starts the exchange. Does not wait for
-  /// messages.
+  /// Pass A of one fragment: measures θ̄ − θ, encodes it and starts the exchange. Does not wait for messages.
   /// Waits until peers have read the fragment's previous round. Also waits for the encoding, unless the
   /// transport has `after` for this executor; host executors always wait.
   /// The schedule sets the number of fragments. Each can have one round under way.

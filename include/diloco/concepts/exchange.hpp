@@ -57,8 +57,7 @@ struct leg_list {
     if (l.over == span_of_leg::across) return {rank % group, ranks / group, group};
     return {0, ranks, 1};
   }
-  /// Largest number of messages that are read in one leg, own included. What is forwarded counts one by
-  /// one.
+  /// Largest number of messages that are read in one leg, own included. What is forwarded counts one by one.
   [[nodiscard]] constexpr int contributors(int ranks) const { return pairs() && ranks > 2 ? 2 : ranks; }
   friend bool operator==(leg_list const&, leg_list const&) = default;
 };

@@ -107,8 +107,7 @@ concept anchored_optimizer = optimizer<O> && wants_mean_anchor<O> && requires(O 
                               std::make_index_sequence<O::slots.size()>>::value;
 
 /// `[[nodiscard]] constexpr float largest() const` is the magnitude of g up to which all state stays finite
-/// forever. Take any sequence of steps, each with |g| ≤ largest() and |p| ≤ half the largest float before
-/// it.
+/// forever. Take any sequence of steps, each with |g| ≤ largest() and |p| ≤ half the largest float before it.
 /// All slots and p must be finite after each step.
 /// A step that squares or sums p itself (L2 decay, noloco) may need |p| ≤ largest(). The optimizer's
 /// comment says so.

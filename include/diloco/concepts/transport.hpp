@@ -108,8 +108,7 @@ struct rank_group {
   friend bool operator==(rank_group const&, rank_group const&) = default;
 };
 
-/// Can also exchange within a group that this rank is in. `send` and `receive` then have one slot per
-/// member,
+/// Can also exchange within a group that this rank is in. `send` and `receive` then have one slot per member,
 /// and the arrival's roster is the group. The roster may be read until `done`.
 /// Only its members wait for each other. So calls of any two ranks come in the same order, and other calls
 /// in any order.

@@ -49,8 +49,7 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 
 #define DILOCO_RESTRICT __restrict__
 
-/// Marks host code outside kernels. g++ then optimizes it for size, so only kernels cost compile time at
-/// -O3.
+/// Marks host code outside kernels. g++ then optimizes it for size, so only kernels cost compile time at -O3.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define DILOCO_COLD [[gnu::cold]]
 #else
@@ -58,8 +57,7 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #endif
 
 /// Marks functions that are neither templates nor kernels. Header-only builds make them inline. With
-/// DILOCO_COMPILED_CORE (CMake component `core`), a library defines them and programs see only
-/// declarations.
+/// DILOCO_COMPILED_CORE (CMake component `core`), a library defines them and programs see only declarations.
 #if defined(DILOCO_COMPILED_CORE)
 #define DILOCO_CORE
 #define DILOCO_HEADER_ONLY 0

@@ -10,8 +10,7 @@ inline namespace DILOCO_NAMESPACE {
 
 /// Slow momentum (Wang et al. 2019, algorithm 1): u ← β·u + Δ/γ, p ← p − α·γ·u. u is in units of gradients,
 /// so a change of the inner rate γ rescales it. heavy_ball stores displacements instead.
-/// γ is the inner rate that produced this Δ, `inner_lr`·`inner_lr_scale`. The engine gives inner_lr_scale
-/// 1,
+/// γ is the inner rate that produced this Δ, `inner_lr`·`inner_lr_scale`. The engine gives inner_lr_scale 1,
 /// that is a constant γ. Then this is heavy_ball{α, β} up to rounding.
 /// The engine refuses it beside a `rate` that is not constant. γ = 0 moves nothing and adds nothing to u.
 /// 20 B/param; replicated.

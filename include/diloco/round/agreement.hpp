@@ -242,8 +242,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::weigh_contributions(round_flight
                 say({name_of(f), ": the workers' weights (tokens) add up to ", total,
                      "; there is nothing to take the mean of (count steps with step or after_step)"}));
   }
-  // A linear rule is a mean, or less: what it makes of contributions within their bound is within the
-  // bound.
+  // A linear rule is a mean, or less: what it makes of contributions within their bound is within the bound.
   double share = 0;
   for (std::size_t k = 0; k < n; ++k) share += std::fabs(static_cast<double>(coefficients[k]));
   if (!(share <= 1.001)) {
@@ -253,8 +252,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::weigh_contributions(round_flight
              " in magnitude, and 1 is the most; put a larger factor into the outer ", "learning rate"}));
   }
   for (std::size_t k = 0; k < n; ++k) {
-    // The shared estimate is the plain mean of all estimates, so each increment counts by 1/K in every
-    // round.
+    // The shared estimate is the plain mean of all estimates, so each increment counts by 1/K in every round.
     // A share that depended on who is idle would leave the column off by the difference for ever (EF21-PP,
     // Fatkhullin et al. 2021).
     if (facts_.counts_idle) coefficients[k] = coefficients[k] > 0 ? 1.0f / static_cast<float>(n) : 0.0f;

@@ -77,8 +77,7 @@ std::vector<std::shared_ptr<round_flight>> make_flights(transport_link const& ov
                                                         std::vector<wire_plan> const& combined,
                                                         std::size_t rows);
 
-/// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's
-/// run.
+/// Handle of an open round, from `launch` to `land`. Move-only. Destroying it early ends this trainer's run.
 /// Ranks that still wait for its message get an error.
 class flight {
  public:

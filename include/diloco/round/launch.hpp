@@ -209,8 +209,7 @@ DILOCO_COLD DILOCO_CORE auxiliary_planes round_machine::auxiliary(round_flight c
           plan.planes_stride()};
 }
 
-/// Averages auxiliary planes. Writes columns if `to_slot` is null, else the slot that this owner sends
-/// next.
+/// Averages auxiliary planes. Writes columns if `to_slot` is null, else the slot that this owner sends next.
 DILOCO_COLD DILOCO_CORE void round_machine::average_auxiliary(round_flight const& f, int contributors,
                                                               bool sharded, std::byte* to_slot,
                                                               float mix) const {

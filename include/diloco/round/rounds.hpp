@@ -73,8 +73,7 @@ struct fragment_progress {
 inline constexpr std::string_view by_schedule =
     " was launched by the schedule, which lands it; call sync() on all ranks to land it now";
 
-/// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive
-/// it.
+/// Rounds of all fragments: launch, land, agree, commit. Owns the flights. What it refers to must outlive it.
 class round_machine {
  public:
   struct surroundings {

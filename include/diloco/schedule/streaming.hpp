@@ -10,8 +10,7 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Streaming DiLoCo (Douillard et al. 2025, arXiv 2501.18512, algorithm 2). The model is cut into
-/// fragments.
+/// Streaming DiLoCo (Douillard et al. 2025, arXiv 2501.18512, algorithm 2). The model is cut into fragments.
 /// Each has a round every H steps, and the rounds are spread evenly: fragment p is launched at the steps t
 /// with t ≡ (p+1)·H/F (mod H). The peak of what is sent at once is 1/F of that of `every`.
 /// A round lands `delay` steps after its launch. Δ is measured at the launch and applied to the anchor of

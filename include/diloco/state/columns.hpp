@@ -26,9 +26,9 @@ enum class column_kind : std::uint8_t {
   scratch
 };
 
-/// `in_place`: written after the vote. Others write a second buffer before the vote, which commit makes
-/// current: always, or if this rank's contribution counted, or that of its group. Each fragment switches
-/// buffers on its own.
+/// `in_place`: one buffer. Others have two: a round writes the second, and commit makes it current. `always`:
+/// in every committed round. `if_counted`: only if this rank's coefficient is not 0. `if_group_counted`: only
+/// if that of its group is not. Each fragment switches separately.
 enum class commit_rule : std::uint8_t { in_place, always, if_counted, if_group_counted };
 
 /// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of

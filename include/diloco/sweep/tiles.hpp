@@ -42,8 +42,7 @@ DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, Tile const& t) {
   if constexpr (L::width > 1) {
     kernel.block(l, t, offset, count - offset);
   } else {
-    // Passes copies. If the originals were passed by address, g++ would reload their members in every
-    // block.
+    // Passes copies. If the originals were passed by address, g++ would reload their members in every block.
     Kernel const copy = kernel;
     Tile const same = t;
     detail::call_for_tail(copy, l, same, offset);
@@ -80,11 +79,11 @@ struct gradient_rows {
   }
 };
 
-/// Largest magnitudes for which a round keeps every state finite.
+/// Upper limits of magnitudes. Within them, a round leaves all state finite.
 struct magnitude_limits {
-  float sent = 0x1.fffffep+127f;      ///< of what is encoded
-  float anchor = 0x1.fffffep+126f;    ///< half the largest float, so that a step can add as much again
-  float estimate = 0x1.fffffep+127f;  ///< of Δ and of its estimate (EF21)
+  float sent = 0x1.fffffep+127f;      ///< of encoded values
+  float anchor = 0x1.fffffep+126f;    ///< half the largest float: leaves room for a step of equal size
+  float estimate = 0x1.fffffep+127f;  ///< of Δ and of the estimate of Δ; only EF21
 };
 /// These replace a block's magnitude bits. Both are above every limit.
 inline constexpr std::uint32_t anchor_too_large = 0xffffffffu, estimate_too_large = 0xfffffffeu;
@@ -121,8 +120,7 @@ struct callers_rows {
     return x.bits == nearest || drawn ? theta : as_float(x);
   }
   /// As `adopted`, for one block of θ before its step. Usually no element changed; then it writes nothing.
-  /// Costs two integer operations and one maximum per element. Reads the cache lines that `write` will
-  /// write.
+  /// Costs two integer operations and one maximum per element. Reads the cache lines that `write` will write.
   template <int Block, lanes L>
   DILOCO_HD void adopt(L l, tile const& t, int offset, int count, float* DILOCO_RESTRICT theta) const {
     if (narrow != nullptr && narrow[t.row] != nullptr) adopt_narrow<Block>(l, t, offset, count, theta);

@@ -34,9 +34,9 @@ class trainer_policies : public round_policies {
   [[nodiscard]] virtual std::span<float const> inner_cell(layout::row const& r,
                                                           std::string_view slot) const = 0;
   [[nodiscard]] virtual std::vector<std::string_view> inner_slots(layout::row const& r) const = 0;
-  /// θ of a row while its tensor shows another point; otherwise empty.
+  /// θ of a row while the caller's tensor holds the mean to evaluate; otherwise empty.
   [[nodiscard]] virtual std::span<float const> hidden_theta(layout::row const& r) const = 0;
-  /// Makes the caller's tensors show samples of θ, or what is to be evaluated. Enqueues.
+  /// Writes the training point into the caller's tensors if `samples`, else the mean to evaluate. Enqueues.
   virtual void show(bool samples) = 0;
   /// Per row, whether its tensor optimizer has stepped; empty if there is none.
   [[nodiscard]] virtual std::span<char> tensor_steps() = 0;
@@ -49,8 +49,7 @@ class trainer_policies : public round_policies {
 
 inline constexpr std::size_t contract_term_count = 12;
 
-/// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and
-/// state.
+/// A trainer without its policies: counts steps, asks the schedule, and connects gradients, rounds and state.
 class trainer_core {
  public:
   struct facts {
@@ -88,7 +87,10 @@ class trainer_core {
 
   /// Compares settings, shapes and initial values with the other ranks. Collective.
   [[nodiscard]] result<> join();
+  /// Error if a tensor is not finite, or beyond what the optimizer that steps θ bears. Waits.
   [[nodiscard]] result<> check_theta(std::string_view what) const;
+  /// θ and anchor take the values of the caller's tensors. Error if they differ between ranks or are not
+  /// finite. Collective; waits.
   [[nodiscard]] result<> adopt();
   template <class Parameters>
   DILOCO_COLD [[nodiscard]] result<> rebind(Parameters const& parameters) {
@@ -103,6 +105,7 @@ class trainer_core {
       return {};
     });
   }
+  /// Floats of one tensor in one column, for example `theta` or `inner.m`.
   [[nodiscard]] result<std::span<float const>> cell(std::string_view row, std::string_view column) const;
   [[nodiscard]] std::uint64_t digest() const {
     return anchor == nullptr ? digest_of_theta() : digest_of_column(where_, anchor, model.column_elements());
@@ -112,8 +115,7 @@ class trainer_core {
     policies_.show(true);
   }
 
-  /// Calls a probe. Stores its first exception until `told`, because the reported event has already
-  /// happened.
+  /// Calls a probe. Stores its first exception until `told`, because the reported event has already happened.
   template <class Probe, class Event>
   void call(Probe& probe, Event const& event) {
 #if DILOCO_EXCEPTIONS

@@ -25,8 +25,7 @@ struct messages_read {
   }
 };
 
-/// Bytes per parameter that a round of k ranks moves through this rank's memory. `payload`: of what it
-/// says;
+/// Bytes per parameter that a round of k ranks moves through this rank's memory. `payload`: of what it says;
 /// `back`: of what was combined.
 template <class R>
 DILOCO_COLD double round_bytes(layout const& l, double payload, double back, double planes, int k,

@@ -32,8 +32,7 @@ class lent_recipe {
 
 }  // namespace detail
 
-/// Owns all parts of one trainer at fixed addresses: recipe, type-erased executor and transport, inner
-/// state,
+/// Owns all parts of one trainer at fixed addresses: recipe, type-erased executor and transport, inner state,
 /// passes, and the core that connects them.
 template <class R>
 class trainer_parts final : public trainer_policies {

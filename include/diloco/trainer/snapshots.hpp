@@ -44,16 +44,14 @@ std::optional<std::uint64_t> number_in(safetensors::contents const& c, std::stri
 struct save_options {
   /// Bytes of the caller, such as the position in the data. `resume` gives them back.
   std::span<std::byte const> user = {};
-  /// Newest snapshots of this rank that stay in the folder; older ones are removed once all ranks have
-  /// saved.
+  /// Newest snapshots of this rank that stay in the folder; older ones are removed once all ranks have saved.
   int keep = 2;
 };
 
 struct resume_options {
   /// The snapshot of this step. By default the newest that every rank can read.
   std::optional<std::uint64_t> step = {};
-  /// Also takes snapshots of another number of ranks. See docs/how-to/save_and_resume.md for what that
-  /// means.
+  /// Also takes snapshots of another number of ranks. See docs/how-to/save_and_resume.md for what that means.
   bool other_ranks = false;
   /// With a folder that holds no snapshot, or no folder, the run begins at step 0.
   bool may_be_empty = false;

@@ -34,8 +34,7 @@ class mpi {
   /// Collective over `world`. Waits for all its ranks up to `deadline_seconds`. `expected_size` is the size
   /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one,
   /// as MPI_COMM_SELF does.
-  /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than
-  /// expected,
+  /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than expected,
   /// or a rank that does not come in time.
   explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
       : mpi(make(world, expected_size, deadline_seconds).value()) {}

@@ -13,8 +13,7 @@ inline namespace DILOCO_NAMESPACE {
 /// NCCL on its own stream, under a deadline. Messages lie in memory that the device can access. Host code
 /// that reads them needs pinned memory. All calls of a trainer must come from one thread, with the device
 /// current that was current at construction.
-/// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is
-/// revoked,
+/// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is revoked,
 /// so that no kernel waits for ever. Before NCCL 2.28.7 it is aborted, unless it is borrowed.
 /// If that takes more than `give_up_seconds`, the buffers are given up. The trainer says that it cannot go
 /// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But

@@ -58,8 +58,7 @@ result<std::optional<difference>> first_difference(transport_link const& over,
                                                    std::span<std::uint64_t const> mine, exchange_tag tag,
                                                    deadline limit);
 
-/// One number or name that all ranks must agree on before round 0: its label, such as "outer optimizer's
-/// lr",
+/// One number or name that all ranks must agree on before round 0: its label, such as "outer optimizer's lr",
 /// and this rank's value.
 struct contract_field {
   std::string label, value;
@@ -71,8 +70,7 @@ struct contract_field {
   }
 };
 
-/// Fields that are first compared as one number. Texts name values exactly, so equal texts mean equal
-/// values.
+/// Fields that are first compared as one number. Texts name values exactly, so equal texts mean equal values.
 struct contract_term {
   std::string name;
   std::vector<contract_field> fields;
@@ -165,8 +163,7 @@ result<> agree(transport_link const& over, std::vector<contract_term> const& ter
 /// Its own failures are dropped, because the caller already has an error.
 void refuse(transport_link const& over, std::string_view sentence, std::size_t terms, deadline limit);
 
-/// A number that two runs do not share, made of all ranks' clocks and an address of each. Messages carry
-/// it,
+/// A number that two runs do not share, made of all ranks' clocks and an address of each. Messages carry it,
 /// so that a message of another run is detected. Collective.
 result<std::uint64_t> agree_on_run(transport_link const& over, void const* mine, deadline limit);
 

@@ -10,21 +10,20 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Bytes of one tile in a message: the codes of all blocks, then their side information. Each part is
-/// padded to 16 bytes, so that both can be read with full-width loads.
+/// Bytes of the codes in one tile, padded to 16 bytes for full-width loads.
 template <compressor C>
 DILOCO_HD constexpr std::size_t code_plane_bytes(std::size_t count) {
   std::size_t const full = count / C::block, rest = count % C::block;
   return (full * C::code_bytes(C::block) + (rest != 0 ? C::code_bytes(rest) : 0) + 15) / 16 * 16;
 }
+/// Bytes of one tile in a message: codes, then side information, each padded to 16.
 template <compressor C>
 DILOCO_HD constexpr std::size_t tile_wire_bytes(std::size_t count) {
   std::size_t const blocks = (count + C::block - 1) / C::block;
   return code_plane_bytes<C>(count) + (blocks * block_side_bytes<C> + 15) / 16 * 16;
 }
 
-/// Where a slice of a staged compressor lies. A slice is consecutive tiles of one row that go into one
-/// slot.
+/// Where a slice of a staged compressor lies. A slice is consecutive tiles of one row that go into one slot.
 /// The message holds the bytes of the whole slice, padded to 16 bytes, and then its chunks.
 struct slice_record {
   std::size_t elements = 0, columns = 0;
@@ -44,6 +43,8 @@ struct slice_record {
 /// the payloads, at the same offset in every slot.
 class wire_plan {
  public:
+  /// Lays out a fragment for compressor C. Also writes shard, slice and offset into the layout's tiles, where
+  /// a later call overwrites them.
   template <compressor C>
   static wire_plan of(layout& l, int shards, std::size_t planes = 0, std::size_t fragment = 0) {
     wire_plan plan;

@@ -83,8 +83,7 @@ struct nccl_communicator {
     if (broken && !quiet) return;
     if (owned && !aborts) {
       if (!broken && !finalized()) return;
-      // ncclCommDestroy blocks on a communicator that is not finalized. This one is finalized or was
-      // revoked.
+      // ncclCommDestroy blocks on a communicator that is not finalized. This one is finalized or was revoked.
       ncclCommDestroy(handle);
     }
     for (cudaEvent_t e : spare) cudaEventDestroy(e);
