@@ -125,7 +125,7 @@ TEST_CASE("the first field outside its range is named") {
 TEST_CASE("a policy prints its numbers and is fingerprinted by them") {
   CHECK(field_text(nesterov{.lr = 0.7f, .momentum = 0.9f}) == "lr=0.7 momentum=0.9");
   CHECK(field_text(gather{}).empty());
-  CHECK(field_text(manual{}) == "fragments=1");
+  CHECK(field_text(manual{}) == "fragments=1 cut=0");
   CHECK(fingerprint(nesterov{}) == fingerprint(nesterov{.lr = 0.7f}));
   CHECK(fingerprint(nesterov{}) != fingerprint(nesterov{.lr = 0.70000005f}));
   CHECK(fingerprint(nesterov{.lr = 0.9f, .momentum = 0.7f}) !=

@@ -80,6 +80,34 @@ TEST_CASE("scheduled: ranks compare its numbers, which have ranges") {
   CHECK(said(restarted{scheduled{delayed_nesterov{}, warmup_stable_decay{.total = 20}}, 8}) == "no error");
 }
 
+namespace {
+/// A rate of a user's own with a mistake in round 3.
+struct broken {
+  static constexpr std::string_view name = "broken";
+  static constexpr rate_traits traits{.replicated = true};
+  [[nodiscard]] float factor(std::uint64_t round) const { return round < 3 ? 1.0f : -1.0f; }
+};
+}  // namespace
+
+TEST_CASE("scheduled: a factor that is none ends the run on all ranks, and anchors stay") {
+  toy::on_each_rank(2, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo t(recipe<>{}
+                 .with_outer(scheduled{nesterov{}, broken{}})
+                 .with_transport(std::move(transport))
+                 .with_schedule(every(1)),
+             m.parameters());
+    for (long step = 1; step <= 2; ++step) t.step(m.gradients(rank, step));
+    auto const before = t.digest();
+    std::string const said = toy::sentence(toy::outcome_of(t.try_step(m.gradients(rank, 3))));
+    CHECK(said.find("outer nesterov by broken: the factor of round 3, counted from 1, is -1; it must be in "
+                    "[0, 1]") != std::string::npos);
+    CHECK(t.digest() == before);
+    return 0;
+  });
+}
+
 TEST_CASE("scheduled: slowmo's step follows the rate, and what it remembers does not") {
   inverse_square_root const rate{.warmup = 4};
   auto const slow = trained(scheduled{slowmo{.lr = 1, .momentum = 0.5f, .inner_lr = 0.25f}, rate}, 6),

@@ -18,6 +18,14 @@ struct steady {
   friend bool operator==(steady const&, steady const&) = default;
 };
 
+/// A factor of a rate of your own, which may be wrong. It is the same on all ranks, so all of them raise.
+DILOCO_COLD inline float factor_in_range(std::string_view outer, std::uint64_t round, float factor) {
+  if (zero_to_one.holds(static_cast<double>(factor))) return factor;
+  raise({cause::bad_setting, 0, static_cast<long>(round) - 1,
+         say({"diloco: outer ", outer, ": the factor of round ", round, ", counted from 1, is ", factor,
+              "; it must be in [0, 1]"})});
+}
+
 }  // namespace detail
 
 /// An outer optimizer whose learning rate, and momentum if the third policy is given, follow schedules of
@@ -48,8 +56,8 @@ struct scheduled {
   static constexpr auto slots = Optimizer::slots;
 
   [[nodiscard]] auto at(step_context c) const {
-    c.lr_scale *= rate.factor(c.step);
-    c.momentum_scale *= momentum_rate.factor(c.step);
+    c.lr_scale *= detail::factor_in_range(name, c.step, rate.factor(c.step));
+    c.momentum_scale *= detail::factor_in_range(name, c.step, momentum_rate.factor(c.step));
     return optimizer.at(c);
   }
   /// Factors are at most 1, so neither rate nor momentum is above the optimizer's.

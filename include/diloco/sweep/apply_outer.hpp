@@ -39,7 +39,8 @@ struct received_wires<C, Rule> {
       if (!sharded) return combine_each(l, t, offset, count);
     }
     lane_block<L, C::block> g;
-    std::byte const* const* const from = wire + (sharded ? t.shard * contributors : 0);
+    std::byte const* const* const from =
+        wire + (sharded ? t.shard * static_cast<std::uint32_t>(contributors) : 0);
     float const first = coefficient[0];
     decode(l, from[0], t, offset, count, [&](int i, float y) { g.v[i] = product(first, y); });
     for (int k = 1; k < contributors; ++k) {

@@ -80,7 +80,8 @@ struct average_planes_kernel {
       float* const column = planes.column(planes.to, t, plane);
       if (column == nullptr) continue;
       float* const to = to_slot == nullptr ? column : planes.on_wire(to_slot, t, plane);
-      std::byte const* const* const from = wire + (sharded ? t.shard * contributors : 0);
+      std::byte const* const* const from =
+          wire + (sharded ? t.shard * static_cast<std::uint32_t>(contributors) : 0);
       for_each_piece<block>(l, t, [&](int offset, auto count) {
         int const first = offset + first_element<L, block>(l);
         int const mine = owned_elements<L, block>(l, count);

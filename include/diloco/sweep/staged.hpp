@@ -277,7 +277,7 @@ struct received_wires<C, Rule> {
     static_cast<slice_shape&>(p) =
         shape_of<C>(r, stream, constants, agrees_on_memory<C> ? memory + r.memory : nullptr);
     p.contributors = contributors;
-    p.wires = wire + (sharded ? r.shard * contributors : 0);
+    p.wires = wire + (sharded ? r.shard * static_cast<std::uint32_t>(contributors) : 0);
     p.coefficients = coefficient;
     p.side = sizeof(message_header) + r.wire;
     p.codes = sizeof(message_header) + r.codes;
