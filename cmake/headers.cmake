@@ -37,6 +37,7 @@ set(DILOCO_HEADERS
     include/diloco/concepts/exchange.hpp
     include/diloco/concepts/executor.hpp
     include/diloco/concepts/explain.hpp
+    include/diloco/concepts/explain_exchange.hpp
     include/diloco/concepts/feedback.hpp
     include/diloco/concepts/fragment_cut.hpp
     include/diloco/concepts/gradients.hpp

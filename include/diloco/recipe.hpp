@@ -70,7 +70,7 @@ struct recipe {
   Probe probe{};
   Rate rate{};
   Signal signal{};
-  double deadline_seconds = 300;  ///< of every wait for peers
+  double deadline_seconds = 300;  ///< of every wait for peers; with groups up to 2.5 times that
   float clip_norm =
       no_clipping;  ///< longer gradients, over all tensors, are scaled to this norm before the step
   at_sync inner_at_sync = at_sync::keep;

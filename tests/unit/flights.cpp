@@ -245,3 +245,27 @@ TEST_CASE("skip_step: counts towards H on the rank that skips, and moves nothing
   CHECK(seen[0] == seen[1]);
   CHECK(std::get<0>(seen[0]) == 1);
 }
+
+TEST_CASE("flights: after one that was dropped a later one does not mix with the rounds of the others") {
+  auto const said = toy::on_each_rank(3, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m({300, 300});
+    DiLoCo t(recipe<>{}.with_transport(std::move(transport)).with_schedule(manual(2)), m.parameters());
+    t.step(m.gradients(rank, 1));
+    std::optional<flight> first(t.launch(0));
+    flight second = t.launch(1);
+    if (rank == 1) {
+      first.reset();
+      return toy::sentence(toy::outcome_of(t.try_land(std::move(second))));
+    }
+    std::string const text = toy::sentence(toy::outcome_of(t.try_land(std::move(*first))));
+    static_cast<void>(t.try_land(std::move(second)));
+    return text;
+  });
+  CHECK(said[1].find("was dropped before it landed") != std::string::npos);
+  for (std::size_t rank : {0u, 2u}) {
+    CAPTURE(said[rank]);
+    CHECK(said[rank].find("started another exchange") == std::string::npos);
+    CHECK(said[rank].find("rank 1") != std::string::npos);
+  }
+}

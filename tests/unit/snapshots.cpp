@@ -657,12 +657,54 @@ TEST_CASE("snapshots: a file that cannot get its name is everybody's error, and 
     CHECK(text.find("cannot rename") != std::string::npos);
     return 0;
   });
-  CHECK(files_in(f.path()).size() == 4);  // two of step 2, that of rank 0, and what is in the way
+  CHECK(files_in(f.path()).size() == 3);  // two of step 2, and what is in the way
   REQUIRE(::rmdir(in_the_way.c_str()) == 0);
   two_ranks([&](auto& t, auto const&, int) {
     CHECK(resume(t, f.path()).steps == 2);
     return 0;
   });
+}
+
+TEST_CASE("snapshots: a save that failed on one rank does not count as one of the newest") {
+  support::folder const f;
+  auto const in_the_way = f.at(snapshot_name{4, 1, 2}.text());
+  two_ranks([&](auto& t, auto const& steps, int rank) {
+    for (int step : {2, 4, 6}) {
+      steps(2);
+      if (rank == 1 && step == 4) REQUIRE(::mkdir(in_the_way.c_str(), 0700) == 0);
+      CHECK((said(try_save(t, f.path(), {.keep = 2})) == "no error") == (step != 4));
+      if (rank == 1 && step == 4) REQUIRE(::rmdir(in_the_way.c_str()) == 0);
+    }
+    return 0;
+  });
+  CHECK(files_in(f.path()).size() == 4);  // two of step 2 and two of step 6
+}
+
+TEST_CASE("snapshots: what the owner of a shard keeps is of its exchange") {
+  support::folder const f;
+  auto const run = [&](auto exchange, bool resumes) {
+    return toy::on_each_rank(4, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m(sizes);
+      DiLoCo t(recipe<>{}
+                   .with_compressor(absmax<4>{})
+                   .with_exchange(exchange)
+                   .with_transport(std::move(transport))
+                   .with_schedule(every(1)),
+               m.parameters());
+      std::vector<std::string> zeroed;
+      if (resumes) zeroed = resume(t, f.path(), {.other_settings = true}).set_to_zero;
+      for (long step = 1; step <= 2; ++step) t.step(m.gradients(rank, step));
+      if (!resumes) save(t, f.path());
+      return zeroed;
+    });
+  };
+  run(two_level<>{2}, false);
+  std::vector<std::string> const owner{"owner_residual"};
+  CHECK(run(two_level<>{2}, true)[0].empty());
+  CHECK(run(two_level<>{4}, true)[0] == owner);
+  CHECK(run(scatter_gather{}, true)[0] == owner);
+  CHECK(run(gather{}, true)[0].empty());
 }
 
 TEST_CASE("snapshots: numbers of two policies with one name are told apart") {

@@ -7,7 +7,10 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cmath>
+#include <limits>
+#include <thread>
 
 using namespace diloco;
 
@@ -88,6 +91,30 @@ float left_behind(int ranks, Exchange exchange, int first_stepped, float share) 
   });
   return *std::max_element(all.begin(), all.end());
 }
+
+/// Comes to the forwarding leg so many seconds late.
+class late {
+ public:
+  static constexpr std::string_view name = "late";
+  static constexpr bool receives_in_place = true;
+  static constexpr transport_traits traits{};
+  late(threads inner, double seconds) : inner_(std::move(inner)), seconds_(seconds) {}
+  [[nodiscard]] int rank() const { return inner_.rank(); }
+  [[nodiscard]] int size() const { return inner_.size(); }
+  [[nodiscard]] auto all_gather(wires w, exchange_tag tag) { return inner_.all_gather(std::move(w), tag); }
+  [[nodiscard]] auto all_to_all(wires w, exchange_tag tag) { return inner_.all_to_all(std::move(w), tag); }
+  [[nodiscard]] auto all_gather(wires w, rank_group g, exchange_tag tag) {
+    if (tag.phase == 2) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_));
+    return inner_.all_gather(std::move(w), g, tag);
+  }
+  [[nodiscard]] auto all_to_all(wires w, rank_group g, exchange_tag tag) {
+    return inner_.all_to_all(std::move(w), g, tag);
+  }
+
+ private:
+  threads inner_;
+  double seconds_;
+};
 
 }  // namespace
 
@@ -281,4 +308,44 @@ TEST_CASE("two levels: bad groups are refused") {
     CHECK(each.find("exchange two_level: group = 0 must be a number not below 1") != std::string::npos);
   for (std::string const& each : said(4, [](int r) { return r == 2 ? 4 : 2; }))
     CHECK(each.find("exchange's group") != std::string::npos);
+}
+
+TEST_CASE("two levels: other groups name the rank that caused a refusal") {
+  auto const said = toy::on_each_rank(6, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo<plain_sgd, plain_sgd, absmax<4>, threads, error_feedback, weighted_mean, two_level<>, manual> t(
+        {.exchange = {3}, .transport = std::move(transport), .schedule = manual{}}, m.parameters());
+    t.step(m.gradients(rank, 1));
+    if (rank == 4) m[2][5] = std::numeric_limits<float>::quiet_NaN();
+    return toy::sentence(toy::outcome_of(t.try_sync()));
+  });
+  for (std::size_t rank : {3u, 4u, 5u})
+    CHECK(said[rank].find("rank 4: the pseudo-gradient of 't2'") != std::string::npos);
+  for (std::size_t rank : {0u, 1u, 2u}) {
+    CAPTURE(said[rank]);
+    bool const of_rank_4 = rank == 1;  // it has the same place in its group
+    CHECK(said[rank].find(of_rank_4
+                              ? "rank 4 refused the round, because one of its values cannot be sent"
+                              : "refused the round because of rank 4: one of its values cannot be sent") !=
+          std::string::npos);
+  }
+}
+
+TEST_CASE("two levels: a rank that is late in a later leg commits with all or with none") {
+  // Rank 1 comes to its second leg 1.4 deadlines late. Its group waits for it, and so must the vote.
+  auto const rounds = toy::on_each_rank(4, [&](threads transport) {
+    int const rank = transport.rank();
+    toy::model m(sizes);
+    DiLoCo<plain_sgd, plain_sgd, absmax<4>, late, error_feedback, weighted_mean, two_level<>, manual> t(
+        {.exchange = {2},
+         .transport = late(std::move(transport), rank == 1 ? 0.7 : 0.0),
+         .schedule = manual{},
+         .deadline_seconds = 0.5},
+        m.parameters());
+    t.step(m.gradients(rank, 1));
+    static_cast<void>(t.try_sync());
+    return t.rounds();
+  });
+  for (auto const each : rounds) CHECK(each == rounds[0]);
 }

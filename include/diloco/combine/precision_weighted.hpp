@@ -17,7 +17,7 @@ struct precision_weighted {
   float prior = 1.0001f;
 
   static constexpr std::string_view name = "precision_weighted";
-  static constexpr combine_traits traits{};
+  static constexpr combine_traits traits{.proportional = true};
   static constexpr std::string_view weighs_by = "h_minus_h0";
 
   bool coefficients(std::span<double const> weights, std::span<float> out) const {

@@ -14,7 +14,7 @@ inline namespace DILOCO_NAMESPACE {
 /// exactly that contribution.
 struct weighted_mean {
   static constexpr std::string_view name = "weighted_mean";
-  static constexpr combine_traits traits{};
+  static constexpr combine_traits traits{.proportional = true};
 
   bool coefficients(std::span<double const> weights, std::span<float> out) const {
     double total = 0;

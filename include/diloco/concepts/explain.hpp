@@ -5,6 +5,7 @@
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/concepts/exchange.hpp>
 #include <diloco/concepts/executor.hpp>
+#include <diloco/concepts/explain_exchange.hpp>
 #include <diloco/concepts/feedback.hpp>
 #include <diloco/concepts/groups.hpp>
 #include <diloco/concepts/learning_rate.hpp>
@@ -218,76 +219,6 @@ consteval bool explain_transport() {
     static_assert(transport<T>,
                   "diloco: transport: needs rank(), size(), receives_in_place, traits, and all_gather and "
                   "all_to_all that take (wires, exchange_tag) and return a pending exchange");
-  }
-  return true;
-}
-
-/// In a pair exchange only two ranks know each mean, so no state is the same on all ranks.
-template <class Exchange, class Transport, class Compressor, class Feedback>
-consteval bool explain_pairs() {
-  if constexpr (pairing_exchange<Exchange>) {
-    static_assert(
-        pairing_transport<Transport>,
-        "diloco: transport: cannot pair ranks, which this exchange does; add exchange(wires, int partner, "
-        "exchange_tag), which returns what all_gather returns");
-    static_assert(
-        !keeps_estimate<Feedback> && !mean_residual<Feedback>,
-        "diloco: feedback: keeps what all ranks must hear (a common column, a residual against everybody's "
-        "mean), and this exchange lets two hear each other; say error_feedback");
-    static_assert(
-        !agrees_on_memory<Compressor>,
-        "diloco: compressor: remembers what all ranks agree on, and this exchange lets two hear each other; "
-        "take one without a common memory, such as low_rank<R>");
-  }
-  return true;
-}
-
-/// A residual against the mean of what all said.
-template <class Feedback, class Compressor, class Exchange>
-consteval bool explain_mean_residual() {
-  if constexpr (feedback<Feedback> && mean_residual<Feedback>) {
-    static_assert(linear_wires<Compressor>,
-                  "diloco: feedback: a residual against the mean needs a compressor whose wires add up, such "
-                  "as random_k or low_rank<R, factors::common>; with any other, what the workers disagree on "
-                  "piles up in it");
-    if constexpr (exchange_policy<Exchange>)
-      static_assert(linear_wires<second_compressor<Exchange, Compressor>>,
-                    "diloco: feedback: a residual against the mean does not know what a second compressor "
-                    "loses; say error_feedback");
-  }
-  return true;
-}
-
-/// Groups of ranks combine what they say before others hear it.
-template <class Exchange, class Transport, class Combine>
-consteval bool explain_exchange_groups() {
-  if constexpr (grouping_exchange<Exchange>) {
-    static_assert(grouping_transport<Transport>,
-                  "diloco: transport: cannot exchange within groups of ranks, which this exchange does; add "
-                  "all_gather and "
-                  "all_to_all that take (wires, rank_group, exchange_tag)");
-    static_assert(
-        !sees_each<Combine>,
-        "diloco: combine: needs individual contributions of all ranks, and here groups combine first; say "
-        ".exchange = diloco::gather{}");
-  }
-  return true;
-}
-
-/// The legs that combine may have a compressor of their own.
-template <class Exchange, class Compressor>
-consteval bool explain_legs() {
-  if constexpr (exchange_policy<Exchange>) {
-    if constexpr (recodes<Exchange>) {
-      using Back = second_compressor<Exchange, Compressor>;
-      static_assert(block_compressor<Compressor> && block_compressor<Back>,
-                    "diloco: exchange: combines with a second compressor, and both must work on blocks; say "
-                    "diloco::scatter_gather{} for a staged compressor");
-      if constexpr (block_compressor<Compressor> && block_compressor<Back>)
-        static_assert(Compressor::block == Back::block,
-                      "diloco: exchange: the second compressor must have the first one's block size; take "
-                      "two of one block size");
-    }
   }
   return true;
 }

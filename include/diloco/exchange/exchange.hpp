@@ -58,7 +58,7 @@ template <class Second>
 scatter_gather_by(Second) -> scatter_gather_by<Second>;
 
 /// For clusters whose ranks talk fast within a group and slowly between groups: `.exchange =
-/// two_level{.group = 8}`. Group g is the ranks from g·group on, which is how launchers number the
+/// two_level<>{.group = 8}`. Group g is the ranks from g·group on, which is how launchers number the
 /// processes of a machine. Within its group each rank combines one shard of `group` and encodes it, with
 /// `Second` or like the first leg. It sends it across groups, to the ranks with its place, and forwards
 /// what came from there within its group. Two quantizations, each with its residual. Between groups each
@@ -97,6 +97,7 @@ struct two_level {
   [[nodiscard]] std::string validation_error() const { return error_of_members(second); }
   friend bool operator==(two_level const&, two_level const&) = default;
 };
+two_level(int)->two_level<>;
 template <class Second>
 two_level(int, Second) -> two_level<Second>;
 

@@ -131,9 +131,14 @@ DILOCO_COLD DILOCO_CORE message_header round_machine::expected_header(round_flig
 DILOCO_COLD DILOCO_CORE result<> round_machine::read_header(round_flight& f, std::size_t k, int from,
                                                             std::size_t leg) {
   message_header const got = f.table.headers()[k], expected = expected_header(f, k, leg);
+  f.culprit = 0;
   if (auto fine = detail::check_header(got, f.table.checksums()[k], expected, from, facts_.legs.pairs());
-      !fine)
+      !fine) {
+    if (got.refused != 0 && fine.error().what != cause::corrupted)
+      f.culprit = got.culprit != 0 ? got.culprit : 1 + static_cast<std::uint32_t>(from);
     return fine;
+  }
+  f.culprit = 1 + static_cast<std::uint32_t>(from);
   if ((got.flags & message_header::stood_still) != 0) {
     return fail(
         f, cause::wrong_state,
@@ -167,7 +172,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::vote(result<>& verdict, round_fl
   result<> done;
   if (!heard) {
     static_cast<void>(run_.ends(heard.error()));
-  } else if (auto votes = receive(f, *f.vote, facts_.deadline_seconds); !votes) {
+  } else if (auto votes = receive(f, *f.vote, f.messages.size()); !votes) {
     static_cast<void>(heard = std::move(votes).error());  // nvcc takes it for a dropped result
   } else {
     bool const knows = verdict.has_value();
@@ -183,6 +188,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::vote(result<>& verdict, round_fl
 DILOCO_COLD DILOCO_CORE void round_machine::send_vote(round_flight& f, std::uint32_t refused) {
   message_header mine = own_header(f, detail::vote_phase, 0);
   mine.refused = refused;
+  mine.culprit = refused != 0 ? f.culprit : 0;
   mine.history = f.history;
   std::fill_n(f.table.host().own_headers, vote_copies, mine);
   write_headers(f, f.vote->to_send(), vote_copies, sizeof(message_header), false);

@@ -44,6 +44,7 @@ struct round_flight {
   std::byte* sent = nullptr;                         // this rank's first message: (shards, slot_bytes)
   bool stepped = false;                              // an inner step was taken since the previous launch
   bool counted = false;                              // this rank's coefficient is not 0
+  std::uint32_t culprit = 0;                         // 1 + rank whose message this rank refuses; 0: none
   bool group_counted = true;                         // the coefficient of its group is not 0
   double group_weight = 0;                           // of the contributions of its group
   double total_weight = 0;                           // of all contributions; -1 until their headers are read

@@ -174,7 +174,10 @@ DILOCO_COLD DILOCO_CORE round_flight* round_machine::oldest_open() const {
 DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix) {
   f.mix = mix;
   if (auto fine = usable(); !fine) {  // another flight ended the run
-    send_refusals(f, 1 + static_cast<std::uint32_t>(cause::peer_lost), 1);
+    // After a flight that was dropped, peers wait in its exchanges and not in those of a later one.
+    bool behind_dropped = false;
+    for (auto const& other : flights_) behind_dropped |= other->dropped && other->order < f.order;
+    if (!behind_dropped) send_refusals(f, 1 + static_cast<std::uint32_t>(cause::peer_lost), 1);
     f.open = false;
     return fine;
   }
@@ -201,20 +204,18 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::receive_leg(round_flight& f, std
     auto sent = ask(f, "an exchange", [&] { send_share(f, i, refusal(verdict)); });
     if (!sent) return run_.ends(std::move(sent).error());
   }
-  // A group that waits for a rank of its own says so at its deadline. The other groups must still listen
-  // then,
-  // to name that rank.
-  double const patience = facts_.legs.group == 0 ? 1 : 1 + 0.5 * static_cast<double>(i);
-  auto arrived = receive(f, *f.messages[i], patience * facts_.deadline_seconds);
+  auto arrived = receive(f, *f.messages[i], i);
   if (i != 0) {
     auto read = ask(f, "done", [&] { f.messages[i - 1]->done(); });
     if (done) static_cast<void>(done = std::move(read));
   }
   if (!arrived) return arrived;
+  std::uint32_t const culprit = f.culprit;
   auto fine = run_.guard("land", [&]() -> result<> {
     auto headers = read_headers(f, i);
     return headers ? weigh(f, i) : std::move(headers);
   });
+  if (!verdict) f.culprit = culprit;  // that of the first reason
   if (verdict) static_cast<void>(verdict = std::move(fine));
   return {};
 }
@@ -228,7 +229,12 @@ DILOCO_COLD DILOCO_CORE void round_machine::prepare_leg(round_flight& f, std::si
   average_auxiliary(f, contributors, false, to, 0);
 }
 
-DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchange_slot& m, double seconds) {
+DILOCO_COLD DILOCO_CORE result<> round_machine::receive(round_flight& f, exchange_slot& m,
+                                                        std::size_t exchange) {
+  // A group that waits for a rank of its own says so at its deadline, and in the next exchange. The other
+  // groups must still listen then, to name that rank and to take part in the same vote.
+  double const patience = facts_.legs.group == 0 ? 1 : 1 + 0.5 * static_cast<double>(exchange);
+  double const seconds = patience * facts_.deadline_seconds;
   auto const before = std::chrono::steady_clock::now();
   auto arrived = ask(f, "wait", [&] { return m.receive(deadline_after(seconds)); });
   f.wait_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();

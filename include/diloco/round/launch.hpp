@@ -69,6 +69,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   if (auto fine = take_back(f); !fine) return fine;
   f.number = p.round, f.partner = partner, f.stepped = p.stepped, f.by_hand = by_hand, f.weight = p.weight;
   f.counted_steps = run_.steps, f.steps_taken = run_.steps_taken, f.wait_seconds = 0, f.total_weight = -1;
+  f.culprit = 0;
   std::byte* const slots = f.sent = f.messages[0]->to_send();
   policies_.adopt_callers_copy(f);
   policies_.encode(f, slots);
@@ -179,6 +180,7 @@ DILOCO_COLD DILOCO_CORE void round_machine::send_share(round_flight& f, std::siz
                   : own_header(f, static_cast<std::uint16_t>(leg), plan[own_shard()].payload_bytes);
   if (l.over == span_of_leg::across) mine.weight = f.group_weight, mine.steps = f.agreed_steps;
   mine.refused = refused;
+  mine.culprit = refused != 0 ? f.culprit : 0;
   // What is forwarded has checksums of its own.
   write_headers(f, f.messages[leg]->to_send(), 1, forwards ? sizeof(message_header) : plan.slot_bytes(),
                 false);

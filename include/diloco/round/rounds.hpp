@@ -193,7 +193,7 @@ class round_machine {
   [[nodiscard]] result<> land(round_flight& f, float mix);
   [[nodiscard]] result<> receive_leg(round_flight& f, std::size_t i, result<>& verdict, result<>& done);
   void prepare_leg(round_flight& f, std::size_t i);
-  [[nodiscard]] result<> receive(round_flight& f, exchange_slot& m, double seconds);
+  [[nodiscard]] result<> receive(round_flight& f, exchange_slot& m, std::size_t exchange);
   void apply(round_flight& f, float mix);
   void commit(round_flight& f);
   [[nodiscard]] result<> end_of_round(result<> verdict, result<> done, round_flight& f);

@@ -163,6 +163,7 @@ class snapshots {
   [[nodiscard]] result<> load_part(snapshot_reader const& file, std::uint64_t at, part const& p,
                                    std::span<std::byte> through) const;
   /// Whether a column starts with zeros, because its contents belong to other ranks.
+  [[nodiscard]] bool shards_moved(candidate const& c) const;
   [[nodiscard]] bool starts_with_zeros(state_column const& c, candidate const& from) const;
   [[nodiscard]] result<> send_open_rounds(std::vector<char> const& open) const;
   [[nodiscard]] std::vector<char> open_in(safetensors::contents const& c) const;

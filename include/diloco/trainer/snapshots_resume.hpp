@@ -135,6 +135,20 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::check(candidate const& c, resume_opt
   return matched ? result<>{} : result<>{std::move(matched).error()};
 }
 
+/// Whether another rank may combine a shard now, or other shards exist: there are other ranks, or another
+/// exchange.
+DILOCO_COLD DILOCO_CORE bool snapshots::shards_moved(candidate const& c) const {
+  if (c.name.ranks != ranks_) return true;
+  auto const of_exchange = [](std::vector<std::string> const& all) {
+    std::vector<std::string> some;
+    for (std::string const& line : all) {
+      if (line.starts_with("exchange") || line.starts_with("pattern of the exchange")) some.push_back(line);
+    }
+    return some;
+  };
+  return of_exchange(contract(true)) != of_exchange(contract_in(c.file->holds()));
+}
+
 /// Where the file holds each part of this trainer. Between other numbers of ranks, what the owner of a
 /// shard keeps is no part of that.
 DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
@@ -142,8 +156,8 @@ DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
   auto const wrong = [&](std::string_view name, std::string_view why) {
     return refuse("resume", say({"'", c.file->path(), "': the tensor '", name, "' ", why}), cause::bad_file);
   };
-  bool const same_ranks = c.name.ranks == ranks_;
-  auto const of_a_shard = [&](std::string_view name) { return !same_ranks && name.starts_with("owner_"); };
+  bool const moved = shards_moved(c);
+  auto const of_a_shard = [&](std::string_view name) { return moved && name.starts_with("owner_"); };
   auto const all = parts(open);
   std::vector<source> found;
   std::uint64_t at = 0;
@@ -166,8 +180,8 @@ DILOCO_COLD DILOCO_CORE result<std::vector<snapshots::source>> snapshots::match(
 
 DILOCO_COLD DILOCO_CORE bool snapshots::starts_with_zeros(state_column const& c,
                                                           candidate const& from) const {
+  if (shards_moved(from) && c.name().starts_with("owner_")) return true;
   if (from.name.ranks == ranks_) return false;
-  if (c.name().starts_with("owner_")) return true;  // of a shard that another rank may have now
   bool estimates = false;
   for (auto const& other : core_.state->all())
     estimates = estimates || other->kind() == column_kind::estimate;

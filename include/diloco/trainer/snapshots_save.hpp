@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -42,9 +43,14 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save
     if (written) static_cast<void>(written = write(file, folder, o));
     auto fine = all_could(written, detail::save_phase);
     if (!fine) return fine;
+    std::string const name = own_file(folder);
+    bool const was_there = ::access(name.c_str(), F_OK) == 0;
     auto const named = file.publish();
     fine = all_could(named, detail::named_phase);
-    if (fine) remove_old(folder, o.keep);
+    if (fine)
+      remove_old(folder, o.keep);
+    else if (named && !was_there)  // others lack theirs, and it must not count as one of the newest
+      ::unlink(name.c_str());
     return fine;
   });
 }

@@ -48,7 +48,8 @@ struct message_header {
   std::uint64_t last_round = no_round;  ///< last committed round
   std::uint64_t history = 0;   ///< hash of all committed rounds: the ranks and checksums of their messages
   std::uint64_t checksum = 0;  ///< of this header with 0 here, and of all bytes that follow in the message
-  std::uint64_t unused[3] = {};
+  std::uint32_t culprit = 0;   ///< of a refusal: 1 + the rank that caused it; 0: the sender, or unknown
+  std::uint32_t unused[5] = {};
 };
 static_assert(sizeof(message_header) == 128 && std::is_trivially_copyable_v<message_header>);
 

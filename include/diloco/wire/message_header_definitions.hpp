@@ -110,7 +110,10 @@ DILOCO_COLD DILOCO_CORE result<> check_header(message_header const& got, std::ui
   if (got.refused == 0) return {};
   auto const why = static_cast<cause>(got.refused - 1);
   return drop(goes_on_after(why) ? why : cause::peer_lost,
-              say({"rank ", from, " refused the round, because "}), reason_text(why));
+              got.culprit == 0 || got.culprit == 1 + got.rank
+                  ? say({"rank ", from, " refused the round, because "})
+                  : say({"rank ", from, " refused the round because of rank ", got.culprit - 1, ": "}),
+              reason_text(why));
 }
 }  // namespace detail
 
