@@ -59,6 +59,9 @@ void check(int ranks, std::vector<std::uint32_t> const& phases, Exchange exchang
             seen const& s = all[static_cast<std::size_t>(rank)];
             CAPTURE(rank);
             CHECK(s.next != "no error");  // rank 1 is gone
+            // Nobody else is blamed, but rank 0 where θ is bad there.
+            if (auto const at = s.first.find("because of rank "); at != std::string::npos)
+              CHECK((s.first.substr(at + 16, 1) == "1" || (bad_theta && s.first.substr(at + 16, 1) == "0")));
             if (s.first == "no error")
               CHECK(phase == 3);  // a rank that gives up while it waits for votes may be the only one
             else if (!pairing_exchange<Exchange>)

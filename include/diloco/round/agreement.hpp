@@ -151,6 +151,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::read_header(round_flight& f, std
     if (got.weight > 0 && got.steps > f.agreed_steps) f.agreed_steps = got.steps;
   }
   if (got.bad_row != message_header::no_row) return unsendable(f, got, from, static_cast<std::uint16_t>(leg));
+  f.culprit = 0;
   return {};
 }
 
