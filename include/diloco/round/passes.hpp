@@ -40,7 +40,9 @@ class passes {
   static constexpr bool agrees = agrees_on_memory<C>;
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
-  using Rule = std::conditional_t<sees_each<Combine>, Combine, void>;
+  using Groups = std::conditional_t<grouping_exchange<typename R::exchange_type> && block_compressor<Back>,
+                                    group_messages, void>;
+  using Rule = std::conditional_t<sees_each<Combine>, Combine, Groups>;
   static constexpr bool of_gradient = says_gradient<Signal>;
   using residual_type = residual_columns<residual_bits<Feedback>, padding>;
   using owner_residual_type = residual_columns<residual_bits<owner_type>, padding>;
@@ -161,8 +163,8 @@ class passes {
   /// What pass B reads.
   [[nodiscard]] auto received_last(round_flight const& f, int contributors, bool sharded) const {
     if constexpr (is_recoded)
-      return received_wires<Back>{recipe_.exchange.second, f.table->messages, f.table->coefficients,
-                                  contributors, sharded};
+      return received_wires<Back, Groups>{recipe_.exchange.second, f.table->messages, f.table->coefficients,
+                                          contributors, sharded};
     else
       return received(f, contributors, sharded, free_column(f.fragment, f.counted));
   }
@@ -315,7 +317,7 @@ void passes<R>::apply(round_flight const& f, int contributors, bool sharded, flo
   auto const step = recipe_.outer.at(step_context{f.number + 1, 1.0f});
   layout::fragment const& part = f.plan.fragment();
   apply_outer_kernel<Back, std::remove_const_t<decltype(step)>, outer_slots, weighs_elements, carries_anchor,
-                     of_gradient, std::conditional_t<is_recoded, void, Rule>>
+                     of_gradient, std::conditional_t<is_recoded, Groups, Rule>>
       kernel{received_last(f, contributors, sharded),
              step,
              mix,
