@@ -14,8 +14,8 @@ inline namespace DILOCO_NAMESPACE {
 /// In place of a rule: each shard may have a message of each group.
 struct group_messages {};
 
-/// What a worker received: one message per contributor. Each is a slot with every tile of the shard. `Rule`: a
-/// block_combine, group_messages, or void for a sum with coefficients.
+/// What a worker received: one message per contributor. Each is a slot with every tile of the shard. `Rule`:
+/// a block_combine, group_messages, or void for a sum with coefficients.
 template <compressor C, class Rule = void>
 struct received_wires;
 
