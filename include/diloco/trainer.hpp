@@ -9,18 +9,18 @@ inline namespace DILOCO_NAMESPACE {
 
 /// One worker's end of a DiLoCo run over the caller's own tensors.
 ///
-/// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with
-/// an `external` inner optimizer). Every call is collective where it communicates, so all ranks make the
-/// same calls in the same order.
+/// The library never owns the loop: call `step(gradients)` after each backward pass (or `after_step` with an
+/// `external` inner optimizer). Every call is collective where it communicates, so all ranks make the same
+/// calls in the same order.
 ///
-/// `make` and most functions named `try_…` return `result`. `try_step`, `try_after_step` and
-/// `try_skip_step` return `step_result`. The same name without `try_` throws `exception` with the same error.
+/// `make` and most functions named `try_…` return `result`. `try_step`, `try_after_step` and `try_skip_step`
+/// return `step_result`. The same name without `try_` throws `exception` with the same error.
 /// `show_mean` and `show_sample` have no `try_` form.
 ///
-/// After a refused step, θ, slots and counters are unchanged. After an aborted round, θ̄, residual and
-/// outer slots are unchanged; the inner step before it stands and is counted.
-/// An exception of a transport or executor ends the run: later calls are refused with its text. θ, θ̄,
-/// inner and outer slots and the shared estimate may then be half written.
+/// After a refused step, θ, slots and counters are unchanged. After an aborted round, θ̄, residual and outer
+/// slots are unchanged; the inner step before it stands and is counted.
+/// An exception of a transport or executor ends the run: later calls are refused with its text. θ, θ̄, inner
+/// and outer slots and the shared estimate may then be half written.
 /// An exception of a probe is thrown again once step and round are complete; the trainer can go on.
 ///
 /// Steps and rounds that succeed allocate nothing. Exception: DILOCO_CHECKS_COLLECTIVE, where comparing
@@ -43,8 +43,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
 
   /// Takes all memory, checks every number, copies θ into θ̄, and compares settings, shapes and initial
   /// parameters with the other ranks. Collective. `parameters`: a range of `tensor`, which must outlive the
-  /// trainer. The destructor waits for what was enqueued, and after a failed exchange up to 1 s for the
-  /// peers to read that this rank gave up.
+  /// trainer. The destructor waits for what was enqueued, and after a failed exchange up to 1 s for the peers
+  /// to read that this rank gave up.
   template <class Parameters>
   DiLoCo(recipe_type r, Parameters const& parameters) : DiLoCo(make(std::move(r), parameters).value()) {}
 
@@ -62,8 +62,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// An empty view means no gradient: θ and slots of that tensor stay, without decay and momentum. Views of
   /// frozen tensors are ignored.
   /// Clipping, `skip_not_finite` and DILOCO_CHECKS_NORMAL read the gradients once more before θ is written.
-  /// Cost: 4 B/param, or 2 B/param of bfloat16. Checked steps sweep twice if `clip_norm` is above the
-  /// largest magnitude that the inner optimizer accepts.
+  /// Cost: 4 B/param, or 2 B/param of bfloat16. Checked steps sweep twice if `clip_norm` is above the largest
+  /// magnitude that the inner optimizer accepts.
   /// A step starts from the values in the caller's tensors, also where the trainer keeps a float32 copy.
   /// Exception: under ivon the tensors show samples, and the step starts from θ.
   template <class Gradients>
@@ -115,8 +115,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   /// Writes the evaluation point to the caller's tensors: θ (ivon) or average x (schedule_free_adamw).
   /// Enqueues. `show_sample` restores what the tensors showed before, bit by bit.
   /// Until then step, launch, land, sync and rebind are refused; adopt too, except under ivon.
-  /// The first call under schedule_free_adamw allocates 4 B/param for a copy of θ. Neither function
-  /// compiles under other inner optimizers.
+  /// The first call under schedule_free_adamw allocates 4 B/param for a copy of θ. Neither function compiles
+  /// under other inner optimizers.
   template <class Self = DiLoCo>
   void show_mean() {
     static_cast<void>(detail::explain_show<Self::has_other_view>()), parts().show(false);
@@ -167,8 +167,8 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
   [[nodiscard]] bool skipped() const { return core().run.skipped_in_a_row != 0; }
   /// Factor that the recipe's `rate` applies to the learning rate of the next inner step.
   [[nodiscard]] float rate_factor() const { return parts().rate_factor(steps() + 1); }
-  /// ‖grad_scale · g‖ over all tensors of the last measured gradients, before clipping. 0 if the recipe
-  /// does not clip. Waits for the executor.
+  /// ‖grad_scale · g‖ over all tensors of the last measured gradients, before clipping. 0 if the recipe does
+  /// not clip. Waits for the executor.
   [[nodiscard]] float gradient_norm() const { return core().intake->norm(); }
   /// Committed rounds of all fragments. If ranks pair, dropped rounds count as well.
   [[nodiscard]] std::uint64_t rounds() const { return core().run.rounds; }

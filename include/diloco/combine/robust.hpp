@@ -39,8 +39,8 @@ DILOCO_HD inline void mean_of(float* const* v, int first, int last, int size, fl
 }  // namespace detail
 
 /// The mean of each element without its `drop` least and `drop` greatest values (Yin et al. 2018, arXiv
-/// 1803.01498). As many broken or hostile workers cannot move it beyond the others. Of fewer than 2·drop +
-/// 1 contributions one or two stay. All weights above 0 count the same. The order of ranks does not matter.
+/// 1803.01498). As many broken or hostile workers cannot move it beyond the others. Of fewer than 2·drop + 1
+/// contributions one or two stay. All weights above 0 count the same. The order of ranks does not matter.
 /// With scatter-gather the owner of a shard applies the rule, so a hostile owner can still spoil its shard.
 struct trimmed_mean {
   int drop = 1;

@@ -94,8 +94,8 @@ struct hadamard {
     }
     for (int i = 0; i < n; ++i) x.v[i] = i < rotated ? product(x.v[i], scale) : x.v[i];
   }
-  /// The stages within a lane whose elements are all rotated. They take eight elements at a time, so that
-  /// g++ vectorizes them. An fma with a factor of ±1 gives the same bits as the sum or difference.
+  /// The stages within a lane whose elements are all rotated. They take eight elements at a time, so that g++
+  /// vectorizes them. An fma with a factor of ±1 gives the same bits as the sum or difference.
   template <int Mask, int End, int Count>
   DILOCO_HD static void stages(float* x) {
     if constexpr (Mask < End && Mask < 8 && Count % 8 == 0) {

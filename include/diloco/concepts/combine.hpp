@@ -14,7 +14,7 @@ inline namespace DILOCO_NAMESPACE {
 /// Traits of a combine rule: `static constexpr combine_traits traits{.sees_each = true};`
 struct combine_traits {
   bool sees_each = false;     ///< needs every contribution at once (block_combine)
-  bool proportional = false;  ///< coefficients, to the weights: groups can then be weighed like ranks
+  bool proportional = false;  ///< coefficients are proportional to weights; exchanges with groups need that
 };
 
 /// `coefficients(weights, out)` writes one c_k per contributor, with Σ|c_k| ≤ 1. It returns false if

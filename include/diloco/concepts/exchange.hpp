@@ -11,8 +11,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// The transport call of a leg. `all_gather` sends one message to all ranks. `all_to_all` sends each rank
-/// the shard that it owns. `pair` sends one message to one partner.
+/// The transport call of a leg. `all_gather` sends one message to all ranks. `all_to_all` sends each rank the
+/// shard that it owns. `pair` sends one message to one partner.
 enum class operation : std::uint8_t { all_gather, all_to_all, pair };
 
 /// The ranks of a leg: all; those of this rank's group; or one of each group, with this rank's place in it.
@@ -80,8 +80,8 @@ struct same_compressor {
   friend bool operator==(same_compressor, same_compressor) { return true; }
 };
 
-/// Says who sends what to whom. `legs(ranks)` is a pure function. `second` is the compressor of the legs
-/// that combine, or same_compressor.
+/// Says who sends what to whom. `legs(ranks)` is a pure function. `second` is the compressor of the legs that
+/// combine, or same_compressor.
 template <class X>
 concept exchange_policy = requires(X const& x, int ranks) {
   { X::name } -> std::convertible_to<std::string_view>;

@@ -123,8 +123,8 @@ consteval bool explain_rates() {
   return true;
 }
 
-/// With weights per element, the residual holds weighted numbers, and a mean of Δ does not. The two must
-/// not be mixed.
+/// With weights per element, the residual holds weighted numbers, and a mean of Δ does not. The two must not
+/// be mixed.
 template <class Combine, class Feedback>
 consteval bool explain_weights() {
   static_assert(

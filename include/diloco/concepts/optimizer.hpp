@@ -39,8 +39,8 @@ template <std::size_t>
 struct one_slot {
   using type = float&;
 };
-// These are plain traits. nvcc 13.0 crashes on a requires-expression over the pack and mishandles an alias
-// or a variable template here.
+// These are plain traits. nvcc 13.0 crashes on a requires-expression over the pack and mishandles an alias or
+// a variable template here.
 template <class Step, class Slots>
 struct steps_with;
 template <class Step, std::size_t... Index>
@@ -53,8 +53,8 @@ struct steps_with_anchor<Step, std::index_sequence<Index...>>
     : std::is_invocable<Step const&, float&, float, float, typename one_slot<Index>::type...> {};
 }  // namespace detail
 
-/// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the columns and
-/// none in the object.
+/// `at(context)` gives a pure function of one element: `(p, g, slots…)`. All state is in the columns and none
+/// in the object.
 template <class O>
 concept element_optimizer = optimizer<O> && requires(O const& o, step_context c) {
   { O::slots.size() } -> std::convertible_to<std::size_t>;
@@ -69,8 +69,8 @@ struct optimizer_traits {
   /// Promises the same bits on every rank, compiler and backend. So every multiply-add is spelled
   /// `diloco::fma`, and the step uses no transcendental function and no `rsqrt`. The law suites check it.
   bool replicated = false;
-  /// The step is `(p, g, mean_anchor, slots…)`. The anchor is then sent next to the pseudo-gradient. Its
-  /// mean uses the same coefficients as g.
+  /// The step is `(p, g, mean_anchor, slots…)`. The anchor is then sent next to the pseudo-gradient. Its mean
+  /// uses the same coefficients as g.
   bool wants_mean_anchor = false;
   /// The step divides by the inner rate. A round does not know about a schedule of that rate.
   bool wants_constant_inner_rate = false;
@@ -109,8 +109,8 @@ concept anchored_optimizer = optimizer<O> && wants_mean_anchor<O> && requires(O 
 /// `[[nodiscard]] constexpr float largest() const` is the magnitude of g up to which all state stays finite
 /// forever. Take any sequence of steps, each with |g| ≤ largest() and |p| ≤ half the largest float before it.
 /// All slots and p must be finite after each step.
-/// A step that squares or sums p itself (L2 decay, noloco) may need |p| ≤ largest(). The optimizer's
-/// comment says so.
+/// A step that squares or sums p itself (L2 decay, noloco) may need |p| ≤ largest(). The optimizer's comment
+/// says so.
 template <class O>
 concept states_largest = requires(O const& o) {
   { o.largest() } -> std::same_as<float>;

@@ -36,8 +36,8 @@ struct exchange_tag {
   }
 };
 
-/// The buffers of one rank for one exchange. The exchange owns them until it is over. all_gather sends all
-/// of `send` to all ranks. all_to_all cuts `send` into size() equal slots and sends slot r to rank r.
+/// The buffers of one rank for one exchange. The exchange owns them until it is over. all_gather sends all of
+/// `send` to all ranks. all_to_all cuts `send` into size() equal slots and sends slot r to rank r.
 /// `receive` holds one slot per rank. It is empty if the transport reads its peers' memory in place
 /// (`receives_in_place`).
 struct wires {
@@ -68,12 +68,12 @@ struct transport_traits {
   /// Where the buffers of messages lie. `on_device`: where such an executor keeps its columns.
   /// `anywhere`: the transport never reads the bytes of messages.
   enum class place : std::uint8_t { on_host, on_device, anywhere } wires = place::on_host;
-  /// Messages move only in its calls. Then its pending exchange has `progress()`, which never waits, and
-  /// the trainer calls it in each step while a round is under way.
+  /// Messages move only in its calls. Then its pending exchange has `progress()`, which never waits, and the
+  /// trainer calls it in each step while a round is under way.
   bool needs_progress = false;
-  /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on
-  /// that executor. So an arrival implies that this work has run. If `after` does nothing, an arrival
-  /// implies nothing of the kind, and messages are read on that same executor only.
+  /// Has `after(where)`, which makes the next exchange wait, without the host, for what was enqueued on that
+  /// executor. So an arrival implies that this work has run. If `after` does nothing, an arrival implies
+  /// nothing of the kind, and messages are read on that same executor only.
   bool follows_executor = false;
 };
 
@@ -91,8 +91,8 @@ concept transport = std::movable<T> && requires(T t, wires w, exchange_tag tag) 
 
 /// Can also pair ranks. `exchange(wires, partner, tag)` sends all of `send` to one other rank, which makes
 /// the same call with this rank as partner. `receive` holds one slot, or is empty as above.
-/// The arrival's roster is {lower rank, higher rank}, or {rank} if the partner is the rank itself. The
-/// roster may be read until `done`.
+/// The arrival's roster is {lower rank, higher rank}, or {rank} if the partner is the rank itself. The roster
+/// may be read until `done`.
 /// Only these two ranks wait for each other. So calls of any two ranks come in the same order, and other
 /// calls in any order.
 template <class T>

@@ -147,14 +147,14 @@ static_assert(sizeof(0.1) == sizeof(double), "diloco: compile without -fsingle-p
 #define DILOCO_NAMESPACE DILOCO_NAMESPACE_OF(_no_exceptions)
 #endif
 
-// This is at the end of the file. clang shows messages of a system header only after a line marker that
-// ends it.
+// This is at the end of the file. clang shows messages of a system header only after a line marker that ends
+// it.
 #if (defined(__x86_64__) || defined(__i386__)) && !defined(__FMA__) && !DILOCO_ON_DEVICE && \
     !defined(DILOCO_ALLOW_SLOW_FMA)
 #if defined(__clang__)
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wpedantic"
-# 160 "diloco/core/config.hpp"
+# 158 "diloco/core/config.hpp"
 #pragma clang diagnostic pop
 #endif
 #pragma message(                                                                       \

@@ -39,8 +39,8 @@ struct field_visitor {
 }  // namespace detail
 
 /// A policy that lists its numbers: `template <class F> constexpr void fields(F&& f) const { f("lr", lr,
-/// non_negative); }`. This one list gives the check of the ranges, the printed form and the fingerprint
-/// that ranks compare.
+/// non_negative); }`. This one list gives the check of the ranges, the printed form and the fingerprint that
+/// ranks compare.
 template <class P>
 concept has_fields = requires(P const& p, detail::field_visitor each) {
   p.fields(each);
@@ -49,8 +49,8 @@ concept has_fields = requires(P const& p, detail::field_visitor each) {
 /// The text of a range: "must be a number not below 0", "must be in [0, 1)".
 std::string range_text(range r);
 
-/// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy,
-/// or an empty text.
+/// A policy whose numbers depend on each other. `validation_error()` returns what is wrong and its remedy, or
+/// an empty text.
 template <class P>
 concept has_validation_error = requires(P const& p) {
   { p.validation_error() } -> std::convertible_to<std::string_view>;
@@ -163,8 +163,8 @@ DILOCO_COLD listed_policy list_policy(P const& policy) {
   return listed;
 }
 
-/// The validation error of a policy, or an empty string. It names the first field outside its range, or
-/// else fields that do not fit together.
+/// The validation error of a policy, or an empty string. It names the first field outside its range, or else
+/// fields that do not fit together.
 std::string field_error(std::string_view role, listed_policy const& policy);
 template <class P>
 std::string field_error(std::string_view role, P const& policy) {

@@ -41,9 +41,9 @@ constexpr fixed_text<160> join(Parts... parts) {
 
 namespace detail {
 
-/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type.
-/// 0.7f is "0.7", and the float above it "0.70000005". The locale has no effect. Returns the end; 32
-/// characters are enough.
+/// Writes x in the style of "%g", with the fewest digits that read back as the same value of this type. 0.7f
+/// is "0.7", and the float above it "0.70000005". The locale has no effect. Returns the end; 32 characters
+/// are enough.
 char* write_number(char* to, float x);
 char* write_number(char* to, double x);
 char* write_number(char* to, long long n);

@@ -29,8 +29,8 @@ DILOCO_COLD inline float factor_in_range(std::string_view outer, std::uint64_t r
 }  // namespace detail
 
 /// An outer optimizer whose learning rate, and momentum if the third policy is given, follow schedules of
-/// rounds: the factor of round r is rate.factor(r), from 1 on. So the numbers are a function of the
-/// committed round, equal on all ranks, and travel in the contract and in snapshots.
+/// rounds: the factor of round r is rate.factor(r), from 1 on. So the numbers are a function of the committed
+/// round, equal on all ranks, and travel in the contract and in snapshots.
 /// `Rate` is replicated, such as warmup_stable_decay and inverse_square_root; warmup_cosine is not.
 /// Pier (arXiv 2511.17849) ramps both.
 template <class Optimizer, class Rate, class MomentumRate = detail::steady>

@@ -195,8 +195,8 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix)
 }
 
 /// `verdict`: whether this rank can commit the round. `done`: what failed after the messages were read.
-/// Whatever the verdict, this rank's message of a later leg goes out: one that refuses, where it cannot
-/// make another. Error: messages did not come.
+/// Whatever the verdict, this rank's message of a later leg goes out: one that refuses, where it cannot make
+/// another. Error: messages did not come.
 DILOCO_COLD DILOCO_CORE result<> round_machine::receive_leg(round_flight& f, std::size_t i, result<>& verdict,
                                                             result<>& done) {
   if (i != 0) {

@@ -20,8 +20,8 @@ struct memory_pair {
   std::size_t first = 0;  // index of the first element, counted over all slices
 };
 
-/// Pass A and pass B of a recipe, and the columns that they read and write. `encode`, `encode_share`,
-/// `apply` and `begin` enqueue.
+/// Pass A and pass B of a recipe, and the columns that they read and write. `encode`, `encode_share`, `apply`
+/// and `begin` enqueue.
 template <class R>
 class passes {
   using C = typename R::compressor_type;

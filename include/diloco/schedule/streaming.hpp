@@ -20,8 +20,8 @@ struct streaming {
   long inner_steps = 100;  // H
   int parts = 4;           ///< fragments
   long delay = 1;          // τ
-  /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The
-  /// paper takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
+  /// Share of θ that is kept at a landing. 0 discards the steps that were taken during the flight. The paper
+  /// takes 0.5 with two workers. With four workers of examples/gpt, 0 gave the lower loss
   /// (docs/results/main_job.md).
   float mix = 0.0f;
   fragment_cut cut = sequential;

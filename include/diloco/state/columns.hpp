@@ -31,8 +31,8 @@ enum class column_kind : std::uint8_t {
 /// if that of its group is not. Each fragment switches separately.
 enum class commit_rule : std::uint8_t { in_place, always, if_counted, if_group_counted };
 
-/// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of
-/// the inner optimizer, at layout::row::group_column. `own`: any other order.
+/// `rows`: one float per element, at layout::row::column. `group`: the same for the rows of one group of the
+/// inner optimizer, at layout::row::group_column. `own`: any other order.
 struct column_order {
   enum kind : std::uint8_t { own, rows, group };
   kind what = own;

@@ -99,8 +99,8 @@ struct received_wires<C, Rule> {
 
 /// Sweep B: g = combine(wires); (θ̄, slots) ← outer(θ̄, g, slots); θ ← θ̄.
 /// If steps were taken while the round was in flight, θ ← mix·θ + (1−mix)·θ̄. The anchor is never mixed.
-/// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored:
-/// the step also gets the mean of the anchors.
+/// Weighted: g is a sum of weighted numbers, so it is first divided by the mean of the weights. Anchored: the
+/// step also gets the mean of the anchors.
 /// Direct: there is no anchor, and the step is on θ. The kernel notes a row whose θ passes the limit.
 template <compressor C, class Step, std::size_t Slots, bool Weighted = false, bool Anchored = false,
           bool Direct = false, class Rule = void>

@@ -13,7 +13,8 @@ struct auxiliary_planes {
   float* const* to;                  // likewise: destination of the mean
   std::size_t const* shard_columns;  // (shards): first padded element
   std::size_t planes;
-  // offset: bytes from slot start stride: elements between planes
+  // offset: bytes from slot start
+  // stride: elements between planes
   std::size_t offset, stride;
 
   template <class Byte>

@@ -38,8 +38,8 @@ DILOCO_HD inline checksum total_of(L, checksum const* sums, std::size_t parts) {
   return {L::sum(c.sum), L::sum(c.mixed)};
 }
 
-/// Writes a message header before each shard's payload. It adds the first row that cannot be sent, whether
-/// θ stood still, and the checksum. Then it resets `bad_row` and `moved`.
+/// Writes a message header before each shard's payload. It adds the first row that cannot be sent, whether θ
+/// stood still, and the checksum. Then it resets `bad_row` and `moved`.
 /// It runs on the executor, so a launch does not wait for the encoding. One index.
 struct write_headers_kernel {
   message_header const* headers;  // (shards)

@@ -241,8 +241,8 @@ struct keep_kernel {
   }
 };
 
-/// The received messages of staged compressors. Their sum is formed chunk by chunk in a column and read
-/// from there.
+/// The received messages of staged compressors. Their sum is formed chunk by chunk in a column and read from
+/// there.
 template <staged_compressor C, class Rule>
 struct received_wires<C, Rule> {
   static_assert(std::is_void_v<Rule>);

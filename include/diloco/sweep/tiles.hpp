@@ -31,8 +31,8 @@ DILOCO_TAIL DILOCO_HD inline void call_for_tail(Kernel const& kernel, L l, Tile 
 
 }  // namespace detail
 
-/// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the
-/// count as a constant. The tail comes last, in code of its own.
+/// Calls kernel.block(l, t, offset, count) for each block of the tile. Full blocks come first, with the count
+/// as a constant. The tail comes last, in code of its own.
 template <int Block, class Kernel, lanes L, class Tile>
 DILOCO_HD inline void for_each_block(Kernel const& kernel, L l, Tile const& t) {
   int const count = static_cast<int>(t.count);

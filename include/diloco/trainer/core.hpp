@@ -155,8 +155,7 @@ class trainer_core {
   friend class snapshots;
   [[nodiscard]] result<> compare_with_peers() const;
   [[nodiscard]] std::uint64_t digest_of_theta() const;
-  /// What must be equal on all ranks and does not depend on how many tensors there are:
-  /// contract_term_count.
+  /// What must be equal on all ranks and does not depend on how many tensors there are: contract_term_count.
   [[nodiscard]] std::vector<contract_term> contract_terms() const;
   /// `agree` on how a call went on each rank. A transport's error ends the run; a difference does not.
   [[nodiscard]] result<> agree_on_outcome(std::vector<contract_term> const& terms, std::uint32_t phase);

@@ -277,8 +277,8 @@ DILOCO_COLD result<> trainer_parts<R>::start() {
   return {};
 }
 
-/// Plane order: averaged inner slots, then the anchor, then the weights of an element-wise combine rule.
-/// Rows without a weight slot send no weight plane.
+/// Plane order: averaged inner slots, then the anchor, then the weights of an element-wise combine rule. Rows
+/// without a weight slot send no weight plane.
 template <class R>
 DILOCO_COLD void trainer_parts<R>::list_auxiliary(round_flight const& f) const {
   std::size_t const planes = f.plan.planes();

@@ -47,9 +47,10 @@ DILOCO_COLD DILOCO_CORE result<> snapshots::save(std::string const& folder, save
     bool const was_there = ::access(name.c_str(), F_OK) == 0;
     auto const named = file.publish();
     fine = all_could(named, detail::named_phase);
-    if (fine)
-      remove_old(folder, o.keep);
-    else if (named && !was_there)  // others lack theirs, and it must not count as one of the newest
+    if (fine) remove_old(folder, o.keep);
+    // Another rank said that it lacks its file, so this one must not count as one of the newest. After a
+    // transport failed, others may have removed older ones, and it stays.
+    else if (named && !was_there && !core_.run.ended())
       ::unlink(name.c_str());
     return fine;
   });
@@ -67,9 +68,9 @@ DILOCO_COLD DILOCO_CORE std::string snapshots::own_file(std::string const& folde
   return say({folder, "/", snapshot_name{core_.run.steps, rank_, ranks_}.text()});
 }
 
-/// What is in the folder must be of this run, or have been there when it resumed. That holds for files of
-/// any number of ranks, because old ones are removed. Files of this number must not be of a later step:
-/// `resume` takes the newest.
+/// What is in the folder must be of this run, or have been there when it resumed. That holds for files of any
+/// number of ranks, because old ones are removed. Files of this number must not be of a later step: `resume`
+/// takes the newest.
 DILOCO_COLD DILOCO_CORE result<> snapshots::folder_is_ours(std::string const& folder) const {
   auto const names = snapshot_name::in(folder);
   if (!names) return names.error();

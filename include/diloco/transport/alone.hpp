@@ -6,8 +6,8 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// A world of one rank, which must be named explicitly. Nothing is sent, but the round still happens
-/// (DiLoCo with K = 1).
+/// A world of one rank, which must be named explicitly. Nothing is sent, but the round still happens (DiLoCo
+/// with K = 1).
 struct alone {
   static constexpr std::string_view name = "alone";
   static constexpr bool receives_in_place = true;

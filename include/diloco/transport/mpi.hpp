@@ -11,9 +11,9 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Nonblocking MPI messages between all ranks, under a deadline. There is one message per peer and
-/// exchange, so this rank knows whose message is missing. The tag names the exchange, so a peer in another
-/// exchange is named when its message comes.
+/// Nonblocking MPI messages between all ranks, under a deadline. There is one message per peer and exchange,
+/// so this rank knows whose message is missing. The tag names the exchange, so a peer in another exchange is
+/// named when its message comes.
 /// The caller initializes and finalizes MPI. The communicator is duplicated, so our messages never mix with
 /// the caller's.
 /// No message is cancelled. After a missed deadline the buffers stay with MPI, and the trainer says that it
@@ -32,8 +32,8 @@ class mpi {
   static constexpr int as_launched = -1;
 
   /// Collective over `world`. Waits for all its ranks up to `deadline_seconds`. `expected_size` is the size
-  /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one,
-  /// as MPI_COMM_SELF does.
+  /// of `world`; a launcher's promise then does not count. An expected size of 1 asks for a world of one, as
+  /// MPI_COMM_SELF does.
   /// Errors: MPI is not initialized or already finalized, an inter-communicator, another size than expected,
   /// or a rank that does not come in time.
   explicit mpi(MPI_Comm world, int expected_size = as_launched, double deadline_seconds = 300)
@@ -154,9 +154,9 @@ class mpi {
       abandon();
       return e;
     }
-    /// MPI may still read and write the buffers, now or never, so buffers and communicator are given up.
-    /// Late messages are still received, so that the messages behind them find their exchange. After
-    /// MPI_Finalize nothing is written any more.
+    /// MPI may still read and write the buffers, now or never, so buffers and communicator are given up. Late
+    /// messages are still received, so that the messages behind them find their exchange. After MPI_Finalize
+    /// nothing is written any more.
     void abandon() noexcept {
       if (operation_ == nullptr) return;
       auto const o = std::exchange(operation_, nullptr);

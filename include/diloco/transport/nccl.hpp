@@ -16,10 +16,10 @@ inline namespace DILOCO_NAMESPACE {
 /// A missed deadline, an NCCL error or a dropped flight takes the communicator out of service. It is revoked,
 /// so that no kernel waits for ever. Before NCCL 2.28.7 it is aborted, unless it is borrowed.
 /// If that takes more than `give_up_seconds`, the buffers are given up. The trainer says that it cannot go
-/// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But
-/// NCCL does not tell which ranks are missing, and all ranks must name the same ones.) If several ranks
-/// share one GPU, give each process its own NCCL_HOSTID. It offers no sums: NCCL would choose the order of
-/// additions by size, topology and version.
+/// on. Then make a new transport of the remaining ranks. (ncclCommShrink would avoid a new meeting. But NCCL
+/// does not tell which ranks are missing, and all ranks must name the same ones.)
+/// If several ranks share one GPU, give each process its own NCCL_HOSTID. It offers no sums: NCCL would
+/// choose the order of additions by size, topology and version.
 class nccl {
   using communicator = detail::nccl_communicator;
   using operation = detail::nccl_operation;
@@ -44,8 +44,8 @@ class nccl {
     return adopt(handle, false, rank, size);
   }
 
-  /// Collective: the ranks meet at a tcp_store or a file_store and make a communicator. Errors: those of
-  /// the meeting, or a rank that does not join in time.
+  /// Collective: the ranks meet at a tcp_store or a file_store and make a communicator. Errors: those of the
+  /// meeting, or a rank that does not join in time.
   template <store Store>
   explicit nccl(Store const& s, double seconds = 60) : nccl(make(s, seconds).value()) {}
   template <store Store>
@@ -54,8 +54,8 @@ class nccl {
     return make_until(
         s.rank, s.size, [&](std::span<std::byte> id) { return s.share(id, d); }, d);
   }
-  /// Collective, where the caller can distribute the bytes of rank 0: broadcast(std::span<std::byte>),
-  /// which returns nothing or result<>.
+  /// Collective, where the caller can distribute the bytes of rank 0: broadcast(std::span<std::byte>), which
+  /// returns nothing or result<>.
   template <class Broadcast>
   requires std::invocable<Broadcast&, std::span<std::byte>>
   [[nodiscard]] static result<nccl> make(int rank, int size, Broadcast&& broadcast, double seconds = 60) {
@@ -69,9 +69,9 @@ class nccl {
   [[nodiscard]] int rank() const { return state_->rank; }
   [[nodiscard]] int size() const { return state_->size; }
 
-  /// The next exchange waits for the work enqueued on executor.stream so far. This includes an exchange
-  /// with oneself. Order: enqueues only. Raises where that stream is being captured in a graph. Other
-  /// errors appear in that exchange's wait.
+  /// The next exchange waits for the work enqueued on executor.stream so far. This includes an exchange with
+  /// oneself. Order: enqueues only. Raises where that stream is being captured in a graph. Other errors
+  /// appear in that exchange's wait.
   template <class E>
   requires requires(E const& e) {
     { e.stream } -> std::convertible_to<cudaStream_t>;

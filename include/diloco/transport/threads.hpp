@@ -9,8 +9,8 @@ namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
 /// One worker's end of a `threads_world`. Messages are read in place, so nothing is copied. A rank leaves
-/// when its transport is destroyed. Then every exchange that still needs it fails at once, of all ranks or
-/// of its pair.
+/// when its transport is destroyed. Then every exchange that still needs it fails at once, of all ranks or of
+/// its pair.
 class threads {
  public:
   static constexpr std::string_view name = "threads";
@@ -102,9 +102,9 @@ namespace detail {
 void run_on_threads(int size, void (*call)(void* worker, threads end), void* worker);
 }  // namespace detail
 
-/// Runs `worker(transport)` on K threads and joins them. A worker that throws counts as left, and the
-/// others learn of it at once. The first exception in time is rethrown. The errors of the others usually
-/// only say that they lost that worker.
+/// Runs `worker(transport)` on K threads and joins them. A worker that throws counts as left, and the others
+/// learn of it at once. The first exception in time is rethrown. The errors of the others usually only say
+/// that they lost that worker.
 template <class Worker>
 void run_threads(int size, Worker&& worker) {
   auto call = [&worker](threads end) { worker(std::move(end)); };

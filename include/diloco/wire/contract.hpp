@@ -145,21 +145,21 @@ error refusal_of(gathered const& texts, int own);
 
 error disagreement_of(gathered const& texts, int other, int own, std::string_view term);
 
-/// Finds the first field on which a rank differs, 32 fingerprints at a time. Collective; all ranks know
-/// that such a field exists.
+/// Finds the first field on which a rank differs, 32 fingerprints at a time. Collective; all ranks know that
+/// such a field exists.
 result<difference> differing_field(transport_link const& over, contract_term const& term, deadline limit);
 
 }  // namespace detail
 
-/// Compares the terms of all ranks. Collective. The error is the same on every rank. It names the first
-/// field on which a rank differs from rank 0, with both values, or quotes a rank that refuses.
-/// If all agree, it costs one exchange of 8 B per term. Otherwise one of 256 B per 32 fields and one of 512
-/// B follow.
+/// Compares the terms of all ranks. Collective. The error is the same on every rank. It names the first field
+/// on which a rank differs from rank 0, with both values, or quotes a rank that refuses.
+/// If all agree, it costs one exchange of 8 B per term. Otherwise one of 256 B per 32 fields and one of 512 B
+/// follow.
 result<> agree(transport_link const& over, std::vector<contract_term> const& terms, std::uint32_t phase,
                deadline limit);
 
-/// A rank that cannot be constructed calls this instead of `agree`, with the same number of terms. The
-/// others get `sentence`. Collective; waits for the others.
+/// A rank that cannot be constructed calls this instead of `agree`, with the same number of terms. The others
+/// get `sentence`. Collective; waits for the others.
 /// Its own failures are dropped, because the caller already has an error.
 void refuse(transport_link const& over, std::string_view sentence, std::size_t terms, deadline limit);
 

@@ -39,8 +39,8 @@ class exchange_slot {
   [[nodiscard]] virtual std::span<std::byte const> message(int k) const = 0;
   /// Tells peers that this rank has read the messages. Never waits.
   virtual void done() = 0;
-  /// Waits until all peers have read this rank's message, then gets the buffers back. Does nothing if
-  /// nothing arrived.
+  /// Waits until all peers have read this rank's message, then gets the buffers back. Does nothing if nothing
+  /// arrived.
   [[nodiscard]] virtual result<> take_back(deadline limit) = 0;
   /// Closes an open exchange; with a limit, first waits for it.
   virtual void finish(std::optional<deadline> limit) = 0;

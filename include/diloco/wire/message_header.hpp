@@ -86,8 +86,8 @@ DILOCO_HD inline std::uint64_t message_checksum(message_header h, struct checksu
   return behind.value();
 }
 
-/// Whether bits changed in transit. `found` is message_checksum of what arrived. A message of another
-/// program or library version does not count as altered; header_error names it.
+/// Whether bits changed in transit. `found` is message_checksum of what arrived. A message of another program
+/// or library version does not count as altered; header_error names it.
 inline bool was_altered(message_header const& got, std::uint64_t found) {
   bool const ours =
       got.magic == message_header::expected_magic || got.version == message_header::expected_version;

@@ -51,8 +51,8 @@ struct mpi_exchange {
 };
 
 /// Packs an exchange into a message's tag: 2 bits of operation, 4 of phase, the rest of the round. MPI
-/// promises 15 bits in all; Open MPI and MPICH give 28 and more. Rounds that differ by a multiple of
-/// `rounds` have equal tags. The message header tells these apart.
+/// promises 15 bits in all; Open MPI and MPICH give 28 and more. Rounds that differ by a multiple of `rounds`
+/// have equal tags. The message header tells these apart.
 struct mpi_tags {
   std::uint64_t rounds = 512;
 
@@ -218,8 +218,8 @@ struct mpi_communicator {
         return o->fail(o->at(cause::transport, rank, "MPI_Isend failed: " + mpi_words(code)));
     }
   }
-  /// Probes once each peer that an exchange waits for. Messages between two ranks come in the order of
-  /// their calls. So a peer's next message belongs to the oldest exchange that lacks one from it.
+  /// Probes once each peer that an exchange waits for. Messages between two ranks come in the order of their
+  /// calls. So a peer's next message belongs to the oldest exchange that lacks one from it.
   /// Tag and length are compared before a byte is received, because Open MPI 4.1 writes past the end of a
   /// buffer that is too small.
   void take() {
@@ -267,8 +267,8 @@ struct mpi_communicator {
                 say({"rank ", peer, " sent ", static_cast<std::uint64_t>(bytes), " bytes and rank ", rank,
                      " waits for ", o.slot, " in ", o.what.name(), advice}));
   }
-  /// Whether all messages of the exchange are received and sent. Errors: an MPI failure, or a peer in
-  /// another exchange.
+  /// Whether all messages of the exchange are received and sent. Errors: an MPI failure, or a peer in another
+  /// exchange.
   [[nodiscard]] result<bool> look(mpi_operation& o) {
     take();
     int count = 0;

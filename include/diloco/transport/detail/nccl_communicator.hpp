@@ -180,8 +180,8 @@ struct nccl_communicator {
     if (!broken) broken = nccl_failure(code, what, handle, rank, static_cast<long>(tag.round));
     return false;
   }
-  /// Returns `code` and clears the thread's last error. Otherwise the next launch of any caller would
-  /// report it again.
+  /// Returns `code` and clears the thread's last error. Otherwise the next launch of any caller would report
+  /// it again.
   static cudaError_t cleared(cudaError_t code) {
     if (code != cudaSuccess) static_cast<void>(cudaGetLastError());
     return code;

@@ -55,8 +55,8 @@ class thread_exchange {
   /// used again.
   void adopt(thread_place p, int rank, wires w);
 
-  /// Ends a flight that is destroyed before it landed. This breaks an incomplete exchange; of a complete
-  /// one it reads nothing.
+  /// Ends a flight that is destroyed before it landed. This breaks an incomplete exchange; of a complete one
+  /// it reads nothing.
   void drop(thread_place p, int rank, wires w);
 
  private:
