@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs fuzz/decoders.cpp and fuzz/safetensors.cpp on the corpus and then on new inputs for 30 or 10 seconds. Only clang
-# has libFuzzer.
+# Runs fuzz/decoders.cpp and fuzz/safetensors.cpp on the corpus and then on new inputs for 30 and 10 seconds in preset clang,
+# and for a third of that in preset fuzz. Only clang has libFuzzer.
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer,address,undefined)
 check_cxx_source_compiles(
@@ -22,6 +22,7 @@ function(diloco_add_fuzz name corpus seconds)
                                             -fno-sanitize-recover=all)
   target_link_options(${program} PRIVATE -fsanitize=fuzzer,address,undefined)
 
+  math(EXPR seconds "${seconds} * ${DILOCO_FUZZ_PERCENT} / 100")
   # New finds go to the first folder, in the build tree; the committed corpus is only read.
   set(finds "${CMAKE_CURRENT_BINARY_DIR}/finds.${name}") # fuzz.${name} is the program
   file(MAKE_DIRECTORY "${finds}")
