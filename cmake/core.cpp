@@ -12,6 +12,7 @@
 #include <diloco/core/text_definitions.hpp>
 #include <diloco/inner/gradient_intake_definitions.hpp>
 #include <diloco/round/agreement.hpp>
+#include <diloco/round/eager.hpp>
 #include <diloco/round/flight_definitions.hpp>
 #include <diloco/round/landing.hpp>
 #include <diloco/round/launch.hpp>

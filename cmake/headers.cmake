@@ -129,6 +129,7 @@ set(DILOCO_HEADERS
     include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp
     include/diloco/round/agreement.hpp
+    include/diloco/round/eager.hpp
     include/diloco/round/flight.hpp
     include/diloco/round/flight_definitions.hpp
     include/diloco/round/landing.hpp
@@ -138,6 +139,7 @@ set(DILOCO_HEADERS
     include/diloco/round/round_table.hpp
     include/diloco/round/round_table_definitions.hpp
     include/diloco/round/rounds.hpp
+    include/diloco/schedule/eager.hpp
     include/diloco/schedule/every.hpp
     include/diloco/schedule/streaming.hpp
     include/diloco/signal/gradient.hpp

@@ -79,6 +79,7 @@ static_assert(diloco::exchange_policy<line> && diloco::pairing_exchange<line>);
 struct post_local {
   long first = 100, inner_steps = 16;
   static constexpr std::string_view name = "post_local";
+  static constexpr diloco::schedule_traits traits{};
   static constexpr diloco::fragment_cut cut{};
   [[nodiscard]] static constexpr int fragments() { return 1; }
   [[nodiscard]] constexpr double rounds_per_step() const { return 1.0 / static_cast<double>(inner_steps); }

@@ -64,6 +64,7 @@
 #include <diloco/rate/warmup_cosine.hpp>
 #include <diloco/rate/warmup_stable_decay.hpp>
 #include <diloco/recipe.hpp>
+#include <diloco/schedule/eager.hpp>
 #include <diloco/schedule/every.hpp>
 #include <diloco/schedule/streaming.hpp>
 #include <diloco/signal/gradient.hpp>

@@ -107,6 +107,7 @@ struct all_times {
 struct throwing_schedule {
   std::uint64_t at = 3;
   static constexpr std::string_view name = "throwing";
+  static constexpr schedule_traits traits{};
   [[nodiscard]] static int fragments() { return 1; }
   static constexpr fragment_cut cut{};
   [[nodiscard]] static double rounds_per_step() { return 0; }

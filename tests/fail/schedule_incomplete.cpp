@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// must not compile: diloco: schedule: needs name, int fragments() const, fragment_cut cut, double rounds_per_step() const, action_list
+// must not compile: diloco: schedule: needs name, traits, int fragments() const, fragment_cut cut, double rounds_per_step() const, action_list
 #include "../support/archetypes.hpp"
 
 using archetype::without;

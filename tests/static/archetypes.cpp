@@ -73,6 +73,7 @@ static_assert(!linear_combine<archetype::combine<without::coefficients>>);
 static_assert(schedule<archetype::schedule<>>);
 static_assert(!schedule<archetype::schedule<without::name>>);
 static_assert(!schedule<archetype::schedule<without::fragments>>);
+static_assert(!schedule<archetype::schedule<without::traits>>);
 static_assert(!schedule<archetype::schedule<without::cut>>);
 static_assert(!schedule<archetype::schedule<without::rounds_per_step>>);
 static_assert(!schedule<archetype::schedule<without::after>>);

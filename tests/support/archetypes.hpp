@@ -67,6 +67,9 @@ using part = std::conditional_t<Missing == Part, hole<Part>, Has>;
 struct has_name {
   static constexpr std::string_view name = "archetype";
 };
+struct has_schedule_traits {
+  static constexpr diloco::schedule_traits traits{};
+};
 struct has_cut {
   static constexpr diloco::fragment_cut cut{};
 };
@@ -245,7 +248,9 @@ struct combine : part<Missing, without::name, has_name> {
 };
 
 template <without Missing = without::nothing>
-struct schedule : part<Missing, without::name, has_name>, part<Missing, without::cut, has_cut> {
+struct schedule : part<Missing, without::name, has_name>,
+                  part<Missing, without::traits, has_schedule_traits>,
+                  part<Missing, without::cut, has_cut> {
   int fragments() const requires(Missing != without::fragments) { return 1; }
   double rounds_per_step() const requires(Missing != without::rounds_per_step) { return 0; }
   diloco::action_list after(std::uint64_t) const requires(Missing != without::after) { return {}; }

@@ -126,6 +126,7 @@ void check_at_once() {
 /// Launches fragment f at step 4·i + f and lands it two steps later, half mixed.
 struct in_turn {
   static constexpr std::string_view name = "in_turn";
+  static constexpr schedule_traits traits{};
   [[nodiscard]] static constexpr int fragments() { return 3; }
   static constexpr fragment_cut cut{};
   [[nodiscard]] static constexpr double rounds_per_step() { return 0.75; }
@@ -327,6 +328,7 @@ struct scripted {
   int parts = 3;
   std::map<std::uint64_t, action_list> const* script = nullptr;
   static constexpr std::string_view name = "scripted";
+  static constexpr schedule_traits traits{};
   static constexpr fragment_cut cut{};
   [[nodiscard]] int fragments() const { return parts; }
   [[nodiscard]] static double rounds_per_step() { return 0; }

@@ -310,9 +310,10 @@ struct explained {
   static_assert(explain_pairs<Exchange, Transport, Compressor, Feedback>());
   static_assert(explain_weights<Combine, Feedback>());
   static_assert(schedule<Schedule>,
-                "diloco: schedule: needs name, int fragments() const, fragment_cut cut, double "
+                "diloco: schedule: needs name, traits, int fragments() const, fragment_cut cut, double "
                 "rounds_per_step() const, "
                 "action_list after(std::uint64_t steps) const and describe()");
+  static_assert(explain_eager<Schedule, Exchange, Compressor, Feedback, Combine, Outer>());
   static_assert(learning_rate<Rate>,
                 "diloco: rate: needs name, traits and float factor(std::uint64_t step) const");
   static_assert(explain_rates<Inner, Outer, Rate>());

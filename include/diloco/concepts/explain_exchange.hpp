@@ -5,6 +5,7 @@
 #include <diloco/concepts/compressor.hpp>
 #include <diloco/concepts/exchange.hpp>
 #include <diloco/concepts/feedback.hpp>
+#include <diloco/concepts/optimizer.hpp>
 #include <diloco/concepts/staged.hpp>
 #include <diloco/concepts/transport.hpp>
 
@@ -67,6 +68,31 @@ consteval bool explain_exchange_groups() {
                     "diloco: combine: groups are weighed like ranks, and this rule does not say that its "
                     "coefficients are .proportional to weights; say .exchange = diloco::gather{}");
     }
+  }
+  return true;
+}
+
+/// A message that counts before its round: it must be a contribution by itself, and anchors differ.
+template <class Schedule, class Exchange, class Compressor, class Feedback, class Combine, class Outer>
+consteval bool explain_eager() {
+  if constexpr (Schedule::traits.eager) {
+    if constexpr (exchange_policy<Exchange>)
+      static_assert(!pairing_exchange<Exchange> && !grouping_exchange<Exchange> && !recodes<Exchange>,
+                    "diloco: schedule: is eager, so each rank must hear every message as it was sent; say "
+                    ".exchange = diloco::gather{}");
+    static_assert(block_compressor<Compressor>,
+                  "diloco: schedule: is eager and reads messages of two rounds together; take a compressor of "
+                  "blocks, such as diloco::absmax<4>");
+    static_assert(!keeps_estimate<Feedback> && !mean_residual<Feedback>,
+                  "diloco: schedule: is eager, so anchors differ between ranks, and this feedback keeps what "
+                  "must be equal on all; say error_feedback");
+    if constexpr (linear_combine<Combine>)
+      static_assert(!sees_each<Combine> && !elementwise_combine<Combine>,
+                    "diloco: schedule: is eager and counts a message before the others came; say "
+                    ".combine = diloco::weighted_mean{}");
+    static_assert(!wants_mean_anchor<Outer>,
+                  "diloco: schedule: is eager and averages no anchors, and this outer optimizer wants their "
+                  "mean; say diloco::nesterov{}");
   }
   return true;
 }

@@ -15,7 +15,9 @@ inline namespace DILOCO_NAMESPACE {
 
 /// What a trainer does for one fragment of the model after an inner step.
 struct action {
-  enum kind : std::uint8_t { launch, land };
+  /// `land_and_launch` lands the open round, if there is one, and launches the next from the θ before it. This
+  /// worker's own share of the next round counts in the outer step at once (eager.hpp).
+  enum kind : std::uint8_t { launch, land, land_and_launch };
   kind what = launch;
   int fragment = 0;
   float mix = 0.0f;  ///< of a landing: share of θ that is kept, as in land_options
@@ -46,6 +48,12 @@ class action_list {
   int count_ = 0;
 };
 
+/// Traits of a schedule: `static constexpr schedule_traits traits{};`.
+struct schedule_traits {
+  /// It has `land_and_launch` actions, of one fragment. Anchors then differ between ranks.
+  bool eager = false;
+};
+
 /// Says when rounds happen. `after(steps)` gives the actions after inner step number `steps`. It is a pure
 /// function, so all ranks do the same.
 /// `fragments()` is the number of parts into which the model is cut, and `cut` says how. `rounds_per_step()`
@@ -54,6 +62,7 @@ class action_list {
 template <class S>
 concept schedule = std::copyable<S> && requires(S const& s, std::uint64_t steps) {
   { S::name } -> std::convertible_to<std::string_view>;
+  { S::traits } -> std::same_as<schedule_traits const&>;
   { s.fragments() } -> std::same_as<int>;
   { s.cut } -> std::convertible_to<fragment_cut>;
   { s.rounds_per_step() } -> std::same_as<double>;

@@ -43,6 +43,7 @@ struct round_flight {
   float mix = 0;                                     // of the landing
   std::byte* sent = nullptr;                         // this rank's first message: (shards, slot_bytes)
   bool stepped = false;                              // an inner step was taken since the previous launch
+  bool early = false;    // an eager outer step counted this rank's message at the launch
   bool counted = false;                              // this rank's coefficient is not 0
   std::uint32_t culprit = 0;                         // 1 + rank whose message this rank refuses; 0: none
   bool group_counted = true;                         // the coefficient of its group is not 0

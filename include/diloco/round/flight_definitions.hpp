@@ -9,7 +9,9 @@ inline namespace DILOCO_NAMESPACE {
 DILOCO_COLD DILOCO_CORE round_flight::round_flight(std::size_t index, transport_link const& over,
                                                    leg_list const& legs, wire_plan p,
                                                    wire_plan const* of_combined, std::size_t rows)
-    : fragment(index), plan(std::move(p)), table(over.memory(), plan, rows, legs.contributors(over.size())) {
+    : fragment(index),
+      plan(std::move(p)),
+      table(over.memory(), plan, rows, legs.contributors(over.size()) + 1) {
   if (of_combined != nullptr) combined = *of_combined;
   auto const shards = static_cast<std::size_t>(plan.shards());
   // A pair reads its own message where it was written.

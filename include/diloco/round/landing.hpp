@@ -34,6 +34,10 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::check(action_list const& actions
       return run_.fail(cause::bad_setting,
                        say({"schedule: there is no fragment ", a.fragment, " among ", flights_.size()}));
     }
+    if (a.what == action::land_and_launch && !facts_.eager) {
+      return run_.fail(cause::bad_setting,
+                       "schedule: has a land_and_launch action, and its traits do not say .eager");
+    }
     if (!zero_to_one.holds(static_cast<double>(a.mix)))
       return run_.fail(cause::bad_setting, say({"schedule: mix = ", a.mix, " ", range_text(zero_to_one)}));
   }
@@ -60,6 +64,10 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::perform(action const& a) {
     auto launched = launch(i, false);
     fragments_[i].landed_early = !launched;
     return launched;
+  }
+  if (a.what == action::land_and_launch) {
+    auto const ready = run_.shows_training_point("land");
+    return ready ? land_and_launch(i, true) : ready;
   }
   if (std::exchange(fragments_[i].landed_early, false) && !f.open) return {};
   if (auto fine = may_land(f); !fine) return fine;
@@ -139,6 +147,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::sync() {
       return fail(*f, cause::wrong_state, say({"sync: ", name_of(*f), " is under way; land it first"}));
   }
   if (auto fine = run_.shows_training_point("sync"); !fine) return fine;
+  if (facts_.eager && any_open()) return sync_eagerly();
   result<> first;
   auto const keep = [&](result<> done) {
     if (first) static_cast<void>(first = std::move(done));
@@ -173,6 +182,17 @@ DILOCO_COLD DILOCO_CORE round_flight* round_machine::oldest_open() const {
 
 DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix) {
   f.mix = mix;
+  if (f.early) return land_eagerly(f.fragment, false);
+  result<> verdict, done;
+  if (auto heard = hear(f, verdict, done); !heard) return heard;
+  if (verdict) apply(f, mix);
+  auto read = ask(f, "done", [&] { f.messages.back()->done(); });
+  if (done) static_cast<void>(done = std::move(read));
+  return end_of_round(std::move(verdict), std::move(done), f);
+}
+
+/// `verdict` and `done`: as in receive_leg. Error: the round was given up.
+DILOCO_COLD DILOCO_CORE result<> round_machine::hear(round_flight& f, result<>& verdict, result<>& done) {
   if (auto fine = usable(); !fine) {  // another flight ended the run
     // After a flight that was dropped, peers wait in its exchanges and not in those of a later one.
     bool behind_dropped = false;
@@ -181,17 +201,13 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land(round_flight& f, float mix)
     f.open = false;
     return fine;
   }
-  result<> verdict, done;
   for (std::size_t i = 0; i < f.messages.size(); ++i) {
     if (auto here = receive_leg(f, i, verdict, done); !here)
       return given_up(std::move(here).error(), f, i + 1);
   }
   auto counted = vote(verdict, f);
   if (done) static_cast<void>(done = std::move(counted));
-  if (verdict) apply(f, mix);
-  auto read = ask(f, "done", [&] { f.messages.back()->done(); });
-  if (done) static_cast<void>(done = std::move(read));
-  return end_of_round(std::move(verdict), std::move(done), f);
+  return {};
 }
 
 /// `verdict`: whether this rank can commit the round. `done`: what failed after the messages were read.
@@ -257,19 +273,27 @@ DILOCO_COLD DILOCO_CORE void round_machine::apply(round_flight& f, float mix) {
   where_.wait();
 }
 
-/// If this rank's coefficient is 0, its residual and memory stay. State that all ranks share, and that of a
-/// shard's owner, commits in any case.
 DILOCO_COLD DILOCO_CORE void round_machine::commit(round_flight& f) {
-  std::size_t const i = f.fragment;
-  fragment_progress& p = fragments_[i];
-  state_.commit(i, f.counted, f.group_counted);
+  fragment_progress& p = fragments_[f.fragment];
+  commit_state(f);
   policies_.commit(f);
-  f.open = false;
   p.at_anchor = false;
   if (f.mix == 0) p.is_at_anchor();
+  tell_landed(f);
+}
+
+/// If this rank's coefficient is 0, its residual and memory stay. State that all ranks share, and that of a
+/// shard's owner, commits in any case.
+DILOCO_COLD DILOCO_CORE void round_machine::commit_state(round_flight& f) {
+  fragment_progress& p = fragments_[f.fragment];
+  state_.commit(f.fragment, f.counted, f.group_counted);
+  f.open = false;
   p.round += 1;
   run_.rounds += 1;
   if (!facts_.legs.pairs()) p.history = f.history;
+}
+
+DILOCO_COLD DILOCO_CORE void round_machine::tell_landed(round_flight const& f) {
   policies_.tell(round_landed{f.number, run_.steps, sent_bytes(f, f.partner == over_.rank(), false),
                               f.wait_seconds, f.total_weight});
 }
@@ -281,7 +305,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::end_of_round(result<> verdict, r
   commit(f);
   if (!done) return run_.ends(std::move(done).error());
   if constexpr (DILOCO_CHECKS >= DILOCO_CHECKS_COLLECTIVE) {
-    if (!facts_.legs.pairs()) return compare_anchors(f.fragment);
+    if (!facts_.replicas_differ()) return compare_anchors(f.fragment);
   }
   return {};
 }
@@ -291,7 +315,8 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f
   fragment_progress& p = fragments_[f.fragment];
   f.open = false;
   p.must_move = false;         // the caller may recover by copying θ̄ to θ
-  if (!facts_.by_step_only) {  // otherwise the gradients that it carried are lost
+  // What it carried is lost if it was a gradient, or θ became the anchor at the launch.
+  if (!facts_.by_step_only && !facts_.eager) {
     p.stepped = p.stepped || f.stepped;
     p.weight += f.weight;
   }

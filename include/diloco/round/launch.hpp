@@ -69,7 +69,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::encode_and_send(std::size_t frag
   if (auto fine = take_back(f); !fine) return fine;
   f.number = p.round, f.partner = partner, f.stepped = p.stepped, f.by_hand = by_hand, f.weight = p.weight;
   f.counted_steps = run_.steps, f.steps_taken = run_.steps_taken, f.wait_seconds = 0, f.total_weight = -1;
-  f.culprit = 0;
+  f.culprit = 0, f.early = false;
   std::byte* const slots = f.sent = f.messages[0]->to_send();
   policies_.adopt_callers_copy(f);
   policies_.encode(f, slots);
@@ -267,6 +267,7 @@ DILOCO_COLD DILOCO_CORE std::size_t round_machine::largest_sent_bytes() const {
 DILOCO_COLD DILOCO_CORE std::size_t round_machine::table_bytes() const {
   std::size_t sum = 0;
   for (auto const& f : flights_) sum += f->table.bytes();
+  if (next_ != nullptr) sum += next_->table.bytes();
   return sum;
 }
 

@@ -100,6 +100,7 @@ class passes {
   [[nodiscard]] magnitude_limits limits() const {
     magnitude_limits m;
     float outer = recipe_.outer.largest() * (keeps_estimate<Feedback> ? 0.25f : 0.5f);
+    if constexpr (R::schedule_type::traits.eager) outer *= 0.5f;  // coefficients add up to at most 2
     if constexpr (weighs_elements) outer *= recipe_.combine.prior < 1.0f ? recipe_.combine.prior : 1.0f;
     m.sent = C::largest < Back::largest ? C::largest : Back::largest;
     if (outer < m.sent) m.sent = outer;

@@ -51,6 +51,10 @@ struct round_facts {
   bool carries_anchor = false;  ///< as an auxiliary plane
   bool by_step_only = false;    ///< each step is a round, which sends the gradients of that step
   double deadline_seconds = 0;
+  bool eager = false;   ///< the schedule counts a rank's own message when it is launched
+  float own_share = 0;  ///< eager: what of that message counts
+  /// Anchors differ between ranks.
+  [[nodiscard]] bool replicas_differ() const { return eager || legs.pairs(); }
 };
 
 /// What a fragment knows between its rounds.
@@ -87,7 +91,7 @@ class round_machine {
     round_policies& policies;
   };
   round_machine(surroundings const& p, round_facts const& facts,
-                std::vector<std::shared_ptr<round_flight>> flights)
+                std::vector<std::shared_ptr<round_flight>> flights, std::shared_ptr<round_flight> next)
       : run_(p.run),
         model_(p.model),
         lookup_(p.lookup),
@@ -98,8 +102,10 @@ class round_machine {
         policies_(p.policies),
         facts_(facts),
         flights_(std::move(flights)),
+        next_(std::move(next)),
         fragments_(flights_.size()) {
     for (auto const& f : flights_) message_bytes_ += f->message_bytes();
+    if (next_ != nullptr) message_bytes_ += next_->message_bytes();
   }
 
   /// Counts a step of `tokens` for every fragment. `outside`: the framework took it.
@@ -191,16 +197,26 @@ class round_machine {
   [[nodiscard]] result<> check(action_list const& actions) const;
   [[nodiscard]] result<> perform(action const& a);
   [[nodiscard]] result<> land(round_flight& f, float mix);
+  [[nodiscard]] result<> hear(round_flight& f, result<>& verdict, result<>& done);
   [[nodiscard]] result<> receive_leg(round_flight& f, std::size_t i, result<>& verdict, result<>& done);
   void prepare_leg(round_flight& f, std::size_t i);
   [[nodiscard]] result<> receive(round_flight& f, exchange_slot& m, std::size_t exchange);
   void apply(round_flight& f, float mix);
   void commit(round_flight& f);
+  void commit_state(round_flight& f);
+  void tell_landed(round_flight const& f);
   [[nodiscard]] result<> end_of_round(result<> verdict, result<> done, round_flight& f);
   [[nodiscard]] result<> aborted(error e, round_flight& f);
   void send_refusals(round_flight& f, std::uint32_t refused, std::size_t next_leg);
   [[nodiscard]] result<> given_up(error e, round_flight& f, std::size_t next_leg);
   [[nodiscard]] result<> compare_anchors(std::size_t fragment);
+  // eager.hpp
+  [[nodiscard]] result<> land_and_launch(std::size_t fragment, bool launches);
+  [[nodiscard]] result<> land_eagerly(std::size_t fragment, bool launches);
+  void step_eagerly(round_flight& now, round_flight* last, bool committed, bool launched);
+  [[nodiscard]] int list_eager_terms(round_flight& now, round_flight* last, bool committed, bool launched) const;
+  [[nodiscard]] bool can_be_sent(round_flight& f) const;
+  [[nodiscard]] result<> sync_eagerly();
   // agreement.hpp
   void list_messages(round_flight& f, exchange_slot const& m, bool votes) const;
   void list_forwarded(round_flight& f, std::size_t leg) const;
@@ -267,6 +283,7 @@ class round_machine {
   round_policies& policies_;
   round_facts facts_;
   std::vector<std::shared_ptr<round_flight>> flights_;  // of each fragment
+  std::shared_ptr<round_flight> next_;                  // takes turns with flights_[0]; null unless eager
   std::vector<fragment_progress> fragments_;
   std::uint64_t launches_ = 0, run_number_ = 0;
   std::size_t message_bytes_ = 0;
@@ -277,6 +294,7 @@ class round_machine {
 
 #if DILOCO_HEADER_ONLY
 #include <diloco/round/agreement.hpp>
+#include <diloco/round/eager.hpp>
 #include <diloco/round/landing.hpp>
 #include <diloco/round/launch.hpp>
 #endif

@@ -17,6 +17,7 @@ struct every {
   constexpr every() = default;
   constexpr explicit every(long h) : inner_steps(h) {}
   static constexpr std::string_view name = "every";
+  static constexpr schedule_traits traits{};
   static constexpr fragment_cut cut{};
   [[nodiscard]] static constexpr int fragments() { return 1; }
   [[nodiscard]] constexpr double rounds_per_step() const { return 1.0 / static_cast<double>(inner_steps); }
@@ -42,6 +43,7 @@ struct manual {
   constexpr manual() = default;
   constexpr explicit manual(int fragments, fragment_cut c = sequential) : parts(fragments), cut(c) {}
   static constexpr std::string_view name = "manual";
+  static constexpr schedule_traits traits{};
   [[nodiscard]] constexpr int fragments() const { return parts; }
   [[nodiscard]] static constexpr double rounds_per_step() { return 0; }
   [[nodiscard]] static constexpr action_list after(std::uint64_t) { return {}; }

@@ -27,6 +27,7 @@ struct streaming {
   fragment_cut cut = sequential;
 
   static constexpr std::string_view name = "streaming";
+  static constexpr schedule_traits traits{};
   [[nodiscard]] constexpr int fragments() const { return parts; }
   [[nodiscard]] constexpr double rounds_per_step() const {
     return static_cast<double>(parts) / static_cast<double>(inner_steps);

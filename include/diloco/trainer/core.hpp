@@ -137,7 +137,7 @@ class trainer_core {
   void open_state(std::size_t fragments, std::vector<tile> const& combined);
   /// Uploads tensor addresses, then creates `intake` and `rounds`.
   void open_rounds(gradient_intake::facts const& inner, round_facts const& round,
-                   std::vector<std::shared_ptr<round_flight>> flights);
+                   std::vector<std::shared_ptr<round_flight>> flights, std::shared_ptr<round_flight> next);
 
   run_state run;
   layout model;

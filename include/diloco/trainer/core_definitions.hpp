@@ -108,11 +108,12 @@ DILOCO_COLD DILOCO_CORE void trainer_core::open_state(std::size_t fragments,
 
 DILOCO_COLD DILOCO_CORE void trainer_core::open_rounds(gradient_intake::facts const& inner,
                                                        round_facts const& round,
-                                                       std::vector<std::shared_ptr<round_flight>> flights) {
+                                                       std::vector<std::shared_ptr<round_flight>> flights,
+                                                       std::shared_ptr<round_flight> next) {
   lookup->upload_tensors(where_, model);
   intake.emplace(run, model, *lookup, where_, *state, inner);
   rounds.emplace(round_machine::surroundings{run, model, *lookup, *state, anchor, where_, over_, policies_},
-                 round, std::move(flights));
+                 round, std::move(flights), std::move(next));
 }
 
 DILOCO_COLD DILOCO_CORE result<> trainer_core::join() {

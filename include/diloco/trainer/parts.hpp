@@ -48,6 +48,7 @@ class trainer_parts final : public trainer_policies {
   static constexpr bool weighs_elements = elementwise_combine<Combine>;
   static constexpr bool carries_anchor = wants_mean_anchor<Outer>;
   static constexpr bool of_gradient = says_gradient<typename R::signal_type>;
+  static constexpr bool is_eager = R::schedule_type::traits.eager;
 
  public:
   trainer_parts(R& r, layout l, std::uint32_t float_modes);
@@ -194,6 +195,14 @@ class trainer_parts final : public trainer_policies {
   [[nodiscard]] draw sample() const {
     return {core.run.samples, static_cast<std::uint32_t>(over_.rank()), 4};
   }
+  /// The coefficient of a rank's message if all have the same weight.
+  [[nodiscard]] float own_share() const {
+    if (!is_eager) return 0;
+    auto const ranks = static_cast<std::size_t>(over_.size());
+    std::vector<double> const equal(ranks, 1.0);
+    std::vector<float> shares(ranks);
+    return coefficients(equal, shares) ? shares[static_cast<std::size_t>(over_.rank())] : 0.0f;
+  }
   template <class Event>
   void tell_probe(Event const& e) {
     core.call(recipe().probe, e);
@@ -248,10 +257,13 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
   }
   passes_->allocate_means(*core.state, where_, n);
   auto flights = make_flights(over_, legs_, all, combined, core.model.rows().size());
+  std::shared_ptr<round_flight> next;
+  if constexpr (is_eager) next = make_flights(over_, legs_, all, combined, core.model.rows().size())[0];
   for (auto const& f : flights) {
     list_auxiliary(*f);
     f->table.upload(where_);
   }
+  if (next != nullptr) next->table.upload(where_);
   core.open_rounds({Inner::name, inner_state<Inner>::largest(recipe().inner),
                     inner_state<Inner>::has_tensor_steps, recipe().clip_norm},
                    {legs_, C::largest <= Back::largest ? C::name : Back::name,
@@ -259,8 +271,8 @@ DILOCO_COLD trainer_parts<R>::trainer_parts(R& r, layout l, std::uint32_t float_
                     R::exchange_type::name, passes_->limits(),
                     keeps_estimate<typename R::feedback_type> && passes<R>::has_residual,
                     of_gradient ? R::signal_type::name : std::string_view("pseudo-gradient"), carries_anchor,
-                    of_gradient, recipe().deadline_seconds},
-                   std::move(flights));
+                    of_gradient, recipe().deadline_seconds, is_eager, own_share()},
+                   std::move(flights), std::move(next));
 }
 
 template <class R>

@@ -118,6 +118,24 @@ DILOCO_COLD std::string fragments_error(R const& r) {
   return {};
 }
 
+/// Of a schedule that counts a rank's own message when it is launched.
+template <class R>
+DILOCO_COLD std::string eager_error(R const& r) {
+  if (!R::schedule_type::traits.eager) return {};
+  auto const with = [&](std::string_view what) {
+    return say({"diloco: schedule ", r.schedule.name, ": ", what});
+  };
+  if (r.schedule.fragments() != 1) return with("is eager and must have one fragment");
+  leg_list const legs = r.exchange.legs(r.transport.size());
+  if (legs.count != 1)
+    return with(say({"is eager, so each rank must hear every message as it was sent, and exchange ",
+                     r.exchange.name, " takes ", legs.name, " for ", r.transport.size(),
+                     " ranks; say .exchange = diloco::gather{}"}));
+  if (r.inner_at_sync == at_sync::average)
+    return with("is eager and averages no inner state; say at_sync::keep or at_sync::reset");
+  return {};
+}
+
 /// A gradient that no round sends would be lost.
 template <class R>
 DILOCO_COLD std::string gradient_rounds_error(R const& r) {
@@ -148,6 +166,7 @@ DILOCO_COLD std::string settings_error(R const& r) {
   if (found.empty()) found = contributors_error(r);
   if (found.empty()) found = fragments_error(r);
   if (found.empty()) found = gradient_rounds_error(r);
+  if (found.empty()) found = eager_error(r);
   return found;
 }
 

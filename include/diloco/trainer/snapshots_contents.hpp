@@ -63,6 +63,7 @@ void snapshots::for_each_number(std::vector<char> const& open, Visit&& visit) co
     visit(named("flight.steps_taken"), f.steps_taken);
     visit(named("flight.weight.bits"), f.weight);
     visit(named("flight.stepped"), f.stepped);
+    if (core_.rounds->facts().eager) visit(named("flight.early"), f.early);
   }
 }
 

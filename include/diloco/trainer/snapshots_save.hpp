@@ -107,7 +107,7 @@ DILOCO_COLD DILOCO_CORE safetensors::contents snapshots::describe(std::vector<pa
   note("ranks", say({ranks_}));
   note("fragments", say({open.size()}));
   note("digest of the anchor",
-       core_.rounds->facts().legs.pairs() ? "none: ranks pair" : detail::hex_text(core_.digest()));
+       core_.rounds->facts().replicas_differ() ? "none: ranks differ" : detail::hex_text(core_.digest()));
   for_each_number(open,
                   [&](std::string name, auto const& x) { note(std::move(name), say({detail::as_word(x)})); });
   for (std::size_t i = 0; i < open.size(); ++i) note(say({"fragment.", i, ".open"}), open[i] ? "1" : "0");
