@@ -46,8 +46,8 @@
 #include <diloco/optimizer/lookahead.hpp>
 #include <diloco/optimizer/muon.hpp>
 #include <diloco/optimizer/nesterov.hpp>
-#include <diloco/optimizer/none.hpp>
 #include <diloco/optimizer/noloco.hpp>
+#include <diloco/optimizer/none.hpp>
 #include <diloco/optimizer/schedule_free_adamw.hpp>
 #include <diloco/optimizer/scheduled.hpp>
 #include <diloco/optimizer/sgd.hpp>

@@ -208,7 +208,7 @@ class DiLoCo : detail::explained<Inner, Outer, Compressor, Transport, Feedback, 
     return try_cell(row, column).value();
   }
 
-  /// Digest of θ̄: equal on all ranks after every round, unless they pair.
+  /// Digest of θ̄: equal on all ranks after every round, unless they pair or the schedule is eager.
   [[nodiscard]] std::uint64_t digest() const { return core().digest(); }
 
  private:

@@ -41,7 +41,9 @@ TEST_CASE("eager: each worker takes the outer steps of the paper") {
     int const rank = transport.rank();
     toy::model m(sizes);
     DiLoCo<plain_sgd, nesterov, f32, threads, no_feedback, weighted_mean, gather, eager> t(
-        {.inner = {.lr = 0.01f}, .outer = {.lr = 0.7f, .momentum = 0.9f}, .transport = std::move(transport),
+        {.inner = {.lr = 0.01f},
+         .outer = {.lr = 0.7f, .momentum = 0.9f},
+         .transport = std::move(transport),
          .schedule = eager(h)},
         m.parameters());
     auto& mine = seen[static_cast<std::size_t>(rank)];
@@ -177,13 +179,16 @@ TEST_CASE("eager: what goes wrong in a setting is said") {
   auto const said = [](int ranks, auto exchange, at_sync inner) {
     return toy::on_each_rank(ranks, [&](threads transport) {
       toy::model m(sizes);
-      using trainer = DiLoCo<sgd, nesterov, absmax<8>, threads, error_feedback, weighted_mean, decltype(exchange), eager>;
+      using trainer =
+          DiLoCo<sgd, nesterov, absmax<8>, threads, error_feedback, weighted_mean, decltype(exchange), eager>;
       return toy::sentence(toy::outcome_of(
-          trainer::make({.exchange = exchange, .transport = std::move(transport), .inner_at_sync = inner}, m.parameters())));
+          trainer::make({.exchange = exchange, .transport = std::move(transport), .inner_at_sync = inner},
+                        m.parameters())));
     })[0];
   };
   CHECK(said(3, automatic{}, at_sync::keep) ==
-        "diloco: schedule eager: is eager, so each rank must hear every message as it was sent, and exchange automatic "
+        "diloco: schedule eager: is eager, so each rank must hear every message as it was sent, and exchange "
+        "automatic "
         "takes scatter_gather for 3 ranks; say .exchange = diloco::gather{}");
   CHECK(said(2, automatic{}, at_sync::average) ==
         "diloco: schedule eager: is eager and averages no inner state; say at_sync::keep or at_sync::reset");
@@ -197,7 +202,8 @@ TEST_CASE("eager: a snapshot with the round under way continues bit for bit") {
     return toy::on_each_rank(2, [&](threads transport) {
       int const rank = transport.rank();
       toy::model m(sizes);
-      trainer_of<absmax<4>, eager> t({.transport = std::move(transport), .schedule = eager(3)}, m.parameters());
+      trainer_of<absmax<4>, eager> t({.transport = std::move(transport), .schedule = eager(3)},
+                                     m.parameters());
       if (resumes) CHECK(resume(t, folder).steps == static_cast<std::uint64_t>(from));
       for (long step = from + 1; step <= to; ++step) {
         t.step(m.gradients(rank, step));
@@ -231,7 +237,8 @@ TEST_CASE("eager: a flight of the caller's own, and what describe says") {
     CHECK(t.rounds() == 1);
     auto const early = t.try_launch();
     CHECK(toy::sentence(toy::outcome_of(early)) ==
-          "diloco: launch: round 1 was launched by the schedule, which lands it; call sync() on all ranks to land it now");
+          "diloco: launch: round 1 was launched by the schedule, which lands it; call sync() on all ranks to "
+          "land it now");
     t.sync();
     CHECK(t.rounds() == 2);
     return true;

@@ -362,6 +362,11 @@ TEST_CASE(
   toy_trainer<scripted> t({.transport = alone{}, .schedule = {3, &script}}, m.parameters());
   CHECK(said(t.try_step(m.gradients(0, 0))) == "diloco: schedule: mix = nan must be in [0, 1]");
   CHECK(t.rounds() == 0);
+
+  std::map<std::uint64_t, action_list> const both{{1, {{action::land_and_launch, 0}}}};
+  toy_trainer<scripted> of_both({.transport = alone{}, .schedule = {3, &both}}, m.parameters());
+  CHECK(said(of_both.try_step(m.gradients(0, 0))) ==
+        "diloco: schedule: has a land_and_launch action, and its traits do not say .eager");
 }
 
 TEST_CASE("fragments: a round that is dropped does not keep the others from theirs") {

@@ -80,9 +80,10 @@ consteval bool explain_eager() {
       static_assert(!pairing_exchange<Exchange> && !grouping_exchange<Exchange> && !recodes<Exchange>,
                     "diloco: schedule: is eager, so each rank must hear every message as it was sent; say "
                     ".exchange = diloco::gather{}");
-    static_assert(block_compressor<Compressor>,
-                  "diloco: schedule: is eager and reads messages of two rounds together; take a compressor of "
-                  "blocks, such as diloco::absmax<4>");
+    static_assert(
+        block_compressor<Compressor>,
+        "diloco: schedule: is eager and reads messages of two rounds together; take a compressor of "
+        "blocks, such as diloco::absmax<4>");
     static_assert(!keeps_estimate<Feedback> && !mean_residual<Feedback>,
                   "diloco: schedule: is eager, so anchors differ between ranks, and this feedback keeps what "
                   "must be equal on all; say error_feedback");

@@ -15,8 +15,8 @@ inline namespace DILOCO_NAMESPACE {
 
 /// What a trainer does for one fragment of the model after an inner step.
 struct action {
-  /// `land_and_launch` lands the open round, if there is one, and launches the next from the θ before it. This
-  /// worker's own share of the next round counts in the outer step at once (eager.hpp).
+  /// `land_and_launch` lands the open round, if there is one, and launches the next from the θ before it.
+  /// This worker's own share of the next round counts in the outer step at once (eager.hpp).
   enum kind : std::uint8_t { launch, land, land_and_launch };
   kind what = launch;
   int fragment = 0;

@@ -3,9 +3,9 @@
 
 #include <diloco/round/rounds.hpp>
 
-// Rounds in which a worker counts its own message one round before the others do (Kale, Douillard and Donchev
-// 2025, arXiv 2502.12996). Two flights take turns: the messages of round k − 1 are read while those of round k
-// go out.
+// A worker counts its own message one round before the others do (Kale, Douillard and
+// Donchev 2025, arXiv 2502.12996). Two flights take turns: the messages of round k − 1 are read while those of
+// round k go out.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -49,8 +49,8 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land_eagerly(std::size_t fragmen
 }
 
 /// Pass B over what `last` brought and what this worker says in `now`: θ becomes the anchor.
-DILOCO_COLD DILOCO_CORE void round_machine::step_eagerly(round_flight& now, round_flight* last, bool committed,
-                                                         bool launched) {
+DILOCO_COLD DILOCO_CORE void round_machine::step_eagerly(round_flight& now, round_flight* last,
+                                                         bool committed, bool launched) {
   if (launched) {
     now.early = now.weight > 0 && can_be_sent(now);
     now.agreed_steps = run_.steps_taken;

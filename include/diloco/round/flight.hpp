@@ -43,13 +43,13 @@ struct round_flight {
   float mix = 0;                                     // of the landing
   std::byte* sent = nullptr;                         // this rank's first message: (shards, slot_bytes)
   bool stepped = false;                              // an inner step was taken since the previous launch
-  bool early = false;    // an eager outer step counted this rank's message at the launch
-  bool counted = false;                              // this rank's coefficient is not 0
-  std::uint32_t culprit = 0;                         // 1 + rank whose message this rank refuses; 0: none
-  bool group_counted = true;                         // the coefficient of its group is not 0
-  double group_weight = 0;                           // of the contributions of its group
-  double total_weight = 0;                           // of all contributions; -1 until their headers are read
-  double wait_seconds = 0;                           // time in receive()
+  bool early = false;         // an eager outer step counted this rank's message at the launch
+  bool counted = false;       // this rank's coefficient is not 0
+  std::uint32_t culprit = 0;  // 1 + rank whose message this rank refuses; 0: none
+  bool group_counted = true;  // the coefficient of its group is not 0
+  double group_weight = 0;    // of the contributions of its group
+  double total_weight = 0;    // of all contributions; -1 until their headers are read
+  double wait_seconds = 0;    // time in receive()
   // Set in every round: maximum steps_taken of contributors of positive weight. If mix != 0, at least this
   // rank's steps_taken at landing.
   std::uint64_t agreed_steps = 0;

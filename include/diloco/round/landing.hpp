@@ -314,7 +314,7 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::end_of_round(result<> verdict, r
 DILOCO_COLD DILOCO_CORE result<> round_machine::aborted(error e, round_flight& f) {
   fragment_progress& p = fragments_[f.fragment];
   f.open = false;
-  p.must_move = false;         // the caller may recover by copying θ̄ to θ
+  p.must_move = false;  // the caller may recover by copying θ̄ to θ
   // What it carried is lost if it was a gradient, or θ became the anchor at the launch.
   if (!facts_.by_step_only && !facts_.eager) {
     p.stepped = p.stepped || f.stepped;

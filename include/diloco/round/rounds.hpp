@@ -214,7 +214,8 @@ class round_machine {
   [[nodiscard]] result<> land_and_launch(std::size_t fragment, bool launches);
   [[nodiscard]] result<> land_eagerly(std::size_t fragment, bool launches);
   void step_eagerly(round_flight& now, round_flight* last, bool committed, bool launched);
-  [[nodiscard]] int list_eager_terms(round_flight& now, round_flight* last, bool committed, bool launched) const;
+  [[nodiscard]] int list_eager_terms(round_flight& now, round_flight* last, bool committed,
+                                     bool launched) const;
   [[nodiscard]] bool can_be_sent(round_flight& f) const;
   [[nodiscard]] result<> sync_eagerly();
   // agreement.hpp

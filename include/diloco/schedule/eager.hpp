@@ -10,13 +10,13 @@
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
 
-/// Eager updates (Kale, Douillard and Donchev 2025, arXiv 2502.12996). A round begins after every H steps, and
-/// its messages may take all of the next H steps. The outer step after step kH combines
+/// Eager updates (Kale, Douillard and Donchev 2025, arXiv 2502.12996). A round begins after every H steps,
+/// and its messages may take all of the next H steps. The outer step after step kH combines
 ///   Δ̂ᵢ = Δ̄(k−1) + (Δᵢ(k) − Δᵢ(k−1)) / K
-/// where K is the number of ranks, Δ̄(k−1) is the mean of the round before, and Δᵢ is what this worker says. So a
+/// with the number K of ranks, the mean Δ̄(k−1) of the round before, and what this worker says, Δᵢ. So a
 /// worker's own steps count at once, and those of the others one round later.
-/// Anchors and outer state differ between ranks. `sync()` lands the open round and makes them equal, but for
-/// rounding.
+/// Anchors and outer state differ between ranks. `sync()` lands the open round. Without outer momentum the
+/// anchors are then equal, but for rounding.
 /// Costs a second buffer for messages. With one worker it is `every(H)`, bit for bit.
 /// Needs `gather`, a compressor of blocks, and a linear combine rule.
 struct eager {

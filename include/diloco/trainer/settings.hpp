@@ -128,9 +128,9 @@ DILOCO_COLD std::string eager_error(R const& r) {
   if (r.schedule.fragments() != 1) return with("is eager and must have one fragment");
   leg_list const legs = r.exchange.legs(r.transport.size());
   if (legs.count != 1)
-    return with(say({"is eager, so each rank must hear every message as it was sent, and exchange ",
-                     r.exchange.name, " takes ", legs.name, " for ", r.transport.size(),
-                     " ranks; say .exchange = diloco::gather{}"}));
+    return with(
+        say({"is eager, so each rank must hear every message as it was sent, and exchange ", r.exchange.name,
+             " takes ", legs.name, " for ", r.transport.size(), " ranks; say .exchange = diloco::gather{}"}));
   if (r.inner_at_sync == at_sync::average)
     return with("is eager and averages no inner state; say at_sync::keep or at_sync::reset");
   return {};
