@@ -3,9 +3,8 @@
 
 #include <diloco/round/rounds.hpp>
 
-// A worker counts its own message one round before the others do (Kale, Douillard and
-// Donchev 2025, arXiv 2502.12996). Two flights take turns: the messages of round k − 1 are read while those of
-// round k go out.
+// A worker counts its own message one round before the others do (Kale, Douillard and Donchev 2025, arXiv
+// 2502.12996). Two flights take turns: messages of round k − 1 are read while those of round k go out.
 
 namespace diloco {
 inline namespace DILOCO_NAMESPACE {
@@ -34,18 +33,19 @@ DILOCO_COLD DILOCO_CORE result<> round_machine::land_eagerly(std::size_t fragmen
       if (run_.ended()) return verdict;
     }
   }
+  result<> sent;
   if (launches) {
     std::swap(flights_[fragment], next_);
-    if (auto sent = launch(fragment, false); !sent) return sent;
+    static_cast<void>(sent = launch(fragment, false));
   }
-  step_eagerly(*flights_[fragment], last, verdict.has_value(), launches);
+  step_eagerly(*flights_[fragment], last, verdict.has_value(), launches && sent.has_value());
   if (last != nullptr) {
     auto read = ask(*last, "done", [&] { last->messages.back()->done(); });
     if (done) static_cast<void>(done = std::move(read));
     if (verdict) tell_landed(*last);
   }
   if (!done) return run_.ends(std::move(done).error());
-  return verdict;
+  return sent ? std::move(verdict) : std::move(sent);
 }
 
 /// Pass B over what `last` brought and what this worker says in `now`: θ becomes the anchor.
@@ -57,7 +57,6 @@ DILOCO_COLD DILOCO_CORE void round_machine::step_eagerly(round_flight& now, roun
   }
   int const n = list_eager_terms(now, last, committed, launched);
   if (n == 0) return;
-  where_.wait();
   policies_.apply(now, n, false, 0);
   where_.wait();
   policies_.commit(now);
@@ -66,9 +65,10 @@ DILOCO_COLD DILOCO_CORE void round_machine::step_eagerly(round_flight& now, roun
 
 /// Contributors of the outer step: mean of the last round, minus this worker's share of it that was counted
 /// before, plus the share of the round that begins. Those with coefficient 0 are left out. With equal weights
-/// these are the others' last messages and this worker's new one. Enqueues.
+/// these are the others' last messages and this worker's new one. Waits, then enqueues.
 DILOCO_COLD DILOCO_CORE int round_machine::list_eager_terms(round_flight& now, round_flight* last,
                                                             bool committed, bool launched) const {
+  where_.wait();  // until then an upload may read the table
   auto const& to = now.table.host();
   int n = 0;
   auto const add = [&](std::byte const* message, float coefficient) {
