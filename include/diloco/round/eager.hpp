@@ -101,7 +101,7 @@ DILOCO_COLD DILOCO_CORE bool round_machine::can_be_sent(round_flight& f) const {
 /// Lands the open round and gives every worker the same anchor, but for rounding.
 DILOCO_COLD DILOCO_CORE result<> round_machine::sync_eagerly() {
   result<> first;
-  if (fragments_[0].stepped) first = land_and_launch(0, true);
+  if (fragments_[0].stepped) static_cast<void>(first = land_and_launch(0, true));
   if (run_.ended()) return first;
   auto last = land_and_launch(0, false);
   return first ? std::move(last) : std::move(first);
