@@ -191,6 +191,7 @@ class layout {
   [[nodiscard]] std::string finish(std::size_t fragments, fragment_cut const& cut);
   /// Sorts the names; the first that two tensors have, or an empty text.
   [[nodiscard]] std::string twice();
+  [[nodiscard]] std::size_t slot_of(std::string_view name) const;
   /// Two names for the same memory (tied weights given twice) would be stepped twice.
   [[nodiscard]] std::string overlap() const;
   [[nodiscard]] std::size_t trained_rows() const;
@@ -207,7 +208,7 @@ class layout {
   void take_addresses(tensor const& t, std::size_t r);
 
   std::vector<row> rows_;
-  std::vector<std::uint32_t> by_name_;  // indices of rows
+  std::vector<std::uint32_t> by_name_;  // hash table: 1 + index of a row, 0 where free
   std::vector<tile> tiles_;
   std::vector<group> groups_;
   std::vector<fragment> fragments_;
