@@ -128,6 +128,22 @@ set(DILOCO_HEADERS
     include/diloco/rate/warmup_cosine.hpp
     include/diloco/rate/warmup_stable_decay.hpp
     include/diloco/recipe.hpp
+    include/diloco/recipes/bmuf.hpp
+    include/diloco/recipes/data_parallel.hpp
+    include/diloco/recipes/diloco.hpp
+    include/diloco/recipes/distributed_lion.hpp
+    include/diloco/recipes/eager_diloco.hpp
+    include/diloco/recipes/fedopt.hpp
+    include/diloco/recipes/intellect_1.hpp
+    include/diloco/recipes/loco.hpp
+    include/diloco/recipes/noloco.hpp
+    include/diloco/recipes/opendiloco.hpp
+    include/diloco/recipes/qsgd.hpp
+    include/diloco/recipes/sign_sgd.hpp
+    include/diloco/recipes/slowmo.hpp
+    include/diloco/recipes/snoo.hpp
+    include/diloco/recipes/sparseloco.hpp
+    include/diloco/recipes/streaming_diloco.hpp
     include/diloco/round/agreement.hpp
     include/diloco/round/eager.hpp
     include/diloco/round/flight.hpp
