@@ -3,12 +3,17 @@
 #include "support/toy.hpp"
 
 #include <doctest/doctest.h>
+#include <diloco/recipes/bmuf.hpp>
 #include <diloco/recipes/data_parallel.hpp>
+#include <diloco/recipes/diloco.hpp>
 #include <diloco/recipes/distributed_lion.hpp>
+#include <diloco/recipes/eager_diloco.hpp>
 #include <diloco/recipes/fedopt.hpp>
 #include <diloco/recipes/intellect_1.hpp>
 #include <diloco/recipes/loco.hpp>
+#include <diloco/recipes/noloco.hpp>
 #include <diloco/recipes/opendiloco.hpp>
+#include <diloco/recipes/qsgd.hpp>
 #include <diloco/recipes/sign_sgd.hpp>
 #include <diloco/recipes/slowmo.hpp>
 #include <diloco/recipes/snoo.hpp>
@@ -74,7 +79,30 @@ float gradient_of(int rank, long step, std::size_t i) {
   return m.gradients(rank, step)[0][i];
 }
 
+/// Its policies combine, and every number is in its range.
+template <class Recipe>
+bool is_valid(Recipe r) {
+  auto complete = std::move(r).with_transport(alone{});
+  using trainer = decltype(DiLoCo(std::move(complete), std::vector<tensor>{}));
+  static_assert(sizeof(trainer) != 0);
+  return detail::settings_error(complete).empty();
+}
+
 }  // namespace
+
+TEST_CASE("recipes: numbers of those that are trained elsewhere") {
+  CHECK(is_valid(recipes::diloco()));
+  CHECK(is_valid(recipes::eager_diloco()));
+  CHECK(is_valid(recipes::noloco()));
+  CHECK(is_valid(recipes::fedopt(fedadam{}, 10)));
+  CHECK(is_valid(recipes::fedopt(fedyogi{}, 10)));
+  CHECK(is_valid(recipes::fedopt(fedadagrad{}, 10)));
+  CHECK(is_valid(recipes::bmuf(8, 10)));
+  CHECK(is_valid(recipes::bf16_hook(adamw{})));
+  CHECK(is_valid(recipes::signum_majority()));
+  CHECK(is_valid(recipes::ef_sign_sgd()));
+  CHECK(is_valid(recipes::qsgd()));
+}
 
 TEST_CASE("recipes: rounds of pseudo-gradients") {
   check_replicas(trained(2, 5, every_other(recipes::opendiloco())), "adamw → nesterov · f16 (16 bit)");
