@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0 A transport fails while one rank waits. This covers each exchange of
+// SPDX-License-Identifier: Apache-2.0
+// A transport fails while one rank waits. This covers each exchange of
 // a round, rounds that are dropped for another reason, and every cause.
 // That rank's run is over, and it says so. The others learn it at once or in their next round. Nobody writes
 // to buffers that were lost with the failed exchange.
@@ -7,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 
 using namespace diloco;
@@ -86,6 +88,44 @@ TEST_CASE("the others hear why a rank gave up, and not that it dropped a flight"
           all[static_cast<std::size_t>(rank)].first ==
           "diloco: round 1: rank 1 refused the round, because its transport or executor failed; the round is "
           "dropped on every rank and nothing was changed");
+    }
+  }
+}
+
+TEST_CASE("eager: a wait that fails, while the next round is to be launched") {
+  for (std::uint32_t phase : {0u, 3u}) {
+    for (bool bad_theta : {false, true}) {
+      for (bool throws : {false, true}) {
+        CAPTURE(phase);
+        CAPTURE(bad_theta);
+        CAPTURE(throws);
+        auto const all = toy::on_each_rank(3, [&](threads end) {
+          toy::model m({300, 40});
+          int const rank = end.rank();
+          DiLoCo<plain_sgd, nesterov, absmax<4>, altering, error_feedback, weighted_mean, gather, eager> t(
+              {.transport = altering(std::move(end)), .schedule = eager(1)}, m.parameters());
+          for (int step = 0; step < 3; ++step) t.step(m.gradients(rank, step));
+          if (bad_theta && rank == 0) m[0][7] = std::numeric_limits<float>::quiet_NaN();
+          if (rank == 1) t.transport().fails = altering::failure{phase, cause::transport, throws};
+          std::vector<std::string> said;
+          for (int step = 3; step < 6; ++step) {
+            said.push_back(toy::sentence(toy::outcome_of(t.try_step(m.gradients(rank, step)))));
+            t.transport().fails.reset();  // an exchange keeps the failure that it started with
+          }
+          for (float const x : t.cell("t0", "anchor")) CHECK(std::isfinite(x));
+          return said;
+        });
+        // The message of the round that begins in the first step is waited for in the second.
+        std::size_t const at = phase == 0 ? 1 : 0;
+        CHECK(all[1][at].find("the cable was cut") != std::string::npos);
+        CHECK(all[1][at + 1] == "diloco: this trainer cannot go on since: " + all[1][at]);
+        for (std::size_t rank : {0u, 2u}) {
+          CAPTURE(rank);
+          if (at == 1) CHECK(all[rank][0] == "no error");
+          if (phase == 0) CHECK(all[rank][at] != "no error");
+          CHECK(all[rank][at + 1] != "no error");  // rank 1 is gone
+        }
+      }
     }
   }
 }
