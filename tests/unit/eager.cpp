@@ -175,6 +175,30 @@ TEST_CASE("eager: a round that is refused leaves replicas together, and what was
   CHECK(s.apart < 1e-6);
 }
 
+TEST_CASE("eager: the largest values with unequal weights do not overflow after the vote") {
+  int refused = 0;
+  for (float const size : {4e37f, 5.3e37f, 6e37f}) {
+    auto const errors = toy::on_each_rank(3, [&](threads transport) {
+      int const rank = transport.rank();
+      toy::model m(sizes);
+      trainer_of<absmax<8>, eager, plain_sgd> t(
+          {.outer = {.lr = 0.8f}, .transport = std::move(transport), .schedule = eager(1)}, m.parameters());
+      int dropped = 0;
+      for (long step = 1; step <= 12; ++step) {
+        m[0][3] = t.cell("t0", "anchor")[3] + ((step + rank) % 2 == 0 ? size : -size);
+        bool const all = step % 3 == rank;
+        dropped += t.try_step(m.gradients(rank, step), {.tokens = all ? 1e6 : 1e-3}) ? 0 : 1;
+        CHECK(std::isfinite(m[0][3]));
+        CHECK(std::isfinite(t.cell("t0", "anchor")[3]));
+      }
+      return dropped;
+    });
+    refused += errors[0];
+    CHECK((size < 5e37f ? errors[0] == 0 : true));
+  }
+  CHECK(refused > 0);  // the last is beyond what the outer optimizer bears
+}
+
 TEST_CASE("eager: what goes wrong in a setting is said") {
   auto const said = [](int ranks, auto exchange, at_sync inner) {
     return toy::on_each_rank(ranks, [&](threads transport) {
